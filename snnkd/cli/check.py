@@ -1,0 +1,31 @@
+"""`snnkd check`."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from snnkd.cli import options as o
+from snnkd.recipe import dump_yaml, resolve_pipeline
+
+
+def check(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")],
+    settings: o.Set = None,
+    as_json: o.Json = False,
+) -> None:
+    """Print the resolved recipe; say what it costs and whether its data and teacher are here on stderr."""
+    resolved = resolve_pipeline(recipe, settings or ())
+    from snnkd.inspection import facts, lines, plain
+
+    found = facts(resolved)
+    if as_json:
+        o.print_json({"schema": 1, "recipe": plain(resolved), "stages": found})
+        return
+    print(f"# from: {o.command_line()}")
+    print(dump_yaml(plain(resolved)), end="")
+    sys.stdout.flush()
+    for line in lines(found):
+        print(line, file=sys.stderr)

@@ -1,0 +1,48 @@
+"""`snnkd distill`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from snnkd.cli import options as o
+from snnkd.recipe import DistillRecipe, Flags, resolve_stage
+
+
+def distill(
+    recipe: o.Recipe = "glyphs",
+    loss: Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults.")] = None,
+    T: Annotated[int | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option("--teacher", metavar="RUN", help="Teacher's run directory, or `latest`; the only one of the same data by default."),
+    ] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature", metavar="X", help="Softmax temperature of every term.")] = None,
+    data: o.Data = None,
+    model: o.Model = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.Lr = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    settings: o.Set = None,
+    allow_weak_teacher: Annotated[bool, typer.Option("--allow-weak-teacher", help="Accept a teacher below twice chance accuracy.")] = False,
+    out: o.Out = None,
+    fresh: o.Fresh = False,
+    max_time: o.MaxTime = None,
+    as_json: o.Json = False,
+) -> None:
+    """Train a spiking student from a teacher, measure it, print its run directory."""
+    flags = Flags(
+        data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=settings or (),
+        loss=loss, T=T, teacher=teacher, temperature=temperature, allow_weak_teacher=allow_weak_teacher,
+    )  # fmt: skip
+    resolved = resolve_stage(recipe, "distill", flags)
+    options = o.make_options(out, fresh, max_time)
+    from snnkd import pipeline
+
+    assert isinstance(resolved, DistillRecipe)
+    with options.stop:
+        done = pipeline.distill(resolved, options)
+    o.print_json(done.result) if as_json else print(done.folder)

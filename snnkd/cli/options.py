@@ -1,0 +1,80 @@
+"""Options that several commands share, and from words to the pipeline's objects."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from snnkd.errors import RequestError
+
+if TYPE_CHECKING:
+    from snnkd.pipeline import Options
+
+Recipe = Annotated[
+    str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe's name or a YAML file; glyphs by default.", show_default=False)
+]
+Data = Annotated[str | None, typer.Option("--data", metavar="NAME", help="Data set (`snnkd list data`), with its defaults.")]
+Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Network (`snnkd list models`), with its defaults; T is kept.")]
+Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of training.")]
+BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images per training step.")]
+Lr = Annotated[float | None, typer.Option("--lr", metavar="X", help="Learning rate.")]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of initialisation, order and augmentation.")]
+Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory instead of one named by the recipe.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Any key of the recipe, such as train.weight_decay=1e-4; may be repeated."),
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Set an existing run directory aside (under .aside) and start anew.")]
+MaxTime = Annotated[
+    str | None, typer.Option("--max-time", metavar="H:MM:SS", help="Save and stop (exit 75) after this long; also 90s, 45m, 2h.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+STARTED = time.monotonic()
+
+
+def seconds(text: str | None) -> float | None:
+    """`3:50:00`, `50:00`, `1-12:00:00`, `90s`, `45m` or `2h` as seconds. Raises RequestError for anything else."""
+    if text is None:
+        return None
+    unit = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if unit:
+        return float(unit[1]) * {"s": 1, "m": 60, "h": 3600}[unit[2]]
+    clock = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d\d)", text)
+    if clock is None:
+        raise RequestError(f"--max-time {text!r} is not H:MM:SS, MM:SS, D-H:MM:SS or a number with s, m or h")
+    days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60.0 + rest
+
+
+def command_line() -> str:
+    return shlex.join(["snnkd", *sys.argv[1:]])
+
+
+def make_options(out: Path | None = None, fresh: bool = False, max_time: str | None = None) -> Options:
+    """The pipeline's options; imports torch."""
+    limit = seconds(max_time)
+    from snnkd.pipeline import Options
+    from snnkd.training.stopping import Stop
+
+    return Options(out=out, fresh=fresh, command=command_line(), stop=Stop(limit, since=STARTED))
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that is not there before any file is opened."""
+    from snnkd.training.environment import pick_device
+
+    pick_device(name)
+
+
+def print_json(value: Any) -> None:
+    import json
+
+    print(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,30 @@
+"""`snnkd run`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from snnkd.cli import options as o
+from snnkd.recipe import resolve_pipeline
+
+
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")],
+    settings: o.Set = None,
+    max_time: o.MaxTime = None,
+    as_json: o.Json = False,
+) -> None:
+    """Run the stages that a recipe names, print one run directory a line."""
+    resolved = resolve_pipeline(recipe, settings or ())
+    options = o.make_options(max_time=max_time)
+    from snnkd import pipeline
+
+    with options.stop:
+        done = pipeline.run(resolved, options)
+    if as_json:
+        o.print_json({"schema": 1, "runs": [finished.result for finished in done]})
+        return
+    for finished in done:
+        print(finished.folder)

@@ -1,0 +1,31 @@
+"""`snnkd status`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from snnkd.cli import options as o
+from snnkd.cli.tables import columns
+from snnkd.runs.find import all_status, exit_code
+from snnkd.runs.folder import runs_folder
+
+
+def status(
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="[DIR]", help="A folder of runs, or one run; the runs folder by default.", show_default=False)
+    ] = None,
+    as_json: o.Json = False,
+) -> None:
+    """A line per run: done, running (where), stopped, failed or stale.
+
+    Exits with 0 if all are done, 4 if any failed, else 75.
+    """
+    found = all_status(folder or runs_folder())
+    if as_json:
+        o.print_json({"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in found]})
+    elif found:
+        print(columns([[s.state, str(s.folder), s.note] for s in found], left=3))
+    raise typer.Exit(exit_code(found))

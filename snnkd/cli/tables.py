@@ -1,0 +1,29 @@
+"""Results as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+def columns(rows: Sequence[Sequence[str]], left: int = 0) -> str:
+    """Rows aligned in columns, the first `left` columns to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) if i < left else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """The timestep curve of one result."""
+    from snnkd.measure.result import table
+
+    teacher, rate = result["teacher"], result["rate"]
+    print(f"{result['run']}: {result['data']} {result['split']}, {result['images']} images")
+    print(columns(table(result)))
+    if rate is not None:
+        print(f"rate {rate:.4f} spikes per neuron and timestep")
+    if teacher:
+        print(f"teacher {teacher['top1']:.2f} %, {teacher['energy_mj']:.5f} mJ")

@@ -1,0 +1,33 @@
+"""`snnkd teach`."""
+
+from __future__ import annotations
+
+from snnkd.cli import options as o
+from snnkd.recipe import Flags, TeachRecipe, resolve_stage
+
+
+def teach(
+    recipe: o.Recipe = "glyphs",
+    data: o.Data = None,
+    model: o.Model = None,
+    epochs: o.Epochs = None,
+    batch_size: o.BatchSize = None,
+    lr: o.Lr = None,
+    seed: o.Seed = None,
+    device: o.Device = None,
+    settings: o.Set = None,
+    out: o.Out = None,
+    fresh: o.Fresh = False,
+    max_time: o.MaxTime = None,
+    as_json: o.Json = False,
+) -> None:
+    """Train an ANN teacher, measure it, print its run directory."""
+    flags = Flags(data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=settings or ())
+    resolved = resolve_stage(recipe, "teach", flags)
+    options = o.make_options(out, fresh, max_time)
+    from snnkd import pipeline
+
+    assert isinstance(resolved, TeachRecipe)
+    with options.stop:
+        done = pipeline.teach(resolved, options)
+    o.print_json(done.result) if as_json else print(done.folder)

@@ -1,0 +1,54 @@
+"""Batches from images that lie on the device as uint8.
+
+A training batch is a function of (seed, epoch, step): nothing has to be remembered to continue in the middle of an
+epoch, and order and augmentation are separate random streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from snnkd.data.augment import augment
+from snnkd.data.imageset import Split
+from snnkd.errors import RequestError
+from snnkd.seeds import derive
+
+
+class TrainBatches:
+    """Shuffled, augmented batches of `split`; `batch(epoch, step)` gives images float 0..1 `[B, C, H, W]` and labels."""
+
+    def __init__(self, split: Split, batch_size: int, operations: Sequence[str], seed: int, device: torch.device) -> None:
+        if batch_size > len(split):
+            raise RequestError(f"train.batch_size: {batch_size} is above the number of training images, {len(split)}")
+        self._images, self._labels = split.images.to(device), split.labels.to(device)
+        self._batch_size, self._operations, self._seed = batch_size, tuple(operations), seed
+        self.steps = len(split) // batch_size
+        """Steps of an epoch; the incomplete last batch is left out."""
+        self._order: tuple[int, Tensor] | None = None
+
+    def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        chosen = self._epoch_order(epoch)[step * self._batch_size : (step + 1) * self._batch_size]
+        images, labels = self._images[chosen], self._labels[chosen]
+        generator = torch.Generator().manual_seed(derive(self._seed, "augmentation", epoch, step))
+        return to_float(augment(images, self._operations, generator)), labels
+
+    def _epoch_order(self, epoch: int) -> Tensor:
+        if self._order is None or self._order[0] != epoch:
+            generator = torch.Generator().manual_seed(derive(self._seed, "order", epoch))
+            self._order = epoch, torch.randperm(len(self._labels), generator=generator).to(self._labels.device)
+        return self._order[1]
+
+
+def measure_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """All images of `split` in order, unaugmented, with their labels."""
+    for start in range(0, len(split), batch_size):
+        part = slice(start, start + batch_size)
+        yield to_float(split.images[part].to(device)), split.labels[part].to(device)
+
+
+def to_float(images: Tensor) -> Tensor:
+    """uint8 0..255 to float32 0..1."""
+    return images.float().div_(255)

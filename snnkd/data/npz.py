@@ -1,0 +1,71 @@
+"""Your own data: one npz file with MedMNIST's key names."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from snnkd.data.imageset import ImageSet, from_arrays
+from snnkd.errors import PlaceError
+from snnkd.files import reason
+from snnkd.recipe.schema import DataConfig
+from snnkd.report import Reporter
+
+
+def load(config: DataConfig, report: Reporter) -> ImageSet:
+    """Read `npz:PATH`: train_images, train_labels, test_images, test_labels, perhaps val_images and val_labels.
+
+    Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels whole numbers from 0, `[N]` or `[N, 1]`. Further
+    keys are ignored. Raises PlaceError that names the key and the rule; nothing in the file is ever unpickled.
+    """
+    path = Path(config.name.partition(":")[2])
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise PlaceError(f"{path}: a single array, not an npz file of several")
+            splits = {name: _read_split(file, name, path) for name in ("train", "test", "val") if _has(file, name, path)}
+    except OSError as error:
+        raise PlaceError(f"{path}: {reason(error)}") from error
+    except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise PlaceError(
+            f"{path}: not a readable npz file: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        ) from error
+    return _checked(path, splits)
+
+
+def _has(file: np.lib.npyio.NpzFile, split: str, path: Path) -> bool:
+    present = [f"{split}_{part}" in file.files for part in ("images", "labels")]
+    if split == "val" and not any(present):
+        return False
+    for part, there in zip(("images", "labels"), present, strict=True):
+        if not there:
+            raise PlaceError(f"{path}: lacks the key {split + '_' + part!r}; it has {', '.join(file.files) or 'none'}")
+    return True
+
+
+def _read_split(file: np.lib.npyio.NpzFile, split: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = file[f"{split}_images"], file[f"{split}_labels"]
+    if images.dtype != np.uint8:
+        raise PlaceError(f"{path}: {split}_images are {images.dtype}; they must be uint8, 0 to 255")
+    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)) or 0 in images.shape:
+        raise PlaceError(f"{path}: {split}_images have shape {images.shape}; they must be (N, H, W) or (N, H, W, 3)")
+    if labels.dtype.kind not in "iu":
+        raise PlaceError(f"{path}: {split}_labels are {labels.dtype}; they must be whole numbers")
+    if labels.shape not in ((len(images),), (len(images), 1)):
+        raise PlaceError(f"{path}: {split}_labels have shape {labels.shape} for {len(images)} images; they must be (N,) or (N, 1)")
+    return images, labels.reshape(-1)
+
+
+def _checked(path: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> ImageSet:
+    classes = int(splits["train"][1].max()) + 1
+    if classes < 2 or classes > 100_000:
+        raise PlaceError(f"{path}: train_labels reach {classes - 1}; there must be 2 to 100000 classes, numbered from 0")
+    for name, (images, labels) in splits.items():
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= classes:
+            raise PlaceError(f"{path}: {name}_labels hold {low if low < 0 else high}; the training labels are 0 to {classes - 1}")
+        if images.shape[1:] != splits["train"][0].shape[1:]:
+            raise PlaceError(f"{path}: {name}_images are {images.shape[1:]}, the training images {splits['train'][0].shape[1:]}")
+    return from_arrays(f"npz:{path}", classes, splits)

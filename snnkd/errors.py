@@ -1,0 +1,61 @@
+"""The errors a user can meet, each with its exit code.
+
+    SnnkdError            1   a bug
+    ├── RequestError      2   the request is wrong: an option, key, name or value
+    ├── PlaceError        3   a file or place is bad: missing, damaged, held, read-only
+    ├── WorkError         4   the work failed: non-finite loss, out of memory, disk full
+    ├── Stopped          75   stopped in good order; the same command continues
+    └── Interrupted       -   stopped by SIGINT after saving; the process dies of SIGINT
+
+A message is one line: what was wrong, the value, what would be right.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class SnnkdError(Exception):
+    """Base of all errors that end a command with one line; exit code 1."""
+
+    exit_code = 1
+
+
+class RequestError(SnnkdError):
+    """The request is wrong; exit code 2."""
+
+    exit_code = 2
+
+
+class PlaceError(SnnkdError):
+    """A file or place is bad; exit code 3."""
+
+    exit_code = 3
+
+
+class WorkError(SnnkdError):
+    """The work failed; exit code 4."""
+
+    exit_code = 4
+
+
+class Stopped(SnnkdError):
+    """Stopped by SIGTERM, SIGUSR1 or --max-time after saving; exit code 75 (EX_TEMPFAIL)."""
+
+    exit_code = 75
+
+
+class Interrupted(SnnkdError):
+    """Stopped by SIGINT after saving; the command line dies of SIGINT so that a shell loop ends too."""
+
+    exit_code = 130
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'hta-kl'?` for the closest known name, or the list of names when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(names)}" if names else ""

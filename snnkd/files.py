@@ -1,0 +1,88 @@
+"""Writing a file so that it is whole or absent, and reading one so that trouble is one line."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from snnkd.errors import PlaceError
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomic(path: Path, content: bytes, keep: Path | None = None) -> None:
+    """Write `content` to `path` through a temporary file in the same folder, fsync, rename and folder fsync.
+
+    A reader sees the old file or the new one, never a part. With `keep`, the file that stood at `path` is
+    renamed to `keep` first; a kill between the two renames leaves `keep`, from which a reader falls back.
+    Raises OSError; the temporary file is removed then.
+    """
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        if keep is not None and path.exists():
+            os.replace(path, keep)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; raises PlaceError in one line when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise PlaceError(f"{path}: {reason(error)}") from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; raises PlaceError when it is missing, not JSON or not an object."""
+    try:
+        value = json.loads(read_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise PlaceError(f"{path}: not a JSON file ({type(error).__name__}); it is damaged or was not written by snnkd") from error
+    if not isinstance(value, dict):
+        raise PlaceError(f"{path}: holds a {type(value).__name__}, not a JSON object")
+    return value
+
+
+def reason(error: OSError) -> str:
+    """The operating system's reason in lower case, without the errno."""
+    return (error.strerror or str(error)).lower()
+
+
+def sha256(*parts: bytes | memoryview) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()

@@ -1,0 +1,102 @@
+"""What a recipe would cost and whether what it needs is here: the facts behind `snnkd check`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkd.data import load_data
+from snnkd.errors import SnnkdError
+from snnkd.losses.objective import needs_teacher
+from snnkd.measure.counting import Counter
+from snnkd.models import Specification, build_network
+from snnkd.models.activation import ReLU
+from snnkd.recipe.resolve import Pipeline
+from snnkd.recipe.schema import DistillRecipe, StageRecipe
+from snnkd.recipe.text import to_plain
+from snnkd.report import Reporter
+from snnkd.runs.find import finished_runs
+
+
+def plain(pipeline: Pipeline) -> dict[str, Any]:
+    """The resolved recipe as a mapping that reads back to itself: one stage flat, several as sections."""
+    stages = {name: to_plain(stage) for name in ("teach", "distill") if (stage := getattr(pipeline, name)) is not None}
+    ends = {name: to_plain(end) for name in ("eval", "export") if (end := getattr(pipeline, name)) is not None}
+    if len(stages) == 1 and not ends:
+        return next(iter(stages.values()))
+    for stage in stages.values():
+        del stage["schema"], stage["stage"]
+    return {"schema": 1, **stages, **ends}
+
+
+def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """For each stage: parameters, MACs per image, steps, training memory, and what is missing."""
+    return [_stage_facts(stage, pipeline) for stage in (pipeline.teach, pipeline.distill) if stage is not None]
+
+
+def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
+    made: dict[str, Any] = {"stage": recipe.stage, "data": recipe.data.name, "model": recipe.model.name}
+    try:
+        data = load_data(recipe.data, Reporter(quiet=True))
+    except SnnkdError as error:
+        return {**made, "data_present": False, "missing": str(error)}
+    T = recipe.model.T or 1
+    made |= {"data_present": True, "data_sha256": data.sha256, "train_images": len(data.train), "classes": data.classes}
+    made |= _network_facts(recipe, data.classes, data.shape, T)
+    made["steps"] = len(data.train) // recipe.train.batch_size * recipe.train.epochs
+    if isinstance(recipe, DistillRecipe):
+        made["T"] = T
+        made["teacher_present"] = _teacher_present(recipe, data.sha256, pipeline)
+    return made
+
+
+def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:
+    """Counted on the ANN of the same topology with one blank image; a spiking one runs its layers T times."""
+    network = build_network(Specification(model=recipe.model, neuron=None, classes=classes, shape=shape)).eval()
+    held = 0
+
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal held
+        held += output.numel() * output.element_size()
+
+    kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
+    handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
+    with torch.inference_mode(), Counter(network) as counter:
+        network(torch.zeros(1, *shape))
+    for handle in handles:
+        handle.remove()
+    parameters = sum(p.numel() for p in network.parameters())
+    # weights, gradients, momentum; and every layer's output of a batch, kept for the backward pass
+    memory = 3 * 4 * parameters + held * T * recipe.train.batch_size
+    return {"parameters": parameters, "macs": counter.counts.macs_once + counter.counts.macs_per_step, "memory_bytes": memory}
+
+
+def _teacher_present(recipe: DistillRecipe, data_sha256: str, pipeline: Pipeline) -> bool | None:
+    """None where the loss needs no teacher; a teacher that this very recipe trains counts as present."""
+    if not needs_teacher(recipe.loss):
+        return None
+    named = recipe.teacher.run
+    if named is not None and named != "latest":
+        return (Path(named) / "config.json").is_file()
+    return pipeline.teach is not None or any(run.result.get("data_sha256") == data_sha256 for run in finished_runs("teach"))
+
+
+def lines(found: list[dict[str, Any]]) -> list[str]:
+    """The facts as one line a stage, and one for each thing that is missing."""
+    said = []
+    for stage in found:
+        if not stage["data_present"]:
+            said.append(f"{stage['stage']}: data {stage['data']} is not here: {stage['missing']}")
+            continue
+        said.append(
+            f"{stage['stage']}: {stage['model']}, {stage['parameters']:,} parameters, {stage['macs']:,} MACs per image"
+            f"{' and timestep' if 'T' in stage else ''}, {stage['steps']:,} steps, "
+            f"about {stage['memory_bytes'] / 2**20:,.0f} MiB to train, "
+            f"data {stage['data']} is here ({stage['train_images']:,} images)"
+        )
+        if stage.get("teacher_present") is False:
+            said.append(f"{stage['stage']}: no finished teacher of this data is here; run `snnkd teach` first")
+    return said

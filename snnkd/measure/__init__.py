@@ -1,0 +1,1 @@
+"""Measuring a network: the timestep curve, rates, synaptic operations, energy, calibration."""

@@ -1,0 +1,130 @@
+"""Counting operations by hooks: spikes of each neuron layer, synaptic operations and MACs of each weight layer.
+
+A synaptic operation is one spike arriving over one connection that really exists: a spike near the border has fewer
+connections, since padding does not count. A weight layer counts SynOps when its input comes straight from a neuron
+layer; any other input (the image, an average of spikes) makes MACs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
+
+from snnkd.models import Network
+from snnkd.models.activation import LIF
+
+
+@dataclass
+class Counts:
+    """Sums over all images seen. Per timestep tensors have length T; MACs are per image."""
+
+    images: int = 0
+    spikes: dict[str, Tensor] = field(default_factory=dict)
+    """Spikes by neuron layer, `[T]`."""
+    neurons: dict[str, int] = field(default_factory=dict)
+    """Neurons by neuron layer."""
+    synops: Tensor | None = None
+    """Synaptic operations, `[T]`, summed over layers; None without a neuron layer."""
+    macs_once: int = 0
+    """Per image, of layers computed once for all timesteps."""
+    macs_per_step: int = 0
+    """Per image and timestep."""
+
+    def rates(self) -> dict[str, float]:
+        """Mean spikes per neuron per timestep of each layer."""
+        return {name: float(s.sum()) / (self.images * self.neurons[name] * len(s)) for name, s in self.spikes.items()}
+
+    def rate(self) -> float | None:
+        """Mean over all neurons, 0..1; None for an ANN."""
+        if not self.spikes:
+            return None
+        timesteps = len(next(iter(self.spikes.values())))
+        total = sum(float(s.sum()) for s in self.spikes.values())
+        return total / (self.images * sum(self.neurons.values()) * timesteps)
+
+
+class Counter:
+    """A context manager that counts while `network` runs forward; read `counts` afterwards."""
+
+    def __init__(self, network: Network) -> None:
+        self.counts = Counts()
+        self._network = network
+        self._fan_out: dict[tuple[str, tuple[int, ...]], Tensor] = {}
+        self._T = self._batch = 1
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> Counter:
+        self._handles.append(self._network.register_forward_pre_hook(self._before))
+        for name, module in self._network.named_modules():
+            if isinstance(module, LIF):
+                self._handles.append(module.register_forward_hook(self._neuron(name)))
+            elif isinstance(module, (nn.Conv2d, nn.Linear)):
+                self._handles.append(module.register_forward_hook(self._weights(name)))
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _before(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
+        self._batch = len(inputs[0])
+        self._T = inputs[1] if len(inputs) > 1 and inputs[1] else self._network.specification.T
+        self.counts.images += self._batch
+        self.counts.macs_once = self.counts.macs_per_step = 0
+
+    def _neuron(self, name: str) -> Any:
+        def hook(module: nn.Module, inputs: tuple[Tensor, int], spikes: Tensor) -> None:
+            # kept per position: the border decides how far a spike reaches
+            summed = spikes.detach().unflatten(0, (self._T, -1)).sum(1)
+            spikes.snnkd_sums = summed  # type: ignore[attr-defined]
+            total = summed.flatten(1).double().sum(1).cpu()
+            counts = self.counts
+            counts.spikes[name] = counts.spikes[name] + total if name in counts.spikes else total
+            counts.neurons[name] = spikes[0].numel()
+
+        return hook
+
+    def _weights(self, name: str) -> Any:
+        def hook(module: nn.Conv2d | nn.Linear, inputs: tuple[Tensor], output: Tensor) -> None:
+            sums = getattr(inputs[0], "snnkd_sums", None)
+            if sums is not None:
+                found = (sums.double() * self._reach(name, module, inputs[0])).flatten(1).sum(1).cpu()
+                self.counts.synops = found if self.counts.synops is None else self.counts.synops + found
+            elif len(output) == self._batch and self._T != 1:
+                self.counts.macs_once += macs(module, output)
+            else:
+                self.counts.macs_per_step += macs(module, output)
+
+        return hook
+
+    def _reach(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+        key = name, tuple(x.shape[1:])
+        if key not in self._fan_out:
+            self._fan_out[key] = fan_out(module, x)
+        return self._fan_out[key]
+
+
+def fan_out(module: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """How many connections each input position has, `[C, H, W]` (or a scalar for Linear), for inputs shaped as `x`."""
+    if isinstance(module, nn.Linear):
+        return torch.tensor(float(module.out_features), dtype=torch.float64, device=x.device)
+    kernel = torch.ones_like(module.weight, dtype=torch.float64)
+    geometry: tuple[Any, ...] = (module.stride, module.padding, module.dilation, module.groups)
+    out = F.conv2d(torch.zeros(1, *x.shape[1:], dtype=torch.float64, device=x.device), kernel, None, *geometry)
+    # the gradient of the output's sum counts the outputs that each input position reaches
+    reach = conv2d_input((1, *x.shape[1:]), kernel, torch.ones_like(out), *geometry)
+    return reach[0]
+
+
+def macs(module: nn.Conv2d | nn.Linear, output: Tensor) -> int:
+    """Multiply-accumulates per row of `output`, padding included, as the field counts them (bias left out)."""
+    if isinstance(module, nn.Linear):
+        return module.in_features * module.out_features
+    per_position = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
+    return int(output[0].numel() * per_position)

@@ -1,0 +1,66 @@
+"""Accuracy against timesteps from ONE forward pass per batch: the answer at t is the mean of the logits of steps 1..t."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnkd.measure.counting import Counter, Counts
+from snnkd.measure.energy import energy_mj
+from snnkd.measure.quality import quality
+from snnkd.models import Network
+
+Batches = Iterator[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One entry for each t, the rates of all T timesteps, and how many images they are from."""
+
+    entries: list[dict[str, float | None]]
+    rate: float | None
+    rate_per_layer: dict[str, float] | None
+    images: int
+
+
+@torch.inference_mode()
+def running_means(network: Network, images: Tensor, T: int) -> Tensor:
+    """Mean of the logits of steps 1..t for each t, `[T, B, C]`, from one forward pass."""
+    logits = network(images, T).float()
+    steps = torch.arange(1, len(logits) + 1, device=logits.device).view(-1, 1, 1)
+    return logits.cumsum(0) / steps
+
+
+def measure_curve(network: Network, batches: Batches, T: int, check: Callable[[], None] = lambda: None) -> Curve:
+    """Measure `network` in eval mode over `batches` of (images, labels); `check` is called between batches."""
+    network.eval()
+    answers, labels = [], []
+    with Counter(network) as counter:
+        for images, truth in batches:
+            check()
+            answers.append(running_means(network, images, T).cpu())
+            labels.append(truth.cpu())
+    logits, truth = torch.cat(answers, 1), torch.cat(labels)
+    counts = counter.counts
+    entries = [{"t": t + 1, **quality(logits[t], truth), **_cost(counts, t + 1)} for t in range(len(logits))]
+    spiking = bool(counts.spikes)
+    return Curve(entries, counts.rate(), counts.rates() if spiking else None, len(truth))
+
+
+def _cost(counts: Counts, t: int) -> dict[str, Any]:
+    synops = None if counts.synops is None else float(counts.synops[:t].sum()) / counts.images
+    return {"synops": synops, "energy_mj": energy_mj(counts.macs_once + t * counts.macs_per_step, synops or 0.0)}
+
+
+def accuracy(network: Network, batches: Batches, T: int) -> float:
+    """Top-1 in percent after T timesteps, without counting operations."""
+    network.eval()
+    hits = total = 0
+    for images, labels in batches:
+        hits += int((running_means(network, images, T)[-1].argmax(-1) == labels).sum())
+        total += len(labels)
+    return 100 * hits / total

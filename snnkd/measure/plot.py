@@ -1,0 +1,110 @@
+"""The timestep curve of one or more results as a picture; results that differ only in seed become one line with spread."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from snnkd.errors import PlaceError, RequestError
+from snnkd.files import reason
+
+SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def check_plot_path(path: Path) -> None:
+    """Raise RequestError for a suffix that cannot be drawn, PlaceError for a folder that is not there."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise RequestError(f"--plot {path}: the file must end in one of {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise PlaceError(f"--plot {path}: the folder {path.parent} does not exist")
+
+
+def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Results under a label each, those that differ only in seed under one.
+
+    The label says what differs: the loss, the timesteps trained and, where needed, the model or the run.
+    """
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        key = json.dumps([result[k] for k in ("stage", "data_sha256", "split", "model", "loss", "selection")] + [_teacher_of(result)])
+        groups.setdefault(key, []).append(result)
+    labels = [_label(members[0], "model" in _differing(groups)) for members in groups.values()]
+    numbered = [label if labels.count(label) == 1 else f"{label}, {i + 1}" for i, label in enumerate(labels)]
+    return dict(zip(numbered, groups.values(), strict=True))
+
+
+def _teacher_of(result: dict[str, Any]) -> str | None:
+    return (result.get("teacher") or {}).get("sha256")
+
+
+def _differing(groups: dict[str, list[dict[str, Any]]]) -> set[str]:
+    names = {members[0]["model"]["name"] for members in groups.values()}
+    return {"model"} if len(names) > 1 else set()
+
+
+def _label(result: dict[str, Any], with_model: bool) -> str:
+    model = f"{result['model']['name']} " if with_model else ""
+    if result["trained_T"] is None:
+        return f"{model}teacher"
+    loss = (result.get("loss") or {}).get("name", "?")
+    epochs = f", {result['selection']['epoch']} epochs" if result.get("selection") else ""
+    return f"{model}{loss}, T = {result['trained_T']}{epochs}"
+
+
+def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
+    """Draw top-1 against t. `groups` maps a label to the results of its seeds; several seeds show mean and +- 1 s.d."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    longest = 1
+    for i, (label, results) in enumerate(groups.items()):
+        t, means, spreads, n = _statistics(results)
+        longest = max(longest, *t)
+        colour, style = f"C{i % 10}", "-o" if len(t) > 1 else "o"
+        shown = f"{label} (n = {n})" if n > 1 else label
+        axes.plot(t, means, style, color=colour, label=shown, markersize=4)
+        if n > 1:
+            low, high = ([m - k * s for m, s in zip(means, spreads, strict=True)] for k in (1, -1))
+            axes.fill_between(t, low, high, color=colour, alpha=0.2, linewidth=0)
+    for top1 in _teachers(groups):
+        axes.axhline(top1, color="0.4", linestyle="--", linewidth=1, label=f"teacher {top1:.1f} %")
+    axes.set_xlabel("timesteps t")
+    axes.set_ylabel(f"top-1 accuracy (%), {_splits(groups)}")
+    axes.set_xticks(range(1, longest + 1, max(1, longest // 10)))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    try:
+        figure.savefig(path, dpi=150, metadata=_dateless(path))
+    except OSError as error:
+        raise PlaceError(f"--plot {path}: {reason(error)}") from error
+    finally:
+        plt.close(figure)
+
+
+def _statistics(results: Sequence[dict[str, Any]]) -> tuple[list[int], list[float], list[float], int]:
+    """The t that all results have, means and sample deviations there, and how many results."""
+    shared = min(len(result["curve"]) for result in results)
+    columns = [[result["curve"][i]["top1"] for result in results] for i in range(shared)]
+    means = [statistics.fmean(column) for column in columns]
+    spreads = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
+    return [entry["t"] for entry in results[0]["curve"][:shared]], means, spreads, len(results)
+
+
+def _teachers(groups: Mapping[str, Sequence[dict[str, Any]]]) -> list[float]:
+    found = {r["teacher"]["sha256"]: r["teacher"]["top1"] for results in groups.values() for r in results if r.get("teacher")}
+    return sorted(found.values())
+
+
+def _splits(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+    return ", ".join(sorted({f"{r['data']} {r['split']}" for results in groups.values() for r in results}))
+
+
+def _dateless(path: Path) -> dict[str, Any]:
+    """Metadata without a date, so that the same results give the same bytes."""
+    return {} if path.suffix.lower() == ".png" else {"Date": None} if path.suffix.lower() == ".svg" else {"CreationDate": None}

@@ -1,0 +1,31 @@
+"""Quality of predictions from logits: accuracy, negative log-likelihood, calibration."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+ECE_BINS = 15
+
+
+def quality(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
+    """top1 and top5 in percent (top5 null for 5 classes or fewer), nll in nats, ece 0..1; `logits` `[N, C]`."""
+    top1 = (logits.argmax(-1) == labels).double().mean().item()
+    top5 = None
+    if logits.shape[1] > 5:
+        top5 = 100 * (logits.topk(5, -1).indices == labels[:, None]).any(-1).double().mean().item()
+    return {"top1": 100 * top1, "top5": top5, "nll": F.cross_entropy(logits, labels).item(), "ece": calibration_error(logits, labels)}
+
+
+def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
+    """Expected calibration error: mean over equal-width confidence bins of |accuracy - confidence|, weighted by count.
+
+    Guo, Pleiss, Sun, Weinberger 2017 (arXiv 1706.04599), eq. 3.
+    """
+    confidence, predicted = logits.double().softmax(-1).max(-1)
+    correct = (predicted == labels).double()
+    # bin i is (i/bins, (i+1)/bins]
+    index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
+    gap = torch.zeros(bins, dtype=torch.float64, device=logits.device).index_add(0, index, correct - confidence)
+    return float(gap.abs().sum() / len(labels))

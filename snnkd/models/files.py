@@ -1,0 +1,123 @@
+"""A network on disk: model.safetensors and config.json, the layout of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from snnkd.errors import PlaceError, RequestError
+from snnkd.files import read_bytes, read_json, sha256, write_atomic, write_json
+from snnkd.models.network import Network, Specification, build_network
+from snnkd.recipe import fields
+from snnkd.recipe.catalogue import MODELS
+from snnkd.recipe.schema import NeuronConfig
+from snnkd.recipe.text import to_plain
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+FORMAT = "snnkd-network"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network with where it came from: its config.json and the sha256 of its weights."""
+
+    network: Network
+    config: dict[str, Any]
+    sha256: str
+    folder: Path
+
+
+def weights_bytes(network: Network) -> bytes:
+    """The weights as safetensors: nothing in them depends on time, place or path."""
+    # safetensors stores rows; contiguous() also undoes channels_last
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    return bytes(save_tensors(tensors))
+
+
+def save_network(folder: Path, network: Network, about: dict[str, Any]) -> str:
+    """Write both files into `folder`, the config last; returns the sha256 of the weights."""
+    content = weights_bytes(network)
+    digest = sha256(content)
+    write_atomic(folder / WEIGHTS, content)
+    write_json(folder / CONFIG, describe(network.specification, digest, about))
+    return digest
+
+
+def describe(specification: Specification, digest: str, about: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "schema": 1,
+        "kind": specification.kind,
+        "model": to_plain(specification.model),
+        "neuron": to_plain(specification.neuron),
+        "classes": specification.classes,
+        "input": list(specification.shape),
+        **about,
+        "weights_sha256": digest,
+    }
+
+
+def load_network(folder: Path) -> Loaded:
+    """The network of `folder`; raises PlaceError when a file is missing, damaged, or not what the config says."""
+    if not folder.is_dir():
+        raise PlaceError(f"{folder}: no such folder; give a finished run or an export")
+    config = read_json(folder / CONFIG)
+    specification = _specification(config, folder / CONFIG)
+    content = read_bytes(folder / WEIGHTS)
+    digest = sha256(content)
+    if digest != config.get("weights_sha256"):
+        raise PlaceError(
+            f"{folder / WEIGHTS}: sha256 {digest[:12]}..., config.json says {str(config.get('weights_sha256'))[:12]}...: the file is damaged"
+        )
+    try:
+        tensors = load_tensors(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise PlaceError(f"{folder / WEIGHTS}: not a safetensors file: {error}") from error
+    network = build_network(specification)
+    _check_tensors(network, tensors, folder / WEIGHTS)
+    network.load_state_dict(tensors)
+    return Loaded(network.eval(), config, digest, folder)
+
+
+def _specification(config: dict[str, Any], path: Path) -> Specification:
+    if config.get("format") != FORMAT or config.get("schema") != 1:
+        raise PlaceError(f"{path}: format {config.get('format')!r}, schema {config.get('schema')!r}; this snnkd reads {FORMAT!r}, schema 1")
+    try:
+        model, neuron = config["model"], config["neuron"]
+        shape = fields.coerce(tuple[int, ...], config["input"], "input")
+        made = Specification(
+            model=fields.build(MODELS[str(model["name"])].options, model, "model"),
+            neuron=None if neuron is None else fields.build(NeuronConfig, neuron, "neuron"),
+            classes=fields.coerce(int, config["classes"], "classes"),
+            shape=shape,
+        )
+    except (KeyError, TypeError) as error:
+        raise PlaceError(f"{path}: damaged: {error} is missing or malformed") from error
+    except RequestError as error:
+        raise PlaceError(f"{path}: {error}") from error
+    if len(shape) != 3 or not 2 <= made.classes <= 1_000_000 or not all(0 < n <= 4096 for n in shape):
+        raise PlaceError(f"{path}: input {list(shape)} and classes {made.classes} are not those of a network")
+    return made
+
+
+def _check_tensors(network: Network, tensors: dict[str, Any], path: Path) -> None:
+    expected = network.state_dict()
+    for name in sorted(expected.keys() ^ tensors.keys()):
+        raise PlaceError(f"{path}: {'lacks' if name in expected else 'has an unknown'} tensor {name!r}; not this config.json's")
+    for name, tensor in tensors.items():
+        if tensor.shape != expected[name].shape:
+            raise PlaceError(f"{path}: tensor {name!r} is {list(tensor.shape)}, config.json makes it {list(expected[name].shape)}")
+
+
+def load(folder: str | Path) -> Network:
+    """The network of a finished run or an export, in eval mode: images float 0..1 `[B, C, H, W]` to logits `[T, B, C]`.
+
+    Raises PlaceError when a file is missing or damaged.
+    """
+    return load_network(Path(folder)).network

@@ -1,0 +1,104 @@
+"""The residual family for small images (16x16 to 64x64): 3x3 stem without max-pool, neuron after the addition.
+
+ResNet: He et al. 2016 (arXiv 1512.03385); ResNet-19 as the spiking literature means it: Zheng et al. 2021
+(arXiv 2011.05280). Shortcuts that change shape are a 1x1 convolution with norm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from snnkd.models.activation import Activation
+from snnkd.recipe.schema import ResNetConfig
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Blocks of each stage, channels of the first (each stage doubles them), hidden units before the classes (0: none)."""
+
+    blocks: tuple[int, ...]
+    width: int
+    hidden: int = 0
+
+
+SHAPES = {
+    "resnet8": Shape((1, 1, 1), 16),
+    "resnet18": Shape((2, 2, 2, 2), 64),
+    "resnet19": Shape((3, 3, 2), 128, hidden=256),
+    "resnet20": Shape((3, 3, 3), 16),
+}
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = nn.BatchNorm2d(outputs)
+        self.act1 = activation()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(outputs)
+        self.act2 = activation()
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs and stride == 1
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
+
+    def forward(self, x: Tensor, T: int) -> Tensor:
+        y = self.act1(self.norm1(self.conv1(x)), T)
+        y = self.norm2(self.conv2(y))
+        out: Tensor = self.act2(y + self.shortcut(x), T)
+        return out
+
+
+class ResNet(nn.Module):
+    """Images `[B, C, H, W]` to logits `[T, B, classes]`; tensors stay `[T*B, ...]` between."""
+
+    def __init__(self, shape: Shape, channels: int, classes: int, activation: Activation) -> None:
+        super().__init__()
+        width = shape.width
+        self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.act = activation()
+        self.stages = nn.ModuleList()
+        inputs = width
+        for i, blocks in enumerate(shape.blocks):
+            outputs = width * 2**i
+            stage = nn.ModuleList()
+            for j in range(blocks):
+                stage.append(Block(inputs, outputs, 2 if i > 0 and j == 0 else 1, activation))
+                inputs = outputs
+            self.stages.append(stage)
+        self.hidden = nn.Linear(inputs, shape.hidden) if shape.hidden else None
+        self.hidden_act = activation() if shape.hidden else None
+        self.head = nn.Linear(shape.hidden or inputs, classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor, T: int) -> Tensor:
+        # direct encoding: the image is the same at every timestep, so the stem is computed once
+        x = self.norm(self.conv(images))
+        x = x.expand(T, *x.shape).flatten(0, 1)
+        x = self.act(x, T)
+        for stage in self.stages:
+            for block in stage:  # type: ignore[attr-defined]
+                x = block(x, T)
+        x = x.mean((2, 3))
+        if self.hidden is not None and self.hidden_act is not None:
+            x = self.hidden_act(self.hidden(x), T)
+        logits: Tensor = self.head(x).unflatten(0, (T, -1))
+        return logits
+
+
+def build(config: ResNetConfig, activation: Activation, classes: int, shape: tuple[int, int, int]) -> ResNet:
+    """The member `config.name` for images of `shape` (channels, height, width)."""
+    member = SHAPES[config.name]
+    return ResNet(Shape(member.blocks, config.width or member.width, member.hidden), shape[0], classes, activation)

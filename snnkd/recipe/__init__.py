@@ -1,0 +1,25 @@
+"""The recipe: one YAML file that fixes everything about a run. Dataclasses are the schema; no torch here."""
+
+from snnkd.recipe.catalogue import DATA, DIVERGENCES, LOSSES, MODELS
+from snnkd.recipe.resolve import Flags, Pipeline, resolve_pipeline, resolve_stage
+from snnkd.recipe.schema import DistillRecipe, StageRecipe, TeachRecipe
+from snnkd.recipe.shipped import read_recipe, shipped_names
+from snnkd.recipe.text import dump_yaml, to_plain
+
+__all__ = [
+    "DATA",
+    "DIVERGENCES",
+    "LOSSES",
+    "MODELS",
+    "DistillRecipe",
+    "Flags",
+    "Pipeline",
+    "StageRecipe",
+    "TeachRecipe",
+    "dump_yaml",
+    "read_recipe",
+    "resolve_pipeline",
+    "resolve_stage",
+    "shipped_names",
+    "to_plain",
+]

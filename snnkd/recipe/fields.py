@@ -1,0 +1,117 @@
+"""From plain mappings (YAML, --set) to dataclasses: coercion by the field's type, ranges, did-you-mean."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from snnkd.errors import RequestError, did_you_mean
+from snnkd.recipe.schema import Bounds
+
+C = TypeVar("C")
+
+
+def build(cls: type[C], values: Any, where: str) -> C:
+    """Make `cls` from a mapping. Raises RequestError that names the key, the value and the rule."""
+    if not isinstance(values, Mapping):
+        raise RequestError(f"{where}: {values!r} is not a mapping of keys to values")
+    known = hints(cls)
+    for key in values:
+        if key not in known:
+            raise RequestError(f"unknown key {join(where, key)!r}{did_you_mean(join(where, key), [join(where, k) for k in known])}")
+    made = {key: coerce(known[key], value, join(where, key)) for key, value in values.items()}
+    try:
+        return cls(**made)
+    except TypeError as error:
+        missing = [f.name for f in dataclasses.fields(cls) if f.name not in made and _required(f)]  # type: ignore[arg-type]
+        raise RequestError(f"{where or 'recipe'}: lacks {', '.join(missing)}") from error
+
+
+def _required(f: dataclasses.Field[Any]) -> bool:
+    return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+
+
+def hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def join(where: str, key: object) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def coerce(kind: Any, value: Any, where: str) -> Any:
+    """`value` as `kind`: int, float, bool, str, Literal, Annotated with Bounds, tuple, Optional or a dataclass."""
+    origin = typing.get_origin(kind)
+    if origin is typing.Annotated:
+        inner, *notes = typing.get_args(kind)
+        made = coerce(inner, value, where)
+        for note in notes:
+            if isinstance(note, Bounds):
+                check_bounds(note, made, where)
+        return made
+    if origin in (types.UnionType, typing.Union):
+        (inner,) = [arg for arg in typing.get_args(kind) if arg is not type(None)]
+        return None if value is None else coerce(inner, value, where)
+    if origin is Literal:
+        return _choice(typing.get_args(kind), value, where)
+    if origin is tuple:
+        if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
+            raise RequestError(f"{where}: {value!r} is not a list; write [{value}]")
+        inner = typing.get_args(kind)[0]
+        return tuple(coerce(inner, item, f"{where}.{i}") for i, item in enumerate(value))
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return value if isinstance(value, kind) else build(kind, value, where)
+    return _scalar(kind, value, where)
+
+
+def check_bounds(bounds: Bounds, value: float, where: str) -> None:
+    if bounds.low is not None and (value <= bounds.low if bounds.open_low else value < bounds.low):
+        raise RequestError(f"{where}: {value} is too small; it must be {'above' if bounds.open_low else 'at least'} {bounds.low}")
+    if bounds.high is not None and (value >= bounds.high if bounds.open_high else value > bounds.high):
+        raise RequestError(f"{where}: {value} is too large; it must be {'below' if bounds.open_high else 'at most'} {bounds.high}")
+
+
+def _choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
+    if isinstance(value, bool):  # YAML 1.1 reads a bare on / off as a truth value
+        value = "on" if value else "off"
+    for choice in choices:
+        if value == choice or str(value) == str(choice):
+            return choice
+    known = [str(choice) for choice in choices]
+    if len(known) == 1:
+        raise RequestError(f"{where}: {value!r} is not known here; it must be {known[0]}")
+    raise RequestError(f"{where}: {value!r} is not one of {', '.join(known)}")
+
+
+def _scalar(kind: Any, value: Any, where: str) -> Any:
+    if kind is bool:
+        truth = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}.get(str(value).lower())
+        if truth is None:
+            raise RequestError(f"{where}: {value!r} is neither true nor false")
+        return truth
+    if kind is str:
+        if isinstance(value, (Mapping, list, tuple, bool)) or value is None:
+            raise RequestError(f"{where}: {value!r} is not text")
+        return str(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        raise RequestError(f"{where}: {value!r} is not {'a whole' if kind is int else 'a'} number")
+    return _number(kind, value, where)
+
+
+def _number(kind: Any, value: int | float | str, where: str) -> int | float:
+    try:
+        number = float(value)
+        if kind is int:
+            whole = int(value) if isinstance(value, int) else int(number)
+            if whole != number and not isinstance(value, int):
+                raise ValueError
+            return whole
+    except (ValueError, OverflowError):
+        raise RequestError(f"{where}: {value!r} is not {'a whole' if kind is int else 'a'} number") from None
+    if not math.isfinite(number):
+        raise RequestError(f"{where}: {value!r} is not a finite number")
+    return number

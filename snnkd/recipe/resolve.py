@@ -1,0 +1,300 @@
+"""From a recipe's text and the command line's flags to one checked dataclass per stage."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import yaml
+
+from snnkd.errors import RequestError, did_you_mean
+from snnkd.recipe import fields
+from snnkd.recipe.catalogue import DATA, DIVERGENCES, LOSSES, MODELS
+from snnkd.recipe.schema import (
+    DistillRecipe,
+    EvalConfig,
+    ExportConfig,
+    LossConfig,
+    StageRecipe,
+    TeachRecipe,
+    TermConfig,
+)
+from snnkd.recipe.shipped import read_recipe
+
+Values = dict[str, Any]
+STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
+PIPELINE_KEYS = ("teach", "distill", "eval", "export", "sweep", "compare")
+DEFAULT_T = 4
+CUSTOM = "custom"
+"""The label of a loss whose terms are none of the published ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flags:
+    """What the command line says over the recipe; None where nothing was said. `settings` are `--set` words."""
+
+    data: str | None = None
+    model: str | None = None
+    loss: str | None = None
+    T: int | None = None
+    temperature: float | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    seed: int | None = None
+    device: str | None = None
+    teacher: str | None = None
+    allow_weak_teacher: bool = False
+    settings: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """The stages of one recipe, each resolved; None for a stage that it does not name."""
+
+    teach: TeachRecipe | None = None
+    distill: DistillRecipe | None = None
+    eval: EvalConfig | None = None
+    export: ExportConfig | None = None
+    shared: tuple[str, ...] = ()
+
+
+def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags) -> StageRecipe:
+    """The resolved recipe of one stage. Raises RequestError (request) or PlaceError (recipe file)."""
+    values = _stage_values(read_recipe(recipe), stage, recipe)
+    _apply_flags(values, flags)
+    return _build_stage(values, stage)
+
+
+def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
+    """Every stage that `recipe` names; `settings` are paths from its top, such as `distill.train.epochs=3`."""
+    document = copy.deepcopy(read_recipe(recipe))
+    if "stage" in document:
+        stage = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
+        made = resolve_stage(recipe, stage, Flags(settings=settings))
+        return Pipeline(teach=made) if isinstance(made, TeachRecipe) else Pipeline(distill=made)  # type: ignore[arg-type]
+    for holder in (document, document.get("distill")):
+        if isinstance(holder, dict) and "loss" in holder:
+            holder["loss"] = expand_loss(holder["loss"])
+    for setting in settings:
+        _apply_setting(document, setting)
+    for key in ("sweep", "compare"):
+        if key in document:
+            raise RequestError(f"{recipe}: {key!r} is not run by this version of snnkd; remove the section")
+    stages = {stage: _build_stage(_stage_values(document, stage, recipe), stage) for stage in STAGES if stage in document}
+    return Pipeline(
+        **stages,  # type: ignore[arg-type]
+        eval=fields.build(EvalConfig, document["eval"] or {}, "eval") if "eval" in document else None,
+        export=fields.build(ExportConfig, document["export"] or {}, "export") if "export" in document else None,
+    )
+
+
+def _stage_values(document: Values, stage: str, recipe: str) -> Values:
+    """The plain keys of one stage: of a one-stage recipe itself, of a pipeline its section over the shared keys."""
+    document = copy.deepcopy(document)
+    known = set(fields.hints(DistillRecipe))
+    if "stage" in document:
+        if document["stage"] != stage:
+            raise RequestError(f"{recipe} is a recipe of stage {document['stage']!r}, this command runs {stage!r}")
+        return document
+    if stage not in document:
+        raise RequestError(f"{recipe} has neither 'stage: {stage}' nor a section {stage!r}")
+    for key in document:
+        if key not in known and key not in PIPELINE_KEYS:
+            raise RequestError(f"unknown key {key!r}{did_you_mean(key, known | set(PIPELINE_KEYS))}")
+    section = document[stage] or {}
+    if not isinstance(section, Mapping):
+        raise RequestError(f"{stage}: {section!r} is not a mapping of keys to values")
+    own = set(fields.hints(STAGES[stage]))
+    shared = {key: value for key, value in document.items() if key in own}
+    if stage == "teach" and isinstance(shared.get("model"), dict):
+        shared["model"].pop("T", None)  # shared with the student; a teacher has no timesteps
+    return _merge(shared, dict(section))
+
+
+def _merge(under: Values, over: Values) -> Values:
+    """`over` laid on `under`, mapping by mapping; a loss replaces a loss as a whole."""
+    merged = dict(under)
+    for key, value in over.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "loss"
+        merged[key] = _merge(merged[key], dict(value)) if both else value
+    return merged
+
+
+def _apply_flags(values: Values, flags: Flags) -> None:
+    """In place: named sections first, then single flags, then --set in order."""
+    if flags.data is not None:
+        values["data"] = {"name": flags.data}
+    if flags.model is not None:
+        old = values.get("model")
+        kept = {"T": old["T"]} if isinstance(old, Mapping) and "T" in old else {}
+        values["model"] = {"name": flags.model, **kept}
+    if flags.loss is not None:
+        values["loss"] = flags.loss
+    if "loss" in values:
+        values["loss"] = expand_loss(values["loss"])
+    singles = {
+        "model.T": flags.T,
+        "train.epochs": flags.epochs,
+        "train.batch_size": flags.batch_size,
+        "train.lr": flags.lr,
+        "seed": flags.seed,
+        "execution.device": flags.device,
+        "teacher": None if flags.teacher is None else {"run": flags.teacher},
+        "execution.allow_weak_teacher": flags.allow_weak_teacher or None,
+    }
+    for path, value in singles.items():
+        if value is not None:
+            _put(values, path, value)
+    if flags.temperature is not None:
+        _set_temperature(values, flags.temperature)
+    for setting in flags.settings:
+        _apply_setting(values, setting)
+
+
+def _set_temperature(values: Values, temperature: float) -> None:
+    loss = values.get("loss") or {}
+    if not loss.get("terms"):
+        raise RequestError(f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one")
+    for term in loss["terms"]:
+        term["temperature"] = temperature
+
+
+def _apply_setting(values: Values, setting: str) -> None:
+    path, equals, text = setting.partition("=")
+    if not equals or not path:
+        raise RequestError(f"--set {setting!r} is not KEY=VALUE, for example --set train.weight_decay=1e-4")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise RequestError(f"--set {setting!r}: {text!r} is not a plain value") from None
+    _put(values, path.strip(), value)
+
+
+def _put(values: Values, path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    place: Any = values
+    for i, key in enumerate(parents):
+        if isinstance(place, list):
+            place = place[_index(place, key, path)]
+            continue
+        if not isinstance(place.get(key), (dict, list)):
+            if isinstance(place.get(key), str) and key in ("data", "model", "neuron"):
+                raise RequestError(f"--set {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section")
+            place[key] = {}
+        place = place[key]
+    if isinstance(place, list):
+        place[_index(place, last, path)] = value
+    else:
+        place[last] = value
+
+
+def _index(items: list[Any], key: str, path: str) -> int:
+    if not key.isdecimal() or int(key) >= len(items):
+        held = f"0 to {len(items) - 1}" if items else "no item"
+        raise RequestError(f"--set {path}: {key!r} is no item of the list, which has {held}")
+    return int(key)
+
+
+def expand_loss(value: Any) -> Values:
+    """A loss as a full section: a name, `{name, option: value}` or the section itself.
+
+    Options other than name, hard and terms go to every term that has such a key. The label of a section without a
+    name is its single divergence, `none` without terms, else `custom`.
+    """
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        raise RequestError(f"loss: {value!r} is neither a name nor a section")
+    value = dict(value)
+    terms = value.get("terms")
+    name = str(value["name"]) if "name" in value else _label(terms)
+    if name != CUSTOM:
+        preset = LOSSES[name]
+        terms = [{"divergence": d} for d in preset.detail("terms")] if terms is None else terms
+    if not isinstance(terms, (list, tuple)) or not all(isinstance(term, Mapping) for term in terms):
+        raise RequestError(f"loss.terms: {terms!r} is not a list of terms")
+    section = {"name": name, "hard": value.get("hard") or {}, "terms": [dict(term) for term in terms]}
+    for key in value.keys() - {"name", "hard", "terms"}:
+        _spread_option(section, key, value[key])
+    return section
+
+
+def _label(terms: Any) -> str:
+    if not terms:
+        return "none"
+    if isinstance(terms, (list, tuple)) and len(terms) == 1 and isinstance(terms[0], Mapping):
+        return str(terms[0].get("divergence", CUSTOM))
+    return CUSTOM
+
+
+def _spread_option(section: Values, key: str, value: Any) -> None:
+    known: set[str] = {"name", "hard", "terms"}
+    placed = False
+    for term in section["terms"]:
+        keys = set(fields.hints(DIVERGENCES[str(term.get("divergence", "kl"))].options))
+        known |= keys
+        if key in keys and key != "divergence":
+            term[key] = value
+            placed = True
+    if not placed:
+        raise RequestError(f"unknown key {'loss.' + key!r}{did_you_mean(key, known)}")
+
+
+def _build_stage(values: Values, stage: str) -> StageRecipe:
+    values = {**values, "stage": stage}
+    values["data"] = _section(DATA, values.get("data"), "data", "glyphs")
+    values["model"] = _section(MODELS, values.get("model"), "model", "resnet8")
+    values["train"] = values.get("train") or {}
+    for key in ("execution", "neuron", "teacher"):
+        if key in values and values[key] is None:
+            del values[key]
+    if stage == "distill":
+        if values["model"].T is None:
+            values["model"] = dataclasses.replace(values["model"], T=DEFAULT_T)
+        values["loss"] = _build_loss(values.get("loss", "none"))
+    elif values["model"].T is not None:
+        raise RequestError(f"model.T: {values['model'].T} given for a teacher, which has no timesteps; remove the key")
+    made = fields.build(STAGES[stage], values, "")
+    _check_together(made)
+    return made
+
+
+def _section(registry: Any, values: Any, where: str, default: str) -> Any:
+    if isinstance(values, str):
+        values = {"name": values}
+    if values is None:
+        values = {}
+    if not isinstance(values, Mapping):
+        raise RequestError(f"{where}: {values!r} is neither a name nor a section")
+    values = {"name": default, **values}
+    return fields.build(registry[str(values["name"])].options, values, where)
+
+
+def _build_loss(value: Any) -> LossConfig:
+    section = expand_loss(value)
+    terms = [_build_term(term, f"loss.terms.{i}") for i, term in enumerate(section["terms"])]
+    return fields.build(LossConfig, {**section, "terms": terms}, "loss")
+
+
+def _build_term(term: Values, where: str) -> TermConfig:
+    entry = DIVERGENCES[str(term.get("divergence", "kl"))]
+    made: TermConfig = fields.build(entry.options, term, where)
+    return made
+
+
+def _check_together(recipe: StageRecipe) -> None:
+    """Rules over several keys."""
+    train = recipe.train
+    if train.warmup_epochs > train.epochs:
+        raise RequestError(f"train.warmup_epochs: {train.warmup_epochs} is above train.epochs, {train.epochs}")
+    if train.select == "best" and recipe.data.val_fraction == 0 and not recipe.data.name.startswith("npz:"):
+        raise RequestError("train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split")
+    if len(set(recipe.data.augment)) != len(recipe.data.augment):
+        raise RequestError(f"data.augment: {list(recipe.data.augment)} names an operation twice")
+    device = recipe.execution.device.split(":")[0]
+    if device not in ("auto", "cpu", "cuda"):
+        raise RequestError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")

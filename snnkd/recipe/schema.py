@@ -1,0 +1,244 @@
+"""The sections of a recipe as dataclasses. A field's docstring is its help, `Bounds` its range.
+
+The defaults are those of the HTA-KL authors' sibling code (SGD 0.9, lr 0.1, weight decay 5e-4, cosine to 0,
+300 epochs, batch 128, temperature 3, LIF v <- 0.5 v + x with threshold 1, hard reset, sigmoid surrogate alpha 4),
+because the paper's own settings could not be read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The range of a number: `low` and `high` belong to it unless `open_low` / `open_high`."""
+
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    open_high: bool = False
+
+
+Augmentation = Literal["crop", "flip"]
+Divergence = str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """`data:`, the keys that every data set has."""
+
+    name: str = "glyphs"
+    """A data set of `snnkd list data`."""
+    val_fraction: Annotated[float, Bounds(0, 0.5)] = 0.0
+    """Share of the training split held out for validation, the same images for every seed; needed by select: best."""
+    augment: tuple[Augmentation, ...] = ()
+    """Applied to training images in this order: crop (zero padding of an eighth of the size), flip (horizontal)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlyphsConfig(DataConfig):
+    """`data:` of the generated glyphs."""
+
+    size: Annotated[int, Bounds(8, 64)] = 16
+    """Height and width in pixels."""
+    channels: Literal[1, 3] = 1
+    """1: grey; 3: RGB with random ink and paper colours."""
+    classes: Annotated[int, Bounds(2, 100)] = 100
+    """The first this many characters: digits, upper case, lower case, Greek, signs."""
+    train_images: Annotated[int, Bounds(1, 1_000_000)] = 10_000
+    """Number of training images, classes in equal shares."""
+    test_images: Annotated[int, Bounds(1, 1_000_000)] = 2_000
+    """Number of test images, drawn from a stream of their own."""
+    noise: Annotated[float, Bounds(0, 1)] = 0.05
+    """Standard deviation of the Gaussian pixel noise, white being 1."""
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """Seed of the images; the run's own seed does not change the data."""
+    augment: tuple[Augmentation, ...] = ("crop",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoConfig(DataConfig):
+    """`data:` of cifar10 and cifar100."""
+
+    augment: tuple[Augmentation, ...] = ("crop", "flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """`model:`, the keys that every model has."""
+
+    name: str = "resnet8"
+    """A model of `snnkd list models`."""
+    T: Annotated[int, Bounds(1, 1024)] | None = None
+    """Timesteps of the student; a teacher has none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNetConfig(ModelConfig):
+    """`model:` of the residual family."""
+
+    width: Annotated[int, Bounds(1, 4096)] | None = None
+    """Channels of the first stage; empty for the family member's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeuronConfig:
+    """`neuron:`, the spiking activation."""
+
+    name: Literal["lif"] = "lif"
+    """lif: leaky integrate-and-fire (SpikingJelly's lif_multi_step)."""
+    tau: Annotated[float, Bounds(1, open_low=True)] = 2.0
+    """Membrane time constant in timesteps."""
+    decay_input: bool = False
+    """Whether the leak also scales the input: v <- v + (x - v)/tau instead of v <- v (1 - 1/tau) + x."""
+    threshold: Annotated[float, Bounds(0, open_low=True)] = 1.0
+    """Membrane potential at which a spike is fired."""
+    reset: Literal["hard", "soft"] = "hard"
+    """hard: the membrane is set to 0 after a spike; soft: the threshold is subtracted."""
+    surrogate: Literal["sigmoid", "atan"] = "sigmoid"
+    """Shape whose derivative stands in for that of the step."""
+    alpha: Annotated[float, Bounds(0, open_low=True)] = 4.0
+    """Steepness of the surrogate."""
+    detach_reset: bool = False
+    """Whether the gradient skips the reset."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardConfig:
+    """`loss.hard:`, the cross-entropy with the labels."""
+
+    target: Literal["mean"] = "mean"
+    """mean: cross-entropy of the time-mean logits."""
+    weight: Annotated[float, Bounds(0)] = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermConfig:
+    """One item of `loss.terms:`, weight x divergence(target(student), teacher)."""
+
+    divergence: Divergence = "kl"
+    """A divergence of `snnkd list losses`."""
+    target: Literal["mean"] = "mean"
+    """Which student distribution meets the teacher; mean: softmax of the time-mean logits."""
+    weight: Annotated[float, Bounds(0)] = 1.0
+    temperature: Annotated[float, Bounds(0, open_low=True)] = 3.0
+    """Softmax temperature of teacher and student; the divergence is scaled by its square."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HtaKlTerm(TermConfig):
+    """A term of hta-kl."""
+
+    delta: Annotated[float, Bounds(0, 1, open_low=True)] = 0.5
+    """Cumulative teacher probability that bounds the head."""
+    head: Literal["top1", "strict", "cover"] = "top1"
+    """Head rule: cumulative sum <= delta or the first class (top1), < delta (strict), smallest set reaching delta (cover)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """`loss:`, hard term and distillation terms; `name` is its label in run names and tables."""
+
+    name: str = "none"
+    hard: HardConfig = field(default_factory=HardConfig)
+    terms: tuple[TermConfig, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """`teacher:`, the finished teacher run that the student learns from."""
+
+    run: str | None = None
+    """Folder with model.safetensors and config.json; empty to use the one finished teacher of the same data."""
+    sha256: str | None = None
+    """Of its weights; added when the run starts, and checked when given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """`train:`."""
+
+    epochs: Annotated[int, Bounds(1, 100_000)] = 300
+    batch_size: Annotated[int, Bounds(2, 1_000_000)] = 128
+    """Images per step; the incomplete last batch of an epoch is left out (other images each epoch)."""
+    lr: Annotated[float, Bounds(0, open_low=True)] = 0.1
+    """Learning rate after warm-up."""
+    momentum: Annotated[float, Bounds(0, 1, open_high=True)] = 0.9
+    weight_decay: Annotated[float, Bounds(0)] = 5.0e-4
+    """On convolution and linear weights; none on norm and bias."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """cosine: to 0 at the last step."""
+    warmup_epochs: Annotated[int, Bounds(0, 100_000)] = 0
+    """Epochs of linear rise from 0 to lr, within `epochs`."""
+    label_smoothing: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0
+    """Of the cross-entropy with the labels."""
+    select: Literal["last", "best"] = "last"
+    """Which epoch's weights are kept; best: highest validation accuracy, needs data.val_fraction > 0 or a val split."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """`execution:`, how and where; never part of a run's identity."""
+
+    device: str = "auto"
+    """auto (a GPU when there is one), cpu, cuda or cuda:N."""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """bf16: convolutions under autocast, membrane and loss in float32; auto: bf16 on GPUs that have it."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """on: torch.compile for training (costs a minute or more before the first step on a CPU); auto: off."""
+    threads: Annotated[int, Bounds(0, 4096)] = 0
+    """CPU threads of torch; 0: its own choice. Fixed in the run at its first start."""
+    eval_batch_size: Annotated[int, Bounds(1, 1_000_000)] = 250
+    """Images per forward pass when measuring."""
+    allow_weak_teacher: bool = False
+    """Accept a teacher below twice chance accuracy."""
+    keep_state: bool = False
+    """Keep the training checkpoints of a finished run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageRecipe:
+    """What both stages share."""
+
+    schema: Literal[1] = 1
+    stage: Literal["teach", "distill"]
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    data: DataConfig
+    model: ModelConfig
+    train: TrainConfig
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeachRecipe(StageRecipe):
+    """An ANN teacher."""
+
+    stage: Literal["teach"] = "teach"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillRecipe(StageRecipe):
+    """A spiking student, distilled or (loss none) trained directly."""
+
+    stage: Literal["distill"] = "distill"
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """`eval:` of a pipeline."""
+
+    split: Literal["test", "val"] = "test"
+    T: Annotated[int, Bounds(1, 1024)] | None = None
+    """Timesteps to measure; empty for the trained ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig:
+    """`export:` of a pipeline."""
+
+    formats: tuple[Literal["safetensors"], ...] = ("safetensors",)

@@ -1,0 +1,65 @@
+"""The one registry mechanism: losses, divergences, models and data sets are entries of the same kind.
+
+An entry names the dataclass of its recipe section and, as text, the function behind it, so that listing names,
+checking a recipe and `--help` import neither torch nor spikingjelly.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from snnkd.errors import RequestError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name: its help line, its recipe section, the function that does the work, and what is particular to its kind."""
+
+    name: str
+    help: str
+    options: type
+    target: str = ""
+    argument: str = ""
+    """What follows the name after a colon (`npz:PATH`); empty when nothing may."""
+    details: tuple[tuple[str, Any], ...] = ()
+
+    def load(self) -> Any:
+        """Import and return the object that `target` (`package.module:name`) stands for."""
+        module, _, name = self.target.partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def detail(self, key: str, default: Any = None) -> Any:
+        return dict(self.details).get(key, default)
+
+    @property
+    def usage(self) -> str:
+        return f"{self.name}:{self.argument}" if self.argument else self.name
+
+
+class Registry:
+    """Entries by name. `registry[name]` raises RequestError with a suggestion for a name that is not there."""
+
+    def __init__(self, kind: str, entries: Iterable[Entry]) -> None:
+        self.kind = kind
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __getitem__(self, name: str) -> Entry:
+        head, colon, rest = name.partition(":")
+        entry = self._entries.get(head)
+        if entry is None:
+            usages = [e.usage for e in self._entries.values()]
+            raise RequestError(f"unknown {self.kind} {name!r}{did_you_mean(name, usages)}")
+        if entry.argument and not rest:
+            raise RequestError(f"{self.kind} {name!r} lacks its {entry.argument}; write {entry.usage}")
+        if colon and not entry.argument:
+            raise RequestError(f"{self.kind} {name!r}: {head!r} takes nothing after a colon")
+        return entry
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries

@@ -1,0 +1,79 @@
+"""Finding a teacher, checking that it fits the data, and freezing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnkd.data import ImageSet
+from snnkd.data.loader import measure_batches
+from snnkd.errors import PlaceError
+from snnkd.measure.curve import measure_curve
+from snnkd.models.files import Loaded, load_network
+from snnkd.recipe.schema import DistillRecipe, ExecutionConfig
+from snnkd.report import Reporter
+from snnkd.runs.find import LATEST, choose, finished_runs
+
+
+def find_teacher(recipe: DistillRecipe, data: ImageSet, report: Reporter) -> Loaded:
+    """The teacher that the recipe names, else the one finished teacher run of the same data.
+
+    Raises PlaceError when there is none or it does not fit, RequestError when several might be meant.
+    """
+    named = recipe.teacher.run
+    if named is None or named == LATEST:
+        same = [run for run in finished_runs("teach") if run.result.get("data_sha256") == data.sha256]
+        absent = f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` first, or give --teacher RUN"
+        folder = choose(same, "teacher", named == LATEST, "--teacher latest", absent).folder
+    else:
+        folder = Path(named)
+    loaded = load_network(folder)
+    _check_fit(loaded, data)
+    if recipe.teacher.sha256 not in (None, loaded.sha256):
+        raise PlaceError(f"{folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(recipe.teacher.sha256)[:12]}...")
+    report.note(f"teacher: {folder}")
+    return loaded
+
+
+def _check_fit(loaded: Loaded, data: ImageSet) -> None:
+    made = loaded.network.specification
+    if made.kind != "ann":
+        raise PlaceError(f"{loaded.folder}: a spiking student, not a teacher; give a run of `snnkd teach`")
+    if made.classes != data.classes:
+        raise PlaceError(f"{loaded.folder}: the teacher has {made.classes} classes, {data.name} has {data.classes}")
+    if made.shape != data.shape:
+        raise PlaceError(f"{loaded.folder}: the teacher takes images {list(made.shape)}, {data.name} has {list(data.shape)}")
+
+
+def judge_teacher(loaded: Loaded, data: ImageSet, execution: ExecutionConfig, device: torch.device, report: Reporter) -> dict[str, Any]:
+    """Measure the teacher on the test split and print it; returns what results say of it.
+
+    Raises PlaceError below twice chance, from which nothing can be learned, unless `allow_weak_teacher`.
+    """
+    network = loaded.network.to(device)
+    curve = measure_curve(network, measure_batches(data.test, execution.eval_batch_size, device), 1)
+    top1, chance = float(curve.entries[0]["top1"] or 0.0), 100 / data.classes
+    report.note(f"teacher accuracy: {top1:.2f} % of {curve.images} test images")
+    if top1 < 2 * chance and not execution.allow_weak_teacher:
+        raise PlaceError(
+            f"{loaded.folder}: teacher accuracy {top1:.2f} % is below twice chance ({2 * chance:.2f} %); "
+            "train it longer, or pass --allow-weak-teacher"
+        )
+    about = {"run": str(loaded.folder), "sha256": loaded.sha256, "top1": top1, "energy_mj": curve.entries[0]["energy_mj"]}
+    return {**about, "model": network.specification.model.name, "parameters": sum(p.numel() for p in network.parameters())}
+
+
+def frozen(loaded: Loaded, device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Images to teacher logits `[B, C]`, in eval mode and without gradient."""
+    network = loaded.network.to(device).eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def logits(images: Tensor) -> Tensor:
+        answer: Tensor = network(images, 1)[0]
+        return answer
+
+    return logits

@@ -1,0 +1,74 @@
+"""Where a run runs: device, precision, threads, and the versions that its bytes depend on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from contextlib import AbstractContextManager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from snnkd.errors import RequestError
+from snnkd.recipe.schema import ExecutionConfig
+
+PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "pillow", "matplotlib", "safetensors")
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that `execution.device` names. Raises RequestError when it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise RequestError(f"device {name!r} is not auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RequestError(f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA devices, --device cpu works")
+    return device
+
+
+def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """bf16 autocast where `precision` asks for it or, by auto, where a GPU has it; otherwise nothing."""
+    auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    wanted = config.precision == "bf16" or (config.precision == "auto" and auto)
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+
+
+def versions() -> dict[str, str]:
+    from snnkd import __version__
+
+    return {"snnkd": __version__, "python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+
+
+def hardware(device: torch.device) -> dict[str, Any]:
+    """What a number was measured on."""
+    made: dict[str, Any] = {"device": device.type, "cpu": _cpu_name(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
+    if device.type == "cuda":
+        made["gpu"] = torch.cuda.get_device_name(device)
+    return made
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def same_bytes_need(execution: ExecutionConfig, device: torch.device) -> dict[str, Any]:
+    """What has to stay the same for a continued run to give the same bytes."""
+    made = versions()
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    return {
+        "versions": {package: made[package] for package in ("torch", "spikingjelly", "numpy")},
+        "machine": f"{platform.machine()} {kind}",
+        "threads": execution.threads or torch.get_num_threads(),
+        "precision": execution.precision,
+        "compile": execution.compile == "on",
+    }

@@ -1,0 +1,160 @@
+"""The training loop, one for teacher and student."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkd.data.loader import TrainBatches
+from snnkd.losses.objective import Objective, time_mean
+from snnkd.models import Network
+from snnkd.recipe.schema import ExecutionConfig, TrainConfig
+from snnkd.report import Clock, Reporter, duration
+from snnkd.seeds import derive
+from snnkd.training.environment import autocast
+from snnkd.training.metrics import append_metrics, rewind_metrics
+from snnkd.training.optimizer import learning_rate, make_optimizer
+from snnkd.training.state import load_state, save_state
+from snnkd.training.stopping import Stop
+from snnkd.training.tally import Tally
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything one training needs. `teacher` gives logits `[B, C]`; `validate` a percentage, where there is a split."""
+
+    network: Network
+    teacher: Callable[[Tensor], Tensor] | None
+    objective: Objective
+    batches: TrainBatches
+    train: TrainConfig
+    execution: ExecutionConfig
+    seed: int
+    device: torch.device
+    folder: Path
+    validate: Callable[[], float] | None
+    stop: Stop
+    report: Reporter
+
+
+@dataclass
+class Position:
+    """How far training is: epochs finished, steps into the next, seconds worked, and the best epoch's weights."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    best: dict[str, Tensor] | None = None
+    best_top1: float = -1.0
+    best_epoch: int = 0
+
+
+def train(job: Job) -> Position:
+    """Train `job.network` in place, from its newest checkpoint if there is one; returns where it ended.
+
+    A checkpoint is written after every epoch and when asked to stop. Raises Stopped or Interrupted after saving,
+    WorkError when the loss is not finite (the last checkpoint then stays as it was), PlaceError for bad checkpoints.
+    """
+    network, batches, epochs = job.network, job.batches, job.train.epochs
+    optimizer = make_optimizer(network, job.train)
+    tally = Tally(job.device)
+    position = _resume(job, optimizer, tally)
+    clock = Clock(position.seconds)
+    forward: nn.Module = torch.compile(network) if job.execution.compile == "on" else network  # type: ignore[assignment]
+
+    with job.report.bar("training", epochs * batches.steps, position.epoch * batches.steps + position.step) as bar:
+        while position.epoch < epochs:
+            epoch, lap, images_before = position.epoch, Clock(), tally.images
+            network.train()
+            bar.describe(f"epoch {epoch + 1}/{epochs}")
+            while position.step < batches.steps:
+                if job.stop.asked:
+                    tally.check_finite(epoch)
+                    _save(job, optimizer, tally, position, clock)
+                    raise job.stop.error(f"in epoch {epoch + 1} of {epochs}, after step {position.step} of {batches.steps}")
+                step = position.step
+                # anything random inside the network or the loss is a function of (seed, epoch, step) too
+                torch.manual_seed(derive(job.seed, "noise", epoch, step))
+                images, labels = batches.batch(epoch, step)
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(job.train, epoch * batches.steps + step, batches.steps)
+                with autocast(job.execution, job.device):
+                    logits = forward(images)
+                    teacher_logits = None if job.teacher is None else job.teacher(images)
+                loss = job.objective(logits, teacher_logits, labels)
+                optimizer.zero_grad(set_to_none=True)
+                loss.total.backward()
+                optimizer.step()
+                tally.add(loss.total, loss.watched, time_mean(logits), labels)
+                if job.device.type == "cpu":  # nothing to wait for there
+                    tally.check_finite(epoch)
+                position.step += 1
+                bar.advance()
+            tally.check_finite(epoch)
+            _finish_epoch(job, optimizer, tally, position, clock, (tally.images - images_before) / lap.seconds())
+            tally = Tally(job.device)
+    if position.best is not None:
+        network.load_state_dict(position.best)
+    position.seconds = clock.seconds()
+    return position
+
+
+def _finish_epoch(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Position, clock: Clock, rate: float) -> None:
+    row: dict[str, Any] = {"epoch": position.epoch + 1, **tally.means(), "lr": optimizer.param_groups[0]["lr"]}
+    if job.validate is not None:
+        row["val_top1"] = job.validate()
+        if job.train.select == "best" and row["val_top1"] > position.best_top1:
+            position.best, position.best_top1 = copy.deepcopy(job.network.state_dict()), row["val_top1"]
+            position.best_epoch = position.epoch + 1
+    row |= {"images_per_s": round(rate, 1), "seconds": round(clock.seconds(), 2)}
+    position.epoch, position.step = position.epoch + 1, 0
+    # the line first: a kill in between leaves a line too many, which continuing takes back, never one too few
+    append_metrics(job.folder, row)
+    _save(job, optimizer, Tally(job.device), position, clock)
+    left = (job.train.epochs - position.epoch) * job.batches.steps * job.train.batch_size / rate
+    job.report.note(_epoch_line(row, job.train.epochs, left))
+
+
+def _epoch_line(row: dict[str, Any], epochs: int, left: float) -> str:
+    """At most about 150 characters, so that the log of 300 epochs stays under 100 KB."""
+    val = f"  val {row['val_top1']:.2f} %" if "val_top1" in row else ""
+    head = f"  w_head {row['w_head']:.3f}" if "w_head" in row else ""
+    return (
+        f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  train {row['train_top1']:.2f} %{val}{head}  "
+        f"{row['images_per_s']:.0f} images/s  {duration(left)} left"
+    )
+
+
+def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Position, clock: Clock) -> None:
+    state = {
+        "network": job.network.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "tally": tally.state(),
+        "position": {**vars(position), "seconds": clock.seconds()},
+    }
+    save_state(job.folder, state)
+
+
+def _resume(job: Job, optimizer: torch.optim.Optimizer, tally: Tally) -> Position:
+    state = load_state(job.folder, job.report)
+    if state is None:
+        with contextlib.suppress(FileNotFoundError):
+            rewind_metrics(job.folder, 0)
+        return Position()
+    job.network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    tally.restore(state["tally"])
+    position = Position(**state["position"])
+    rewind_metrics(job.folder, position.epoch)
+    if position.epoch < job.train.epochs:
+        job.report.note(
+            f"continuing in epoch {position.epoch + 1} of {job.train.epochs}, after step {position.step} of {job.batches.steps}"
+        )
+    return position

@@ -1,0 +1,43 @@
+"""metrics.jsonl: one line per finished epoch, never a test accuracy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from snnkd.files import write_atomic
+
+NAME = "metrics.jsonl"
+
+
+def append_metrics(folder: Path, values: dict[str, Any]) -> None:
+    """Add one line."""
+    line = json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()})
+    with (folder / NAME).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The whole lines of the file; a line torn by a kill is left out."""
+    try:
+        text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    rows = []
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def rewind_metrics(folder: Path, epochs: int) -> None:
+    """Keep the lines of the first `epochs` epochs: those after the checkpoint are about to be made again."""
+    rows = read_metrics(folder)
+    kept = [row for row in rows if row.get("epoch", 0) <= epochs]
+    text = "".join(json.dumps(row) + "\n" for row in kept)
+    write_atomic(folder / NAME, text.encode())

@@ -1,0 +1,31 @@
+"""SGD with momentum and the learning rate of each step."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from snnkd.recipe.schema import TrainConfig
+
+
+def make_optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.SGD:
+    """Weight decay on matrices and kernels only: shrinking a norm's scale or a bias regularises nothing."""
+    parameters = list(network.parameters())
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
+
+
+def learning_rate(train: TrainConfig, step: int, steps_per_epoch: int) -> float:
+    """At global step `step`: linear rise over the warm-up, then cosine to 0 at the end (or constant)."""
+    warmup, total = train.warmup_epochs * steps_per_epoch, train.epochs * steps_per_epoch
+    if step < warmup:
+        return train.lr * (step + 1) / warmup
+    if train.schedule == "constant":
+        return train.lr
+    done = (step - warmup) / max(1, total - warmup)
+    return train.lr * 0.5 * (1 + math.cos(math.pi * done))

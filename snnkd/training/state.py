@@ -1,0 +1,74 @@
+"""Checkpoints: one file that is whole or refused, the previous one kept, and nothing in them can run code."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnkd.errors import PlaceError
+from snnkd.files import read_bytes, sha256, write_atomic
+from snnkd.report import Reporter
+
+LAST = "last.pt"
+PREVIOUS = "previous.pt"
+MAGIC = b"snnkd checkpoint 1 "
+"""Format version, followed by the sha256 of the rest and a line end."""
+
+
+def save_state(folder: Path, state: dict[str, Any]) -> None:
+    """Write `state` as last.pt; the one before becomes previous.pt. Raises OSError with both intact."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    payload = buffer.getvalue()
+    write_atomic(folder / LAST, MAGIC + sha256(payload).encode() + b"\n" + payload, keep=folder / PREVIOUS)
+
+
+def load_state(folder: Path, report: Reporter) -> dict[str, Any] | None:
+    """The newest whole checkpoint, or None where there is none.
+
+    A damaged last.pt is reported and previous.pt taken. Raises PlaceError when there are only damaged ones.
+    """
+    trouble: list[str] = []
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            state = _read(path)
+        except PlaceError as error:
+            trouble.append(str(error))
+            continue
+        if trouble:
+            report.note(f"warning: {trouble[0]}; continuing from {name}")
+        return state
+    if trouble:
+        raise PlaceError("; ".join(trouble) + "; no checkpoint is left to continue from, --fresh starts anew")
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    head, _, payload = read_bytes(path).partition(b"\n")
+    if not head.startswith(MAGIC):
+        version = head[:40].decode("ascii", "replace")
+        raise PlaceError(f"{path}: begins with {version!r}, not {MAGIC.decode()!r}; not a checkpoint of this version of snnkd")
+    if sha256(payload) != head[len(MAGIC) :].decode("ascii", "replace"):
+        raise PlaceError(f"{path}: its checksum does not match its {len(payload)} bytes; the file is damaged")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError, UserWarning) as error:
+        raise PlaceError(f"{path}: {str(error).splitlines()[0]}") from error
+    if not isinstance(state, dict):
+        raise PlaceError(f"{path}: holds a {type(state).__name__}, not the state of a run")
+    return state
+
+
+def remove_state(folder: Path) -> None:
+    for name in (LAST, PREVIOUS):
+        (folder / name).unlink(missing_ok=True)

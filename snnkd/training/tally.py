@@ -1,0 +1,55 @@
+"""Sums over the steps of an epoch, kept on the device so that no step waits for a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from snnkd.errors import WorkError
+
+
+class Tally:
+    """Running sums of the epoch's losses and hits; `state` and `restore` carry them over an interruption."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.images = 0
+        self.steps = 0
+        self._sums: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def add(self, total: Tensor, watched: Mapping[str, Tensor], logits: Tensor, labels: Tensor) -> None:
+        """One step: `logits` `[B, C]` are the time means."""
+        hits = (logits.argmax(-1) == labels).sum()
+        for name, value in {"loss": total, **watched, "hits": hits}.items():
+            wide = value.detach().double()
+            self._sums[name] = self._sums[name] + wide if name in self._sums else wide
+        self.images += len(labels)
+        self.steps += 1
+
+    def check_finite(self, epoch: int) -> None:
+        """Raise WorkError when a loss of this epoch was not finite (one wait for the device)."""
+        for name, value in self._sums.items():
+            if not torch.isfinite(value):
+                raise WorkError(
+                    f"the loss became {float(value)} in epoch {epoch + 1}, by step {self.steps} ({name}); the last checkpoint is "
+                    "intact; lower train.lr or the loss weights"
+                )
+
+    def means(self) -> dict[str, float]:
+        """Mean loss and watched values of the epoch, and the training accuracy in percent."""
+        if not self.steps:
+            return {}
+        made = {name: float(value) / self.steps for name, value in self._sums.items() if name != "hits"}
+        made["train_top1"] = 100 * float(self._sums["hits"]) / self.images
+        return made
+
+    def state(self) -> dict[str, Any]:
+        return {"images": self.images, "steps": self.steps, "sums": dict(self._sums)}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.images, self.steps = state["images"], state["steps"]
+        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
