@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -27,7 +27,7 @@ from snnkd.models import Network, Specification, build_network
 from snnkd.models.files import Loaded, load_network, save_network
 from snnkd.recipe import DATA, fields
 from snnkd.recipe.resolve import Pipeline
-from snnkd.recipe.schema import DataConfig, DistillRecipe, ExecutionConfig, LossConfig, StageRecipe, TeacherConfig, TeachRecipe
+from snnkd.recipe.schema import DataConfig, DistillRecipe, EvalConfig, ExecutionConfig, LossConfig, StageRecipe, TeacherConfig, TeachRecipe
 from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished, choose, finished_runs
@@ -106,7 +106,7 @@ def _run_stage(recipe: StageRecipe, options: Options, device: torch.device, data
             "seconds": round(position.seconds, 2),
         }
         save_network(folder, network, about)
-        result = _measure(load_network(folder), folder, data, Settings(), execution, device, options)
+        result = _measure(load_network(folder), folder, data, EvalConfig(), execution, device, options)
         write_json(folder / RESULT, result)
         if not execution.keep_state:
             remove_state(folder)
@@ -174,20 +174,13 @@ def _last_line(result: dict[str, Any]) -> str:
     return f"{result['split']} accuracy {end['top1']:.2f} % at t = {end['t']}{rate}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What `evaluate` measures; the defaults are a run's own."""
-
-    split: Literal["test", "val"] = "test"
-    T: int | None = None
-
-    def file(self, trained_T: int) -> str | None:
-        """The name under RUN/eval for settings other than the run's own."""
-        T = self.T or trained_T
-        return None if self.split == "test" and trained_T == T else f"{self.split}-T{T}.json"
+def _eval_file(settings: EvalConfig, trained_T: int) -> str | None:
+    """The name under RUN/eval for settings other than the run's own; None for those."""
+    T = settings.T or trained_T
+    return None if settings.split == "test" and trained_T == T else f"{settings.split}-T{T}.json"
 
 
-def evaluate(folder: Path, settings: Settings, options: Options, execution: ExecutionConfig | None = None) -> dict[str, Any]:
+def evaluate(folder: Path, settings: EvalConfig, options: Options, execution: ExecutionConfig | None = None) -> dict[str, Any]:
     """Measure the network of a run or an export at every timestep; never answers from result.json.
 
     Settings other than the run's own are also written to RUN/eval/<settings>.json.
@@ -199,7 +192,7 @@ def evaluate(folder: Path, settings: Settings, options: Options, execution: Exec
     if settings.T is not None and loaded.network.specification.kind == "ann" and settings.T != 1:
         raise RequestError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps")
     result = _measure(loaded, folder, _data_of(loaded, options.report), settings, execution, device, options)
-    name = settings.file(trained_T)
+    name = _eval_file(settings, trained_T)
     if name:
         try:
             (folder / "eval").mkdir(exist_ok=True)
@@ -212,7 +205,7 @@ def evaluate(folder: Path, settings: Settings, options: Options, execution: Exec
 def evaluate_all(
     folders: Sequence[Path] | None,
     latest: bool,
-    settings: Settings,
+    settings: EvalConfig,
     execution: ExecutionConfig,
     options: Options,
     plot: Path | None = None,
@@ -235,7 +228,7 @@ def _the_student(latest: bool) -> Path:
 
 
 def _measure(
-    loaded: Loaded, folder: Path, data: ImageSet, settings: Settings, execution: ExecutionConfig, device: torch.device, options: Options
+    loaded: Loaded, folder: Path, data: ImageSet, settings: EvalConfig, execution: ExecutionConfig, device: torch.device, options: Options
 ) -> dict[str, Any]:
     network, about = loaded.network.to(device), loaded.config
     split, trained_T = data.split(settings.split), network.specification.T
@@ -338,10 +331,9 @@ def run(pipeline: Pipeline, options: Options) -> list[Finished]:
         raise RequestError("the recipe names no stage; it needs a section teach or distill")
     end = done[-1].folder
     if pipeline.eval:
-        settings = Settings(split=pipeline.eval.split, T=pipeline.eval.T)
-        name = settings.file(done[-1].result["trained_T"] or 1)
+        name = _eval_file(pipeline.eval, done[-1].result["trained_T"] or 1)
         if name and not (end / "eval" / name).exists():
-            options.report.note(_last_line(evaluate(end, settings, options)))
+            options.report.note(_last_line(evaluate(end, pipeline.eval, options)))
     for format in pipeline.export.formats if pipeline.export else ():
         if not (end / "export" / format).exists():
             found = export(end, format, None, False, options)

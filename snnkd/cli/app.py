@@ -58,7 +58,6 @@ def main() -> NoReturn:
     words = [word for word in words if word != "--debug"]
     try:
         code = typer.main.get_command(app)(words, prog_name="snnkd", standalone_mode=False)
-        sys.stdout.flush()
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc()
@@ -72,9 +71,6 @@ def _end(error: BaseException, words: list[str]) -> NoReturn:
         raise error
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted("stopped by SIGINT")
-    if isinstance(error, BrokenPipeError):  # `snnkd list losses | head` is no error
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     code, line = _explain(error, words)
     if line:
         print(f"snnkd: {' '.join(line.split())}", file=sys.stderr, flush=True)

@@ -22,10 +22,9 @@ def check(
 
     found = facts(resolved)
     if as_json:
-        o.print_json({"schema": 1, "recipe": plain(resolved), "stages": found})
+        o.say_json({"schema": 1, "recipe": plain(resolved), "stages": found})
         return
-    print(f"# from: {o.command_line()}")
-    print(dump_yaml(plain(resolved)), end="")
-    sys.stdout.flush()
+    o.say(f"# from: {o.command_line()}")
+    o.say(dump_yaml(plain(resolved)).rstrip())
     for line in lines(found):
         print(line, file=sys.stderr)

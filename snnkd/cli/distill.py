@@ -13,12 +13,12 @@ from snnkd.recipe import DistillRecipe, Flags, resolve_stage
 def distill(
     recipe: o.Recipe = "glyphs",
     loss: Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults.")] = None,
-    T: Annotated[int | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")] = None,
+    T: Annotated[str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")] = None,
     teacher: Annotated[
         str | None,
         typer.Option("--teacher", metavar="RUN", help="Teacher's run directory, or `latest`; the only one of the same data by default."),
     ] = None,
-    temperature: Annotated[float | None, typer.Option("--temperature", metavar="X", help="Softmax temperature of every term.")] = None,
+    temperature: Annotated[str | None, typer.Option("--temperature", metavar="X", help="Softmax temperature of every term.")] = None,
     data: o.Data = None,
     model: o.Model = None,
     epochs: o.Epochs = None,
@@ -45,4 +45,4 @@ def distill(
     assert isinstance(resolved, DistillRecipe)
     with options.stop:
         done = pipeline.distill(resolved, options)
-    o.print_json(done.result) if as_json else print(done.folder)
+    o.say_json(done.result) if as_json else o.say(done.folder)

@@ -29,7 +29,7 @@ def export(
     with options.stop:
         found = pipeline.export(run, format, out, force, options, latest=latest)
     if as_json:
-        o.print_json(found)
+        o.say_json(found)
         return
     options.report.note(f"agreement {found['agreement']:.4f} on {found['images']} images, largest difference {found['max_difference']:g}")
-    print(found["path"])
+    o.say(found["path"])

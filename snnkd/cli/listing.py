@@ -28,6 +28,6 @@ def listing(
         raise RequestError(f"cannot list {what!r}{did_you_mean(what, kinds)}")
     rows = kinds[what]()
     if as_json:
-        o.print_json({"schema": 1, what: [{"name": name, "help": help} for name, help in rows]})
+        o.say_json({"schema": 1, what: [{"name": name, "help": help} for name, help in rows]})
     elif rows:
-        print(columns(rows, left=2))
+        o.say(columns(rows, left=2))

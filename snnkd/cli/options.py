@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import sys
@@ -16,15 +18,16 @@ from snnkd.errors import RequestError
 if TYPE_CHECKING:
     from snnkd.pipeline import Options
 
+# numbers come as text: the recipe's own coercion then names key, value and rule
 Recipe = Annotated[
     str, typer.Argument(metavar="[RECIPE]", help="A shipped recipe's name or a YAML file; glyphs by default.", show_default=False)
 ]
 Data = Annotated[str | None, typer.Option("--data", metavar="NAME", help="Data set (`snnkd list data`), with its defaults.")]
 Model = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Network (`snnkd list models`), with its defaults; T is kept.")]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Epochs of training.")]
-BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images per training step.")]
-Lr = Annotated[float | None, typer.Option("--lr", metavar="X", help="Learning rate.")]
-Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Seed of initialisation, order and augmentation.")]
+Epochs = Annotated[str | None, typer.Option("--epochs", metavar="N", help="Epochs of training.")]
+BatchSize = Annotated[str | None, typer.Option("--batch-size", metavar="N", help="Images per training step.")]
+Lr = Annotated[str | None, typer.Option("--lr", metavar="X", help="Learning rate.")]
+Seed = Annotated[str | None, typer.Option("--seed", metavar="N", help="Seed of initialisation, order and augmentation.")]
 Device = Annotated[str | None, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")]
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run directory instead of one named by the recipe.")]
 Set = Annotated[
@@ -74,7 +77,14 @@ def check_device(name: str) -> None:
     pick_device(name)
 
 
-def print_json(value: Any) -> None:
-    import json
+def say(text: object) -> None:
+    """Print to stdout, which carries data only. A reader that left (`snnkd list losses | head -1`) is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
-    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+def say_json(value: Any) -> None:
+    """Print one JSON object to stdout."""
+    say(json.dumps(value, indent=2, ensure_ascii=False))

@@ -24,7 +24,7 @@ def run(
     with options.stop:
         done = pipeline.run(resolved, options)
     if as_json:
-        o.print_json({"schema": 1, "runs": [finished.result for finished in done]})
+        o.say_json({"schema": 1, "runs": [finished.result for finished in done]})
         return
     for finished in done:
-        print(finished.folder)
+        o.say(finished.folder)

@@ -25,7 +25,7 @@ def status(
     """
     found = all_status(folder or runs_folder())
     if as_json:
-        o.print_json({"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in found]})
+        o.say_json({"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in found]})
     elif found:
-        print(columns([[s.state, str(s.folder), s.note] for s in found], left=3))
+        o.say(columns([[s.state, str(s.folder), s.note] for s in found], left=3))
     raise typer.Exit(exit_code(found))

@@ -16,14 +16,14 @@ def columns(rows: Sequence[Sequence[str]], left: int = 0) -> str:
     return "\n".join(lines)
 
 
-def print_table(result: dict[str, Any]) -> None:
+def curve_text(result: dict[str, Any]) -> str:
     """The timestep curve of one result."""
     from snnkd.measure.result import table
 
     teacher, rate = result["teacher"], result["rate"]
-    print(f"{result['run']}: {result['data']} {result['split']}, {result['images']} images")
-    print(columns(table(result)))
+    lines = [f"{result['run']}: {result['data']} {result['split']}, {result['images']} images", columns(table(result))]
     if rate is not None:
-        print(f"rate {rate:.4f} spikes per neuron and timestep")
+        lines.append(f"rate {rate:.4f} spikes per neuron and timestep")
     if teacher:
-        print(f"teacher {teacher['top1']:.2f} %, {teacher['energy_mj']:.5f} mJ")
+        lines.append(f"teacher {teacher['top1']:.2f} %, {teacher['energy_mj']:.5f} mJ")
+    return "\n".join(lines)

@@ -30,4 +30,4 @@ def teach(
     assert isinstance(resolved, TeachRecipe)
     with options.stop:
         done = pipeline.teach(resolved, options)
-    o.print_json(done.result) if as_json else print(done.folder)
+    o.say_json(done.result) if as_json else o.say(done.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def _download(kind: Any, root: Path, train: bool, report: Reporter) -> Any:
     try:
         root.mkdir(parents=True, exist_ok=True)
         return kind(root, train=train, download=True)
-    except (RuntimeError, OSError, EOFError) as error:
+    except (RuntimeError, OSError, EOFError, HTTPException) as error:
         raise PlaceError(
             f"{kind.__name__} is not under {root} and could not be downloaded ({_one_line(error)}); "
             f"offline, put {kind.filename} there or set SNNKD_DATA to a folder that holds {kind.base_folder}/"

@@ -153,7 +153,7 @@ def _colour(ink: np.ndarray, config: GlyphsConfig, rng: np.random.Generator) -> 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
     """The cached arrays, or None when there is no cache or its bytes are not what was written."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:  # by name numpy leaves a damaged file open
             arrays = {key: file[key] for key in file.files}
         digest = str(arrays.pop("sha256"))
         return arrays if digest == _digest(arrays) else None

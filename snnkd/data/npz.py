@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,14 @@ def load(config: DataConfig, report: Reporter) -> ImageSet:
     """
     path = Path(config.name.partition(":")[2])
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened:  # by name numpy would leave a damaged file open
+            file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise PlaceError(f"{path}: a single array, not an npz file of several")
             splits = {name: _read_split(file, name, path) for name in ("train", "test", "val") if _has(file, name, path)}
     except OSError as error:
         raise PlaceError(f"{path}: {reason(error)}") from error
-    except (ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+    except (ValueError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, RuntimeError) as error:
         raise PlaceError(
             f"{path}: not a readable npz file: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
         ) from error
@@ -47,6 +50,9 @@ def _has(file: np.lib.npyio.NpzFile, split: str, path: Path) -> bool:
 
 def _read_split(file: np.lib.npyio.NpzFile, split: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
     images, labels = file[f"{split}_images"], file[f"{split}_labels"]
+    for part, value in (("images", images), ("labels", labels)):
+        if not isinstance(value, np.ndarray):  # numpy hands out other members of a zip file as bytes
+            raise PlaceError(f"{path}: {split}_{part} is {value[:20]!r}, not an array; it must be in numpy's format")
     if images.dtype != np.uint8:
         raise PlaceError(f"{path}: {split}_images are {images.dtype}; they must be uint8, 0 to 255")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)) or 0 in images.shape:

@@ -60,7 +60,7 @@ class Counter:
         self._handles: list[Any] = []
 
     def __enter__(self) -> Counter:
-        self._handles.append(self._network.register_forward_pre_hook(self._before))
+        self._handles.append(self._network.register_forward_pre_hook(self._before, with_kwargs=True))
         for name, module in self._network.named_modules():
             if isinstance(module, LIF):
                 self._handles.append(module.register_forward_hook(self._neuron(name)))
@@ -72,9 +72,10 @@ class Counter:
         for handle in self._handles:
             handle.remove()
 
-    def _before(self, network: nn.Module, inputs: tuple[Any, ...]) -> None:
-        self._batch = len(inputs[0])
-        self._T = inputs[1] if len(inputs) > 1 and inputs[1] else self._network.specification.T
+    def _before(self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+        T = inputs[1] if len(inputs) > 1 else named.get("T")
+        self._batch = len(inputs[0] if inputs else named["images"])
+        self._T = T or self._network.specification.T
         self.counts.images += self._batch
         self.counts.macs_once = self.counts.macs_per_step = 0
 

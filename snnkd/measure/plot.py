@@ -29,11 +29,19 @@ def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str,
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        key = json.dumps([result[k] for k in ("stage", "data_sha256", "split", "model", "loss", "selection")] + [_teacher_of(result)])
+        key = json.dumps(
+            [result[k] for k in ("stage", "data_sha256", "split", "model", "loss")] + [_selection_of(result), _teacher_of(result)]
+        )
         groups.setdefault(key, []).append(result)
     labels = [_label(members[0], "model" in _differing(groups)) for members in groups.values()]
     numbered = [label if labels.count(label) == 1 else f"{label}, {i + 1}" for i, label in enumerate(labels)]
     return dict(zip(numbered, groups.values(), strict=True))
+
+
+def _selection_of(result: dict[str, Any]) -> list[Any]:
+    """Rule and epochs; the best epoch is found by each seed for itself, and so is no difference."""
+    selection = result.get("selection") or {}
+    return [selection.get("rule"), None if selection.get("rule") == "best" else selection.get("epoch")]
 
 
 def _teacher_of(result: dict[str, Any]) -> str | None:
@@ -50,8 +58,9 @@ def _label(result: dict[str, Any], with_model: bool) -> str:
     if result["trained_T"] is None:
         return f"{model}teacher"
     loss = (result.get("loss") or {}).get("name", "?")
-    epochs = f", {result['selection']['epoch']} epochs" if result.get("selection") else ""
-    return f"{model}{loss}, T = {result['trained_T']}{epochs}"
+    rule, epochs = _selection_of(result)
+    trained = ", best epoch" if rule == "best" else f", {epochs} epochs" if epochs else ""
+    return f"{model}{loss}, T = {result['trained_T']}{trained}"
 
 
 def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
@@ -61,7 +70,7 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
     longest = 1
     for i, (label, results) in enumerate(groups.items()):
         t, means, spreads, n = _statistics(results)
@@ -78,9 +87,12 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
     axes.set_ylabel(f"top-1 accuracy (%), {_splits(groups)}")
     axes.set_xticks(range(1, longest + 1, max(1, longest // 10)))
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    # outside: within the axes it would lie on the teacher's level or on a band
+    title = "band: ± 1 s.d. over n seeds" if any(len(results) > 1 for results in groups.values()) else None
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, title=title, fontsize="small", title_fontsize="small")
     try:
-        figure.savefig(path, dpi=150, metadata=_dateless(path))
+        with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # otherwise the ids in an SVG are random
+            figure.savefig(path, dpi=150, metadata=_dateless(path))
     except OSError as error:
         raise PlaceError(f"--plot {path}: {reason(error)}") from error
     finally:

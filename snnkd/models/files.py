@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -72,15 +73,15 @@ def load_network(folder: Path) -> Loaded:
     content = read_bytes(folder / WEIGHTS)
     digest = sha256(content)
     if digest != config.get("weights_sha256"):
-        raise PlaceError(
-            f"{folder / WEIGHTS}: sha256 {digest[:12]}..., config.json says {str(config.get('weights_sha256'))[:12]}...: the file is damaged"
-        )
+        wanted = str(config.get("weights_sha256"))[:12]
+        raise PlaceError(f"{folder / WEIGHTS}: sha256 {digest[:12]}..., config.json says {wanted}...: the file is damaged")
     try:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise PlaceError(f"{folder / WEIGHTS}: not a safetensors file: {error}") from error
+    with torch.device("meta"):  # sizes are compared before a wrong config.json can take memory for them
+        _check_tensors(build_network(specification), tensors, folder / WEIGHTS)
     network = build_network(specification)
-    _check_tensors(network, tensors, folder / WEIGHTS)
     network.load_state_dict(tensors)
     return Loaded(network.eval(), config, digest, folder)
 
@@ -103,6 +104,8 @@ def _specification(config: dict[str, Any], path: Path) -> Specification:
         raise PlaceError(f"{path}: {error}") from error
     if len(shape) != 3 or not 2 <= made.classes <= 1_000_000 or not all(0 < n <= 4096 for n in shape):
         raise PlaceError(f"{path}: input {list(shape)} and classes {made.classes} are not those of a network")
+    if made.neuron is not None and made.model.T is None:
+        raise PlaceError(f"{path}: damaged: 'model.T' is missing; a spiking network has timesteps")
     return made
 
 

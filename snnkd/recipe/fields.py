@@ -60,7 +60,7 @@ def coerce(kind: Any, value: Any, where: str) -> Any:
         return _choice(typing.get_args(kind), value, where)
     if origin is tuple:
         if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
-            raise RequestError(f"{where}: {value!r} is not a list; write [{value}]")
+            raise RequestError(f"{where}: {value!r} is not a list; write [a, b]")
         inner = typing.get_args(kind)[0]
         return tuple(coerce(inner, item, f"{where}.{i}") for i, item in enumerate(value))
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -104,6 +104,8 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
 
 def _number(kind: Any, value: int | float | str, where: str) -> int | float:
     try:
+        if kind is int and isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+            value = int(value)  # not through a float, which holds 53 bits
         number = float(value)
         if kind is int:
             whole = int(value) if isinstance(value, int) else int(number)

@@ -8,9 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import yaml
-
-from snnkd.errors import RequestError, did_you_mean
+from snnkd.errors import PlaceError, RequestError, did_you_mean
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import DATA, DIVERGENCES, LOSSES, MODELS
 from snnkd.recipe.schema import (
@@ -23,6 +21,7 @@ from snnkd.recipe.schema import (
     TermConfig,
 )
 from snnkd.recipe.shipped import read_recipe
+from snnkd.recipe.text import parse_value
 
 Values = dict[str, Any]
 STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
@@ -34,17 +33,20 @@ CUSTOM = "custom"
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """What the command line says over the recipe; None where nothing was said. `settings` are `--set` words."""
+    """What the command line says over the recipe; None where nothing was said.
+
+    Numbers may be text as typed; `settings` are `--set` words.
+    """
 
     data: str | None = None
     model: str | None = None
     loss: str | None = None
-    T: int | None = None
-    temperature: float | None = None
-    epochs: int | None = None
-    batch_size: int | None = None
-    lr: float | None = None
-    seed: int | None = None
+    T: int | str | None = None
+    temperature: float | str | None = None
+    epochs: int | str | None = None
+    batch_size: int | str | None = None
+    lr: float | str | None = None
+    seed: int | str | None = None
     device: str | None = None
     teacher: str | None = None
     allow_weak_teacher: bool = False
@@ -71,7 +73,7 @@ def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags)
 
 def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     """Every stage that `recipe` names; `settings` are paths from its top, such as `distill.train.epochs=3`."""
-    document = copy.deepcopy(read_recipe(recipe))
+    document = _name_sections(copy.deepcopy(read_recipe(recipe)))
     if "stage" in document:
         stage = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
         made = resolve_stage(recipe, stage, Flags(settings=settings))
@@ -84,7 +86,7 @@ def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     for key in ("sweep", "compare"):
         if key in document:
             raise RequestError(f"{recipe}: {key!r} is not run by this version of snnkd; remove the section")
-    stages = {stage: _build_stage(_stage_values(document, stage, recipe), stage) for stage in STAGES if stage in document}
+    stages = {stage: _pipeline_stage(document, stage, recipe) for stage in STAGES if stage in document}
     return Pipeline(
         **stages,  # type: ignore[arg-type]
         eval=fields.build(EvalConfig, document["eval"] or {}, "eval") if "eval" in document else None,
@@ -92,9 +94,16 @@ def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     )
 
 
+def _pipeline_stage(document: Values, stage: str, recipe: str) -> StageRecipe:
+    try:
+        return _build_stage(_stage_values(document, stage, recipe), stage)
+    except RequestError as error:
+        raise RequestError(f"{stage}: {error}") from error
+
+
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     """The plain keys of one stage: of a one-stage recipe itself, of a pipeline its section over the shared keys."""
-    document = copy.deepcopy(document)
+    document = _name_sections(copy.deepcopy(document))
     known = set(fields.hints(DistillRecipe))
     if "stage" in document:
         if document["stage"] != stage:
@@ -113,6 +122,15 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     if stage == "teach" and isinstance(shared.get("model"), dict):
         shared["model"].pop("T", None)  # shared with the student; a teacher has no timesteps
     return _merge(shared, dict(section))
+
+
+def _name_sections(document: Values) -> Values:
+    """`data: NAME` and `model: NAME` as `{name: NAME}`, in place, so that sections and flags can be laid over them."""
+    for holder in (document, *(document.get(stage) for stage in STAGES)):
+        for key in ("data", "model"):
+            if isinstance(holder, dict) and isinstance(holder.get(key), str):
+                holder[key] = {"name": holder[key]}
+    return document
 
 
 def _merge(under: Values, over: Values) -> Values:
@@ -155,7 +173,7 @@ def _apply_flags(values: Values, flags: Flags) -> None:
         _apply_setting(values, setting)
 
 
-def _set_temperature(values: Values, temperature: float) -> None:
+def _set_temperature(values: Values, temperature: float | str) -> None:
     loss = values.get("loss") or {}
     if not loss.get("terms"):
         raise RequestError(f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one")
@@ -168,9 +186,9 @@ def _apply_setting(values: Values, setting: str) -> None:
     if not equals or not path:
         raise RequestError(f"--set {setting!r} is not KEY=VALUE, for example --set train.weight_decay=1e-4")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise RequestError(f"--set {setting!r}: {text!r} is not a plain value") from None
+        value = parse_value(text, "--set")
+    except PlaceError as error:
+        raise RequestError(f"--set {setting[:80]!r}: {str(error).removeprefix('--set: ')}") from None
     _put(values, path.strip(), value)
 
 
@@ -180,6 +198,8 @@ def _put(values: Values, path: str, value: Any) -> None:
     for i, key in enumerate(parents):
         if isinstance(place, list):
             place = place[_index(place, key, path)]
+            if not isinstance(place, (dict, list)):
+                raise RequestError(f"--set {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
             continue
         if not isinstance(place.get(key), (dict, list)):
             if isinstance(place.get(key), str) and key in ("data", "model", "neuron"):
@@ -241,7 +261,7 @@ def _spread_option(section: Values, key: str, value: Any) -> None:
             term[key] = value
             placed = True
     if not placed:
-        raise RequestError(f"unknown key {'loss.' + key!r}{did_you_mean(key, known)}")
+        raise RequestError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")
 
 
 def _build_stage(values: Values, stage: str) -> StageRecipe:

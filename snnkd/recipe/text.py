@@ -15,18 +15,23 @@ MOST_ALIASES = 100
 """Ordinary anchors stay legal, alias bombs do not."""
 DEEPEST = 20
 """Levels of nesting."""
+MOST_NODES = 20_000
+"""Keys and values, aliases written out: a few nested aliases can stand for gigabytes."""
+LONGEST = 2_000
+"""Characters of one value; longer whole numbers could not even be printed in a message."""
 
 
 class _PlainLoader(yaml.SafeLoader):
     """SafeLoader that also refuses a key given twice."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # before merge keys (<<) add to the node
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen: set[str] = set()
-        for key, _ in node.value:
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
             if key.value in seen and key.value != "<<":
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
-            seen.add(key.value if isinstance(key.value, str) else str(key.start_mark))
-        return super().construct_mapping(node, deep)
+            seen.add(key.value)
+        return node
 
 
 def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
@@ -39,30 +44,53 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
         raise PlaceError(f"{where}: {len(text)} bytes; a recipe has at most {LARGEST}")
     try:
         decoded = text.decode("utf-8")
-        _refuse_tricks(decoded, where)
-        value = yaml.load(decoded, Loader=_PlainLoader)
     except UnicodeDecodeError as error:
         raise PlaceError(f"{where}: not UTF-8 text (byte {error.start})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise PlaceError(f"{where}: not plain YAML: {_one_line(error)}") from error
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    value = parse_value(decoded, where)
+    if not isinstance(value, dict):
         raise PlaceError(f"{where}: a recipe is a mapping of keys to sections, this is {type(value).__name__}")
+    for key in value:
+        if not isinstance(key, str):
+            raise PlaceError(f"{where}: the key {key!r} is not text; a recipe is a mapping of keys to sections")
     return value
 
 
+def parse_value(text: str, where: str) -> Any:
+    """Any plain value from YAML text, as a file or the command line gives it; raises PlaceError like `parse_yaml`."""
+    try:
+        _refuse_tricks(text, where)
+        return yaml.load(text, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise PlaceError(f"{where}: not plain YAML: {_one_line(error)}") from error
+
+
 def _refuse_tricks(text: str, where: str) -> None:
-    depth = aliases = 0
+    aliases = 0
+    sizes: dict[str, int] = {}
+    open_nodes = [("", 0)]  # anchor and size of the collections around this place
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
             raise PlaceError(f"{where}: line {_line(event)}: the tag {tag!r} is not allowed; recipes are plain data")
+        name, size = getattr(event, "anchor", None) or "", 0
         if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
+            open_nodes.append((name, 1))
+        elif isinstance(event, yaml.AliasEvent):
+            aliases += 1
+            if any(name == anchor for anchor, _ in open_nodes):
+                raise PlaceError(f"{where}: line {_line(event)}: the alias {'*' + name!r} stands inside what it stands for")
+            size = sizes.get(name, 0)
+        elif isinstance(event, yaml.ScalarEvent):
+            sizes[name] = size = 1
+            if len(event.value) > LONGEST:
+                raise PlaceError(f"{where}: line {_line(event)}: a value of {len(event.value)} characters; at most {LONGEST}")
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-        aliases += isinstance(event, yaml.AliasEvent)
-        if depth > DEEPEST or aliases > MOST_ALIASES:
-            raise PlaceError(f"{where}: more than {DEEPEST} levels or {MOST_ALIASES} aliases; that is no recipe")
+            name, size = open_nodes.pop()
+            sizes[name] = size
+        around, before = open_nodes[-1]
+        open_nodes[-1] = around, before + size
+        if len(open_nodes) - 1 > DEEPEST or aliases > MOST_ALIASES or before + size > MOST_NODES:
+            raise PlaceError(f"{where}: more than {DEEPEST} levels, {MOST_ALIASES} aliases or {MOST_NODES} values; that is no recipe")
 
 
 def _line(event: yaml.Event) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -62,8 +61,8 @@ def _read(path: Path) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError, UserWarning) as error:
-        raise PlaceError(f"{path}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # what is no checkpoint fails in many ways
+        raise PlaceError(f"{path}: {(str(error).splitlines() or [type(error).__name__])[0]}; the file is damaged") from error
     if not isinstance(state, dict):
         raise PlaceError(f"{path}: holds a {type(state).__name__}, not the state of a run")
     return state

@@ -1,0 +1,125 @@
+"""Shared by all tests: the command line in this process, small runs, and a folder of their own for each test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# the networks here are small: a second thread would only wait for the first
+os.environ["OMP_NUM_THREADS"] = "1"
+
+DATA = ["--set", "data.classes=10", "--set", "data.train_images=300", "--set", "data.test_images=100"]
+TRAIN = ["--epochs", "2", "--batch-size", "50", "--set", "model.width=4"]
+SMALL = [*DATA, *TRAIN]
+"""A run of 12 steps that takes about a second."""
+
+
+@dataclass
+class Outcome:
+    """What a command left: its exit code and both streams."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory that a command printed as its only line."""
+        (line,) = self.out.splitlines()
+        return Path(line)
+
+    @property
+    def complaint(self) -> str:
+        """The one line that an error is; fails when it is more or less."""
+        lines = [line for line in self.err.splitlines() if line.startswith("snnkd: ")]
+        assert len(lines) == 1, self.err
+        assert self.err.rstrip().endswith(lines[0]), f"something follows the error line: {self.err}"
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+Cli = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SNNKD_DATA for the session, so that equal glyphs are drawn once."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> None:
+    """Every test works in an empty directory, with the default runs folder under it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SNNKD_DATA", str(data_folder))
+    monkeypatch.delenv("SNNKD_RUNS", raising=False)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Cli:
+    """`cli("teach", "--epochs", 1)`: the console command in this process."""
+
+    def call(*words: object) -> Outcome:
+        from snnkd.cli import main
+
+        monkeypatch.setattr(sys, "argv", ["snnkd", *map(str, words)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capfd.readouterr()
+        return Outcome(int(ended.value.code or 0), out, err)
+
+    return call
+
+
+def start(*words: object, **options: Any) -> subprocess.Popen[str]:
+    """The console command in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "snnkd", *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> Outcome:
+    out, err = process.communicate(timeout=300)
+    return Outcome(process.returncode, out, err)
+
+
+def teach_and_distill(cli: Cli, *words: object) -> Path:
+    """A small teacher and a small hta-kl student of it; returns the student's directory."""
+    assert cli("teach", *SMALL).code == 0
+    done = cli("distill", *SMALL, "--T", 2, "--allow-weak-teacher", *words)
+    assert done.code == 0, done.err
+    return done.folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[str, Path]:
+    """A teacher and a student (T = 3) that have learned something: 10 glyph classes, half a minute of training."""
+    root = tmp_path_factory.mktemp("trained")
+    environment = {**os.environ, "SNNKD_DATA": str(data_folder)}
+    common = ["--set", "data.classes=10", "--set", "data.train_images=1500", "--set", "data.test_images=300", "--batch-size", 30]
+    made = {}
+    for stage, words in (
+        ("teach", ["--epochs", 5, "--set", "model.width=8"]),
+        ("distill", ["--epochs", 12, "--set", "model.width=8", "--T", 3, "--loss", "hta-kl"]),
+    ):
+        done = finish(start(stage, *common, *words, cwd=root, env=environment))
+        assert done.code == 0, done.err
+        made[stage] = root / done.folder
+    return made

@@ -1,0 +1,130 @@
+"""CIFAR through torchvision: existing folders are used as they are, and trouble names the folder and the remedy."""
+
+import hashlib
+import http.client
+import pickle
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torchvision import datasets
+
+from snnkd.data import load_data
+from snnkd.data.imageset import ImageSet
+from snnkd.errors import PlaceError
+from snnkd.recipe.schema import PhotoConfig
+from snnkd.report import Reporter
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3072), dtype=np.uint8)
+FILES = {
+    "cifar10": {
+        "batch_a": {"data": PIXELS[:2], "labels": [3, 9]},
+        "batch_b": {"data": PIXELS[2:4], "labels": [0, 1]},
+        "test_batch": {"data": PIXELS[4:], "labels": [5, 6]},
+        "batches.meta": {"label_names": list("abcdefghij")},
+    },
+    "cifar100": {
+        "batch_a": {"data": PIXELS[:4], "fine_labels": [3, 99, 0, 1], "coarse_labels": [1, 1, 1, 1]},
+        "test_batch": {"data": PIXELS[4:], "fine_labels": [5, 6], "coarse_labels": [2, 2]},
+        "batches.meta": {"fine_label_names": [str(i) for i in range(100)]},
+    },
+}
+CLASSES = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("SNNKD_DATA", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def offline(monkeypatch) -> list[str]:
+    """No download succeeds; the list says what was asked for."""
+    asked: list[str] = []
+
+    def unreachable(request: object, *_: object, **__: object) -> None:
+        asked.append(getattr(request, "full_url", str(request)))
+        raise urllib.error.URLError("Temporary failure in name resolution")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    return asked
+
+
+def unpack(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A small folder as torchvision leaves it, and its checksums in torchvision's class."""
+    kind = CLASSES[name]
+    folder = root / kind.base_folder
+    folder.mkdir(parents=True)
+    sums = {}
+    for file, content in FILES[name].items():
+        raw = pickle.dumps(content, protocol=2)
+        (folder / file).write_bytes(raw)
+        sums[file] = hashlib.md5(raw).hexdigest()
+    monkeypatch.setattr(kind, "train_list", [[file, sums[file]] for file in sums if file.startswith("batch_")])
+    monkeypatch.setattr(kind, "test_list", [["test_batch", sums["test_batch"]]])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "filename": "batches.meta", "md5": sums["batches.meta"]})
+    return folder
+
+
+def load(name: str) -> ImageSet:
+    return load_data(PhotoConfig(name=name), Reporter(quiet=True))
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_an_existing_folder_is_only_read(name, root, offline, monkeypatch):
+    folder = unpack(name, root, monkeypatch)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    made = load(name)
+    assert (made.name, made.classes, made.shape, made.val) == (name, int(name[5:]), (3, 32, 32), None)
+    assert np.array_equal(made.train.images.numpy().reshape(4, 3072), PIXELS[:4])
+    assert np.array_equal(made.test.images.numpy().reshape(2, 3072), PIXELS[4:])
+    assert made.train.labels.tolist() == [3, 9 if name == "cifar10" else 99, 0, 1]
+    assert offline == []
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(root.iterdir()) == [folder]
+
+
+def test_offline_without_a_folder(root, offline):
+    with pytest.raises(PlaceError) as caught:
+        load("cifar100")
+    message = str(caught.value)
+    assert message.splitlines() == [message]
+    assert str(root) in message
+    assert "name resolution" in message
+    assert "put cifar-100-python.tar.gz there or set SNNKD_DATA" in message
+    assert len(set(offline)) == 1
+
+
+@pytest.mark.parametrize("file", ["batch_b", "test_batch", "batches.meta"])
+def test_a_damaged_file_offline(file, root, offline, monkeypatch):
+    folder = unpack("cifar10", root, monkeypatch)
+    (folder / file).write_bytes(b"damaged")
+    with pytest.raises(PlaceError) as caught:
+        load("cifar10")
+    assert str(caught.value).splitlines() == [str(caught.value)]
+    assert str(root) in str(caught.value)
+    assert "cifar-10-python.tar.gz" in str(caught.value)
+
+
+def test_a_damaged_download_is_refused(root, monkeypatch):
+    monkeypatch.setattr(datasets.utils, "_urlretrieve", lambda url, path, *_, **__: Path(path).write_bytes(b"an error page"))
+    with pytest.raises(PlaceError, match="could not be downloaded"):
+        load("cifar10")
+
+
+def test_a_file_where_the_folder_should_be(root, offline):
+    root.write_text("a file")
+    with pytest.raises(PlaceError, match="store"):
+        load("cifar10")
+
+
+def test_a_broken_connection(root, monkeypatch):
+    def broken(*_: object, **__: object) -> None:
+        raise http.client.IncompleteRead(b"")
+
+    monkeypatch.setattr(urllib.request, "urlopen", broken)
+    with pytest.raises(PlaceError, match="could not be downloaded"):
+        load("cifar10")

@@ -1,0 +1,148 @@
+"""Batches as functions of (seed, epoch, step), the hold-out, and the channel statistics."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from snnkd.data.imageset import ImageSet, Split, from_arrays, hold_out
+from snnkd.data.loader import TrainBatches, measure_batches, to_float
+from snnkd.errors import RequestError
+
+CPU = torch.device("cpu")
+RNG = np.random.default_rng(0)
+
+
+def numbered(count: int = 23) -> Split:
+    """Image i is filled with i + 1 and has label i."""
+    labels = torch.arange(count)
+    return Split((labels + 1).to(torch.uint8).view(-1, 1, 1, 1).expand(count, 1, 8, 8).contiguous(), labels)
+
+
+def batches(seed: int = 0, operations: tuple[str, ...] = ("crop", "flip"), split: Split | None = None) -> TrainBatches:
+    return TrainBatches(split or numbered(), 5, operations, seed, CPU)
+
+
+def image_set(count: int = 40, val: bool = False) -> ImageSet:
+    pixels = RNG.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+    labels = np.arange(count)
+    splits = {"train": (pixels, labels), "test": (pixels[:10], labels[:10])}
+    return from_arrays("some", count, splits | ({"val": (pixels[:5], labels[:5])} if val else {}))
+
+
+def test_a_batch_is_a_pure_function_of_seed_epoch_and_step():
+    places = list(itertools.product(range(3), range(4)))
+    here = batches()
+    forwards = {place: here.batch(*place) for place in places}
+    for place in [*reversed(places), *places[::3]]:
+        images, labels = batches().batch(*place)
+        assert images.equal(forwards[place][0])
+        assert labels.equal(forwards[place][1])
+        again = here.batch(*place)
+        assert again[0].equal(images)
+
+
+def test_the_global_random_state_is_neither_used_nor_changed():
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = batches().batch(0, 0)[0]
+    assert torch.get_rng_state().equal(before)
+    torch.manual_seed(2)
+    assert batches().batch(0, 0)[0].equal(first)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_epoch_shows_an_image_at_most_once_and_leaves_out_the_incomplete_batch(epoch):
+    made = batches()
+    assert made.steps == 4
+    seen = torch.cat([made.batch(epoch, step)[1] for step in range(made.steps)]).tolist()
+    assert len(seen) == len(set(seen)) == 20
+
+
+def test_epochs_leave_out_other_images():
+    left_out = {
+        frozenset(range(23)) - set(torch.cat([batches().batch(epoch, step)[1] for step in range(4)]).tolist()) for epoch in range(4)
+    }
+    assert len(left_out) > 1
+
+
+def test_labels_stay_with_their_images():
+    for epoch, step in itertools.product(range(3), range(4)):
+        images, labels = batches().batch(epoch, step)
+        assert (images.amax((1, 2, 3)) * 255).round().long().tolist() == (labels + 1).tolist()
+
+
+def test_another_seed_gives_another_order_and_other_augmentation():
+    assert batches(0).batch(0, 0)[1].tolist() != batches(1).batch(0, 0)[1].tolist()
+    noise = Split(torch.randint(256, (5, 1, 16, 16), dtype=torch.uint8), torch.arange(5))
+    by_label = []
+    for seed in (0, 1):
+        images, labels = batches(seed, split=noise).batch(0, 0)
+        by_label.append(images[labels.argsort()])
+    assert not by_label[0].equal(by_label[1])
+
+
+def test_every_epoch_and_step_augments_anew():
+    alike = torch.arange(256).to(torch.uint8).view(1, 1, 16, 16).expand(10, 1, 16, 16)
+    made = batches(split=Split(alike, torch.arange(10)))
+    seen = {made.batch(epoch, step)[0].numpy().tobytes() for epoch in range(3) for step in range(2)}
+    assert len(seen) == 6
+
+
+def test_augmentation_does_not_change_the_order():
+    assert batches(operations=()).batch(2, 1)[1].equal(batches(operations=("crop", "flip")).batch(2, 1)[1])
+
+
+def test_images_become_floats_from_0_to_1():
+    made = to_float(torch.tensor([0, 51, 255], dtype=torch.uint8))
+    assert made.dtype == torch.float32
+    assert made.tolist() == pytest.approx([0, 0.2, 1])
+
+
+def test_too_large_a_batch_is_refused():
+    with pytest.raises(RequestError, match=r"^train\.batch_size: 24 is above the number of training images, 23$"):
+        TrainBatches(numbered(), 24, (), 0, CPU)
+    assert TrainBatches(numbered(), 23, (), 0, CPU).steps == 1
+
+
+def test_measuring_goes_over_all_images_in_order():
+    parts = list(measure_batches(numbered(), 10, CPU))
+    assert [len(labels) for _, labels in parts] == [10, 10, 3]
+    assert torch.cat([labels for _, labels in parts]).tolist() == list(range(23))
+    assert torch.cat([images for images, _ in parts]).equal(to_float(numbered().images))
+
+
+def test_the_hold_out_is_always_the_same_and_disjoint_from_training():
+    data = image_set()
+    made, again = hold_out(data, 0.25), hold_out(data, 0.25)
+    assert (len(made.train), len(made.val), len(made.test)) == (30, 10, 10)
+    assert made.val.images.equal(again.val.images)
+    assert sorted(made.train.labels.tolist() + made.val.labels.tolist()) == list(range(40))
+    assert made.val.labels.tolist() != list(range(10))  # not the first ones
+    for split in (made.train, made.val):
+        assert split.images.equal(data.train.images[split.labels])
+    assert made.sha256 == data.sha256
+    assert made.test is data.test
+    assert hold_out(data, 0) is data
+
+
+def test_a_hold_out_that_leaves_nothing_is_refused():
+    with pytest.raises(RequestError, match=r"^data\.val_fraction: 0\.01 of 40 images leaves a split empty$"):
+        hold_out(image_set(), 0.01)
+    with pytest.raises(RequestError, match="brings its own"):
+        hold_out(image_set(val=True), 0.1)
+
+
+def test_channel_statistics_are_numpys():
+    data = image_set()
+    pixels = data.train.images.numpy() / 255
+    mean, std = data.channel_statistics()
+    assert mean == pytest.approx(pixels.mean((0, 2, 3)), rel=1e-12)
+    assert std == pytest.approx(pixels.std((0, 2, 3)), rel=1e-9)
+
+
+def test_a_constant_channel_does_not_divide_by_zero():
+    pixels = np.full((4, 8, 8), 51, np.uint8)
+    made = from_arrays("flat", 4, {"train": (pixels, np.arange(4)), "test": (pixels, np.arange(4))})
+    assert made.channel_statistics() == (pytest.approx([0.2]), [1e-3])

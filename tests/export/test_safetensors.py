@@ -1,0 +1,89 @@
+"""The safetensors export: written, read back by the numpy reader, and every change noticed."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from snnkd.errors import PlaceError
+from snnkd.export import safetensors as export
+from snnkd.export.check import compare
+from snnkd.files import sha256
+from snnkd.models import Specification, build_network
+from snnkd.models.files import CONFIG, WEIGHTS, load_network, save_network
+from snnkd.recipe.schema import NeuronConfig, ResNetConfig
+
+IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(params=["snn", "ann"])
+def loaded(request, tmp_path):
+    torch.manual_seed(0)
+    snn = request.param == "snn"
+    model = ResNetConfig(name="resnet8", width=4, T=3 if snn else None)
+    network = build_network(Specification(model=model, neuron=NeuronConfig() if snn else None, classes=10, shape=(3, 16, 16)))
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):  # so that layers fire
+            nn.init.constant_(module.bias, 0.4)
+    (tmp_path / "run").mkdir()
+    save_network(tmp_path / "run", network, {"seed": 0})
+    return load_network(tmp_path / "run")
+
+
+@pytest.fixture
+def folder(loaded, tmp_path):
+    export.write(tmp_path / "deep" / "export", loaded, {"seed": 0, "data_sha256": "d"})
+    return tmp_path / "deep" / "export"
+
+
+def flip(folder, offset):
+    """Change one bit of the weights, `offset` bytes before their end."""
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    content[-offset] ^= 0x40
+    (folder / WEIGHTS).write_bytes(content)
+    return bytes(content)
+
+
+def test_what_is_written(loaded, folder):
+    assert sorted(path.name for path in folder.iterdir()) == [CONFIG, WEIGHTS]
+    assert (folder / WEIGHTS).read_bytes() == (loaded.folder / WEIGHTS).read_bytes()
+    config = json.loads((folder / CONFIG).read_text())
+    assert config["weights_sha256"] == loaded.sha256
+    assert (config["seed"], config["data_sha256"]) == (0, "d")
+
+
+def test_read_back_it_is_the_same_bitwise(loaded, folder):
+    network = export.read_back(folder)
+    assert network.specification == loaded.network.specification
+    assert not network.training
+    found = compare(loaded.network, network, IMAGES)
+    assert (found.agreement, found.max_difference) == (1.0, export.TOLERANCE)
+
+
+def test_an_export_is_a_network_to_load(loaded, folder):
+    assert compare(loaded.network, load_network(folder).network, IMAGES).max_difference == 0
+
+
+def test_a_flipped_weight_is_refused(folder):
+    flip(folder, 1)
+    with pytest.raises(PlaceError, match="damaged"):
+        export.read_back(folder)
+
+
+def test_a_flipped_weight_with_a_fresh_checksum_makes_a_difference(loaded, folder):
+    """One bit of the exponent of the head's first weight."""
+    content = bytearray((folder / WEIGHTS).read_bytes())
+    size = int.from_bytes(content[:8], "little")
+    start = 8 + size + json.loads(content[8 : 8 + size])["body.head.weight"]["data_offsets"][0]
+    content = flip(folder, len(content) - start - 3)
+    config = json.loads((folder / CONFIG).read_text())
+    (folder / CONFIG).write_text(json.dumps(config | {"weights_sha256": sha256(content)}))
+    assert compare(loaded.network, export.read_back(folder), IMAGES).max_difference > 0
+
+
+def test_an_existing_folder_is_not_overwritten(loaded, folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(FileExistsError):
+        export.write(folder, loaded, {})
+    assert before == {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -1,0 +1,119 @@
+"""The objective: hard term plus weighted terms on the time mean."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from snnkd.losses import hta_kl, jeffreys, kl, rkl
+from snnkd.losses.objective import make_objective, needs_teacher
+from snnkd.recipe.schema import HardConfig, HtaKlTerm, LossConfig, TermConfig
+
+NONE = LossConfig(name="none")
+
+
+def loss_of(divergence, **options):
+    kind = HtaKlTerm if divergence == "hta-kl" else TermConfig
+    return LossConfig(name=divergence, terms=(kind(divergence=divergence, **options),))
+
+
+def batch(dtype=torch.float32, T=4, B=6, C=10):
+    generator = torch.Generator().manual_seed(3)
+    student = (2 * torch.randn(T, B, C, generator=generator)).to(dtype).requires_grad_()
+    teacher = (2 * torch.randn(B, C, generator=generator)).to(dtype)
+    return student, teacher, torch.randint(C, (B,), generator=generator)
+
+
+def evaluate(objective, student, teacher, labels):
+    found = objective(student, teacher, labels)
+    (gradient,) = torch.autograd.grad(found.total, student)
+    return found, gradient
+
+
+@pytest.mark.parametrize("divergence", ["kl", "rkl", "jeffreys", "hta-kl"])
+def test_weight_0_is_none_bitwise(divergence):
+    student, teacher, labels = batch()
+    plain, plain_gradient = evaluate(make_objective(NONE), student, None, labels)
+    found, gradient = evaluate(make_objective(loss_of(divergence, weight=0.0)), student, teacher, labels)
+    assert torch.equal(found.total, plain.total)
+    assert torch.equal(gradient, plain_gradient)
+
+
+def test_none_needs_no_teacher():
+    student, _, labels = batch()
+    found = make_objective(NONE)(student, None, labels)
+    assert not needs_teacher(NONE)
+    assert needs_teacher(loss_of("kl"))
+    assert found.watched.keys() == {"hard"}
+    assert torch.equal(found.total, F.cross_entropy(student.mean(0), labels))
+
+
+@pytest.mark.parametrize(("name", "divergence"), [("kl", kl), ("rkl", rkl), ("jeffreys", jeffreys), ("hta-kl", hta_kl)])
+@pytest.mark.parametrize("weight", [0.5, 2.0])
+def test_total_is_hard_plus_weight_times_divergence(name, divergence, weight):
+    student, teacher, labels = batch()
+    found = make_objective(loss_of(name, weight=weight, temperature=2.0))(student, teacher, labels)
+    value = divergence(student.mean(0), teacher, temperature=2.0)
+    assert torch.equal(found.watched[name], value)
+    assert found.total.item() == pytest.approx((F.cross_entropy(student.mean(0), labels) + weight * value).item(), rel=1e-6)
+
+
+def test_terms_add_up():
+    student, teacher, labels = batch()
+    both = LossConfig(name="custom", terms=(TermConfig(divergence="kl"), TermConfig(divergence="rkl", weight=0.5)))
+    found = make_objective(both)(student, teacher, labels).watched
+    total = make_objective(both)(student, teacher, labels).total
+    assert total.item() == pytest.approx((found["hard"] + found["kl"] + 0.5 * found["rkl"]).item(), rel=1e-6)
+
+
+def test_the_hard_term_has_a_weight():
+    student, teacher, labels = batch()
+    soft = LossConfig(name="kl", hard=HardConfig(weight=0.0), terms=(TermConfig(divergence="kl"),))
+    assert torch.equal(make_objective(soft)(student, teacher, labels).total, kl(student.mean(0), teacher, temperature=3.0))
+
+
+@pytest.mark.parametrize("head", ["top1", "strict", "cover"])
+def test_settings_of_hta_kl_reach_it(head):
+    student, teacher, labels = batch()
+    found = make_objective(loss_of("hta-kl", temperature=1.5, delta=0.3, head=head))(student, teacher, labels)
+    assert torch.equal(found.watched["hta-kl"], hta_kl(student.mean(0), teacher, temperature=1.5, delta=0.3, head=head))
+
+
+def test_what_hta_kl_watches():
+    """Two samples: a sure teacher (strict: empty head), and one whose first class alone is under delta."""
+    teacher = torch.tensor([[0.9, 0.05, 0.05], [0.4, 0.3, 0.3]], dtype=torch.float64).log()
+    student = torch.zeros(2, 2, 3, dtype=torch.float64, requires_grad=True)
+    watched = make_objective(loss_of("hta-kl", temperature=1.0, head="strict"))(student, teacher, torch.tensor([0, 1])).watched
+    assert watched.keys() == {"hard", "hta-kl", "w_head", "head_empty", "head_single"}
+    assert watched["head_empty"] == 0.5
+    assert watched["head_single"] == 0.5
+    assert watched["w_head"].item() == pytest.approx(0.5 * 0.5)  # 0 of the first, 1/15 of 2/15 of the second
+    assert not any(value.requires_grad for value in watched.values())
+
+
+def test_label_smoothing_is_of_the_hard_term():
+    student, teacher, labels = batch()
+    smooth = make_objective(loss_of("kl"), label_smoothing=0.1)(student, teacher, labels)
+    sharp = make_objective(loss_of("kl"))(student, teacher, labels)
+    assert torch.equal(smooth.watched["hard"], F.cross_entropy(student.mean(0), labels, label_smoothing=0.1))
+    assert torch.equal(smooth.watched["kl"], sharp.watched["kl"])
+
+
+def test_the_mean_over_time_is_what_counts():
+    """Other timesteps with the same mean give the same value; each timestep gets the same gradient."""
+    student, teacher, labels = batch(torch.float64)
+    objective = make_objective(loss_of("hta-kl"))
+    found, gradient = evaluate(objective, student, teacher, labels)
+    constant = student.detach().mean(0, keepdim=True)
+    assert found.total.item() == pytest.approx(objective(constant, teacher, labels).total.item(), rel=1e-12)
+    assert torch.equal(gradient, gradient[:1].expand_as(gradient))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_logits_are_averaged_in_float32(dtype):
+    student, teacher, labels = batch(dtype)
+    objective = make_objective(loss_of("hta-kl"))
+    found, gradient = evaluate(objective, student, teacher, labels)
+    assert found.total.dtype == torch.float32
+    assert torch.equal(found.total, objective(student.float(), teacher.float(), labels).total)
+    assert gradient.dtype == dtype
+    assert gradient.isfinite().all()

@@ -1,0 +1,150 @@
+"""YAML in and out: plain data makes the round trip, everything else is refused as a bad file."""
+
+import dataclasses
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from snnkd.errors import PlaceError
+from snnkd.recipe import text
+from snnkd.recipe.schema import HtaKlTerm, LossConfig
+
+
+def letters(most: int) -> st.SearchStrategy[str]:
+    """Text without the line ends of other alphabets, which PyYAML writes as they are and reads as line ends."""
+    return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"), max_size=most)
+
+
+leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | letters(20) | st.dates()
+words = letters(8)
+data = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4), max_leaves=12)
+
+
+def refusal(content: bytes | str) -> str:
+    with pytest.raises(PlaceError) as caught:
+        text.parse_yaml(content.encode() if isinstance(content, str) else content, "mine.yaml")
+    message = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert message.startswith("mine.yaml: ")
+    assert message.splitlines() == [message]
+    return message
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(words, data, max_size=4))
+def test_round_trip(value):
+    assert text.parse_yaml(text.dump_yaml(value).encode(), "x") == value
+
+
+def test_a_dataclass_is_written_without_its_empty_optional_keys():
+    made = text.parse_yaml(text.dump_yaml(LossConfig(name="hta-kl", terms=(HtaKlTerm(divergence="hta-kl"),))).encode(), "x")
+    assert made["terms"][0]["delta"] == 0.5
+    assert "[crop, flip]" in text.dump_yaml({"augment": ["crop", "flip"]})
+
+    @dataclasses.dataclass
+    class Optional:
+        a: int | None = None
+        b: int | None = 1
+
+    assert text.to_plain(Optional(b=None)) == {"b": None}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(max_size=40) | st.text(alphabet="abc:-[]{}&*!<>?#'\"|, \n\t12~", max_size=40))
+def test_any_text_gives_a_mapping_or_one_line(content):
+    try:
+        made = text.parse_yaml(content.encode("utf-8", "surrogatepass"), "x")
+    except PlaceError as error:
+        made = str(error)
+    assert isinstance(made, dict) or made.splitlines() == [made]
+
+
+@pytest.mark.parametrize(
+    "tagged",
+    [
+        "a: !!python/object/apply:os.system [id]",
+        "a: !!python/name:os.system",
+        "a: !!binary aGk=",
+        "a: !custom {b: 1}",
+        "a: !!set {b, c}",
+        "!!map {a: 1}",
+        "!!python/tuple [1]",
+    ],
+)
+def test_tags_are_refused(tagged):
+    assert "tag" in refusal(tagged)
+
+
+@pytest.mark.parametrize("doubled", ["seed: 1\nseed: 2", "a: {b: 1, b: 2}", "a: 1\n'a': 2", "l: [{x: 1, x: 1}]"])
+def test_a_key_given_twice_is_refused(doubled):
+    assert "given twice" in refusal(doubled)
+
+
+def bomb(levels: int, width: int) -> str:
+    lines = [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * width)}]" for i in range(1, levels)]
+    return "\n".join(["a0: &a0 [lol, lol, lol]", *lines])
+
+
+def test_an_alias_bomb_is_refused_however_few_its_aliases():
+    assert "aliases" in refusal(bomb(9, 11))
+    small = bomb(10, 9)
+    assert small.count("*") < text.MOST_ALIASES
+    assert "values" in refusal(small)
+
+
+def test_an_alias_inside_its_own_anchor_is_refused():
+    assert "'*a'" in refusal("a: &a {b: *a}")
+
+
+def test_ordinary_anchors_and_merge_keys_are_legal():
+    content = b"base: &base {x: 1, y: 2}\nlist: &l [1, 2]\nb: {<<: *base, x: 3}\nc: *l\nd: {<<: [*base, {z: 4}]}"
+    made = text.parse_yaml(content, "x")
+    assert made["b"] == {"x": 3, "y": 2}
+    assert made["c"] == [1, 2]
+    assert made["d"] == {"x": 1, "y": 2, "z": 4}
+
+
+def test_a_merged_mapping_may_be_merged_again():
+    made = text.parse_yaml(b"base: &base {x: 1}\ntop: {inner: &a {<<: *base, x: 2}}\nb: {<<: *a}", "x")
+    assert made["top"]["inner"] == made["b"] == {"x": 2}
+
+
+@pytest.mark.parametrize("nested", ["a: " + "[" * 25 + "]" * 25, "a: " + "[" * 25 + "1" + "]" * 25, "a: " + "{b: " * 25 + "1" + "}" * 25])
+def test_too_deep(nested):
+    assert "levels" in refusal(nested)
+
+
+def test_very_deep_text_does_not_exhaust_the_stack():
+    refusal("a: " + "[" * 100_000)
+
+
+def test_too_large():
+    assert str(text.LARGEST + 1) in refusal(b"#" * (text.LARGEST + 1))
+
+
+@pytest.mark.parametrize("number", ["1" * 5000, "0x" + "f" * 5000, "-" + "9" * 4999])
+def test_a_number_too_long_to_print(number):
+    assert "characters" in refusal(f"seed: {number}")
+
+
+def test_not_utf8():
+    assert "not UTF-8 text (byte 6)" in refusal(b"name: \xff")
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "", "# only a comment", "word", "12", "null"])
+def test_only_a_mapping_is_a_recipe(content):
+    assert type(yaml.safe_load(content)).__name__ in refusal(content)
+
+
+@pytest.mark.parametrize("content", ["1: 2", "on: 1", "a: 1\nnull: 2"])
+def test_keys_are_text(content):
+    assert "is not text" in refusal(content)
+
+
+@pytest.mark.parametrize(
+    "content", ["a: [1", "a: b: c", "\tx: 1", "a: \x01", "a: 2024-13-45", "? [a, b]\n: c", "? {a: 1}\n: c", "--- {}\n--- {}", "a: *b"]
+)
+def test_not_yaml(content):
+    assert "not plain YAML" in refusal(content)

@@ -1,0 +1,150 @@
+"""The README keeps its word: generated parts, commands, examples and the batch script."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from conftest import SMALL, Cli, teach_and_distill
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("readme", ROOT / ".ci" / "readme.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_numbers_are_those_of_the_stored_results(maker: ModuleType) -> None:
+    only = set(maker.PARTS) - {"reference"}
+    assert maker.render(TEXT, only) == TEXT, "run .ci/readme.py"
+    assert set(re.findall(r"<!-- (\w+) -->", TEXT)) - {"end"} == set(maker.PARTS)
+
+
+def test_command_reference_is_what_help_says(maker: ModuleType) -> None:
+    made_by = re.search(r"Formatted by Typer (\S+)\.\n", TEXT)
+    assert made_by is not None
+    if made_by[1] != version("typer"):
+        pytest.skip(f"the reference was formatted by Typer {made_by[1]}, this is {version('typer')}")
+    assert maker.render(TEXT, {"reference"}) == TEXT, "run .ci/readme.py"
+
+
+def test_distillation_beats_direct_training_by_ten_points(maker: ModuleType) -> None:
+    """The claim of the default recipe, on the stored results of three seeds each."""
+    groups = maker.groups()
+    ours = {r["seed"]: r["curve"][-1]["top1"] for r in groups[("hta-kl (top1)", 16)]}
+    direct = {r["seed"]: r["curve"][-1]["top1"] for r in groups[("none", 16)]}
+    assert sorted(ours) == sorted(direct) == [0, 1, 2]
+    assert all(ours[seed] - direct[seed] >= 10 for seed in ours)
+    assert min(ours.values()) > 60
+    (teacher,) = maker.stored("teach-*.json")
+    assert teacher["curve"][0]["top1"] > 75
+    assert {r["teacher"]["sha256"] for results in groups.values() for r in results if r["teacher"]} == {teacher["weights_sha256"]}
+
+
+def test_links_and_pictures_exist() -> None:
+    for target in re.findall(r"\]\((?!http|#)([^)]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
+    for anchor in re.findall(r"\]\(#([^)]+)\)", TEXT):
+        assert re.search(rf"^#+ {anchor.replace('-', '[ -]')}$", TEXT, flags=re.MULTILINE | re.IGNORECASE), anchor
+
+
+def test_the_two_commands_stand_alone() -> None:
+    for extras, end in (("-e .", "snnkd run glyphs"), ("-e '.[test]'", "pytest")):
+        assert f"python3 -m venv .venv && .venv/bin/pip install {extras} && .venv/bin/{end}\n" in TEXT
+
+
+def test_named_options_exist(cli: Cli) -> None:
+    """Every option in the README outside its reference is one of snnkd's."""
+    reference = TEXT[TEXT.index("<!-- reference -->") :]
+    prose = TEXT[: TEXT.index("<!-- reference -->")]
+    known = set(re.findall(r"--[a-zA-Z-]+", reference)) | {"--system-site-packages", "--time", "--requeue", "--signal", "--open-mode"}
+    assert set(re.findall(r"(?<![-\w])--[a-zA-Z][a-zA-Z-]*", prose)) <= known
+
+
+def test_bring_your_own_data(cli: Cli) -> None:
+    """The README's python makes a file that its commands take (at a smaller size)."""
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL) if "np.savez" in b]
+    exec(block, {})
+    small = ["--epochs", 1, "--batch-size", 100, "--set", "model.width=4"]
+    assert cli("teach", "--data", "npz:mine.npz", "--model", "resnet20", *small).code == 0
+    ended = cli("distill", "--data", "npz:mine.npz", "--model", "resnet20", "--loss", "hta-kl", "--T", 2, *small, "--allow-weak-teacher")
+    assert ended.code == 0, ended.err
+
+
+def test_load_a_student_from_python(cli: Cli) -> None:
+    import torch
+
+    (block,) = [b for b in re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL) if "snnkd.load" in b]
+    student = teach_and_distill(cli)
+    names = {"images": torch.rand(3, 1, 16, 16)}
+    exec(re.sub(r'load\("[^"]+"\)', f'load("{student}")', block), names)
+    assert names["logits"].shape == (2, 3, 10)
+
+
+def test_the_batch_script_requeues_until_done(tmp_path: Path) -> None:
+    """In a plain shell, with stand-ins for srun and scontrol; the warning signal reaches the step as srun sends it."""
+    (script,) = [b for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if "#SBATCH" in b]
+    one_run = "schema: 1\nstage: teach\ndata: {name: glyphs, classes: 10, train_images: 300, test_images: 100}\n"
+    Path("small.yaml").write_text(one_run + "model: {name: resnet8, width: 4}\ntrain: {epochs: 40, batch_size: 50}\n")
+    Path("job.sh").write_text(script.replace("run glyphs", "run ./small.yaml"))
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, body in {
+        "snnkd": f'exec {sys.executable} -m snnkd "$@"',
+        "srun": 'echo $$ > step.pid; exec "$@"',
+        "scontrol": 'echo "$@" >> requeued',
+    }.items():
+        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tools / name).chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+    job = subprocess.Popen(["bash", "job.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(1200):
+        if list(Path("runs").glob("*/last.pt")):
+            break
+        time.sleep(0.05)
+    os.kill(int(Path("step.pid").read_text()), signal.SIGUSR1)
+    _, err = job.communicate(timeout=120)
+    assert job.returncode == 75, err
+    assert Path("requeued").read_text() == "requeue 17\n"
+    again = subprocess.run(["bash", "job.sh"], env=environment, capture_output=True, text=True, check=False)
+    assert again.returncode == 0, again.stderr
+    assert Path("requeued").read_text() == "requeue 17\n"
+    (run,) = Path("runs").iterdir()
+    assert json.loads((run / "result.json").read_text())["selection"]["epoch"] == 40
+
+
+def test_a_plain_shell_goes_on_until_done(cli: Cli, tmp_path: Path) -> None:
+    """The README's loop around a snnkd that is stopped twice before it may finish."""
+    (loop,) = re.findall(r"`(until snnkd [^`]+)`", TEXT)
+    words = " ".join(SMALL)
+    shim = f"""#!/bin/sh
+echo call >> calls
+[ $(wc -l < calls) -le 2 ] && limit=0s || limit=1h
+exec {sys.executable} -m snnkd teach {words} --out run --max-time $limit
+"""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "snnkd").write_text(shim)
+    (tools / "snnkd").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    done = subprocess.run(["bash", "-c", loop], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path("calls").read_text() == "call\n" * 3
+    assert cli("status", "run").code == 0

@@ -1,0 +1,177 @@
+"""A run that was interrupted, however and wherever, ends with the bytes of a run that never was."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, Cli, finish, start, teach_and_distill
+
+from snnkd import pipeline
+from snnkd.errors import Stopped
+from snnkd.recipe import Flags, TeachRecipe, resolve_stage
+from snnkd.report import Reporter
+from snnkd.training.stopping import Stop
+
+STEPS = 6  # per epoch: 300 images in batches of 50
+FLAGS = Flags(
+    epochs=2,
+    batch_size=50,
+    settings=["data.classes=10", "data.train_images=300", "data.test_images=100", "model.width=4", "data.augment=[crop, flip]"],
+)
+
+
+class StopAfter(Stop):
+    """Asks to stop after `steps` steps, as a signal would."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._left = steps
+
+    @property
+    def asked(self) -> str | None:
+        self._left -= 1
+        return "SIGTERM" if self._left < 0 else None
+
+
+def _teach(out: str, stop: Stop | None = None, seed: int = 0) -> bytes:
+    recipe = resolve_stage("glyphs", "teach", Flags(**{**vars(FLAGS), "seed": seed}))
+    assert isinstance(recipe, TeachRecipe)
+    done = pipeline.teach(recipe, pipeline.Options(out=Path(out), report=Reporter(quiet=True), stop=stop or Stop()))
+    return (done.folder / "model.safetensors").read_bytes()
+
+
+def test_same_recipe_and_seed_same_bytes() -> None:
+    assert _teach("one") == _teach("two")
+    assert _teach("three", seed=1) != _teach("one")
+
+
+def test_interrupted_at_every_step() -> None:
+    """Augmentation on; one stop after each possible number of steps, the epoch's ends included."""
+    whole = _teach("whole")
+    for steps in range(2 * STEPS + 1):
+        out = f"stopped-{steps}"
+        if steps < 2 * STEPS:
+            with pytest.raises(Stopped, match="the same command continues"):
+                _teach(out, StopAfter(steps))
+            assert not (Path(out) / "result.json").exists()
+        assert _teach(out) == whole, f"stopped after {steps} steps"
+        assert [json.loads(line)["epoch"] for line in Path(out, "metrics.jsonl").read_text().splitlines()] == [1, 2]
+
+
+def test_interrupted_again_and_again() -> None:
+    """Three steps at a time."""
+    whole = _teach("whole")
+    for _attempt in range(10):
+        try:
+            assert _teach("often", StopAfter(3)) == whole
+            break
+        except Stopped:
+            continue
+    else:
+        pytest.fail("never finished")
+
+
+def test_metrics_of_a_continued_epoch_are_those_of_a_whole_one() -> None:
+    """Sums over the epoch survive the stop."""
+    _teach("whole")
+    with pytest.raises(Stopped):
+        _teach("stopped", StopAfter(STEPS + 2))
+    _teach("stopped")
+    for whole, stopped in itertools.zip_longest(*(Path(run, "metrics.jsonl").read_text().splitlines() for run in ("whole", "stopped"))):
+        a, b = json.loads(whole), json.loads(stopped)
+        for key in a.keys() - {"seconds", "images_per_s"}:
+            assert a[key] == b[key], key
+
+
+def test_student_continues_with_its_teacher(cli: Cli) -> None:
+    student = teach_and_distill(cli)
+    whole = (student / "model.safetensors").read_bytes()
+    words = [*SMALL, "--T", 2, "--allow-weak-teacher", "--out", "again"]
+    stopped = cli("distill", *words, "--max-time", "0s")
+    assert stopped.code == 75
+    assert "the same command continues" in stopped.complaint
+    assert cli("status", "again").code == 75
+    assert cli("distill", *words).code == 0
+    assert Path("again/model.safetensors").read_bytes() == whole
+
+
+LONG = [*SMALL, "--set", "train.epochs=40", "--out", "run"]
+
+
+def _wait_for(path: Path) -> None:
+    for _ in range(1200):
+        if path.exists():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"{path} never appeared")
+
+
+@pytest.fixture(scope="module")
+def long_bytes(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> bytes:
+    """The weights of the LONG run, never interrupted."""
+    root = tmp_path_factory.mktemp("long")
+    done = finish(start("teach", *LONG, cwd=root, env={**os.environ, "SNNKD_DATA": str(data_folder)}))
+    assert done.code == 0, done.err
+    return (root / "run/model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, -signal.SIGINT)])
+def test_signals_save_and_end_with_their_code(number: signal.Signals, code: int, long_bytes: bytes, cli: Cli) -> None:
+    """The first checkpoint is waited for, then the signal is sent while training goes on."""
+    process = start("teach", *LONG)
+    _wait_for(Path("run/last.pt"))
+    process.send_signal(number)
+    ended = finish(process)
+    assert ended.code == code, ended.err
+    assert f"stopped by {number.name}" in ended.complaint
+    assert ended.out == ""
+    shown = cli("status", "run")
+    assert shown.code == 75
+    assert shown.out.startswith("stopped")
+    assert cli("teach", *LONG).code == 0
+    assert Path("run/model.safetensors").read_bytes() == long_bytes
+
+
+def test_a_killed_run_continues_from_its_last_checkpoint(long_bytes: bytes, cli: Cli) -> None:
+    process = start("teach", *LONG)
+    _wait_for(Path("run/previous.pt"))
+    process.kill()
+    assert finish(process).code == -signal.SIGKILL
+    shown = cli("status", "run")
+    assert shown.code == 75
+    assert shown.out.startswith("stale")
+    again = cli("teach", *LONG)
+    assert again.code == 0
+    assert "continuing in epoch" in again.err
+    assert Path("run/model.safetensors").read_bytes() == long_bytes
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    """Stopped (SIGSTOP) while the two arrive, so that both are pending before the loop can act on the first."""
+    process = start("teach", *LONG)
+    _wait_for(Path("run/last.pt"))
+    process.send_signal(signal.SIGSTOP)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
+    assert finish(process).code in (-signal.SIGTERM, -signal.SIGINT)
+
+
+def test_a_shell_loop_ends_on_ctrl_c() -> None:
+    """Dying of SIGINT, not exiting with 130, is what makes bash give up its loop."""
+    import subprocess
+    import sys
+
+    words = " ".join(map(str, LONG))
+    script = f"for i in 1 2 3; do {sys.executable} -m snnkd teach {words} --seed $i; echo next; done"
+    shell = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    _wait_for(Path("run/last.pt"))
+    os.killpg(shell.pid, signal.SIGINT)
+    out, _ = shell.communicate(timeout=60)
+    assert "next" not in out

@@ -1,0 +1,70 @@
+"""Means of an epoch, carried over an interruption; a loss that is not finite ends the work."""
+
+import io
+import math
+
+import pytest
+import torch
+
+from snnkd.errors import WorkError
+from snnkd.training.tally import Tally
+
+CPU = torch.device("cpu")
+LOGITS = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
+
+
+def add(tally: Tally, loss: float, **watched: float) -> None:
+    labels = torch.tensor([0, 1, 1])  # two of three right
+    tally.add(torch.tensor(loss), {name: torch.tensor(value) for name, value in watched.items()}, LOGITS, labels)
+
+
+def test_means():
+    tally = Tally(CPU)
+    assert tally.means() == {}
+    add(tally, 1.0, w_head=0.25)
+    add(tally, 2.0, w_head=0.75)
+    assert tally.means() == {"loss": 1.5, "w_head": 0.5, "train_top1": pytest.approx(200 / 3)}
+    assert (tally.images, tally.steps) == (6, 2)
+
+
+def test_sums_are_kept_in_double_precision():
+    tally = Tally(CPU)
+    for _ in range(1000):
+        add(tally, 0.1)
+    assert tally.means()["loss"] == pytest.approx(float(torch.tensor(0.1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_loss_that_is_not_finite_names_the_epoch(value):
+    tally = Tally(CPU)
+    add(tally, 1.0)
+    tally.check_finite(2)
+    add(tally, value)
+    add(tally, 1.0)  # a sum does not forget
+    with pytest.raises(WorkError, match=rf"^the loss became {value} in epoch 3, by step 3 \(loss\)") as caught:
+        tally.check_finite(2)
+    assert caught.value.exit_code == 4
+    assert str(caught.value).splitlines() == [str(caught.value)]
+
+
+def test_a_watched_value_counts_too():
+    tally = Tally(CPU)
+    add(tally, 1.0, w_head=math.nan)
+    with pytest.raises(WorkError, match="w_head"):
+        tally.check_finite(0)
+
+
+def test_state_and_restore():
+    whole, first, second = Tally(CPU), Tally(CPU), Tally(CPU)
+    for tally in (whole, first):
+        add(tally, 0.1, w_head=0.3)
+    buffer = io.BytesIO()
+    torch.save(first.state(), buffer)
+    buffer.seek(0)
+    add(first, 9.0)  # what follows does not change a state already taken
+    second.restore(torch.load(buffer, weights_only=True))
+    for tally in (whole, second):
+        add(tally, 0.7, w_head=0.9)
+    assert second.means() == whole.means()
+    assert second.state() == whole.state()
+    assert Tally(CPU).state() == {"images": 0, "steps": 0, "sums": {}}
