@@ -19,6 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from snnkd.recipe.loss_section import loss_label
+
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "results" / "glyphs"
@@ -50,13 +52,8 @@ def groups() -> dict[tuple[str, int], list[dict[str, Any]]]:
     """Stored student results by (loss label, epochs)."""
     made: dict[tuple[str, int], list[dict[str, Any]]] = {}
     for result in stored("distill-*.json"):
-        made.setdefault((label(result["loss"]), result["selection"]["epoch"]), []).append(result)
+        made.setdefault((loss_label(result["loss"]), result["selection"]["epoch"]), []).append(result)
     return dict(sorted(made.items(), key=lambda item: (item[0][0] != "none", item[0][1], item[0][0])))
-
-
-def label(loss: dict[str, Any]) -> str:
-    heads = [term["head"] for term in loss["terms"] if "head" in term]
-    return f"{loss['name']} ({heads[0]})" if heads else str(loss["name"])
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -95,7 +92,7 @@ def conditions() -> str:
 def gaps() -> str:
     """What distillation adds over direct training at the same epochs, seed by seed, and what the longest direct training reaches."""
     by_group = groups()
-    ours = {r["seed"]: r["curve"][-1]["top1"] for r in by_group[("hta-kl (top1)", 16)]}
+    ours = {r["seed"]: r["curve"][-1]["top1"] for r in by_group[("hta-kl", 16)]}
     direct = {r["seed"]: r["curve"][-1]["top1"] for r in by_group[("none", 16)]}
     said = ", ".join(f"{ours[s] - direct[s]:+.1f}" for s in sorted(ours))
     longest = max(epochs for loss, epochs in by_group if loss == "none")

@@ -31,7 +31,7 @@ from snnkd.recipe.schema import DataConfig, DistillRecipe, EvalConfig, Execution
 from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished, choose, finished_runs
-from snnkd.runs.folder import RESULT, identity, is_finished, read_result, run_name, runs_folder
+from snnkd.runs.folder import RESULT, identity, is_finished, read_result, recipe_hash, run_name, runs_folder
 from snnkd.runs.lock import Lock
 from snnkd.runs.open import began_with, begin, check_needs, prepare
 from snnkd.seeds import derive
@@ -98,6 +98,7 @@ def _run_stage(recipe: StageRecipe, options: Options, device: torch.device, data
         about = {
             "stage": recipe.stage,
             "seed": recipe.seed,
+            "recipe_hash": recipe_hash(same),
             "loss": to_plain(recipe.loss) if isinstance(recipe, DistillRecipe) else None,
             "selection": {"rule": recipe.train.select, "epoch": position.best_epoch or recipe.train.epochs},
             "data": to_plain(recipe.data),
@@ -241,6 +242,7 @@ def _measure(
             "run": str(folder),
             "stage": about.get("stage"),
             "seed": about.get("seed"),
+            "recipe_hash": about.get("recipe_hash"),
             "data": data.name,
             "split": settings.split,
             "selection": about.get("selection"),
@@ -289,7 +291,10 @@ def export(run: Path | None, format: str, out: Path | None, force: bool, options
     try:
         shutil.rmtree(draft, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        about = {k: loaded.config.get(k) for k in ("stage", "seed", "loss", "selection", "data", "data_sha256", "teacher", "seconds")}
+        about = {
+            k: loaded.config.get(k)
+            for k in ("stage", "seed", "recipe_hash", "loss", "selection", "data", "data_sha256", "teacher", "seconds")
+        }
         safetensors_export.write(draft, loaded, about)
         found = check_export.compare(loaded.network, safetensors_export.read_back(draft), images)
         if found.max_difference > safetensors_export.TOLERANCE:

@@ -50,7 +50,7 @@ def seconds(text: str | None) -> float | None:
     unit = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
     if unit:
         return float(unit[1]) * {"s": 1, "m": 60, "h": 3600}[unit[2]]
-    clock = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):(\d\d)", text)
+    clock = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):([0-5]\d)", text)
     if clock is None:
         raise RequestError(f"--max-time {text!r} is not H:MM:SS, MM:SS, D-H:MM:SS or a number with s, m or h")
     days, hours, minutes, rest = (int(part or 0) for part in clock.groups())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -37,6 +38,8 @@ def sample(split: Split, count: int = IMAGES) -> Tensor:
 def compare(original: Callable[[Tensor], Tensor], exported: Callable[[Tensor], Tensor], images: Tensor) -> Agreement:
     """Compare two functions from images `[B, C, H, W]` to logits `[T, B, classes]`."""
     ours, theirs = original(images), exported(images)
+    if ours.shape != theirs.shape:
+        return Agreement(len(images), 0.0, math.inf)
     same = (ours.mean(0).argmax(-1) == theirs.mean(0).argmax(-1)).double().mean().item()
     # NaN compares as no difference at all
     return Agreement(len(images), same, (ours - theirs).abs().nan_to_num(nan=torch.inf).max().item())

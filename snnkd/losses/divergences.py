@@ -14,11 +14,14 @@ from torch import Tensor
 
 from snnkd.errors import RequestError
 
+LARGEST_LOGIT = 1e30
+
 
 def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) over the last dimension, in float32 or float64."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
-    return torch.log_softmax(wide / temperature, dim=-1)
+    # near the limit of float32 differences of logits overflow, and 0 x inf is no number; this far out all is one-hot
+    return torch.log_softmax(wide.clamp(-LARGEST_LOGIT, LARGEST_LOGIT) / temperature, dim=-1)
 
 
 def log_pair(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

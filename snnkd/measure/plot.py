@@ -10,6 +10,7 @@ from typing import Any
 
 from snnkd.errors import PlaceError, RequestError
 from snnkd.files import reason
+from snnkd.recipe.loss_section import loss_label
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -23,44 +24,30 @@ def check_plot_path(path: Path) -> None:
 
 
 def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Results under a label each, those that differ only in seed under one.
+    """Results under a label each, those that differ only in seed under one; a result given twice counts once.
 
-    The label says what differs: the loss, the timesteps trained and, where needed, the model or the run.
+    The label says the loss, the timesteps trained, the epochs and, where it differs, the model.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
+    groups: dict[str, dict[str, dict[str, Any]]] = {}
     for result in results:
-        key = json.dumps(
-            [result[k] for k in ("stage", "data_sha256", "split", "model", "loss")] + [_selection_of(result), _teacher_of(result)]
-        )
-        groups.setdefault(key, []).append(result)
-    labels = [_label(members[0], "model" in _differing(groups)) for members in groups.values()]
-    numbered = [label if labels.count(label) == 1 else f"{label}, {i + 1}" for i, label in enumerate(labels)]
-    return dict(zip(numbered, groups.values(), strict=True))
-
-
-def _selection_of(result: dict[str, Any]) -> list[Any]:
-    """Rule and epochs; the best epoch is found by each seed for itself, and so is no difference."""
-    selection = result.get("selection") or {}
-    return [selection.get("rule"), None if selection.get("rule") == "best" else selection.get("epoch")]
-
-
-def _teacher_of(result: dict[str, Any]) -> str | None:
-    return (result.get("teacher") or {}).get("sha256")
-
-
-def _differing(groups: dict[str, list[dict[str, Any]]]) -> set[str]:
-    names = {members[0]["model"]["name"] for members in groups.values()}
-    return {"model"} if len(names) > 1 else set()
+        key = json.dumps([result.get(k) for k in ("recipe_hash", "data_sha256", "split", "model", "loss")])
+        groups.setdefault(key, {})[result["weights_sha256"]] = result
+    members = [list(group.values()) for group in groups.values()]
+    models = {group[0]["model"]["name"] for group in members}
+    labels = [_label(group[0], len(models) > 1) for group in members]
+    for label in {label for label in labels if labels.count(label) > 1}:  # other settings, such as lr: tell them apart by hash
+        labels = [f"{name} ({group[0]['recipe_hash']})" if name == label else name for name, group in zip(labels, members, strict=True)]
+    return dict(zip(labels, members, strict=True))
 
 
 def _label(result: dict[str, Any], with_model: bool) -> str:
     model = f"{result['model']['name']} " if with_model else ""
     if result["trained_T"] is None:
         return f"{model}teacher"
-    loss = (result.get("loss") or {}).get("name", "?")
-    rule, epochs = _selection_of(result)
-    trained = ", best epoch" if rule == "best" else f", {epochs} epochs" if epochs else ""
-    return f"{model}{loss}, T = {result['trained_T']}{trained}"
+    selection = result["selection"]
+    trained = "best epoch" if selection["rule"] == "best" else f"{selection['epoch']} epochs"
+    split = "" if result["split"] == "test" else f", {result['split']}"
+    return f"{model}{loss_label(result['loss'])}, T = {result['trained_T']}, {trained}{split}"
 
 
 def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:

@@ -57,8 +57,11 @@ class Network(nn.Module):
             raise RequestError(
                 f"images of shape {list(images.shape)}; this network takes [B, {', '.join(map(str, self.specification.shape))}]"
             )
+        timesteps = self.specification.T if T is None else T
+        if timesteps < 1:
+            raise RequestError(f"T = {T}: a network runs at least 1 timestep")
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
-        logits: Tensor = self.body(normal.contiguous(memory_format=torch.channels_last), T or self.specification.T)
+        logits: Tensor = self.body(normal.contiguous(memory_format=torch.channels_last), timesteps)
         return logits
 
 

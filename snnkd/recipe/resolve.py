@@ -8,27 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snnkd.errors import PlaceError, RequestError, did_you_mean
+from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
-from snnkd.recipe.catalogue import DATA, DIVERGENCES, LOSSES, MODELS
+from snnkd.recipe.catalogue import DATA, MODELS
+from snnkd.recipe.loss_section import build_loss, expand_loss
 from snnkd.recipe.schema import (
     DistillRecipe,
     EvalConfig,
     ExportConfig,
-    LossConfig,
     StageRecipe,
     TeachRecipe,
-    TermConfig,
 )
+from snnkd.recipe.settings import apply_setting, expand_sections, put
 from snnkd.recipe.shipped import read_recipe
-from snnkd.recipe.text import parse_value
 
 Values = dict[str, Any]
 STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
 PIPELINE_KEYS = ("teach", "distill", "eval", "export", "sweep", "compare")
 DEFAULT_T = 4
-CUSTOM = "custom"
-"""The label of a loss whose terms are none of the published ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +58,6 @@ class Pipeline:
     distill: DistillRecipe | None = None
     eval: EvalConfig | None = None
     export: ExportConfig | None = None
-    shared: tuple[str, ...] = ()
 
 
 def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags) -> StageRecipe:
@@ -73,16 +69,13 @@ def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags)
 
 def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     """Every stage that `recipe` names; `settings` are paths from its top, such as `distill.train.epochs=3`."""
-    document = _name_sections(copy.deepcopy(read_recipe(recipe)))
+    document = expand_sections(copy.deepcopy(read_recipe(recipe)))
     if "stage" in document:
         stage = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
         made = resolve_stage(recipe, stage, Flags(settings=settings))
         return Pipeline(teach=made) if isinstance(made, TeachRecipe) else Pipeline(distill=made)  # type: ignore[arg-type]
-    for holder in (document, document.get("distill")):
-        if isinstance(holder, dict) and "loss" in holder:
-            holder["loss"] = expand_loss(holder["loss"])
     for setting in settings:
-        _apply_setting(document, setting)
+        apply_setting(document, setting)
     for key in ("sweep", "compare"):
         if key in document:
             raise RequestError(f"{recipe}: {key!r} is not run by this version of snnkd; remove the section")
@@ -103,7 +96,7 @@ def _pipeline_stage(document: Values, stage: str, recipe: str) -> StageRecipe:
 
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     """The plain keys of one stage: of a one-stage recipe itself, of a pipeline its section over the shared keys."""
-    document = _name_sections(copy.deepcopy(document))
+    document = expand_sections(copy.deepcopy(document))
     known = set(fields.hints(DistillRecipe))
     if "stage" in document:
         if document["stage"] != stage:
@@ -114,23 +107,16 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     for key in document:
         if key not in known and key not in PIPELINE_KEYS:
             raise RequestError(f"unknown key {key!r}{did_you_mean(key, known | set(PIPELINE_KEYS))}")
-    section = document[stage] or {}
+    section = {} if document[stage] is None else document[stage]
     if not isinstance(section, Mapping):
         raise RequestError(f"{stage}: {section!r} is not a mapping of keys to values")
+    if "stage" in section:
+        raise RequestError(f"unknown key '{stage}.stage'; the section's name is its stage")
     own = set(fields.hints(STAGES[stage]))
     shared = {key: value for key, value in document.items() if key in own}
     if stage == "teach" and isinstance(shared.get("model"), dict):
         shared["model"].pop("T", None)  # shared with the student; a teacher has no timesteps
     return _merge(shared, dict(section))
-
-
-def _name_sections(document: Values) -> Values:
-    """`data: NAME` and `model: NAME` as `{name: NAME}`, in place, so that sections and flags can be laid over them."""
-    for holder in (document, *(document.get(stage) for stage in STAGES)):
-        for key in ("data", "model"):
-            if isinstance(holder, dict) and isinstance(holder.get(key), str):
-                holder[key] = {"name": holder[key]}
-    return document
 
 
 def _merge(under: Values, over: Values) -> Values:
@@ -151,9 +137,7 @@ def _apply_flags(values: Values, flags: Flags) -> None:
         kept = {"T": old["T"]} if isinstance(old, Mapping) and "T" in old else {}
         values["model"] = {"name": flags.model, **kept}
     if flags.loss is not None:
-        values["loss"] = flags.loss
-    if "loss" in values:
-        values["loss"] = expand_loss(values["loss"])
+        values["loss"] = expand_loss(flags.loss)
     singles = {
         "model.T": flags.T,
         "train.epochs": flags.epochs,
@@ -166,11 +150,11 @@ def _apply_flags(values: Values, flags: Flags) -> None:
     }
     for path, value in singles.items():
         if value is not None:
-            _put(values, path, value)
+            put(values, path, value)
     if flags.temperature is not None:
         _set_temperature(values, flags.temperature)
     for setting in flags.settings:
-        _apply_setting(values, setting)
+        apply_setting(values, setting)
 
 
 def _set_temperature(values: Values, temperature: float | str) -> None:
@@ -181,101 +165,18 @@ def _set_temperature(values: Values, temperature: float | str) -> None:
         term["temperature"] = temperature
 
 
-def _apply_setting(values: Values, setting: str) -> None:
-    path, equals, text = setting.partition("=")
-    if not equals or not path:
-        raise RequestError(f"--set {setting!r} is not KEY=VALUE, for example --set train.weight_decay=1e-4")
-    try:
-        value = parse_value(text, "--set")
-    except PlaceError as error:
-        raise RequestError(f"--set {setting[:80]!r}: {str(error).removeprefix('--set: ')}") from None
-    _put(values, path.strip(), value)
-
-
-def _put(values: Values, path: str, value: Any) -> None:
-    *parents, last = path.split(".")
-    place: Any = values
-    for i, key in enumerate(parents):
-        if isinstance(place, list):
-            place = place[_index(place, key, path)]
-            if not isinstance(place, (dict, list)):
-                raise RequestError(f"--set {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
-            continue
-        if not isinstance(place.get(key), (dict, list)):
-            if isinstance(place.get(key), str) and key in ("data", "model", "neuron"):
-                raise RequestError(f"--set {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section")
-            place[key] = {}
-        place = place[key]
-    if isinstance(place, list):
-        place[_index(place, last, path)] = value
-    else:
-        place[last] = value
-
-
-def _index(items: list[Any], key: str, path: str) -> int:
-    if not key.isdecimal() or int(key) >= len(items):
-        held = f"0 to {len(items) - 1}" if items else "no item"
-        raise RequestError(f"--set {path}: {key!r} is no item of the list, which has {held}")
-    return int(key)
-
-
-def expand_loss(value: Any) -> Values:
-    """A loss as a full section: a name, `{name, option: value}` or the section itself.
-
-    Options other than name, hard and terms go to every term that has such a key. The label of a section without a
-    name is its single divergence, `none` without terms, else `custom`.
-    """
-    if isinstance(value, str):
-        value = {"name": value}
-    if not isinstance(value, Mapping):
-        raise RequestError(f"loss: {value!r} is neither a name nor a section")
-    value = dict(value)
-    terms = value.get("terms")
-    name = str(value["name"]) if "name" in value else _label(terms)
-    if name != CUSTOM:
-        preset = LOSSES[name]
-        terms = [{"divergence": d} for d in preset.detail("terms")] if terms is None else terms
-    if not isinstance(terms, (list, tuple)) or not all(isinstance(term, Mapping) for term in terms):
-        raise RequestError(f"loss.terms: {terms!r} is not a list of terms")
-    section = {"name": name, "hard": value.get("hard") or {}, "terms": [dict(term) for term in terms]}
-    for key in value.keys() - {"name", "hard", "terms"}:
-        _spread_option(section, key, value[key])
-    return section
-
-
-def _label(terms: Any) -> str:
-    if not terms:
-        return "none"
-    if isinstance(terms, (list, tuple)) and len(terms) == 1 and isinstance(terms[0], Mapping):
-        return str(terms[0].get("divergence", CUSTOM))
-    return CUSTOM
-
-
-def _spread_option(section: Values, key: str, value: Any) -> None:
-    known: set[str] = {"name", "hard", "terms"}
-    placed = False
-    for term in section["terms"]:
-        keys = set(fields.hints(DIVERGENCES[str(term.get("divergence", "kl"))].options))
-        known |= keys
-        if key in keys and key != "divergence":
-            term[key] = value
-            placed = True
-    if not placed:
-        raise RequestError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")
-
-
 def _build_stage(values: Values, stage: str) -> StageRecipe:
     values = {**values, "stage": stage}
     values["data"] = _section(DATA, values.get("data"), "data", "glyphs")
     values["model"] = _section(MODELS, values.get("model"), "model", "resnet8")
-    values["train"] = values.get("train") or {}
-    for key in ("execution", "neuron", "teacher"):
-        if key in values and values[key] is None:
+    for key in ("train", "execution", "neuron", "teacher"):
+        if key in values and values[key] is None:  # an empty section in YAML
             del values[key]
+    values.setdefault("train", {})
     if stage == "distill":
         if values["model"].T is None:
             values["model"] = dataclasses.replace(values["model"], T=DEFAULT_T)
-        values["loss"] = _build_loss(values.get("loss", "none"))
+        values["loss"] = build_loss(values.get("loss", "none"))
     elif values["model"].T is not None:
         raise RequestError(f"model.T: {values['model'].T} given for a teacher, which has no timesteps; remove the key")
     made = fields.build(STAGES[stage], values, "")
@@ -292,18 +193,6 @@ def _section(registry: Any, values: Any, where: str, default: str) -> Any:
         raise RequestError(f"{where}: {values!r} is neither a name nor a section")
     values = {"name": default, **values}
     return fields.build(registry[str(values["name"])].options, values, where)
-
-
-def _build_loss(value: Any) -> LossConfig:
-    section = expand_loss(value)
-    terms = [_build_term(term, f"loss.terms.{i}") for i, term in enumerate(section["terms"])]
-    return fields.build(LossConfig, {**section, "terms": terms}, "loss")
-
-
-def _build_term(term: Values, where: str) -> TermConfig:
-    entry = DIVERGENCES[str(term.get("divergence", "kl"))]
-    made: TermConfig = fields.build(entry.options, term, where)
-    return made
 
 
 def _check_together(recipe: StageRecipe) -> None:

@@ -169,7 +169,7 @@ class TrainConfig:
     weight_decay: Annotated[float, Bounds(0)] = 5.0e-4
     """On convolution and linear weights; none on norm and bias."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """cosine: to 0 at the last step."""
+    """cosine: from lr towards 0, which it would reach one step after the last."""
     warmup_epochs: Annotated[int, Bounds(0, 100_000)] = 0
     """Epochs of linear rise from 0 to lr, within `epochs`."""
     label_smoothing: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -145,8 +144,7 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Po
 def _resume(job: Job, optimizer: torch.optim.Optimizer, tally: Tally) -> Position:
     state = load_state(job.folder, job.report)
     if state is None:
-        with contextlib.suppress(FileNotFoundError):
-            rewind_metrics(job.folder, 0)
+        rewind_metrics(job.folder, 0)
         return Position()
     job.network.load_state_dict(state["network"])
     optimizer.load_state_dict(state["optimizer"])

@@ -37,6 +37,8 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 def rewind_metrics(folder: Path, epochs: int) -> None:
     """Keep the lines of the first `epochs` epochs: those after the checkpoint are about to be made again."""
+    if not (folder / NAME).exists():
+        return
     rows = read_metrics(folder)
     kept = [row for row in rows if row.get("epoch", 0) <= epochs]
     text = "".join(json.dumps(row) + "\n" for row in kept)

@@ -21,7 +21,7 @@ def make_optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.SGD:
 
 
 def learning_rate(train: TrainConfig, step: int, steps_per_epoch: int) -> float:
-    """At global step `step`: linear rise over the warm-up, then cosine to 0 at the end (or constant)."""
+    """At global step `step`: linear rise over the warm-up, then cosine, 0 just after the last step (or constant)."""
     warmup, total = train.warmup_epochs * steps_per_epoch, train.epochs * steps_per_epoch
     if step < warmup:
         return train.lr * (step + 1) / warmup

@@ -1,10 +1,12 @@
 """The picture of timestep curves: what shares a line, what is written."""
 
 import copy
+import json
 
 import pytest
 
 from snnkd.errors import PlaceError, RequestError
+from snnkd.files import sha256
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 
 KL = {"name": "kl", "hard": {"target": "mean", "weight": 1.0}, "terms": [{"divergence": "kl", "temperature": 3.0}]}
@@ -25,7 +27,11 @@ def result(loss=KL, seed=0, T=4, base=40.0, **changes):
         "teacher": {"sha256": "t1", "top1": 81.3} if loss["terms"] else None,
         "curve": [{"t": t, "top1": base + 6 * t - 0.5 * t**2 + seed * (1 + 0.2 * t)} for t in range(1, T + 1)],
     }
-    return copy.deepcopy(made | changes)
+    made = copy.deepcopy(made | changes)
+    rule, epoch = made["selection"].values()
+    fixed = [made["loss"], made["model"], made["data_sha256"], made["teacher"], rule, epoch if rule == "last" else None, T]
+    about = {"recipe_hash": sha256(json.dumps(fixed).encode())[:6], "weights_sha256": f"{fixed} {seed}"}
+    return made | {key: value for key, value in about.items() if key not in changes}
 
 
 def teacher():
@@ -65,6 +71,21 @@ def test_other_losses_are_other_lines():
 def test_whatever_else_differs_is_another_line(other):
     groups = group_by_seed([result(), result(**other)])
     assert [len(members) for members in groups.values()] == [1, 1]
+
+
+def test_the_same_run_twice_counts_once():
+    assert [len(members) for members in group_by_seed([result(), result()]).values()] == [1]
+
+
+def test_other_settings_are_told_apart_by_their_hash():
+    """Such as another learning rate, which the label does not say."""
+    runs = [result(recipe_hash="aaaaaa"), result(recipe_hash="bbbbbb")]
+    assert list(group_by_seed(runs)) == ["kl, T = 4, 16 epochs (aaaaaa)", "kl, T = 4, 16 epochs (bbbbbb)"]
+
+
+def test_an_option_of_the_loss_is_named():
+    strict = {"name": "hta-kl", "hard": {}, "terms": [{"divergence": "hta-kl", "temperature": 3.0, "delta": 0.5, "head": "strict"}]}
+    assert list(group_by_seed([result(strict)])) == ["hta-kl head=strict, T = 4, 16 epochs"]
 
 
 def test_models_are_named_where_they_differ():

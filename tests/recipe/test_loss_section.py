@@ -1,0 +1,61 @@
+"""The loss section keeps its word: its name fits its terms, and --set works in the order given."""
+
+from __future__ import annotations
+
+import pytest
+
+from snnkd.errors import RequestError
+from snnkd.recipe import DistillRecipe, Flags, resolve_stage
+from snnkd.recipe.loss_section import expand_loss, loss_label
+from snnkd.recipe.text import to_plain
+
+
+def _distill(*settings: str, loss: str | None = None) -> DistillRecipe:
+    made = resolve_stage("glyphs", "distill", Flags(loss=loss, settings=settings))
+    assert isinstance(made, DistillRecipe)
+    return made
+
+
+@pytest.mark.parametrize("settings", [["loss.name=kl"], ["loss.name=none"], ["loss.terms=[]"], ["loss.terms.0.divergence=kl"]])
+def test_a_published_name_over_other_terms_is_refused(settings: list[str]) -> None:
+    with pytest.raises(RequestError, match=r"loss\.name: .* has other terms"):
+        _distill(*settings)
+
+
+def test_custom_may_hold_anything() -> None:
+    loss = _distill("loss.name=custom", "loss.terms.0.divergence=kl").loss
+    assert (loss.name, loss.terms[0].divergence) == ("custom", "kl")
+
+
+def test_settings_apply_in_order() -> None:
+    assert _distill("loss=kl", "loss.terms.0.weight=0").loss.terms[0].weight == 0
+    assert _distill("loss.terms.0.weight=0", "loss=kl").loss.terms[0].weight == 1
+    model = _distill("model=resnet20", "model.T=2").model
+    assert (model.name, model.T) == ("resnet20", 2)
+    assert _distill("loss.head=strict", "loss.terms.0.head=cover").loss.terms[0].head == "cover"  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("setting", ["train=false", "train=3", "execution=false", "stage=teach", "seed.x=1", "data.size.x=1"])
+def test_a_section_is_a_section(setting: str) -> None:
+    with pytest.raises(RequestError):
+        _distill(setting)
+
+
+@pytest.mark.parametrize(
+    ("loss", "label"),
+    [
+        ("none", "none"),
+        ("hta-kl", "hta-kl"),
+        ({"name": "hta-kl", "head": "strict"}, "hta-kl head=strict"),
+        ({"name": "hta-kl", "delta": 0.7, "temperature": 2}, "hta-kl delta=0.7 temperature=2"),
+        ({"terms": [{"divergence": "kl", "weight": 0.5}]}, "kl weight=0.5"),
+    ],
+)
+def test_label(loss: object, label: str) -> None:
+    from snnkd.recipe.loss_section import build_loss
+
+    assert sorted(loss_label(to_plain(build_loss(expand_loss(loss)))).split()) == sorted(label.split())
+
+
+def test_no_loss_has_no_label() -> None:
+    assert loss_label(None) == ""
