@@ -93,8 +93,10 @@ def lines(found: list[dict[str, Any]]) -> list[str]:
             continue
         said.append(
             f"{stage['stage']}: {stage['model']}, {stage['parameters']:,} parameters, {stage['macs']:,} MACs per image"
-            f"{' and timestep' if 'T' in stage else ''}, {stage['steps']:,} steps, "
-            f"about {stage['memory_bytes'] / 2**20:,.0f} MiB to train, "
+            f"{' and timestep' if 'T' in stage else ''}"
+        )
+        said.append(
+            f"{stage['stage']}: {stage['steps']:,} steps, about {stage['memory_bytes'] / 2**20:,.0f} MiB to train, "
             f"data {stage['data']} is here ({stage['train_images']:,} images)"
         )
         if stage.get("teacher_present") is False:

@@ -25,5 +25,5 @@ def curve_text(result: dict[str, Any]) -> str:
     if rate is not None:
         lines.append(f"rate {rate:.4f} spikes per neuron and timestep")
     if teacher:
-        lines.append(f"teacher {teacher['top1']:.2f} %, {teacher['energy_mj']:.5f} mJ")
+        lines.append(f"teacher {teacher['top1']:.2f} %, {1000 * teacher['energy_mj']:.3f} µJ")
     return "\n".join(lines)

@@ -24,7 +24,7 @@ def make_result(curve: Curve, about: dict[str, Any]) -> dict[str, Any]:
 
 def table(result: dict[str, Any]) -> list[list[str]]:
     """The curve as rows of text under a header row."""
-    rows = [["t", "top-1 %", "top-5 %", "NLL", "ECE", "SynOps", "energy mJ"]]
+    rows = [["t", "top-1 %", "top-5 %", "NLL", "ECE", "SynOps", "energy µJ"]]
     for e in result["curve"]:
         rows.append(
             [
@@ -34,7 +34,7 @@ def table(result: dict[str, Any]) -> list[list[str]]:
                 f"{e['nll']:.3f}",
                 f"{e['ece']:.3f}",
                 "-" if e["synops"] is None else f"{e['synops']:,.0f}",
-                f"{e['energy_mj']:.5f}",
+                f"{1000 * e['energy_mj']:.3f}",
             ]
         )
     return rows

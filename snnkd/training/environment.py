@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from contextlib import AbstractContextManager
 from importlib.metadata import version
 from typing import Any
@@ -20,15 +21,12 @@ def pick_device(name: str) -> torch.device:
     """The device that `execution.device` names. Raises RequestError when it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise RequestError(f"device {name!r} is not auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
+    asked = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", name)
+    if asked is None:
         raise RequestError(f"device {name!r} is not auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+    if name != "cpu" and int(asked[1] or 0) >= torch.cuda.device_count():
         raise RequestError(f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA devices, --device cpu works")
-    return device
+    return torch.device(name)  # only once it is known to be there: torch takes cuda:999 for another number
 
 
 def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:
