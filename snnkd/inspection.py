@@ -40,7 +40,7 @@ def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
 def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     made: dict[str, Any] = {"stage": recipe.stage, "data": recipe.data.name, "model": recipe.model.name}
     try:
-        data = load_data(recipe.data, Reporter(quiet=True))
+        data = load_data(recipe.data, Reporter(quiet=True), fetch=False)
     except SnnkdError as error:
         return {**made, "data_present": False, "missing": str(error)}
     T = recipe.model.T or 1

@@ -334,13 +334,18 @@ def run(pipeline: Pipeline, options: Options) -> list[Finished]:
         done.append(distill(student, options))
     if not done:
         raise RequestError("the recipe names no stage; it needs a section teach or distill")
-    end = done[-1].folder
-    if pipeline.eval:
-        name = _eval_file(pipeline.eval, done[-1].result["trained_T"] or 1)
-        if name and not (end / "eval" / name).exists():
-            options.report.note(_last_line(evaluate(end, pipeline.eval, options)))
-    for format in pipeline.export.formats if pipeline.export else ():
-        if not (end / "export" / format).exists():
-            found = export(end, format, None, False, options)
-            options.report.note(f"exported to {found['path']} (agreement {found['agreement']:.4f})")
+    _measure_and_export(done[-1], pipeline, options)
     return done
+
+
+def _measure_and_export(last: Finished, pipeline: Pipeline, options: Options) -> None:
+    """The eval and export sections for the last stage's run; what stands there already is not made again."""
+    stage = pipeline.distill or pipeline.teach
+    if pipeline.eval and stage:
+        name = _eval_file(pipeline.eval, last.result["trained_T"] or 1)
+        if name and not (last.folder / "eval" / name).exists():
+            options.report.note(_last_line(evaluate(last.folder, pipeline.eval, options, stage.execution)))
+    for format in pipeline.export.formats if pipeline.export else ():
+        if not (last.folder / "export" / format).exists():
+            found = export(last.folder, format, None, False, options)
+            options.report.note(f"exported to {found['path']} (agreement {found['agreement']:.4f})")

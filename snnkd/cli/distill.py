@@ -39,10 +39,9 @@ def distill(
         loss=loss, T=T, teacher=teacher, temperature=temperature, allow_weak_teacher=allow_weak_teacher,
     )  # fmt: skip
     resolved = resolve_stage(recipe, "distill", flags)
-    options = o.make_options(out, fresh, max_time)
-    from snnkd import pipeline
-
     assert isinstance(resolved, DistillRecipe)
-    with options.stop:
-        done = pipeline.distill(resolved, options)
+    with o.stopping(max_time) as stop:
+        from snnkd import pipeline
+
+        done = pipeline.distill(resolved, o.make_options(stop, out, fresh))
     o.say_json(done.result) if as_json else o.say(done.folder)

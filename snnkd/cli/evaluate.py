@@ -34,11 +34,10 @@ def evaluate(
     """Measure accuracy, rate, SynOps and energy at every timestep from one forward pass."""
     settings = fields.build(EvalConfig, {"split": split, "T": T}, "eval")
     execution = fields.build(ExecutionConfig, {"device": device or "auto", "eval_batch_size": batch_size}, "execution")
-    from snnkd import pipeline
+    with o.stopping() as stop:
+        from snnkd import pipeline
 
-    options = o.make_options()
-    with options.stop:
-        results = pipeline.evaluate_all(runs, latest, settings, execution, options, plot)
+        results = pipeline.evaluate_all(runs, latest, settings, execution, o.make_options(stop), plot)
     if as_json:
         o.say_json(results[0] if len(results) == 1 else {"schema": 1, "results": results})
         return

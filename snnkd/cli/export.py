@@ -23,10 +23,10 @@ def export(
     as_json: o.Json = False,
 ) -> None:
     """Write a network to a file for others, read it back, compare, and print its path."""
-    from snnkd import pipeline
+    with o.stopping() as stop:
+        from snnkd import pipeline
 
-    options = o.make_options()
-    with options.stop:
+        options = o.make_options(stop)
         found = pipeline.export(run, format, out, force, options, latest=latest)
     if as_json:
         o.say_json(found)

@@ -17,6 +17,7 @@ from snnkd.errors import RequestError
 
 if TYPE_CHECKING:
     from snnkd.pipeline import Options
+    from snnkd.training.stopping import Stop
 
 # numbers come as text: the recipe's own coercion then names key, value and rule
 Recipe = Annotated[
@@ -61,20 +62,19 @@ def command_line() -> str:
     return shlex.join(["snnkd", *sys.argv[1:]])
 
 
-def make_options(out: Path | None = None, fresh: bool = False, max_time: str | None = None) -> Options:
-    """The pipeline's options; imports torch."""
+def stopping(max_time: str | None = None) -> Stop:
+    """Watch for signals and the time limit, from before torch's slow import on."""
     limit = seconds(max_time)
-    from snnkd.pipeline import Options
     from snnkd.training.stopping import Stop
 
-    return Options(out=out, fresh=fresh, command=command_line(), stop=Stop(limit, since=STARTED))
+    return Stop(limit, since=STARTED)
 
 
-def check_device(name: str) -> None:
-    """Refuse a device that is not there before any file is opened."""
-    from snnkd.training.environment import pick_device
+def make_options(stop: Stop, out: Path | None = None, fresh: bool = False) -> Options:
+    """The pipeline's options; imports torch."""
+    from snnkd.pipeline import Options
 
-    pick_device(name)
+    return Options(out=out, fresh=fresh, command=command_line(), stop=stop)
 
 
 def say(text: object) -> None:

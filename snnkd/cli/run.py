@@ -18,11 +18,10 @@ def run(
 ) -> None:
     """Run the stages that a recipe names, print one run directory a line."""
     resolved = resolve_pipeline(recipe, settings or ())
-    options = o.make_options(max_time=max_time)
-    from snnkd import pipeline
+    with o.stopping(max_time) as stop:
+        from snnkd import pipeline
 
-    with options.stop:
-        done = pipeline.run(resolved, options)
+        done = pipeline.run(resolved, o.make_options(stop))
     if as_json:
         o.say_json({"schema": 1, "runs": [finished.result for finished in done]})
         return

@@ -24,10 +24,9 @@ def teach(
     """Train an ANN teacher, measure it, print its run directory."""
     flags = Flags(data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=settings or ())
     resolved = resolve_stage(recipe, "teach", flags)
-    options = o.make_options(out, fresh, max_time)
-    from snnkd import pipeline
-
     assert isinstance(resolved, TeachRecipe)
-    with options.stop:
-        done = pipeline.teach(resolved, options)
+    with o.stopping(max_time) as stop:
+        from snnkd import pipeline
+
+        done = pipeline.teach(resolved, o.make_options(stop, out, fresh))
     o.say_json(done.result) if as_json else o.say(done.folder)

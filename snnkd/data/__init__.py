@@ -10,10 +10,10 @@ from snnkd.report import Reporter
 __all__ = ["ImageSet", "Split", "load_data"]
 
 
-def load_data(config: DataConfig, report: Reporter) -> ImageSet:
+def load_data(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
     """The data set that a `data:` section names, with its validation split held out.
 
-    Raises PlaceError when files are missing, damaged or cannot be fetched.
+    What is not here is downloaded with `fetch`. Raises PlaceError when files are missing, damaged or cannot be fetched.
     """
-    data: ImageSet = DATA[config.name].load()(config, report)
+    data: ImageSet = DATA[config.name].load()(config, report, fetch)
     return hold_out(data, config.val_fraction)

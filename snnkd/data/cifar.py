@@ -17,14 +17,14 @@ from snnkd.report import Reporter
 CLASSES = {"cifar10": 10, "cifar100": 100}
 
 
-def load(config: DataConfig, report: Reporter) -> ImageSet:
+def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
     """The data set from SNNKD_DATA, downloaded there when absent; a folder that torchvision made is used as it is.
 
     Raises PlaceError when it is neither there nor can be fetched.
     """
     name, root = config.name, data_folder()
     kind = _dataset_class(name)
-    splits = {split: _arrays(kind, root, split == "train", report) for split in ("train", "test")}
+    splits = {split: _arrays(kind, root, split == "train", report, fetch) for split in ("train", "test")}
     return from_arrays(name, CLASSES[name], splits)
 
 
@@ -34,10 +34,12 @@ def _dataset_class(name: str) -> Any:
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
 
 
-def _arrays(kind: Any, root: Path, train: bool, report: Reporter) -> tuple[np.ndarray, np.ndarray]:
+def _arrays(kind: Any, root: Path, train: bool, report: Reporter, fetch: bool) -> tuple[np.ndarray, np.ndarray]:
     try:
         held = kind(root, train=train, download=False)
-    except (RuntimeError, OSError):
+    except (RuntimeError, OSError) as error:
+        if not fetch:
+            raise PlaceError(f"{kind.__name__} is not under {root}; it will be downloaded when needed, or {_remedy(kind)}") from error
         held = _download(kind, root, train, report)
     return held.data, np.asarray(held.targets)
 
@@ -49,9 +51,12 @@ def _download(kind: Any, root: Path, train: bool, report: Reporter) -> Any:
         return kind(root, train=train, download=True)
     except (RuntimeError, OSError, EOFError, HTTPException) as error:
         raise PlaceError(
-            f"{kind.__name__} is not under {root} and could not be downloaded ({_one_line(error)}); "
-            f"offline, put {kind.filename} there or set SNNKD_DATA to a folder that holds {kind.base_folder}/"
+            f"{kind.__name__} is not under {root} and could not be downloaded ({_one_line(error)}); offline, {_remedy(kind)}"
         ) from error
+
+
+def _remedy(kind: Any) -> str:
+    return f"put {kind.filename} there or set SNNKD_DATA to a folder that holds {kind.base_folder}/"
 
 
 def _one_line(error: Exception) -> str:

@@ -51,7 +51,7 @@ RECIPE_VERSION = 1
 """Raised when the drawing changes, so that caches of an older snnkd are not taken for this one's."""
 
 
-def load(config: GlyphsConfig, report: Reporter) -> ImageSet:
+def load(config: GlyphsConfig, report: Reporter, fetch: bool = True) -> ImageSet:
     """The glyphs of `config`, from the cache when its bytes are intact, else drawn (and cached where possible)."""
     _check(config)
     path = data_folder() / f"glyphs-{_key(config)}.npz"

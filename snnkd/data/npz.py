@@ -16,7 +16,7 @@ from snnkd.recipe.schema import DataConfig
 from snnkd.report import Reporter
 
 
-def load(config: DataConfig, report: Reporter) -> ImageSet:
+def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
     """Read `npz:PATH`: train_images, train_labels, test_images, test_labels, perhaps val_images and val_labels.
 
     Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels whole numbers from 0, `[N]` or `[N, 1]`. Further

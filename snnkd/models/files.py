@@ -68,6 +68,8 @@ def load_network(folder: Path) -> Loaded:
     """The network of `folder`; raises PlaceError when a file is missing, damaged, or not what the config says."""
     if not folder.is_dir():
         raise PlaceError(f"{folder}: no such folder; give a finished run or an export")
+    if not (folder / CONFIG).exists():
+        raise PlaceError(f"{folder}: has no {CONFIG}; it is neither a finished run nor an export")
     config = read_json(folder / CONFIG)
     specification = _specification(config, folder / CONFIG)
     content = read_bytes(folder / WEIGHTS)

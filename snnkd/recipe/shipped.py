@@ -37,8 +37,8 @@ def read_recipe(name: str) -> dict[str, Any]:
 
 
 def first_comment(name: str) -> str:
-    """The first comment line of a shipped recipe: what it is."""
+    """What a shipped recipe is: its first comment line after the command that runs it."""
     for line in (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
+        if line.startswith("#") and not line.startswith("# snnkd "):
             return line.lstrip("# ").rstrip()
     return ""

@@ -215,6 +215,15 @@ def test_check_copies_a_recipe(cli: Cli) -> None:
         )
 
 
+def test_check_downloads_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNNKD_DATA", "nowhere")
+    Path("r.yaml").write_text("schema: 1\nstage: teach\ndata: cifar100\n")
+    ended = cli("check", "r.yaml")
+    assert ended.code == 0
+    assert "CIFAR100 is not under nowhere; it will be downloaded when needed" in ended.err
+    assert not Path("nowhere").exists()
+
+
 def test_check_says_what_is_missing(cli: Cli) -> None:
     Path("r.yaml").write_text("schema: 1\nstage: distill\ndata: {name: 'npz:nowhere.npz'}\nmodel: {name: resnet20, T: 2}\nloss: kl\n")
     ended = cli("check", "r.yaml")

@@ -163,6 +163,16 @@ def test_a_second_signal_ends_at_once() -> None:
     assert finish(process).code in (-signal.SIGTERM, -signal.SIGINT)
 
 
+def test_a_signal_while_torch_is_imported_is_kept_for_the_first_step() -> None:
+    """The handlers stand before the slow imports; the run then saves and ends as ever."""
+    process = start("teach", *LONG)
+    time.sleep(1.5)  # Python is up, torch is still on its way (or, on a fast machine, the run has begun)
+    process.send_signal(signal.SIGTERM)
+    ended = finish(process)
+    assert ended.code == 75, ended.err
+    assert Path("run/last.pt").exists()
+
+
 def test_a_shell_loop_ends_on_ctrl_c() -> None:
     """Dying of SIGINT, not exiting with 130, is what makes bash give up its loop."""
     import subprocess
