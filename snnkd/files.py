@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from snnkd.errors import PlaceError
+from snnkd.errors import PlaceError, WorkError
 
 
 def sync_folder(folder: Path) -> None:
@@ -74,6 +75,13 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise PlaceError(f"{path}: holds a {type(value).__name__}, not a JSON object")
     return value
+
+
+def trouble(error: OSError, where: object) -> PlaceError | WorkError:
+    """What to raise for an operating system's error at `where`: a full disk is failed work, anything else a bad place."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return WorkError(f"{where}: the disk is full; free some space and repeat the command, earlier files are intact")
+    return PlaceError(f"{where}: {reason(error)}")
 
 
 def reason(error: OSError) -> str:

@@ -8,17 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.data import load_data
-from snnkd.errors import SnnkdError
+from snnkd.data import check_fit, load_data
+from snnkd.errors import PlaceError
 from snnkd.losses.objective import needs_teacher
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
+from snnkd.recipe import DATA
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import DistillRecipe, StageRecipe
 from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import finished_runs
+from snnkd.training.environment import pick_device
 
 
 def plain(pipeline: Pipeline) -> dict[str, Any]:
@@ -39,17 +41,27 @@ def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
 
 def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     made: dict[str, Any] = {"stage": recipe.stage, "data": recipe.data.name, "model": recipe.model.name}
+    pick_device(recipe.execution.device)
+    data_sha256 = None
     try:
         data = load_data(recipe.data, Reporter(quiet=True), fetch=False)
-    except SnnkdError as error:
-        return {**made, "data_present": False, "missing": str(error)}
+    except PlaceError as error:
+        made |= {"data_present": False, "missing": str(error)}
+        nominal = DATA[recipe.data.name].detail("nominal")
+        if nominal is None:
+            return made
+        classes, shape, images = nominal
+        images -= round(images * recipe.data.val_fraction)
+    else:
+        check_fit(recipe.train, data)
+        classes, shape, images, data_sha256 = data.classes, data.shape, len(data.train), data.sha256
+        made |= {"data_present": True, "data_sha256": data_sha256}
     T = recipe.model.T or 1
-    made |= {"data_present": True, "data_sha256": data.sha256, "train_images": len(data.train), "classes": data.classes}
-    made |= _network_facts(recipe, data.classes, data.shape, T)
-    made["steps"] = len(data.train) // recipe.train.batch_size * recipe.train.epochs
+    made |= {"train_images": images, "classes": classes, "steps": images // recipe.train.batch_size * recipe.train.epochs}
+    made |= _network_facts(recipe, classes, shape, T)
     if isinstance(recipe, DistillRecipe):
         made["T"] = T
-        made["teacher_present"] = _teacher_present(recipe, data.sha256, pipeline)
+        made["teacher_present"], made["teacher"] = _teacher_present(recipe, data_sha256, pipeline), recipe.teacher.run
     return made
 
 
@@ -74,7 +86,7 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
     return {"parameters": parameters, "macs": counter.counts.macs_once + counter.counts.macs_per_step, "memory_bytes": memory}
 
 
-def _teacher_present(recipe: DistillRecipe, data_sha256: str, pipeline: Pipeline) -> bool | None:
+def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: Pipeline) -> bool | None:
     """None where the loss needs no teacher; a teacher that this very recipe trains counts as present."""
     if not needs_teacher(recipe.loss):
         return None
@@ -88,17 +100,16 @@ def lines(found: list[dict[str, Any]]) -> list[str]:
     """The facts as one line a stage, and one for each thing that is missing."""
     said = []
     for stage in found:
-        if not stage["data_present"]:
-            said.append(f"{stage['stage']}: data {stage['data']} is not here: {stage['missing']}")
-            continue
-        said.append(
-            f"{stage['stage']}: {stage['model']}, {stage['parameters']:,} parameters, {stage['macs']:,} MACs per image"
-            f"{' and timestep' if 'T' in stage else ''}"
-        )
-        said.append(
-            f"{stage['stage']}: {stage['steps']:,} steps, about {stage['memory_bytes'] / 2**20:,.0f} MiB to train, "
-            f"data {stage['data']} is here ({stage['train_images']:,} images)"
-        )
+        name = stage["stage"]
+        if "parameters" in stage:
+            timestep = " and timestep" if "T" in stage else ""
+            said.append(f"{name}: {stage['model']}, {stage['parameters']:,} parameters, {stage['macs']:,} MACs per image{timestep}")
+            said.append(f"{name}: {stage['steps']:,} steps, about {stage['memory_bytes'] / 2**20:,.0f} MiB to train")
+        if stage["data_present"]:
+            said.append(f"{name}: data {stage['data']} is here ({stage['train_images']:,} training images)")
+        else:
+            said.append(f"{name}: data {stage['data']} is not here: {stage['missing']}")
         if stage.get("teacher_present") is False:
-            said.append(f"{stage['stage']}: no finished teacher of this data is here; run `snnkd teach` first")
+            named = f"teacher {stage['teacher']} is not here" if stage["teacher"] else "no finished teacher of this data is here"
+            said.append(f"{name}: {named}; run `snnkd teach` first")
     return said

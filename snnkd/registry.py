@@ -14,6 +14,12 @@ from typing import Any
 from snnkd.errors import RequestError, did_you_mean
 
 
+def load_target(target: str) -> Any:
+    """Import and return the object that `package.module:name` stands for."""
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
 @dataclass(frozen=True)
 class Entry:
     """One name: its help line, its recipe section, the function that does the work, and what is particular to its kind."""
@@ -27,9 +33,8 @@ class Entry:
     details: tuple[tuple[str, Any], ...] = ()
 
     def load(self) -> Any:
-        """Import and return the object that `target` (`package.module:name`) stands for."""
-        module, _, name = self.target.partition(":")
-        return getattr(importlib.import_module(module), name)
+        """The function behind the name."""
+        return load_target(self.target)
 
     def detail(self, key: str, default: Any = None) -> Any:
         return dict(self.details).get(key, default)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,25 +18,44 @@ from snnkd.recipe.schema import DistillRecipe, ExecutionConfig
 from snnkd.report import Reporter
 from snnkd.runs.find import LATEST, choose, finished_runs
 
+Began = Callable[[str], Literal["no", "unfinished", "finished"]]
+"""From a teacher's sha256 to whether the run asked for was begun with it."""
 
-def find_teacher(recipe: DistillRecipe, data: ImageSet, report: Reporter) -> Loaded:
+
+def find_teacher(recipe: DistillRecipe, data: ImageSet, began: Began, report: Reporter) -> Loaded:
     """The teacher that the recipe names, else the one finished teacher run of the same data.
 
-    Raises PlaceError when there is none or it does not fit, RequestError when several might be meant.
+    Of several, the one that this very run was begun with, so that the same command continues also after another
+    teacher was trained. Raises PlaceError when there is none or it does not fit, RequestError when several might be
+    meant.
     """
     named = recipe.teacher.run
-    if named is None or named == LATEST:
-        same = [run for run in finished_runs("teach") if run.result.get("data_sha256") == data.sha256]
-        absent = f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` first, or give --teacher RUN"
-        folder = choose(same, "teacher", named == LATEST, "--teacher latest", absent).folder
-    else:
-        folder = Path(named)
+    folder = _search(data, named == LATEST, began) if named is None or named == LATEST else _named(Path(named), recipe.teacher.sha256)
     loaded = load_network(folder)
     _check_fit(loaded, data)
     if recipe.teacher.sha256 not in (None, loaded.sha256):
         raise PlaceError(f"{folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(recipe.teacher.sha256)[:12]}...")
     report.note(f"teacher: {folder}")
     return loaded
+
+
+def _search(data: ImageSet, latest: bool, began: Began) -> Path:
+    same = [run for run in finished_runs("teach") if run.result.get("data_sha256") == data.sha256]
+    states = [began(str(run.result.get("weights_sha256"))) for run in same]
+    for wanted in ("unfinished",) if latest else ("unfinished", "finished"):
+        if states.count(wanted) == 1:  # type: ignore[arg-type]
+            return same[states.index(wanted)].folder  # type: ignore[arg-type]
+    absent = f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` first, or give --teacher RUN"
+    return choose(same, "teacher", latest, "--teacher latest", absent).folder
+
+
+def _named(folder: Path, sha256: str | None) -> Path:
+    """`folder`; where it is not there, a finished teacher with the weights that the recipe asks for."""
+    if sha256 is not None and not folder.exists():
+        for run in finished_runs("teach"):
+            if run.result.get("weights_sha256") == sha256:
+                return run.folder
+    return folder
 
 
 def _check_fit(loaded: Loaded, data: ImageSet) -> None:

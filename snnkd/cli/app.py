@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -13,7 +12,11 @@ import typer
 
 from snnkd import __version__
 from snnkd.cli import check, distill, evaluate, export, listing, run, status, teach
-from snnkd.errors import Interrupted, SnnkdError, WorkError, did_you_mean
+from snnkd.errors import Interrupted, RequestError, SnnkdError, WorkError, did_you_mean
+from snnkd.files import trouble
+
+SIGINT_AS_TYPER_SEES_IT = 130
+"""Typer turns KeyboardInterrupt into this exit code."""
 
 app = typer.Typer(
     name="snnkd",
@@ -58,22 +61,26 @@ def main() -> NoReturn:
     words = [word for word in words if word != "--debug"]
     try:
         code = typer.main.get_command(app)(words, prog_name="snnkd", standalone_mode=False)
+        if code == SIGINT_AS_TYPER_SEES_IT:
+            raise KeyboardInterrupt
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc()
-        _end(error, words)
+        _end(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(error: BaseException, words: list[str]) -> NoReturn:
+def _end(error: BaseException) -> NoReturn:
     """Say what was wrong in one line and leave with its code."""
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted("stopped by SIGINT")
-    code, line = _explain(error, words)
-    if line:
-        print(f"snnkd: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    if type(error).__name__ == "NoArgsIsHelpError":  # a bare `snnkd`: its help, as it is
+        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        sys.exit(RequestError.exit_code)
+    code, line = _explain(error)
+    print(f"snnkd: {' '.join(line.split())}", file=sys.stderr, flush=True)
     if isinstance(error, Interrupted):
         # dying of the signal, not just exiting, is what ends a shell's loop
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -81,20 +88,15 @@ def _end(error: BaseException, words: list[str]) -> NoReturn:
     sys.exit(code)
 
 
-def _explain(error: BaseException, words: list[str]) -> tuple[int, str]:
+def _explain(error: BaseException) -> tuple[int, str]:
+    if isinstance(error, OSError) and error.errno is not None:
+        error = trouble(error, error.filename or "a file")
     if isinstance(error, SnnkdError):
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # Typer's usage errors, wherever its version keeps their class
-        return _usage(error, words)
+        return RequestError.exit_code, _usage(error)
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or _allocation_failed(error):
         return WorkError.exit_code, "out of memory; lower train.batch_size or model.T"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return (
-            WorkError.exit_code,
-            f"the disk is full ({error.filename or error.strerror}); earlier checkpoints are intact, the same command continues",
-        )
-    if isinstance(error, OSError) and error.errno is not None:
-        return 3, f"{error.filename or 'a file'}: {(error.strerror or str(error)).lower()}"
     return 1, f"bug: {type(error).__name__}: {error} (--debug shows where; please report it)"
 
 
@@ -102,13 +104,12 @@ def _allocation_failed(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def _usage(error: BaseException, words: list[str]) -> tuple[int, str]:
-    message = str(error.format_message()).strip()  # type: ignore[attr-defined]
-    if not message:  # the help of a bare `snnkd`
-        return 2, ""
-    unknown = getattr(error, "option_name", None)
-    if unknown and "did you mean" not in message.lower():
-        context = getattr(error, "ctx", None)
-        options = [o for parameter in context.command.params for o in parameter.opts] if context else []
-        message = message.rstrip(".") + did_you_mean(unknown, options).partition("; known")[0]
-    return 2, message.rstrip(".")
+def _usage(error: BaseException) -> str:
+    """Typer's message with one suggestion for an option: the closest one."""
+    message = str(error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
+    unknown, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if unknown and context:
+        options = [option for parameter in context.command.params for option in parameter.opts]
+        message = message.partition(" (Possible")[0].partition(" Did you mean")[0].rstrip(".")
+        message += did_you_mean(unknown, options).partition("; known")[0]
+    return message

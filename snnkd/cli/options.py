@@ -16,7 +16,7 @@ import typer
 from snnkd.errors import RequestError
 
 if TYPE_CHECKING:
-    from snnkd.pipeline import Options
+    from snnkd.stage import Options
     from snnkd.training.stopping import Stop
 
 # numbers come as text: the recipe's own coercion then names key, value and rule
@@ -72,7 +72,7 @@ def stopping(max_time: str | None = None) -> Stop:
 
 def make_options(stop: Stop, out: Path | None = None, fresh: bool = False) -> Options:
     """The pipeline's options; imports torch."""
-    from snnkd.pipeline import Options
+    from snnkd.stage import Options
 
     return Options(out=out, fresh=fresh, command=command_line(), stop=stop)
 
@@ -87,4 +87,4 @@ def say(text: object) -> None:
 
 def say_json(value: Any) -> None:
     """Print one JSON object to stdout."""
-    say(json.dumps(value, indent=2, ensure_ascii=False))
+    say(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))

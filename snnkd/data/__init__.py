@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from snnkd.data.imageset import ImageSet, Split, hold_out
+from snnkd.errors import RequestError
 from snnkd.recipe.catalogue import DATA
-from snnkd.recipe.schema import DataConfig
+from snnkd.recipe.schema import DataConfig, TrainConfig
 from snnkd.report import Reporter
 
-__all__ = ["ImageSet", "Split", "load_data"]
+__all__ = ["ImageSet", "Split", "check_fit", "load_data"]
 
 
 def load_data(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
@@ -17,3 +18,11 @@ def load_data(config: DataConfig, report: Reporter, fetch: bool = True) -> Image
     """
     data: ImageSet = DATA[config.name].load()(config, report, fetch)
     return hold_out(data, config.val_fraction)
+
+
+def check_fit(train: TrainConfig, data: ImageSet) -> None:
+    """What of a request can only be checked with the data in hand. Raises RequestError."""
+    if train.select == "best" and data.val is None:
+        raise RequestError("train.select: best needs validation images; set data.val_fraction above 0")
+    if train.batch_size > len(data.train):
+        raise RequestError(f"train.batch_size: {train.batch_size} is above the number of training images, {len(data.train)}")

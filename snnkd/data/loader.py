@@ -13,7 +13,6 @@ from torch import Tensor
 
 from snnkd.data.augment import augment
 from snnkd.data.imageset import Split
-from snnkd.errors import RequestError
 from snnkd.seeds import derive
 
 
@@ -21,8 +20,6 @@ class TrainBatches:
     """Shuffled, augmented batches of `split`; `batch(epoch, step)` gives images float 0..1 `[B, C, H, W]` and labels."""
 
     def __init__(self, split: Split, batch_size: int, operations: Sequence[str], seed: int, device: torch.device) -> None:
-        if batch_size > len(split):
-            raise RequestError(f"train.batch_size: {batch_size} is above the number of training images, {len(split)}")
         self._images, self._labels = split.images.to(device), split.labels.to(device)
         self._batch_size, self._operations, self._seed = batch_size, tuple(operations), seed
         self.steps = len(split) // batch_size

@@ -11,7 +11,7 @@ import numpy as np
 
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError
-from snnkd.files import reason
+from snnkd.files import trouble
 from snnkd.recipe.schema import DataConfig
 from snnkd.report import Reporter
 
@@ -30,7 +30,7 @@ def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
                 raise PlaceError(f"{path}: a single array, not an npz file of several")
             splits = {name: _read_split(file, name, path) for name in ("train", "test", "val") if _has(file, name, path)}
     except OSError as error:
-        raise PlaceError(f"{path}: {reason(error)}") from error
+        raise trouble(error, path) from error
     except (ValueError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, RuntimeError) as error:
         raise PlaceError(
             f"{path}: not a readable npz file: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

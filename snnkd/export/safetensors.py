@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,10 +15,10 @@ TOLERANCE = 0.0
 """The same weights in the same code: not one bit may differ."""
 
 
-def write(folder: Path, loaded: Loaded, about: dict[str, Any]) -> None:
-    """Write the network into `folder`, which is created."""
+def write(folder: Path, loaded: Loaded) -> None:
+    """Write the network and what its config.json says of it into `folder`, which is created."""
     folder.mkdir(parents=True)
-    save_network(folder, loaded.network, about)
+    save_network(folder, loaded.network, loaded.config)
 
 
 def read_back(folder: Path) -> Network:

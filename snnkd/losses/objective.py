@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from snnkd.recipe.catalogue import DIVERGENCES
 from snnkd.recipe.schema import LossConfig, TermConfig
+from snnkd.registry import load_target
 
 
 @dataclass(frozen=True)
@@ -33,19 +34,22 @@ def needs_teacher(loss: LossConfig) -> bool:
 
 def make_objective(loss: LossConfig, label_smoothing: float = 0.0) -> Objective:
     """The objective of a `loss:` section."""
-    terms = [_make_term(term) for term in loss.terms]
+    repeated = [term.divergence for term in loss.terms]
+    names = [name if repeated.count(name) == 1 else f"{name}.{i}" for i, name in enumerate(repeated)]
+    terms = [(name, term.weight, _make_term(term)) for name, term in zip(names, loss.terms, strict=True)]
 
     def objective(student: Tensor, teacher: Tensor | None, labels: Tensor) -> Loss:
         mean = time_mean(student)
         hard = F.cross_entropy(mean, labels, label_smoothing=label_smoothing)
         total = loss.hard.weight * hard
         watched = {"hard": hard.detach()}
-        for weight, name, divergence in terms:
+        for name, weight, divergence in terms:
             assert teacher is not None, "a loss with terms is only made with a teacher"
             value, extra = divergence(mean, teacher, labels=labels)
             total = total + weight * value
+            suffix = name.partition(".")[1] + name.partition(".")[2]
             watched[name] = value.detach()
-            watched.update(extra)
+            watched.update({key + suffix: seen for key, seen in extra.items()})
         return Loss(total, watched)
 
     return objective
@@ -59,13 +63,12 @@ def time_mean(logits: Tensor) -> Tensor:
 Measured = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 
 
-def _make_term(term: TermConfig) -> tuple[float, str, Measured]:
+def _make_term(term: TermConfig) -> Measured:
     entry = DIVERGENCES[term.divergence]
     own = {f.name: getattr(term, f.name) for f in dataclasses.fields(term)}
     options: dict[str, Any] = {k: v for k, v in own.items() if k not in ("divergence", "target", "weight")}
     measured = entry.detail("measured")
-    function = (dataclasses.replace(entry, target=measured) if measured else entry).load()
-    return term.weight, term.divergence, partial(function if measured else _unwatched(function), **options)
+    return partial(load_target(measured) if measured else _unwatched(entry.load()), **options)
 
 
 def _unwatched(function: Callable[..., Tensor]) -> Measured:

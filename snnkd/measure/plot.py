@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.errors import PlaceError, RequestError
-from snnkd.files import reason
+from snnkd.files import trouble
 from snnkd.recipe.loss_section import loss_label
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -81,7 +81,7 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
         with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # otherwise the ids in an SVG are random
             figure.savefig(path, dpi=150, metadata=_dateless(path))
     except OSError as error:
-        raise PlaceError(f"--plot {path}: {reason(error)}") from error
+        raise trouble(error, f"--plot {path}") from error
     finally:
         plt.close(figure)
 

@@ -74,12 +74,14 @@ def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
         stage = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
         made = resolve_stage(recipe, stage, Flags(settings=settings))
         return Pipeline(teach=made) if isinstance(made, TeachRecipe) else Pipeline(distill=made)  # type: ignore[arg-type]
-    for setting in settings:
+    own = [setting for setting in settings if setting.split(".")[0].split("=")[0] in PIPELINE_KEYS]
+    shared = [setting for setting in settings if setting not in own]
+    for setting in own:
         apply_setting(document, setting)
-    for key in ("sweep", "compare"):
-        if key in document:
-            raise RequestError(f"{recipe}: {key!r} is not run by this version of snnkd; remove the section")
-    stages = {stage: _pipeline_stage(document, stage, recipe) for stage in STAGES if stage in document}
+    _check_pipeline_keys(document, recipe)
+    for setting in shared:
+        _check_shared_setting(setting, document)
+    stages = {stage: _pipeline_stage(document, stage, recipe, shared) for stage in STAGES if stage in document}
     return Pipeline(
         **stages,  # type: ignore[arg-type]
         eval=fields.build(EvalConfig, document["eval"] or {}, "eval") if "eval" in document else None,
@@ -87,9 +89,40 @@ def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     )
 
 
-def _pipeline_stage(document: Values, stage: str, recipe: str) -> StageRecipe:
+def _check_pipeline_keys(document: Values, recipe: str) -> None:
+    known = set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS)
+    for key in document:
+        if key not in known:
+            raise RequestError(f"unknown key {key!r}{did_you_mean(key, known)}")
+    if "schema" in document:
+        fields.coerce(fields.hints(StageRecipe)["schema"], document["schema"], "schema")
+    for key in ("sweep", "compare"):
+        if key in document:
+            raise RequestError(f"{recipe}: {key!r} is not run by this version of snnkd; remove the section")
+    if not any(stage in document for stage in STAGES):
+        raise RequestError(f"{recipe}: names no stage; it needs 'stage: teach', 'stage: distill' or a section of that name")
+
+
+def _applies(setting: str, stage: str) -> bool:
+    """Whether a setting on shared keys is one for `stage`: a teacher has no loss, neuron, teacher or T."""
+    path = setting.partition("=")[0]
+    return path.split(".")[0] in fields.hints(STAGES[stage]) and not (stage == "teach" and path == "model.T")
+
+
+def _check_shared_setting(setting: str, document: Values) -> None:
+    key = setting.partition("=")[0].split(".")[0]
+    if not any(stage in document and _applies(setting, stage) for stage in STAGES):
+        raise RequestError(f"unknown key {key!r}{did_you_mean(key, set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS))}")
+
+
+def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[str]) -> StageRecipe:
+    """One stage of a pipeline; settings on shared keys win over its section, as flags do."""
     try:
-        return _build_stage(_stage_values(document, stage, recipe), stage)
+        values = _stage_values(document, stage, recipe)
+        for setting in shared:
+            if _applies(setting, stage):
+                apply_setting(values, setting)
+        return _build_stage(values, stage)
     except RequestError as error:
         raise RequestError(f"{stage}: {error}") from error
 
@@ -97,16 +130,13 @@ def _pipeline_stage(document: Values, stage: str, recipe: str) -> StageRecipe:
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     """The plain keys of one stage: of a one-stage recipe itself, of a pipeline its section over the shared keys."""
     document = expand_sections(copy.deepcopy(document))
-    known = set(fields.hints(DistillRecipe))
     if "stage" in document:
         if document["stage"] != stage:
             raise RequestError(f"{recipe} is a recipe of stage {document['stage']!r}, this command runs {stage!r}")
         return document
     if stage not in document:
         raise RequestError(f"{recipe} has neither 'stage: {stage}' nor a section {stage!r}")
-    for key in document:
-        if key not in known and key not in PIPELINE_KEYS:
-            raise RequestError(f"unknown key {key!r}{did_you_mean(key, known | set(PIPELINE_KEYS))}")
+    _check_pipeline_keys({key: value for key, value in document.items() if key not in ("sweep", "compare")}, recipe)
     section = {} if document[stage] is None else document[stage]
     if not isinstance(section, Mapping):
         raise RequestError(f"{stage}: {section!r} is not a mapping of keys to values")

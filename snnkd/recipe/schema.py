@@ -22,7 +22,6 @@ class Bounds:
 
 
 Augmentation = Literal["crop", "flip"]
-Divergence = str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +117,7 @@ class HardConfig:
 class TermConfig:
     """One item of `loss.terms:`, weight x divergence(target(student), teacher)."""
 
-    divergence: Divergence = "kl"
+    divergence: str = "kl"
     """A divergence of `snnkd list losses`."""
     target: Literal["mean"] = "mean"
     """Which student distribution meets the teacher; mean: softmax of the time-mean logits."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import yaml
@@ -32,6 +33,22 @@ class _PlainLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
         return node
+
+
+def _decimal_numbers_only() -> None:
+    """Numbers as people mean them: YAML 1.1 reads 010 as 8, 1:30 as 90 and 2026-01-01 as a date; here they are text."""
+    odd = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
+    kept = {first: [pair for pair in pairs if pair[0] not in odd] for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+    _PlainLoader.yaml_implicit_resolvers = kept
+    whole = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
+    real = re.compile(
+        r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    )
+    _PlainLoader.add_implicit_resolver(odd[0], whole, list("-+0123456789"))
+    _PlainLoader.add_implicit_resolver(odd[1], real, list("-+0123456789."))
+
+
+_decimal_numbers_only()
 
 
 def parse_yaml(text: bytes, where: str) -> dict[str, Any]:

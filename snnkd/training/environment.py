@@ -31,9 +31,12 @@ def pick_device(name: str) -> torch.device:
 
 def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:
     """bf16 autocast where `precision` asks for it or, by auto, where a GPU has it; otherwise nothing."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=_in_bf16(config, device))
+
+
+def _in_bf16(config: ExecutionConfig, device: torch.device) -> bool:
     auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    wanted = config.precision == "bf16" or (config.precision == "auto" and auto)
-    return torch.autocast(device.type, torch.bfloat16, enabled=wanted)
+    return config.precision == "bf16" or (config.precision == "auto" and auto)
 
 
 def versions() -> dict[str, str]:
@@ -69,6 +72,6 @@ def same_bytes_need(execution: ExecutionConfig, device: torch.device) -> dict[st
         "versions": {package: made[package] for package in ("torch", "spikingjelly", "numpy")},
         "machine": f"{platform.machine()} {kind}",
         "threads": execution.threads or torch.get_num_threads(),
-        "precision": execution.precision,
+        "bf16": _in_bf16(execution, device),
         "compile": execution.compile == "on",
     }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.data.loader import TrainBatches
+from snnkd.errors import WorkError
 from snnkd.losses.objective import Objective, time_mean
 from snnkd.models import Network
 from snnkd.recipe.schema import ExecutionConfig, TrainConfig
@@ -132,6 +133,12 @@ def _epoch_line(row: dict[str, Any], epochs: int, left: float) -> str:
 
 
 def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Position, clock: Clock) -> None:
+    for name, tensor in job.network.state_dict().items():
+        if not torch.isfinite(tensor).all():  # the last step may have spoilt them after a loss that was still finite
+            raise WorkError(
+                f"{name} is no longer finite in epoch {position.epoch + (position.step > 0)}; the last checkpoint is intact; "
+                "lower train.lr or the loss weights"
+            )
     state = {
         "network": job.network.state_dict(),
         "optimizer": optimizer.state_dict(),

@@ -13,7 +13,7 @@ NAME = "metrics.jsonl"
 
 def append_metrics(folder: Path, values: dict[str, Any]) -> None:
     """Add one line."""
-    line = json.dumps({k: round(v, 6) if isinstance(v, float) else v for k, v in values.items()})
+    line = json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()})
     with (folder / NAME).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 

@@ -61,3 +61,6 @@ class Stop:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if error is None and self._signal is signal.SIGINT:
+            # the work is done, but a shell's loop around it must end all the same
+            raise Interrupted("stopped by SIGINT; the work of this command was done")

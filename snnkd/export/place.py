@@ -1,0 +1,52 @@
+"""Putting an export in its place: whole and checked, or not at all; nothing of anybody else's is replaced."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from snnkd.errors import PlaceError, RequestError
+from snnkd.files import read_json, trouble
+from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
+
+
+def check_target(target: Path, force: bool) -> None:
+    """Raise RequestError when `target` exists and is not an export that `force` allows to replace."""
+    if not target.name:
+        raise RequestError(f"--out {target}: has no name of its own; give a folder that is not there yet")
+    if not target.exists():
+        return
+    if not force:
+        raise RequestError(f"--out {target}: exists; choose another place, or --force to replace it")
+    if not _is_export(target):
+        raise RequestError(f"--out {target}: holds other things than an export of snnkd; --force replaces only those")
+
+
+def _is_export(target: Path) -> bool:
+    if not target.is_dir() or {path.name for path in target.iterdir()} != {WEIGHTS, CONFIG}:
+        return False
+    try:
+        return read_json(target / CONFIG).get("format") == FORMAT
+    except PlaceError:
+        return False
+
+
+def place(target: Path, force: bool, make: Callable[[Path], None]) -> None:
+    """Let `make` fill a draft folder beside `target`, then rename it there.
+
+    Whatever goes wrong, the draft is removed and what stood at `target` stays. Raises PlaceError or WorkError for the
+    operating system's errors.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as room:
+            draft = Path(room) / "new"
+            make(draft)
+            if force and target.exists():
+                check_target(target, force)  # again: the draft took time
+                os.replace(target, Path(room) / "old")
+            os.rename(draft, target)  # fails when something came to stand there meanwhile
+    except OSError as error:
+        raise trouble(error, f"--out {target}") from error

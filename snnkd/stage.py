@@ -1,0 +1,206 @@
+"""One stage of work in one run directory: opened, trained, saved, measured."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnkd.data import ImageSet, check_fit
+from snnkd.data.loader import TrainBatches, measure_batches
+from snnkd.files import write_json
+from snnkd.losses.objective import make_objective
+from snnkd.measure.curve import accuracy, measure_curve
+from snnkd.measure.result import make_result
+from snnkd.models import Network, Specification, build_network
+from snnkd.models.files import Loaded, load_network, save_network
+from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExecutionConfig, LossConfig, StageRecipe
+from snnkd.recipe.text import to_plain
+from snnkd.report import Reporter
+from snnkd.runs.find import Finished
+from snnkd.runs.folder import RESULT, RUN, identity, is_finished, read_result, recipe_hash, run_name, runs_folder
+from snnkd.runs.lock import Lock
+from snnkd.runs.open import began_with, begin, check_folder, check_needs, check_same_data, set_aside
+from snnkd.seeds import derive
+from snnkd.teachers import frozen, judge_teacher
+from snnkd.training.environment import hardware, same_bytes_need, versions
+from snnkd.training.loop import Job, train
+from snnkd.training.state import LAST, PREVIOUS, remove_state
+from snnkd.training.stopping import Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a verb is carried out: where to, who hears of it, when to stop, and the command that results name."""
+
+    out: Path | None = None
+    fresh: bool = False
+    command: str = ""
+    report: Reporter = field(default_factory=Reporter)
+    stop: Stop = field(default_factory=Stop)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage with all that it needs at hand; its run directory follows from recipe, data and teacher."""
+
+    recipe: StageRecipe
+    data: ImageSet
+    teacher: Loaded | None
+    device: torch.device
+    options: Options
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return identity(self.recipe, self.data.sha256, self.teacher.sha256 if self.teacher else None)
+
+    @property
+    def folder(self) -> Path:
+        return folder_of(self.recipe, self.identity, self.options)
+
+
+def folder_of(recipe: StageRecipe, same: dict[str, Any], options: Options) -> Path:
+    """`--out`, else the directory named by what makes the run this run."""
+    return options.out or runs_folder() / run_name(recipe, same)
+
+
+def run_stage(stage: Stage) -> Finished:
+    """Carry the stage out; a finished run is returned as it is, an unfinished one continued."""
+    recipe, options, folder = stage.recipe, stage.options, stage.folder
+    check_fit(recipe.train, stage.data)
+    check_folder(folder, None if options.fresh else stage.identity)
+    if options.out is None and not options.fresh and not (folder / RUN).exists():
+        check_same_data(runs_folder(), stage.identity, to_plain(recipe.data))
+    if is_finished(folder) and not options.fresh:
+        return _already_done(stage)
+    judged = judge_teacher(stage.teacher, stage.data, recipe.execution, stage.device, options.report) if stage.teacher else None
+    if options.fresh:  # last of all that can be refused
+        set_aside(folder, options.report)
+    own_threads = torch.get_num_threads()
+    try:
+        with Lock(folder):
+            check_folder(folder, stage.identity)  # again: only now is it ours
+            return _already_done(stage) if is_finished(folder) else _work(stage, judged)
+    finally:
+        torch.set_num_threads(own_threads)
+
+
+def _already_done(stage: Stage) -> Finished:
+    stage.options.report.note(f"already done: {stage.folder}")
+    return Finished(stage.folder, read_result(stage.folder))
+
+
+def _work(stage: Stage, judged: dict[str, Any] | None) -> Finished:
+    """Train, save the network, measure it; result.json comes last and says that the run is finished."""
+    recipe, data, folder, options = stage.recipe, stage.data, stage.folder, stage.options
+    torch.set_num_threads(_open(stage))
+    options.report.note(f"run: {folder}")
+    network = fresh_network(recipe, data).to(stage.device)
+    position = train(_job(stage, network))
+    about = {
+        "stage": recipe.stage,
+        "seed": recipe.seed,
+        "recipe_hash": recipe_hash(stage.identity),
+        "loss": to_plain(recipe.loss) if isinstance(recipe, DistillRecipe) else None,
+        "selection": {"rule": recipe.train.select, "epoch": position.best_epoch or recipe.train.epochs},
+        "data": to_plain(recipe.data),
+        "data_sha256": data.sha256,
+        "teacher": judged,
+        "seconds": round(position.seconds, 2),
+    }
+    save_network(folder, network, about)
+    result = measure_network(load_network(folder), data, EvalConfig(), recipe.execution, stage.device, options)
+    write_json(folder / RESULT, result)
+    if not recipe.execution.keep_state:
+        remove_state(folder)
+    options.report.note(last_line(result))
+    return Finished(folder, result)
+
+
+def _open(stage: Stage) -> int:
+    """Begin the run, or check that continuing it here gives the same bytes; returns its number of threads."""
+    folder, now = stage.folder, same_bytes_need(stage.recipe.execution, stage.device)
+    if (folder / LAST).exists() or (folder / PREVIOUS).exists():
+        began = began_with(folder)
+        check_needs(folder, began, now)
+        return int(began["threads"])
+    begin(folder, stage.recipe, stage.identity, now, stage.options.command)
+    return int(now["threads"])
+
+
+def fresh_network(recipe: StageRecipe, data: ImageSet) -> Network:
+    """The recipe's network, initialised from the run's own stream, normalising by the training images."""
+    neuron = recipe.neuron if isinstance(recipe, DistillRecipe) else None
+    specification = Specification(model=recipe.model, neuron=neuron, classes=data.classes, shape=data.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(recipe.seed, "initialisation"))
+        network = build_network(specification)
+    mean, std = data.channel_statistics()
+    network.mean.copy_(torch.tensor(mean))
+    network.std.copy_(torch.tensor(std))
+    return network
+
+
+def _job(stage: Stage, network: Network) -> Job:
+    recipe, device, execution, val = stage.recipe, stage.device, stage.recipe.execution, stage.data.val
+    loss = recipe.loss if isinstance(recipe, DistillRecipe) else LossConfig()
+
+    def validate() -> float:
+        assert val is not None
+        return accuracy(network, measure_batches(val, execution.eval_batch_size, device), network.specification.T)
+
+    return Job(
+        network=network,
+        teacher=frozen(stage.teacher, device) if stage.teacher else None,
+        objective=make_objective(loss, recipe.train.label_smoothing),
+        batches=TrainBatches(stage.data.train, recipe.train.batch_size, recipe.data.augment, recipe.seed, device),
+        train=recipe.train,
+        execution=execution,
+        seed=recipe.seed,
+        device=device,
+        folder=stage.folder,
+        validate=validate if val is not None else None,
+        stop=stage.options.stop,
+        report=stage.options.report,
+    )
+
+
+def measure_network(
+    loaded: Loaded, data: ImageSet, settings: EvalConfig, execution: ExecutionConfig, device: torch.device, options: Options
+) -> dict[str, Any]:
+    """The result object of a network on a split of `data`. Raises Stopped or Interrupted between batches when asked."""
+    network, about = loaded.network.to(device), loaded.config
+    spiking, trained_T = network.specification.kind == "snn", network.specification.T
+    batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
+    start = time.monotonic()
+    curve = measure_curve(network, batches, settings.T or trained_T, partial(options.stop.check, "while measuring"))
+    return make_result(
+        curve,
+        {
+            "run": str(loaded.folder),
+            **{key: about.get(key) for key in ("stage", "seed", "recipe_hash")},
+            "data": data.name,
+            "split": settings.split,
+            "trained_T": trained_T if spiking else None,
+            "model": to_plain(network.specification.model),
+            **{key: about.get(key) for key in ("loss", "selection", "teacher")},
+            "weights_sha256": loaded.sha256,
+            "data_sha256": data.sha256,
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "command": options.command,
+            "versions": versions(),
+            "hardware": hardware(device),
+            "seconds": {"train": about.get("seconds"), "eval": round(time.monotonic() - start, 2)},
+        },
+    )
+
+
+def last_line(result: dict[str, Any]) -> str:
+    """A result in one line: the accuracy after the last timestep, and the rate."""
+    end = result["curve"][-1]
+    rate = "" if result["rate"] is None else f", rate {result['rate']:.3f}"
+    return f"{result['split']} accuracy {end['top1']:.2f} % at t = {end['t']}{rate}"
