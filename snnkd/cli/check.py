@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.recipe import dump_yaml, resolve_pipeline
+from snnkd.recipe import resolve_pipeline
+from snnkd.recipe.commented import commented_yaml
 
 
 def check(
@@ -18,13 +19,13 @@ def check(
 ) -> None:
     """Print the resolved recipe; say what it costs and whether its data and teacher are here on stderr."""
     resolved = resolve_pipeline(recipe, settings or ())
-    from snnkd.inspection import facts, lines, plain
+    from snnkd.inspection import facts, lines, plain, sections
 
     found = facts(resolved)
     if as_json:
         o.say_json({"schema": 1, "recipe": plain(resolved), "stages": found})
         return
     o.say(f"# from: {o.command_line()}")
-    o.say(dump_yaml(plain(resolved)).rstrip())
+    o.say(commented_yaml(sections(resolved)))
     for line in lines(found):
         print(line, file=sys.stderr)

@@ -111,6 +111,7 @@ class HardConfig:
     target: Literal["mean"] = "mean"
     """mean: cross-entropy of the time-mean logits."""
     weight: Annotated[float, Bounds(0)] = 1.0
+    """Of the cross-entropy in the total."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,7 @@ class TermConfig:
     target: Literal["mean"] = "mean"
     """Which student distribution meets the teacher; mean: softmax of the time-mean logits."""
     weight: Annotated[float, Bounds(0)] = 1.0
+    """Of this term in the total."""
     temperature: Annotated[float, Bounds(0, open_low=True)] = 3.0
     """Softmax temperature of teacher and student; the divergence is scaled by its square."""
 
@@ -141,6 +143,7 @@ class LossConfig:
     """`loss:`, hard term and distillation terms; `name` is its label in run names and tables."""
 
     name: str = "none"
+    """A loss of `snnkd list losses`, or custom."""
     hard: HardConfig = field(default_factory=HardConfig)
     terms: tuple[TermConfig, ...] = ()
 
@@ -160,11 +163,13 @@ class TrainConfig:
     """`train:`."""
 
     epochs: Annotated[int, Bounds(1, 100_000)] = 300
+    """Passes over the training images."""
     batch_size: Annotated[int, Bounds(2, 1_000_000)] = 128
     """Images per step; the incomplete last batch of an epoch is left out (other images each epoch)."""
     lr: Annotated[float, Bounds(0, open_low=True)] = 0.1
     """Learning rate after warm-up."""
     momentum: Annotated[float, Bounds(0, 1, open_high=True)] = 0.9
+    """Of SGD, without Nesterov's look-ahead."""
     weight_decay: Annotated[float, Bounds(0)] = 5.0e-4
     """On convolution and linear weights; none on norm and bias."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -202,8 +207,10 @@ class StageRecipe:
     """What both stages share."""
 
     schema: Literal[1] = 1
+    """Version of this format."""
     stage: Literal["teach", "distill"]
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """Of initialisation, order and augmentation, each a stream of its own."""
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
@@ -232,6 +239,7 @@ class EvalConfig:
     """`eval:` of a pipeline."""
 
     split: Literal["test", "val"] = "test"
+    """Which images to measure."""
     T: Annotated[int, Bounds(1, 1024)] | None = None
     """Timesteps to measure; empty for the trained ones."""
 
@@ -241,3 +249,4 @@ class ExportConfig:
     """`export:` of a pipeline."""
 
     formats: tuple[Literal["safetensors"], ...] = ("safetensors",)
+    """Written to RUN/export/<format>."""

@@ -130,6 +130,8 @@ def to_plain(value: Any) -> Any:
         }
     if isinstance(value, (list, tuple)):
         return [to_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_plain(held) for key, held in value.items()}
     return value
 
 
