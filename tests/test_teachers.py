@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import torch
 from conftest import SMALL, Cli
 
@@ -36,3 +39,58 @@ def test_a_recipe_may_pin_the_weights(cli: Cli) -> None:
     ended = cli("distill", *SMALL, "--T", 1, "--teacher", teacher, "--set", "teacher.sha256=0123abcd", "--allow-weak-teacher")
     assert ended.code == 3
     assert "0123abcd" in ended.complaint
+
+
+def _two_teachers(cli: Cli) -> tuple[list[object], str, str]:
+    """The words of a student that was begun with the first, stopped at once; then both teachers."""
+    first = str(cli("teach", *SMALL).folder)
+    words = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher"]
+    assert cli(*words, "--max-time", "0s").code == 75
+    return words, first, str(cli("teach", *SMALL, "--seed", 1).folder)
+
+
+def test_the_same_command_continues_with_its_teacher_after_another_was_trained(cli: Cli) -> None:
+    words, first, _ = _two_teachers(cli)
+    ended = cli(*words, "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["teacher"]["run"] == first
+    again = cli(*words)
+    assert again.code == 0
+    assert "already done" in again.err
+    assert str(again.folder) == ended.json["run"]
+
+
+def test_the_same_with_a_folder_of_its_own(cli: Cli) -> None:
+    first = str(cli("teach", *SMALL).folder)
+    words = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--out", "mine"]
+    assert cli(*words, "--max-time", "0s").code == 75
+    assert cli("teach", *SMALL, "--seed", 1).code == 0
+    assert cli(*words, "--json").json["teacher"]["run"] == first
+    assert "already done" in cli(*words).err
+
+
+def test_a_new_request_still_has_to_choose_a_teacher(cli: Cli) -> None:
+    words, first, second = _two_teachers(cli)
+    assert cli(*words).code == 0
+    for more in (["--fresh"], ["--seed", 5]):
+        ended = cli(*words, *more)
+        assert ended.code == 2
+        assert first in ended.complaint
+        assert second in ended.complaint
+    assert "already done" in cli(*words).err, "nothing was set aside"
+
+
+def test_a_recipe_of_a_run_finds_its_teacher_again_by_its_weights(cli: Cli) -> None:
+    """The runs folder was moved or renamed in between."""
+    teacher = cli("teach", *SMALL).folder
+    assert cli("teach", *SMALL, "--seed", 1).code == 0
+    student = cli("distill", *SMALL, "--T", 1, "--teacher", teacher, "--allow-weak-teacher").folder
+    moved = teacher.rename(teacher.parent / "renamed")
+    ended = cli("distill", student / "recipe.yaml", "--out", "again", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["teacher"]["run"] == str(moved)
+    assert Path("again/model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+    shutil.rmtree(moved)
+    gone = cli("distill", student / "recipe.yaml", "--out", "third")
+    assert gone.code == 3
+    assert str(teacher) in gone.complaint

@@ -136,7 +136,7 @@ def to_plain(value: Any) -> Any:
 
 
 class _Dumper(yaml.SafeDumper):
-    pass
+    yaml_implicit_resolvers = _PlainLoader.yaml_implicit_resolvers  # quotes the texts that would be read as something else, such as 1e5
 
 
 def _short_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:

@@ -6,11 +6,13 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import SMALL, Cli, finish, start, teach_and_distill
+from conftest import DATA, SMALL, Cli, Outcome, finish, start, teach_and_distill
 
 from snnkd.recipe import LOSSES, Flags, resolve_stage
+from snnkd.recipe.text import parse_yaml
 
 
 def test_help_without_torch() -> None:
@@ -33,6 +35,8 @@ def test_bare_snnkd_shows_its_help(cli: Cli) -> None:
     ended = cli()
     assert ended.code == 2
     assert "Commands:" in ended.out + ended.err
+    assert len((ended.out + ended.err).splitlines()) > 10
+    assert not any(line.startswith("snnkd: ") for line in ended.err.splitlines())
 
 
 def test_a_run_directory_can_be_kept_in_a_shell_variable() -> None:
@@ -259,7 +263,7 @@ def test_every_listed_loss_trains(cli: Cli, loss: str) -> None:
 @pytest.mark.parametrize("model", ["resnet18", "resnet19", "resnet20"])
 def test_every_listed_model_trains(cli: Cli, model: str) -> None:
     """One step each at a small width; a narrow family member keeps its shape."""
-    words = [*SMALL[:6], "--batch-size", 100, "--epochs", 1, "--model", model, "--set", "model.width=4"]
+    words = [*DATA, "--batch-size", 100, "--epochs", 1, "--model", model, "--set", "model.width=4"]
     ended = cli("distill", *words, "--loss", "none", "--T", 2, "--json")
     assert ended.code == 0, ended.err
     assert ended.json["model"]["name"] == model
@@ -324,3 +328,89 @@ def test_progress_bar_on_a_terminal(tmp_path: Path) -> None:
 def test_precision(cli: Cli, precision: str) -> None:
     ended = cli("distill", *SMALL, "--loss", "none", "--T", 2, "--set", f"execution.precision={precision}")
     assert ended.code == 0, ended.err
+
+
+def test_status_of_a_folder_without_runs(cli: Cli) -> None:
+    Path("empty").mkdir()
+    ended = cli("status", "empty")
+    assert ended.code == 3
+    assert "empty: holds no runs" in ended.complaint
+    assert cli("status").code == 3
+
+
+def _resolved(ended: Outcome) -> dict[str, Any]:
+    assert ended.code == 0, ended.err
+    return parse_yaml(ended.out.encode(), "stdout")
+
+
+def test_settings_reach_every_stage_of_a_pipeline(cli: Cli) -> None:
+    """Of the shipped recipe, and of a copy of it, in which nothing is shared any more."""
+    Path("mine.yaml").write_text(cli("check", "glyphs", *DATA).out)
+    for recipe in ("glyphs", "mine.yaml"):
+        words = [*DATA, "--set", "train.epochs=1", "--set", "model.width=4", "--set", "data.noise=0.5", "--set", "model.T=2"]
+        made = _resolved(cli("check", recipe, *words))
+        for stage in ("teach", "distill"):
+            assert (made[stage]["train"]["epochs"], made[stage]["model"]["width"], made[stage]["data"]["noise"]) == (1, 4, 0.5)
+        assert "T" not in made["teach"]["model"]
+        assert made["distill"]["model"]["T"] == 2
+
+
+def test_settings_of_single_commands_on_a_pipeline(cli: Cli) -> None:
+    folder = cli("teach", *DATA, "--set", "train.epochs=1", "--set", "seed=010", "--set", "model.width=4").folder
+    assert folder.name.endswith("-s10")
+
+
+def test_check_of_data_that_are_not_here_still_counts(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SNNKD_DATA", "nowhere")
+    Path("r.yaml").write_text("stage: distill\ndata: {name: cifar100, val_fraction: 0.1}\nmodel: {name: resnet20, T: 2}\nloss: kl\n")
+    ended = cli("check", "r.yaml", "--set", "teacher.run=runs/absent", "--set", "train.batch_size=100")
+    assert ended.code == 0
+    for said in (
+        "parameters",
+        "MACs per image and timestep",
+        f"{450 * 300:,} steps",
+        "MiB",
+        "is not here",
+        "teacher runs/absent is not here",
+    ):
+        assert said in ended.err
+    (stage,) = cli("check", "r.yaml", "--json").json["stages"]
+    assert (stage["classes"], stage["train_images"], stage["data_present"]) == (100, 45_000, False)
+    assert stage["parameters"] > 200_000
+    assert stage["macs"] > 30_000_000
+
+
+def test_a_loss_of_two_terms_of_one_divergence(cli: Cli) -> None:
+    assert cli("teach", *SMALL).code == 0
+    Path("r.yaml").write_text("stage: distill\nloss: {terms: [{divergence: kl, temperature: 1}, {divergence: kl, temperature: 4}]}\n")
+    ended = cli("distill", "r.yaml", *SMALL, "--T", 1, "--allow-weak-teacher")
+    assert ended.code == 0, ended.err
+    rows = [json.loads(line) for line in (ended.folder / "metrics.jsonl").read_text().splitlines()]
+    assert all({"kl.0", "kl.1"} <= row.keys() and "kl" not in row for row in rows)
+    assert rows[0]["kl.0"] != rows[0]["kl.1"]
+
+
+def test_small_learning_rates_are_kept(cli: Cli) -> None:
+    folder = cli("teach", *SMALL, "--lr", "1e-7", "--set", "train.schedule=constant").folder
+    assert [json.loads(line)["lr"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1e-7, 1e-7]
+
+
+def test_eval_of_an_export_writes_nothing_into_it(cli: Cli) -> None:
+    student = cli("distill", *SMALL, "--loss", "none", "--T", 1).folder
+    assert cli("export", student, "--out", "mine").code == 0
+    before = {path.name: path.read_bytes() for path in Path("mine").iterdir()}
+    assert len(cli("eval", "mine", "--T", 5, "--json").json["curve"]) == 5
+    assert {path.name: path.read_bytes() for path in Path("mine").iterdir()} == before
+
+
+def test_threads_of_one_stage_are_not_the_other_ones(cli: Cli) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    assert before != 2
+    words = [*DATA, "--set", "train.epochs=1", "--set", "train.batch_size=100", "--set", "model.width=4", "--set", "model.T=1"]
+    ended = cli("run", "glyphs", *words, "--set", "execution.allow_weak_teacher=true", "--set", "teach.execution.threads=2")
+    assert ended.code == 0, ended.err
+    threads = [json.loads(Path(folder, "run.json").read_text())["needs"]["threads"] for folder in ended.out.splitlines()]
+    assert threads == [2, before]
+    assert torch.get_num_threads() == before

@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import numpy as np
 import pytest
+import torch
 
 from snnkd.data import glyphs
 from snnkd.errors import RequestError
@@ -172,3 +173,11 @@ def test_a_file_in_the_folders_place_is_only_noted(folder, notes):
 def test_too_few_images_for_the_classes(key):
     with pytest.raises(RequestError, match=rf"^data\.{key}: 6 is fewer than the 7 classes$"):
         glyphs.load(config(**{key: 6}), QUIET)
+
+
+def test_the_default_glyphs():
+    made = glyphs.load(GlyphsConfig(), QUIET)
+    assert (made.train.images.shape, made.test.images.shape) == ((10_000, 1, 16, 16), (2_000, 1, 16, 16))
+    assert made.classes == 100
+    assert torch.bincount(made.train.labels).tolist() == [100] * 100
+    assert torch.bincount(made.test.labels).tolist() == [20] * 100

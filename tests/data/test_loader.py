@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from snnkd.data import check_fit
 from snnkd.data.imageset import ImageSet, Split, from_arrays, hold_out
 from snnkd.data.loader import TrainBatches, measure_batches, to_float
 from snnkd.errors import RequestError
+from snnkd.recipe.schema import TrainConfig
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -101,9 +103,17 @@ def test_images_become_floats_from_0_to_1():
 
 
 def test_too_large_a_batch_is_refused():
+    data = image_set(23)
     with pytest.raises(RequestError, match=r"^train\.batch_size: 24 is above the number of training images, 23$"):
-        TrainBatches(numbered(), 24, (), 0, CPU)
-    assert TrainBatches(numbered(), 23, (), 0, CPU).steps == 1
+        check_fit(TrainConfig(batch_size=24), data)
+    check_fit(TrainConfig(batch_size=23), data)
+    assert TrainBatches(data.train, 23, (), 0, CPU).steps == 1
+
+
+def test_the_best_epoch_needs_validation_images():
+    with pytest.raises(RequestError, match=r"data\.val_fraction above 0"):
+        check_fit(TrainConfig(batch_size=5, select="best"), image_set())
+    check_fit(TrainConfig(batch_size=5, select="best"), image_set(val=True))
 
 
 def test_measuring_goes_over_all_images_in_order():

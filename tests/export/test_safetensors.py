@@ -27,13 +27,13 @@ def loaded(request, tmp_path):
         if isinstance(module, nn.BatchNorm2d):  # so that layers fire
             nn.init.constant_(module.bias, 0.4)
     (tmp_path / "run").mkdir()
-    save_network(tmp_path / "run", network, {"seed": 0})
+    save_network(tmp_path / "run", network, {"seed": 0, "data_sha256": "d"})
     return load_network(tmp_path / "run")
 
 
 @pytest.fixture
 def folder(loaded, tmp_path):
-    export.write(tmp_path / "deep" / "export", loaded, {"seed": 0, "data_sha256": "d"})
+    export.write(tmp_path / "deep" / "export", loaded)
     return tmp_path / "deep" / "export"
 
 
@@ -85,5 +85,5 @@ def test_a_flipped_weight_with_a_fresh_checksum_makes_a_difference(loaded, folde
 def test_an_existing_folder_is_not_overwritten(loaded, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(FileExistsError):
-        export.write(folder, loaded, {})
+        export.write(folder, loaded)
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}

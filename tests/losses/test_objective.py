@@ -117,3 +117,15 @@ def test_half_precision_logits_are_averaged_in_float32(dtype):
     assert torch.equal(found.total, objective(student.float(), teacher.float(), labels).total)
     assert gradient.dtype == dtype
     assert gradient.isfinite().all()
+
+
+def test_terms_of_one_divergence_are_told_apart_by_number():
+    student, teacher, labels = batch()
+    terms = (TermConfig(divergence="kl", temperature=1.0), TermConfig(divergence="rkl"), TermConfig(divergence="kl", temperature=4.0))
+    watched = make_objective(LossConfig(name="custom", terms=terms))(student, teacher, labels).watched
+    assert watched.keys() == {"hard", "kl.0", "rkl", "kl.2"}
+    for name, temperature in (("kl.0", 1.0), ("kl.2", 4.0)):
+        assert torch.equal(watched[name], kl(student.mean(0), teacher, temperature=temperature))
+    twice = (HtaKlTerm(divergence="hta-kl"), HtaKlTerm(divergence="hta-kl", head="strict"))
+    watched = make_objective(LossConfig(name="custom", terms=twice))(student, teacher, labels).watched
+    assert {"hta-kl.0", "hta-kl.1", "w_head.0", "w_head.1"} <= watched.keys()

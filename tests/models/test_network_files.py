@@ -103,10 +103,14 @@ def test_no_folder(tmp_path):
     assert "no such folder" in refusal(tmp_path / "none", "")
 
 
-@pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
-def test_a_missing_file(folder, name):
-    (folder / name).unlink()
-    assert "no such file" in refusal(folder, name)
+def test_missing_weights(folder):
+    (folder / WEIGHTS).unlink()
+    assert "no such file" in refusal(folder, WEIGHTS)
+
+
+def test_a_folder_of_other_things(folder):
+    (folder / CONFIG).unlink()
+    assert "has no config.json; it is neither a finished run nor an export" in refusal(folder, "")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])

@@ -170,7 +170,8 @@ def test_settings_address_list_items_by_number():
         ("train.lr=[1", "--set 'train.lr=[1'"),
         ("train.lr=a: b: c", "--set 'train.lr=a: b: c'"),
         ("train.lr=!!python/name:os.system", "tag"),
-        ("train.lr=2024-13-45", "month"),
+        ("train.lr=2024-13-45", "'2024-13-45' is not a number"),
+        ("train.epochs=1:30", "'1:30' is not a whole number"),
         ("seed=" + "1" * 5000, "5000 characters"),
         ("train.lr=" + "[" * 3000, "--set"),
         ("train.lr=\nfast", "'fast'"),
@@ -290,13 +291,69 @@ def test_sections_of_later_versions_are_refused(section):
         resolve_pipeline(written(f"{PIPELINE}{section}"))
 
 
-def test_a_pipelines_settings_are_paths_from_its_top():
+def test_a_pipelines_settings_lie_over_every_stage_that_has_the_key():
+    """But those that begin with a section of the pipeline are paths from the top."""
     made = resolve_pipeline(written(PIPELINE), ["distill.train.epochs=1", "train.lr=0.3", "loss.terms.0.weight=0", "data.classes=5"])
     assert made.distill.train.epochs == 1
-    assert (made.teach.train.lr, made.distill.train.lr) == (0.3, 0.05)
+    assert (made.teach.train.lr, made.distill.train.lr) == (0.3, 0.3)
     assert made.distill.loss.terms[0].weight == 0
-    assert made.teach.data.classes == 5
+    assert made.teach.data.classes == made.distill.data.classes == 5
     assert made.eval is None
+
+
+def test_a_shared_setting_wins_over_a_path_from_the_top():
+    for order in (1, -1):
+        made = resolve_pipeline(written(PIPELINE), ["train.epochs=1", "distill.train.epochs=2"][::order])
+        assert (made.teach.train.epochs, made.distill.train.epochs) == (1, 1)
+
+
+def test_shared_timesteps_are_the_students():
+    made = resolve_pipeline("glyphs", ["model.T=2", "model.width=4", "data.noise=0.5", "train.epochs=1", "neuron.tau=3"])
+    assert (made.teach.model.T, made.distill.model.T) == (None, 2)
+    for stage in (made.teach, made.distill):
+        assert (stage.model.width, stage.data.noise, stage.train.epochs) == (4, 0.5, 1)
+    assert made.distill.neuron.tau == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "setting", "hint"),
+    [
+        (PIPELINE, "los=kl", "unknown key 'los'; did you mean 'loss'"),
+        (PIPELINE, "tain.epochs=1", "unknown key 'tain'; did you mean 'train'"),
+        (PIPELINE, "train.epoch=1", "teach: unknown key 'train.epoch'; did you mean 'train.epochs'"),
+        (PIPELINE, "stage=teach", "stage"),
+        ("teach: {}", "loss=kl", "unknown key 'loss'"),
+        ("teach: {}", "model.T=2", "model"),
+    ],
+)
+def test_settings_that_no_stage_has_are_refused(text, setting, hint):
+    with pytest.raises(RequestError) as caught:
+        resolve_pipeline(written(text), [setting])
+    assert hint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("teach: {}\ntrian: {epochs: 1}", "unknown key 'trian'; did you mean 'train'"),
+        ("schema: 7\nteach: {}", "schema: 7"),
+        ("schema: 7\nstage: teach", "schema: 7"),
+        ("schema: 1\nseed: 0", "names no stage"),
+        ("{}", "names no stage"),
+        ("teach: {stage: teach}", "teach.stage"),
+        ("stage: tech", "'tech'"),
+    ],
+)
+def test_pipelines_that_are_refused(text, hint):
+    with pytest.raises(RequestError) as caught:
+        resolve_pipeline(written(text))
+    assert hint in str(caught.value)
+
+
+def test_numbers_of_settings_are_decimal():
+    assert distill(settings=["seed=010"]).seed == 10
+    assert distill(settings=["data.noise=1e-2"]).data.noise == 0.01
+    assert distill(settings=["data.seed=1e3"]).data.seed == 1000
 
 
 def test_a_recipe_of_one_stage_is_a_pipeline_of_one():
@@ -325,7 +382,7 @@ optional = {
     "T": st.integers(1, 1024),
     "epochs": st.integers(1, 1000),
     "batch_size": st.integers(2, 1000),
-    "lr": st.floats(1e-300, 1e300),
+    "lr": st.floats(1e-300, 1e38),
     "seed": st.integers(0, 2**63 - 1),
     "device": st.sampled_from(["auto", "cpu", "cuda", "cuda:3"]),
     "teacher": st.sampled_from(["latest", "runs/a b", "../ä: [x]", "1e5", "null", "2020-01-01"]),

@@ -1,6 +1,7 @@
 """YAML in and out: plain data makes the round trip, everything else is refused as a bad file."""
 
 import dataclasses
+import math
 
 import pytest
 import yaml
@@ -17,7 +18,14 @@ def letters(most: int) -> st.SearchStrategy[str]:
     return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"), max_size=most)
 
 
-leaves = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | letters(20) | st.dates()
+leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | letters(20)
+    | st.sampled_from(["010", "1:30", "1e5", "1_000", "0x1f", "2026-01-01", "+.5e3", ".inf"])
+)
 words = letters(8)
 data = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4), max_leaves=12)
 
@@ -143,8 +151,23 @@ def test_keys_are_text(content):
     assert "is not text" in refusal(content)
 
 
-@pytest.mark.parametrize(
-    "content", ["a: [1", "a: b: c", "\tx: 1", "a: \x01", "a: 2024-13-45", "? [a, b]\n: c", "? {a: 1}\n: c", "--- {}\n--- {}", "a: *b"]
-)
+@pytest.mark.parametrize("content", ["a: [1", "a: b: c", "\tx: 1", "a: \x01", "? [a, b]\n: c", "? {a: 1}\n: c", "--- {}\n--- {}", "a: *b"])
 def test_not_yaml(content):
     assert "not plain YAML" in refusal(content)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("010", "010"), ("0x1f", "0x1f"), ("0b11", "0b11"), ("1:30", "1:30"), ("1:30.5", "1:30.5"), ("1_000", "1_000"),
+        ("2026-01-01", "2026-01-01"), ("2024-13-45", "2024-13-45"), ("2026-01-01 12:00:00", "2026-01-01 12:00:00"),
+        ("10", 10), ("-3", -3), ("+7", 7), ("0", 0), ("1e-4", 1e-4), ("1E5", 1e5), ("5.0e-4", 5e-4),
+        (".5", 0.5), ("2.", 2.0), ("-.inf", -math.inf),
+        ("on", True), ("null", None), ("~", None),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_as_people_mean_them(written, read):
+    """YAML 1.1 makes 010 an 8, 1:30 a 90 and 2026-01-01 a date."""
+    made = text.parse_yaml(f"a: {written}".encode(), "x")["a"]
+    assert made == read
+    assert type(made) is type(read)

@@ -44,3 +44,8 @@ def test_rewinding_takes_a_torn_line_away_so_that_the_next_one_is_whole(tmp_path
     rewind_metrics(tmp_path, 2)
     append_metrics(tmp_path, {"epoch": 3})
     assert [json.loads(line)["epoch"] for line in (tmp_path / NAME).read_text().splitlines()] == [1, 2, 3]
+
+
+def test_small_numbers_stay(tmp_path):
+    append_metrics(tmp_path, {"epoch": 1, "lr": 1e-7, "loss": 1.23456789e-12, "seconds": 123456.7})
+    assert read_metrics(tmp_path) == [{"epoch": 1, "lr": 1e-7, "loss": 1.23457e-12, "seconds": 123457.0}]

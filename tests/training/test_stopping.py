@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 
 import pytest
 
@@ -27,7 +28,8 @@ with Stop() as stop:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_only_asks(number):
     before = signal.getsignal(number)
-    with Stop() as stop:
+    work_done = pytest.raises(Interrupted, match="the work of this command was done") if number is signal.SIGINT else nullcontext()
+    with work_done, Stop() as stop:
         assert stop.asked is None
         stop.check("nowhere")
         os.kill(os.getpid(), number)
@@ -53,6 +55,15 @@ def test_a_second_signal_ends_at_once(first, second):
         assert process.wait(timeout=30) == -second
 
 
+def test_an_error_of_the_work_is_not_hidden_by_a_late_interrupt():
+    def work() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise KeyError
+
+    with pytest.raises(KeyError), Stop():
+        work()
+
+
 def test_the_handlers_come_back_after_an_error():
     before = [signal.getsignal(number) for number in SIGNALS]
     with pytest.raises(KeyError), Stop():
@@ -72,10 +83,13 @@ def test_a_deadline():
 
 
 def test_a_signal_is_named_before_the_deadline():
-    with Stop(0) as stop:
+    def work(stop: Stop) -> None:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop.asked == "SIGINT"
         assert type(stop.error("x")) is Interrupted
+
+    with pytest.raises(Interrupted), Stop(0) as stop:
+        work(stop)
 
 
 def test_other_threads_work_without_handlers():

@@ -1,0 +1,88 @@
+"""An export takes its place whole, or what stood there stays."""
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from snnkd.errors import PlaceError, RequestError, WorkError
+from snnkd.export.place import check_target, place
+from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
+
+
+def made(folder: Path, weights: bytes = b"new", about: str = f'{{"format": "{FORMAT}"}}') -> None:
+    folder.mkdir()
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / CONFIG).write_text(about)
+
+
+@pytest.fixture
+def old() -> Path:
+    made(Path("here"), b"old")
+    return Path("here")
+
+
+def weights() -> bytes:
+    """Of the only thing here."""
+    assert [path.name for path in Path().iterdir()] == ["here"]
+    return Path("here", WEIGHTS).read_bytes()
+
+
+def test_a_new_place_and_its_parents():
+    place(Path("deep/er/here"), False, made)
+    assert [path.name for path in Path("deep/er").iterdir()] == ["here"]
+    assert Path("deep/er/here", WEIGHTS).read_bytes() == b"new"
+
+
+def test_force_replaces_an_export(old):
+    check_target(old, True)
+    place(old, True, made)
+    assert weights() == b"new"
+
+
+def test_without_force_nothing_is_replaced(old):
+    with pytest.raises(RequestError, match="exists; choose another place, or --force"):
+        check_target(old, False)
+    with pytest.raises(PlaceError, match="--out here"):
+        place(old, False, made)
+    assert weights() == b"old"
+
+
+@pytest.mark.parametrize("about", ['{"model_type": "bert"}', "{", "[]", '{"format": "other"}'])
+def test_force_replaces_only_what_snnkd_wrote(about):
+    made(Path("here"), b"old", about)
+    for act in (lambda: check_target(Path("here"), True), lambda: place(Path("here"), True, made)):
+        with pytest.raises(RequestError, match="holds other things"):
+            act()
+    assert weights() == b"old"
+
+
+def test_more_than_an_export_is_not_replaced(old):
+    (old / "thesis.tex").write_text("mine")
+    with pytest.raises(RequestError, match="holds other things"):
+        check_target(old, True)
+
+
+def test_work_that_fails_leaves_what_stood_there(old):
+    def fail(draft: Path) -> None:
+        made(draft)
+        raise WorkError("differs")
+
+    with pytest.raises(WorkError, match="differs"):
+        place(old, True, fail)
+    assert weights() == b"old"
+
+
+def test_a_last_step_that_fails_leaves_what_stood_there(old, monkeypatch):
+    honest = os.rename
+
+    def refuse(source: Path, target: Path) -> None:
+        if Path(source).name == "new":
+            raise OSError(errno.EIO, "Input/output error")
+        honest(source, target)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(PlaceError, match="--out here: input/output error"):
+        place(old, True, made)
+    assert weights() == b"old"
