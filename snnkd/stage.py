@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 
 from snnkd.data import ImageSet, check_fit
 from snnkd.data.loader import TrainBatches, measure_batches
+from snnkd.errors import WorkError
 from snnkd.files import write_json
 from snnkd.losses.objective import make_objective
 from snnkd.measure.curve import accuracy, measure_curve
@@ -178,6 +180,8 @@ def measure_network(
     batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
     start = time.monotonic()
     curve = measure_curve(network, batches, settings.T or trained_T, partial(options.stop.check, "while measuring"))
+    if not all(math.isfinite(entry["nll"] or 0.0) for entry in curve.entries):  # weights may be finite and yet too large
+        raise WorkError(f"{loaded.folder}: the network's answers are not finite; lower train.lr or the loss weights")
     return make_result(
         curve,
         {

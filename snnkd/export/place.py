@@ -47,6 +47,11 @@ def place(target: Path, force: bool, make: Callable[[Path], None]) -> None:
             if force and target.exists():
                 check_target(target, force)  # again: the draft took time
                 os.replace(target, Path(room) / "old")
-            os.rename(draft, target)  # fails when something came to stand there meanwhile
+            try:
+                os.rename(draft, target)  # fails when something came to stand there meanwhile
+            except OSError:
+                if (old := Path(room) / "old").exists() and not target.exists():
+                    os.replace(old, target)
+                raise
     except OSError as error:
         raise trouble(error, f"--out {target}") from error

@@ -166,11 +166,11 @@ class TrainConfig:
     """Passes over the training images."""
     batch_size: Annotated[int, Bounds(2, 1_000_000)] = 128
     """Images per step; the incomplete last batch of an epoch is left out (other images each epoch)."""
-    lr: Annotated[float, Bounds(0, open_low=True)] = 0.1
+    lr: Annotated[float, Bounds(0, 1e38, open_low=True)] = 0.1
     """Learning rate after warm-up."""
     momentum: Annotated[float, Bounds(0, 1, open_high=True)] = 0.9
     """Of SGD, without Nesterov's look-ahead."""
-    weight_decay: Annotated[float, Bounds(0)] = 5.0e-4
+    weight_decay: Annotated[float, Bounds(0, 1e38)] = 5.0e-4
     """On convolution and linear weights; none on norm and bias."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """cosine: from lr towards 0, which it would reach one step after the last."""

@@ -1,0 +1,1 @@
+"""Run directories: their names, their lock, who may continue them, and finding finished ones."""

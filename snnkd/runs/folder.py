@@ -1,0 +1,80 @@
+"""The names of runs and what makes two runs the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from snnkd.files import read_json, sha256
+from snnkd.recipe.schema import DistillRecipe, StageRecipe
+from snnkd.recipe.text import to_plain
+
+RECIPE = "recipe.yaml"
+RUN = "run.json"
+"""Identity and what the bytes depend on; its presence says that the run has begun."""
+RESULT = "result.json"
+"""Written last: its presence says that the run is finished."""
+
+
+def runs_folder() -> Path:
+    """SNNKD_RUNS, else runs/ here."""
+    return Path(os.environ.get("SNNKD_RUNS") or "runs")
+
+
+def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) -> dict[str, Any]:
+    """What makes this run this run: data and teacher by content, and every key but `execution`."""
+    made: dict[str, Any] = to_plain(recipe)
+    del made["execution"]
+    made["data"] = {"sha256": data_sha256, "val_fraction": recipe.data.val_fraction, "augment": list(recipe.data.augment)}
+    if "teacher" in made:
+        made["teacher"] = {"sha256": teacher_sha256}
+    return made
+
+
+def run_name(recipe: StageRecipe, same: dict[str, Any]) -> str:
+    """`<stage>-<data>-<model>[-<loss>-T<T>]-<hash>-s<seed>`; the hash is over the identity keys other than seed."""
+    parts = [recipe.stage, _data_label(recipe.data.name), recipe.model.name]
+    if isinstance(recipe, DistillRecipe):
+        parts += [recipe.loss.name, f"T{recipe.model.T}"]
+    return "-".join([*parts, recipe_hash(same), f"s{recipe.seed}"])
+
+
+def recipe_hash(same: dict[str, Any]) -> str:
+    """The first 6 hex digits over the identity keys other than seed: equal for runs that differ only in seed."""
+    content = {key: value for key, value in same.items() if key != "seed"}
+    return sha256(json.dumps(content, sort_keys=True).encode())[:6]
+
+
+def _data_label(name: str) -> str:
+    kind, _, rest = name.partition(":")
+    label = re.sub(r"[^a-z0-9]+", "_", Path(rest).stem.lower()).strip("_") if rest else ""
+    return f"{kind}_{label}" if label else kind
+
+
+def difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
+    """The first key at which two identities differ, with both values; None when they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *(key for key in old if key not in new)]:
+            found = difference(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+            if found:
+                return found
+        return None
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for i, pair in enumerate(zip(old, new, strict=True)):
+            found = difference(*pair, f"{where}.{i}")
+            if found:
+                return found
+        return None
+    return None if old == new else (where, old, new)
+
+
+def is_finished(folder: Path) -> bool:
+    return (folder / RESULT).is_file()
+
+
+def read_result(folder: Path) -> dict[str, Any]:
+    """result.json of a finished run; raises PlaceError when it is missing or damaged."""
+    return read_json(folder / RESULT)

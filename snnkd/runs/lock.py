@@ -1,0 +1,106 @@
+"""One process per run: a lock that the operating system releases with its holder, and that names the holder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from snnkd.errors import Interrupted, PlaceError, RequestError, Stopped
+from snnkd.files import trouble
+
+NAME = "run.lock"
+
+
+class Lock:
+    """Hold a run directory. On leaving, the file says how the work ended: done, stopped or failed.
+
+    Raises PlaceError when another process holds it or the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+
+    def __enter__(self) -> Lock:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("a+", encoding="utf-8")
+        except OSError as error:
+            raise trouble(error, self._path.parent) from error
+        try:
+            self._take()
+        except OSError as error:
+            self._file.close()
+            holder = read_holder(self._path.parent)
+            raise PlaceError(
+                f"{self._path.parent}: held by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
+                f"since {holder.get('since', '?')}; wait for it or stop it"
+            ) from error
+        self._before = read_holder(self._path.parent)
+        try:
+            self._say("running")
+        except OSError as error:
+            with contextlib.suppress(OSError):  # it tries to write once more
+                self._file.close()
+            raise trouble(error, self._path.parent) from error
+        return self
+
+    def _take(self) -> None:
+        for last in (False, False, True):
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except OSError:
+                if last:
+                    raise
+                time.sleep(0.05)  # `snnkd status` holds it for a moment to see whether it is held
+
+    def _say(self, state: str, why: str = "") -> None:
+        about = {"state": state, "pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        self._file.seek(0)
+        self._file.truncate()
+        json.dump({**about, "why": why} if why else about, self._file)
+        self._file.flush()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._say("done")
+            elif isinstance(error, (Stopped, Interrupted)):
+                self._say("stopped", str(error))
+            elif isinstance(error, RequestError):  # refused, which is no failure of the run that stands here
+                self._say(str(self._before.get("state", "stopped")), str(self._before.get("why", "")))
+            else:
+                self._say("failed", f"{type(error).__name__}: {error}".splitlines()[0][:300])
+        except OSError:
+            pass  # a full disk must not hide the error that is on its way
+        finally:
+            with contextlib.suppress(OSError):
+                self._file.close()
+
+
+def read_holder(folder: Path) -> dict[str, Any]:
+    """What the lock file says; empty when there is none or it is damaged."""
+    try:
+        value = json.loads((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the run now."""
+    try:
+        with (folder / NAME).open("r", encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

@@ -1,0 +1,116 @@
+"""Opening a run directory: new, to be continued, or finished; never somebody else's."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from snnkd.errors import PlaceError, RequestError
+from snnkd.files import read_json, trouble, write_atomic, write_json
+from snnkd.recipe.schema import StageRecipe
+from snnkd.recipe.text import dump_yaml, to_plain
+from snnkd.report import Reporter
+from snnkd.runs.folder import RECIPE, RESULT, RUN, difference
+from snnkd.runs.lock import NAME as LOCK
+from snnkd.runs.lock import is_held, read_holder
+
+
+def check_folder(folder: Path, same: dict[str, Any] | None) -> None:
+    """Check that `folder` is free or holds a run, that of identity `same` where one is given.
+
+    Raises RequestError when another run or other files stand there, PlaceError when the folder is unusable.
+    """
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    except OSError as error:
+        raise trouble(error, folder) from error
+    if RUN not in names:
+        # the lock comes first, then the recipe: without a lock, a recipe.yaml is somebody's own
+        begun = {LOCK, RECIPE} if LOCK in names else set()
+        if not all(map(_is_leftover, names - begun)):
+            raise RequestError(f"{folder}: holds files but no run; choose another --out")
+        return
+    found = difference(read_json(folder / RUN).get("identity"), same) if same is not None else None
+    if found:
+        key, before, now = found
+        raise RequestError(
+            f"{folder}: its run has {key} = {_short(before)}, this request {_short(now)}; use another --out, or --fresh to set it aside"
+        )
+
+
+def check_same_data(runs: Path, same: dict[str, Any], section: dict[str, Any]) -> None:
+    """Refuse to start anew what an unfinished run under `runs` began on other bytes of the same `data:` section.
+
+    Such as glyphs drawn by another Pillow, or a file that was replaced: the run's name changes with the bytes, and
+    the one begun would be forgotten silently. Raises RequestError.
+    """
+    for folder in runs.iterdir() if runs.is_dir() else ():
+        if not (folder / RUN).is_file() or (folder / RESULT).exists():
+            continue
+        try:
+            about = read_json(folder / RUN)
+        except PlaceError:
+            continue
+        old = about.get("identity")
+        if about.get("data") != section or not isinstance(old, dict) or not isinstance(old.get("data"), dict):
+            continue
+        if old != same and {**old, "data": {**old["data"], "sha256": same["data"]["sha256"]}} == same:
+            raise RequestError(
+                f"{folder}: was begun on other bytes of {section['name']} (data.sha256 = {old['data']['sha256'][:12]}..., now "
+                f"{same['data']['sha256'][:12]}...); continue it where its data are, or remove it"
+            )
+
+
+def _is_leftover(name: str) -> bool:
+    """Whether a kill inside write_atomic left this file."""
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def set_aside(folder: Path, report: Reporter) -> None:
+    """Move a run to .aside/ beside it, numbered; nothing is deleted. Raises PlaceError when it is held."""
+    if not folder.exists():
+        return
+    if is_held(folder):
+        raise PlaceError(f"{folder}: held by process {read_holder(folder).get('pid', '?')}; stop it before --fresh")
+    aside = folder.parent / ".aside"
+    try:
+        aside.mkdir(exist_ok=True)
+        number = 1
+        while (target := aside / f"{folder.name}-{number}").exists():
+            number += 1
+        os.replace(folder, target)
+    except OSError as error:
+        raise trouble(error, f"{folder}: cannot be set aside") from error
+    report.note(f"{folder} was set aside as {target}")
+
+
+def begin(folder: Path, recipe: StageRecipe, same: dict[str, Any], needs: dict[str, Any], command: str) -> None:
+    """Write recipe.yaml and run.json of a run that begins."""
+    head = f"# {' '.join(command.split())}\n" if command else ""  # one line, whatever the command held
+    write_atomic(folder / RECIPE, (head + dump_yaml(recipe)).encode())
+    about = {"schema": 1, "identity": same, "data": to_plain(recipe.data), "needs": needs, "command": command}
+    write_json(folder / RUN, about)
+
+
+def began_with(folder: Path) -> dict[str, Any]:
+    """What the run's bytes depend on, as it began."""
+    needs = read_json(folder / RUN).get("needs")
+    if not isinstance(needs, dict):
+        raise PlaceError(f"{folder / RUN}: damaged: 'needs' is missing")
+    return needs
+
+
+def check_needs(folder: Path, began: dict[str, Any], now: dict[str, Any]) -> None:
+    """Raise RequestError when continuing here could not give the bytes that an uninterrupted run would have given."""
+    found = difference(began, {**now, "threads": began.get("threads")})  # threads are restored, not refused
+    if found:
+        key, before, here = found
+        raise RequestError(
+            f"{folder}: began with {key} = {before!r}, here it is {here!r}, which gives other bytes; continue where it began, or --fresh"
+        )

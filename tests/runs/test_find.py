@@ -1,0 +1,115 @@
+"""The states of runs, and choosing one of several."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from snnkd.errors import PlaceError, RequestError, Stopped, WorkError
+from snnkd.runs.find import all_status, choose, exit_code, finished_runs, run_status
+from snnkd.runs.lock import Lock
+
+
+def begun(folder: Path) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text("{}")
+    return folder
+
+
+def ended(folder: Path, error: Exception | None) -> Path:
+    begun(folder)
+    if error is None:
+        with Lock(folder):
+            pass
+    else:
+        with pytest.raises(type(error)), Lock(folder):
+            raise error
+    return folder
+
+
+def finished(folder: Path, stage: str = "teach", when: int = 0, **more: object) -> Path:
+    ended(folder, None)
+    result = folder / "result.json"
+    result.write_text(json.dumps({"stage": stage, "curve": [{"t": 1, "top1": 12.345}], **more}))
+    os.utime(result, ns=(when, when))
+    return folder
+
+
+def test_the_states_of_runs(tmp_path):
+    done, stopped = finished(tmp_path / "a"), ended(tmp_path / "b", Stopped("by SIGTERM"))
+    failed, stale, running = ended(tmp_path / "c", WorkError("nan")), begun(tmp_path / "d"), begun(tmp_path / "e")
+    killed = begun(tmp_path / "f")
+    (killed / "run.lock").write_text('{"state": "running", "pid": 1}')
+    with Lock(running):
+        found = {status.folder: status for status in all_status(tmp_path)}
+    assert {path.name: status.state for path, status in found.items()} == {
+        "a": "done", "b": "stopped", "c": "failed", "d": "stale", "e": "running", "f": "stale",
+    }  # fmt: skip
+    assert found[done].note == "top-1 12.35 % at t = 1"
+    assert found[stopped].note == "by SIGTERM"
+    assert found[failed].note == "WorkError: nan"
+    assert "same command continues" in found[stale].note
+    assert str(os.getpid()) in found[running].note
+
+
+@pytest.mark.parametrize(
+    "result", ["", "{}", "[]", '{"curve": []}', '{"curve": [{"t": 1, "top1": null}]}', '{"curve": [{"t": 1, "top1": "x"}]}']
+)
+def test_a_damaged_result_is_a_failure(tmp_path, result):
+    folder = finished(tmp_path / "a")
+    (folder / "result.json").write_text(result)
+    assert run_status(folder).state == "failed"
+    assert "result.json" in run_status(folder).note
+
+
+def test_exit_codes(tmp_path):
+    def code() -> int:
+        return exit_code(all_status(tmp_path))
+
+    with pytest.raises(PlaceError, match="holds no runs"):
+        code()
+    finished(tmp_path / "a")
+    assert code() == 0
+    ended(tmp_path / "b", Stopped("by SIGTERM"))
+    assert code() == 75
+    ended(tmp_path / "c", WorkError("nan"))
+    assert code() == 4
+
+
+def test_status_of_one_run_and_of_other_folders(tmp_path):
+    run = finished(tmp_path / "a")
+    (tmp_path / "notes").mkdir()
+    finished(tmp_path / ".aside" / "a-1")
+    (tmp_path / "file").write_text("")
+    assert [status.folder for status in all_status(run)] == [run]
+    assert [status.folder for status in all_status(tmp_path)] == [run]
+    with pytest.raises(PlaceError, match="absent: no such folder"):
+        all_status(tmp_path / "absent")
+
+
+def test_finished_runs_by_stage_and_age(tmp_path, monkeypatch):
+    old, new = finished(tmp_path / "z", when=1000), finished(tmp_path / "a", when=2000)
+    finished(tmp_path / "s", "distill")
+    begun(tmp_path / "unfinished")
+    (finished(tmp_path / "damaged") / "result.json").write_text("{")
+    (tmp_path / "file").write_text("")
+    assert [run.folder for run in finished_runs("teach", tmp_path)] == [old, new]
+    monkeypatch.setenv("SNNKD_RUNS", str(tmp_path))
+    assert [run.folder for run in finished_runs("distill")] == [tmp_path / "s"]
+    assert finished_runs("teach", tmp_path / "absent") == []
+
+
+def test_choosing_one_of_several(tmp_path):
+    def chosen(latest: bool) -> Path:
+        return choose(finished_runs("teach", tmp_path), "teacher", latest, "--teacher latest", "run `snnkd teach` first").folder
+
+    for latest in (False, True):
+        with pytest.raises(PlaceError, match=r"^run `snnkd teach` first$"):
+            chosen(latest)
+    first = finished(tmp_path / "b", when=1000)
+    assert chosen(False) == chosen(True) == first
+    second = finished(tmp_path / "a", when=2000)
+    assert chosen(True) == second
+    with pytest.raises(RequestError, match=f"2 finished teacher runs: {first}, {second}; .*--teacher latest"):
+        chosen(False)

@@ -1,0 +1,94 @@
+"""One process per run, and the lock goes with its process."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from snnkd.errors import Interrupted, PlaceError, Stopped, WorkError
+from snnkd.runs.lock import NAME, Lock, is_held, read_holder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from snnkd.runs.lock import Lock
+with Lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_run_held_by_another_process(tmp_path, holder):
+    assert is_held(tmp_path)
+    with pytest.raises(PlaceError, match=f"held by process {holder.pid} on .* since .*; wait for it or stop it") as caught, Lock(tmp_path):
+        pass
+    assert str(caught.value).startswith(str(tmp_path))
+    assert read_holder(tmp_path)["pid"] == holder.pid  # still the holder's words
+
+
+def test_a_killed_process_holds_nothing(tmp_path, holder):
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert not is_held(tmp_path)
+    assert read_holder(tmp_path)["state"] == "running"
+    with Lock(tmp_path):
+        assert is_held(tmp_path)
+        assert read_holder(tmp_path)["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "why"),
+    [
+        (None, "done", None),
+        (Stopped("by SIGTERM"), "stopped", "by SIGTERM"),
+        (Interrupted("by SIGINT"), "stopped", "by SIGINT"),
+        (WorkError("no memory"), "failed", "WorkError: no memory"),
+        (ValueError("line one\nline two"), "failed", "ValueError: line one"),
+    ],
+)
+def test_the_file_says_how_it_ended(tmp_path, error, state, why):
+    if error is None:
+        with Lock(tmp_path):
+            pass
+    else:
+        with pytest.raises(type(error)), Lock(tmp_path):
+            raise error
+    said = read_holder(tmp_path)
+    assert (said["state"], said.get("why")) == (state, why)
+    assert not is_held(tmp_path)
+
+
+def test_a_look_at_the_lock_does_not_take_it(tmp_path):
+    with Lock(tmp_path / "new" / "folder"):
+        pass
+    assert not is_held(tmp_path / "new" / "folder")
+    assert not is_held(tmp_path / "absent")
+    with Lock(tmp_path / "new" / "folder"):
+        pass
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    Path("file").write_text("")
+    with pytest.raises(PlaceError, match="file: file exists$"), Lock(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff"])
+def test_a_damaged_lock_file_says_nothing_and_can_be_taken(tmp_path, content):
+    (tmp_path / NAME).write_bytes(content)
+    assert read_holder(tmp_path) == {}
+    with Lock(tmp_path):
+        assert json.loads((tmp_path / NAME).read_text())["state"] == "running"

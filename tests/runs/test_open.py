@@ -1,0 +1,193 @@
+"""Who may use a run directory: a new run, the same run, and nobody else."""
+
+from pathlib import Path
+
+import pytest
+
+from snnkd.errors import PlaceError, RequestError
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe.text import to_plain
+from snnkd.report import Reporter
+from snnkd.runs.folder import identity
+from snnkd.runs.lock import Lock
+from snnkd.runs.open import began_with, begin, check_folder, check_needs, check_same_data, set_aside
+
+QUIET = Reporter(quiet=True)
+NEEDS = {"versions": {"torch": "2.6.0"}, "machine": "x86_64 AVX2", "threads": 2, "precision": "auto", "compile": False}
+
+
+def recipe(**flags: object):
+    return resolve_stage("glyphs", "distill", Flags(**flags))  # type: ignore[arg-type]
+
+
+def same(**flags: object) -> dict[str, object]:
+    return identity(recipe(**flags), "d" * 64, "e" * 64)
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    begin(folder, recipe(), same(), NEEDS, "snnkd distill")
+    return folder
+
+
+def refusal(kind: type[Exception], folder: Path, fresh: bool = False, **flags: object) -> str:
+    with pytest.raises(kind) as caught:
+        check_folder(folder, None if fresh else same(**flags))
+        if fresh:
+            set_aside(folder, QUIET)
+    assert str(caught.value).splitlines() == [str(caught.value)]
+    assert str(caught.value).startswith(str(folder))
+    return str(caught.value)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_new_and_an_empty_folder(tmp_path):
+    for wanted in (same(), None):
+        check_folder(tmp_path / "absent", wanted)
+        check_folder(tmp_path, wanted)
+    set_aside(tmp_path / "absent", QUIET)
+    assert not (tmp_path / "absent").exists()
+
+
+def test_the_same_run_continues(run):
+    before = contents(run)
+    check_folder(run, same())
+    check_folder(run, same(device="cpu", teacher="moved", settings=["execution.threads=3"]))
+    assert contents(run) == before
+
+
+def test_what_a_kill_at_the_beginning_leaves_is_no_obstacle(tmp_path):
+    folder = tmp_path / "one"
+    with Lock(folder):
+        pass
+    (folder / ".recipe.yaml.x1.tmp").write_text("torn")
+    (folder / "recipe.yaml").write_text("schema: 1")
+    (folder / ".run.json.x2.tmp").write_text("torn")
+    check_folder(folder, same())
+    (folder / "last.pt").write_text("whose?")
+    assert "holds files but no run" in refusal(RequestError, folder)
+
+
+@pytest.mark.parametrize(
+    ("flags", "hint"),
+    [
+        ({"lr": 0.5}, "train.lr = 0.1, this request 0.5"),
+        ({"seed": 3}, "seed = 0, this request 3"),
+        ({"T": 2}, "model.T = 4, this request 2"),
+        ({"settings": ["loss.terms.0.head=strict"]}, "loss.terms.0.head = 'top1', this request 'strict'"),
+        ({"settings": ["neuron.tau=3"]}, "neuron.tau"),
+    ],
+)
+def test_a_changed_identity_key_is_refused_by_name(run, flags, hint):
+    assert hint in refusal(RequestError, run, **flags)
+
+
+def test_other_data_and_another_teacher_are_refused_by_name(run):
+    for changed, hint in ((identity(recipe(), "f", "e" * 64), "data.sha256"), (identity(recipe(), "d" * 64, "f"), "teacher.sha256")):
+        with pytest.raises(RequestError, match=hint):
+            check_folder(run, changed)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, fresh):
+    (tmp_path / "thesis.tex").write_text("mine")
+    assert "no run" in refusal(RequestError, tmp_path, fresh)
+    assert contents(tmp_path) == {"thesis.tex": b"mine"}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_recipe_without_a_lock_is_somebodys_own(tmp_path, fresh):
+    (tmp_path / "recipe.yaml").write_text("schema: 1")
+    assert "no run" in refusal(RequestError, tmp_path, fresh)
+    assert contents(tmp_path) == {"recipe.yaml": b"schema: 1"}
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    refusal(PlaceError, tmp_path / "file")
+
+
+def test_a_damaged_run_file(run):
+    (run / "run.json").write_text("{")
+    with pytest.raises(PlaceError, match=r"run\.json: not a JSON file"):
+        check_folder(run, same())
+
+
+def test_fresh_sets_aside_by_number_and_loses_nothing(run):
+    aside = run.parent / ".aside"
+    for number in (1, 2):
+        (run / "metrics.jsonl").write_text(f"{number}")
+        before = contents(run)
+        set_aside(run, QUIET)
+        assert not run.exists()
+        assert contents(aside / f"one-{number}") == before
+        run.mkdir()
+        begin(run, recipe(), same(), NEEDS, "")
+    assert {path.name for path in aside.iterdir()} == {"one-1", "one-2"}
+
+
+def test_fresh_repairs_a_run_whose_run_file_is_damaged(run):
+    (run / "run.json").write_text("{")
+    check_folder(run, None)
+    set_aside(run, QUIET)
+    assert not run.exists()
+
+
+def test_fresh_is_refused_while_the_run_is_held(run):
+    with Lock(run):
+        before = contents(run)
+        assert "held by process" in refusal(PlaceError, run, fresh=True)
+        assert contents(run) == before
+
+
+def test_what_begin_writes_is_runnable_and_read_back(run):
+    assert (run / "recipe.yaml").read_text().startswith("# snnkd distill\n")
+    assert resolve_stage(str(run / "recipe.yaml"), "distill", Flags()) == recipe()
+    assert began_with(run) == NEEDS
+    (run / "run.json").write_text('{"identity": {}}')
+    with pytest.raises(PlaceError, match="'needs' is missing"):
+        began_with(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        ({"versions": {"torch": "2.7.0"}}, "versions.torch = '2.6.0', here it is '2.7.0'"),
+        ({"machine": "aarch64"}, "machine"),
+        ({"precision": "bf16"}, "precision"),
+        ({"compile": True}, "compile = False, here it is True"),
+    ],
+)
+def test_continuing_where_the_bytes_would_differ_is_refused(run, change, hint):
+    with pytest.raises(RequestError, match=hint):
+        check_needs(run, NEEDS, {**NEEDS, **change})
+
+
+def test_threads_are_restored_not_refused(run):
+    check_needs(run, NEEDS, {**NEEDS, "threads": 64})
+
+
+def test_the_same_request_on_other_bytes_is_refused(run):
+    """Only while the run is unfinished, and only for the same data section."""
+    runs, section = run.parent, to_plain(recipe().data)
+    other = identity(recipe(), "f" * 64, "e" * 64)
+    check_same_data(runs, same(), section)
+    with pytest.raises(RequestError, match="data.sha256 = dddddddddddd..., now ffffffffffff...") as caught:
+        check_same_data(runs, other, section)
+    assert str(caught.value).startswith(str(run))
+    check_same_data(runs, other, {**section, "noise": 0.5})
+    check_same_data(runs, identity(recipe(seed=3), "f" * 64, "e" * 64), section)
+    check_same_data(runs / "absent", other, section)
+    (run / "result.json").write_text("{}")
+    check_same_data(runs, other, section)
+
+
+@pytest.mark.parametrize("about", ["{", "{}", '{"identity": 3}', '{"identity": {"data": 3}}'])
+def test_a_damaged_run_beside_is_not_in_the_way(run, about):
+    (run / "run.json").write_text(about)
+    check_same_data(run.parent, identity(recipe(), "f" * 64, "e" * 64), to_plain(recipe().data))
