@@ -82,7 +82,7 @@ def test_a_look_at_the_lock_does_not_take_it(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     Path("file").write_text("")
-    with pytest.raises(PlaceError, match="file: file exists$"), Lock(tmp_path / "file"):
+    with pytest.raises(PlaceError, match=r"file: file exists$"), Lock(tmp_path / "file"):
         pass
 
 
