@@ -55,7 +55,13 @@ class Interrupted(SnnkdError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'hta-kl'?` for the closest known name, or the list of names when none is close."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    # what all share (dashes, a section's name) is no likeness
+    plain = {_plain(known_name): known_name for known_name in names}
+    close = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.6)
     if close:
-        return f"; did you mean {close[0]!r}?"
+        return f"; did you mean {plain[close[0]]!r}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def _plain(name: str) -> str:
+    return name.lstrip("-").rpartition(".")[2]

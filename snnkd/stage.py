@@ -25,7 +25,7 @@ from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import RESULT, RUN, identity, is_finished, read_result, recipe_hash, run_name, runs_folder
-from snnkd.runs.lock import Lock
+from snnkd.runs.lock import Lock, check_free
 from snnkd.runs.open import began_with, begin, check_folder, check_needs, check_same_data, set_aside
 from snnkd.seeds import derive
 from snnkd.teachers import frozen, judge_teacher
@@ -79,6 +79,7 @@ def run_stage(stage: Stage) -> Finished:
         check_same_data(runs_folder(), stage.identity, to_plain(recipe.data))
     if is_finished(folder) and not options.fresh:
         return _already_done(stage)
+    check_free(folder)
     judged = judge_teacher(stage.teacher, stage.data, recipe.execution, stage.device, options.report) if stage.teacher else None
     if options.fresh:  # last of all that can be refused
         set_aside(folder, options.report)

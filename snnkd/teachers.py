@@ -71,19 +71,24 @@ def _check_fit(loaded: Loaded, data: ImageSet) -> None:
 def judge_teacher(loaded: Loaded, data: ImageSet, execution: ExecutionConfig, device: torch.device, report: Reporter) -> dict[str, Any]:
     """Measure the teacher on the test split and print it; returns what results say of it.
 
-    Raises PlaceError below twice chance, from which nothing can be learned, unless `allow_weak_teacher`.
+    Raises PlaceError below twice chance (of two classes: below 75 %), from which little can be learned, unless `allow_weak_teacher`.
     """
     network = loaded.network.to(device)
     curve = measure_curve(network, measure_batches(data.test, execution.eval_batch_size, device), 1)
     top1, chance = float(curve.entries[0]["top1"] or 0.0), 100 / data.classes
+    needed = min(2 * chance, (chance + 100) / 2)  # of two classes nobody can be above twice chance
     report.note(f"teacher accuracy: {top1:.2f} % of {curve.images} test images")
-    if top1 < 2 * chance and not execution.allow_weak_teacher:
+    if top1 < needed and not execution.allow_weak_teacher:
         raise PlaceError(
-            f"{loaded.folder}: teacher accuracy {top1:.2f} % is below twice chance ({2 * chance:.2f} %); "
+            f"{loaded.folder}: teacher accuracy {top1:.2f} % is below {_rule(needed, chance)} ({needed:.2f} %); "
             "train it longer, or pass --allow-weak-teacher"
         )
     about = {"run": str(loaded.folder), "sha256": loaded.sha256, "top1": top1, "energy_mj": curve.entries[0]["energy_mj"]}
     return {**about, "model": network.specification.model.name, "parameters": sum(p.numel() for p in network.parameters())}
+
+
+def _rule(needed: float, chance: float) -> str:
+    return "twice chance" if needed == 2 * chance else "halfway from chance to 100 %"
 
 
 def frozen(loaded: Loaded, device: torch.device) -> Callable[[Tensor], Tensor]:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 from conftest import SMALL, Cli
 
+from snnkd.data import ImageSet, Split
+from snnkd.errors import PlaceError
+from snnkd.measure.curve import Curve
 from snnkd.models.files import load_network
-from snnkd.teachers import frozen
+from snnkd.recipe.schema import ExecutionConfig
+from snnkd.report import Reporter
+from snnkd.teachers import frozen, judge_teacher
 
 
 def test_a_frozen_teacher_does_not_move(cli: Cli) -> None:
@@ -94,3 +100,17 @@ def test_a_recipe_of_a_run_finds_its_teacher_again_by_its_weights(cli: Cli) -> N
     gone = cli("distill", student / "recipe.yaml", "--out", "third")
     assert gone.code == 3
     assert str(teacher) in gone.complaint
+
+
+@pytest.mark.parametrize(("classes", "top1", "accepted"), [(2, 74.0, False), (2, 76.0, True), (10, 19.0, False), (10, 21.0, True)])
+def test_the_least_that_a_teacher_must_know(cli: Cli, monkeypatch: pytest.MonkeyPatch, classes: int, top1: float, accepted: bool) -> None:
+    """Twice chance, or halfway to 100 % where nobody can reach that: of two classes, chance is 50 %."""
+    entry = {"t": 1, "top1": top1, "energy_mj": 1.0}
+    monkeypatch.setattr("snnkd.teachers.measure_curve", lambda *_: Curve([entry], None, None, 100))
+    loaded = load_network(cli("teach", *SMALL).folder)
+    data = ImageSet("some", classes, *[Split(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), torch.zeros(1))] * 2, None, "0")
+    if accepted:
+        judge_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Reporter(quiet=True))
+    else:
+        with pytest.raises(PlaceError, match=f"{top1:.2f} % is below"):
+            judge_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Reporter(quiet=True))

@@ -32,10 +32,13 @@ def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
     except OSError as error:
         raise trouble(error, path) from error
     except (ValueError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, RuntimeError) as error:
-        raise PlaceError(
-            f"{path}: not a readable npz file: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        ) from error
-    return _checked(path, splits)
+        raise PlaceError(f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})") from error
+    data = _checked(path, splits)
+    absent = sorted(set(range(data.classes)) - set(np.unique(splits["train"][1]).tolist()))
+    if absent:
+        shown = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
+        report.note(f"warning: {path}: no training image of {len(absent)} of {data.classes} classes ({shown})")
+    return data
 
 
 def _has(file: np.lib.npyio.NpzFile, split: str, path: Path) -> bool:

@@ -45,7 +45,7 @@ def _label(result: dict[str, Any], with_model: bool) -> str:
     if result["trained_T"] is None:
         return f"{model}teacher"
     selection = result["selection"]
-    trained = "best epoch" if selection["rule"] == "best" else f"{selection['epoch']} epochs"
+    trained = "best epoch" if selection["rule"] == "best" else f"{selection['epoch']} epoch{'s' if selection['epoch'] != 1 else ''}"
     split = "" if result["split"] == "test" else f", {result['split']}"
     return f"{model}{loss_label(result['loss'])}, T = {result['trained_T']}, {trained}{split}"
 
@@ -96,8 +96,9 @@ def _statistics(results: Sequence[dict[str, Any]]) -> tuple[list[int], list[floa
 
 
 def _teachers(groups: Mapping[str, Sequence[dict[str, Any]]]) -> list[float]:
+    drawn = {r.get("weights_sha256") for results in groups.values() for r in results}
     found = {r["teacher"]["sha256"]: r["teacher"]["top1"] for results in groups.values() for r in results if r.get("teacher")}
-    return sorted(found.values())
+    return sorted(top1 for sha256, top1 in found.items() if sha256 not in drawn)
 
 
 def _splits(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:

@@ -69,7 +69,7 @@ def load_network(folder: Path) -> Loaded:
     if not folder.is_dir():
         raise PlaceError(f"{folder}: no such folder; give a finished run or an export")
     if not (folder / CONFIG).exists():
-        raise PlaceError(f"{folder}: has no {CONFIG}; it is neither a finished run nor an export")
+        raise PlaceError(f"{folder}: has no {CONFIG}; it is neither a finished run (see `snnkd status`) nor an export")
     config = read_json(folder / CONFIG)
     specification = _specification(config, folder / CONFIG)
     content = read_bytes(folder / WEIGHTS)

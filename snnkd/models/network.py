@@ -57,6 +57,8 @@ class Network(nn.Module):
             raise RequestError(
                 f"images of shape {list(images.shape)}; this network takes [B, {', '.join(map(str, self.specification.shape))}]"
             )
+        if not images.is_floating_point():
+            raise RequestError(f"images of type {images.dtype}; this network takes floats 0..1: divide uint8 images by 255")
         timesteps = self.specification.T if T is None else T
         if timesteps < 1:
             raise RequestError(f"T = {T}: a network runs at least 1 timestep")

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from snnkd.errors import PlaceError, RequestError
 from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, read_result, runs_folder
 from snnkd.runs.lock import is_held, read_holder
 
 LATEST = "latest"
+MOST_LISTED = 6
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,11 @@ class Finished:
     folder: Path
     result: dict[str, Any]
 
+    @property
+    def top1(self) -> float:
+        """In percent, after the last timestep."""
+        return float(self.result["curve"][-1]["top1"])
+
 
 def finished_runs(stage: str, folder: Path | None = None) -> list[Finished]:
     """Finished runs of `stage` directly under `folder`, oldest first; damaged results are passed over."""
@@ -29,11 +37,11 @@ def finished_runs(stage: str, folder: Path | None = None) -> list[Finished]:
         if not is_finished(path):
             continue
         try:
-            result = read_result(path)
-        except PlaceError:
+            run = Finished(path, read_result(path))
+            if run.result["stage"] == stage and run.top1 >= 0:
+                found.append(((path / RESULT).stat().st_mtime_ns, run))
+        except (PlaceError, KeyError, IndexError, TypeError, ValueError):
             continue
-        if result.get("stage") == stage:
-            found.append(((path / RESULT).stat().st_mtime_ns, Finished(path, result)))
     return [run for _, run in sorted(found, key=lambda pair: (pair[0], str(pair[1].folder)))]
 
 
@@ -51,7 +59,9 @@ def choose(runs: list[Finished], what: str, latest: bool, option: str, absent: s
     if not runs:
         raise PlaceError(absent)
     if len(runs) > 1 and not latest:
-        names = ", ".join(str(run.folder) for run in runs)
+        names = ", ".join(f"{run.folder} ({run.top1:.1f} %)" for run in runs[-MOST_LISTED:])
+        if len(runs) > MOST_LISTED:
+            names = f"... (`snnkd status` lists all), {names}"
         raise RequestError(f"{len(runs)} finished {what} runs: {names}; name one, or {option} for the newest")
     return runs[-1]
 
@@ -72,8 +82,12 @@ def run_status(folder: Path) -> Status:
         return Status(folder, "running", f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}")
     if is_finished(folder):
         try:
-            curve = read_result(folder)["curve"]
-            return Status(folder, "done", f"top-1 {curve[-1]['top1']:.2f} % at t = {curve[-1]['t']}")
+            end = read_result(folder)["curve"][-1]
+            note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
+            with safe_open(folder / "model.safetensors", framework="numpy"):  # reads the header and compares the length
+                return Status(folder, "done", note)
+        except (OSError, SafetensorError) as error:
+            return Status(folder, "failed", f"model.safetensors is damaged ({error}); set the run aside with --fresh".replace("\n", " "))
         except (PlaceError, KeyError, IndexError, TypeError, ValueError):
             return Status(folder, "failed", f"{RESULT} is damaged; remove it and repeat the command")
     state = holder.get("state")
@@ -84,6 +98,8 @@ def run_status(folder: Path) -> Status:
 
 def all_status(folder: Path) -> list[Status]:
     """The state of `folder` itself if it is a run, else of every run in it. Raises PlaceError when there is none."""
+    if folder.exists() and not folder.is_dir():
+        raise PlaceError(f"{folder}: a file, not a folder of runs")
     if not folder.is_dir():
         raise PlaceError(f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out says otherwise")
     is_run: Callable[[Path], bool] = lambda path: (path / RUN).is_file() or (path / RECIPE).is_file()  # noqa: E731

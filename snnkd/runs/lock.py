@@ -37,11 +37,7 @@ class Lock:
             self._take()
         except OSError as error:
             self._file.close()
-            holder = read_holder(self._path.parent)
-            raise PlaceError(
-                f"{self._path.parent}: held by process {holder.get('pid', '?')} on {holder.get('host', '?')} "
-                f"since {holder.get('since', '?')}; wait for it or stop it"
-            ) from error
+            raise _held(self._path.parent) from error
         self._before = read_holder(self._path.parent)
         try:
             self._say("running")
@@ -83,6 +79,20 @@ class Lock:
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def _held(folder: Path) -> PlaceError:
+    holder = read_holder(folder)
+    return PlaceError(
+        f"{folder}: held by process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}; "
+        "wait for it or stop it"
+    )
+
+
+def check_free(folder: Path) -> None:
+    """Raise PlaceError when a process holds the run now: a look ahead of work that comes before taking it."""
+    if is_held(folder):
+        raise _held(folder)
 
 
 def read_holder(folder: Path) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def train(job: Job) -> Position:
     optimizer = make_optimizer(network, job.train)
     tally = Tally(job.device)
     position = _resume(job, optimizer, tally)
-    clock = Clock(position.seconds)
+    clock, made = Clock(position.seconds), 0
     forward: nn.Module = torch.compile(network) if job.execution.compile == "on" else network  # type: ignore[assignment]
 
     with job.report.bar("training", epochs * batches.steps, position.epoch * batches.steps + position.step) as bar:
@@ -75,7 +75,8 @@ def train(job: Job) -> Position:
             network.train()
             bar.describe(f"epoch {epoch + 1}/{epochs}")
             while position.step < batches.steps:
-                if job.stop.asked:
+                # a time limit lets one step pass, so that a loop around a limit that is too short still comes to its end
+                if job.stop.asked and (job.stop.signalled or made):
                     tally.check_finite(epoch)
                     _save(job, optimizer, tally, position, clock)
                     raise job.stop.error(f"in epoch {epoch + 1} of {epochs}, after step {position.step} of {batches.steps}")
@@ -95,7 +96,7 @@ def train(job: Job) -> Position:
                 tally.add(loss.total, loss.watched, time_mean(logits), labels)
                 if job.device.type == "cpu":  # nothing to wait for there
                     tally.check_finite(epoch)
-                position.step += 1
+                position.step, made = position.step + 1, made + 1
                 bar.advance()
             tally.check_finite(epoch)
             _finish_epoch(job, optimizer, tally, position, clock, (tally.images - images_before) / lap.seconds())

@@ -41,6 +41,10 @@ class Stop:
         self._signal = signal.Signals(number)
 
     @property
+    def signalled(self) -> bool:
+        return self._signal is not None
+
+    @property
     def asked(self) -> str | None:
         if self._signal is not None:
             return self._signal.name

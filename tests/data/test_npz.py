@@ -116,7 +116,7 @@ IMAGES, LABELS = np.zeros((12, 8, 8), np.uint8), np.arange(12) % 3
         ({"test_labels": np.array([0, 1, -2, 0, 0, 0])}, ["test_labels", "-2"]),
         ({"test_images": np.zeros((6, 8, 9), np.uint8)}, ["test_images", "(8, 9)", "(8, 8)"]),
         ({"test_images": np.zeros((6, 8, 8, 3), np.uint8)}, ["test_images", "(8, 8, 3)"]),
-        ({"train_images": np.array([IMAGES[0], None], object)}, ["not a readable npz file"]),
+        ({"train_images": np.array([IMAGES[0], None], object)}, ["damaged, or not an npz file"]),
     ],
     ids=lambda value: "-".join(value)[:30] if isinstance(value, (list, dict)) else None,
 )
@@ -130,7 +130,7 @@ def test_files_that_are_no_npz():
     for content in (b"", b"not a zip file\nof two lines", b"PK\x03\x04", b"\x93NUMPY"):
         PATH.write_bytes(content)
         refusal()
-    assert "not a readable npz file" in refusal()
+    assert "damaged, or not an npz file" in refusal()
 
 
 def test_a_single_array_is_no_npz():
@@ -150,7 +150,7 @@ def test_a_truncated_file(share):
     write()
     raw = PATH.read_bytes()
     PATH.write_bytes(raw[: int(len(raw) * share)])
-    assert "not a readable npz file" in refusal()
+    assert "damaged, or not an npz file" in refusal()
 
 
 @pytest.mark.parametrize("writer", [np.savez, np.savez_compressed])
@@ -195,3 +195,9 @@ def test_a_bare_pickle_is_never_unpickled():
     np.array([Trap()], object).dump(PATH)
     refusal()
     assert not Path("sprung").exists()
+
+
+def test_classes_without_a_training_image_are_named(capfd):
+    write(train_labels=np.array([0, 2, 4] * 100)[: len(arrays()["train_labels"])])
+    load_data(DataConfig(name=f"npz:{PATH}"), Reporter())
+    assert "no training image of 2 of 5 classes (1, 3)" in capfd.readouterr().err

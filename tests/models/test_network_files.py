@@ -110,7 +110,7 @@ def test_missing_weights(folder):
 
 def test_a_folder_of_other_things(folder):
     (folder / CONFIG).unlink()
-    assert "has no config.json; it is neither a finished run nor an export" in refusal(folder, "")
+    assert "has no config.json; it is neither a finished run (see `snnkd status`) nor an export" in refusal(folder, "")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])

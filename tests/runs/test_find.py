@@ -4,7 +4,9 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from snnkd.errors import PlaceError, RequestError, Stopped, WorkError
 from snnkd.runs.find import all_status, choose, exit_code, finished_runs, run_status
@@ -30,6 +32,7 @@ def ended(folder: Path, error: Exception | None) -> Path:
 
 def finished(folder: Path, stage: str = "teach", when: int = 0, **more: object) -> Path:
     ended(folder, None)
+    save_file({"weight": np.zeros(3, np.float32)}, folder / "model.safetensors")
     result = folder / "result.json"
     result.write_text(json.dumps({"stage": stage, "curve": [{"t": 1, "top1": 12.345}], **more}))
     os.utime(result, ns=(when, when))
@@ -51,6 +54,18 @@ def test_the_states_of_runs(tmp_path):
     assert found[failed].note == "WorkError: nan"
     assert "same command continues" in found[stale].note
     assert str(os.getpid()) in found[running].note
+
+
+def test_weights_that_are_cut_or_gone_are_a_failure(tmp_path):
+    """As `snnkd eval` would say; only the header is read."""
+    weights = finished(tmp_path / "a") / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    assert run_status(weights.parent).state == "failed"
+    weights.unlink()
+    status = run_status(weights.parent)
+    assert status.state == "failed"
+    assert "model.safetensors" in status.note
+    assert "\n" not in status.note
 
 
 @pytest.mark.parametrize(
@@ -111,5 +126,5 @@ def test_choosing_one_of_several(tmp_path):
     assert chosen(False) == chosen(True) == first
     second = finished(tmp_path / "a", when=2000)
     assert chosen(True) == second
-    with pytest.raises(RequestError, match=f"2 finished teacher runs: {first}, {second}; .*--teacher latest"):
+    with pytest.raises(RequestError, match=f"2 finished teacher runs: {first} .12.3 %., {second} .12.3 %.; .*--teacher latest"):
         chosen(False)

@@ -36,7 +36,9 @@ class StopAfter(Stop):
     @property
     def asked(self) -> str | None:
         self._left -= 1
-        return "SIGTERM" if self._left < 0 else None
+        if self._left < 0:
+            self._signal = signal.SIGTERM
+        return super().asked
 
 
 def _teach(out: str, stop: Stop | None = None, seed: int = 0) -> bytes:
