@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 # the networks here are small: a second thread would only wait for the first
@@ -98,6 +99,15 @@ def start(*words: object, **options: Any) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> Outcome:
     out, err = process.communicate(timeout=300)
     return Outcome(process.returncode, out, err)
+
+
+def random_npz(path: str, classes: int, size: int = 16, channels: tuple[int, ...] = ()) -> str:
+    """An npz file of random images, which teach nothing; returns its `--data` name."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(200) % classes
+    images = rng.integers(0, 256, (200, size, size, *channels), dtype=np.uint8)
+    np.savez(path, train_images=images, train_labels=labels, test_images=images[:50], test_labels=labels[:50])
+    return f"npz:{path}"
 
 
 def teach_and_distill(cli: Cli, *words: object) -> Path:
