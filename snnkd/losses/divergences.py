@@ -21,18 +21,21 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) over the last dimension, in float32 or float64."""
     wide = logits if logits.dtype == torch.float64 else logits.float()
     # near the limit of float32 differences of logits overflow, and 0 x inf is no number; this far out all is one-hot
-    return torch.log_softmax(wide.clamp(-LARGEST_LOGIT, LARGEST_LOGIT) / temperature, dim=-1)
+    scaled = wide / temperature
+    return torch.log_softmax(scaled.clamp_(-LARGEST_LOGIT, LARGEST_LOGIT), dim=-1)
 
 
-def log_pair(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(log q, log p) of student and detached teacher, both `[B, C]`.
-
-    Raises RequestError for other shapes and for a temperature that is not above 0.
-    """
+def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> None:
+    """Raise RequestError for shapes other than twice `[B, C]` and for a temperature that is not above 0."""
     if student.ndim != 2 or student.shape != teacher.shape:
         raise RequestError(f"logits of shape {list(student.shape)} and {list(teacher.shape)}; a divergence takes two of shape [B, C]")
     if not temperature > 0:
         raise RequestError(f"temperature {temperature} is not above 0")
+
+
+def log_pair(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """(log q, log p) of student and detached teacher, both `[B, C]`. Raises RequestError as `check_pair` does."""
+    check_pair(student, teacher, temperature)
     log_q = log_probabilities(student, temperature)
     log_p = log_probabilities(teacher.detach(), temperature)
     if log_p.dtype != log_q.dtype:
