@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from snnkd.data import check_fit, load_data
 from snnkd.errors import PlaceError
-from snnkd.losses.objective import needs_teacher
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
 from snnkd.recipe import DATA
+from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import DistillRecipe, StageRecipe
 from snnkd.recipe.text import to_plain
@@ -97,7 +97,7 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
 
 def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: Pipeline) -> bool | None:
     """None where the loss needs no teacher; a teacher that this very recipe trains counts as present."""
-    if not needs_teacher(recipe.loss):
+    if not needs_teacher(recipe.loss) and recipe.train.init != "teacher":
         return None
     named = recipe.teacher.run
     if named is not None and named != "latest":

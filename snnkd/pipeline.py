@@ -13,10 +13,10 @@ from snnkd.export import check as check_export
 from snnkd.export import safetensors as safetensors_export
 from snnkd.export.place import check_target, place
 from snnkd.files import read_json, trouble, write_json
-from snnkd.losses.objective import needs_teacher
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.models.files import Loaded, load_network
 from snnkd.recipe import DATA, fields
+from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import DataConfig, DistillRecipe, EvalConfig, ExecutionConfig, TeacherConfig, TeachRecipe
 from snnkd.report import Reporter
@@ -25,6 +25,7 @@ from snnkd.runs.folder import RUN, identity, is_finished, runs_folder
 from snnkd.stage import Options, Stage, folder_of, last_line, measure_network, run_stage
 from snnkd.teachers import find_teacher
 from snnkd.training.environment import pick_device
+from snnkd.usercode import check_permitted, is_user_code
 
 FORMATS = ("safetensors",)
 
@@ -41,7 +42,7 @@ def distill(recipe: DistillRecipe, options: Options) -> Finished:
     device = pick_device(recipe.execution.device)
     data = load_data(recipe.data, options.report)
     teacher, fixed = None, TeacherConfig()
-    if needs_teacher(recipe.loss):
+    if needs_teacher(recipe.loss) or recipe.train.init == "teacher":
         teacher = find_teacher(recipe, data, lambda sha256: _began(recipe, data, sha256, options), options.report)
         fixed = TeacherConfig(run=str(teacher.folder), sha256=teacher.sha256)
     recipe = dataclasses.replace(recipe, teacher=fixed)
@@ -114,6 +115,9 @@ def _the_student(latest: bool) -> Path:
 def _data_of(loaded: Loaded, report: Reporter) -> ImageSet:
     """The data that a network was trained on, as its config.json names it."""
     section = loaded.config.get("data")
+    name = str(section.get("name")) if isinstance(section, dict) else ""
+    if is_user_code(name):
+        check_permitted(name, f"{loaded.folder}: its data set")
     try:
         entry = DATA[str(section["name"])]  # type: ignore[index]
         config: DataConfig = fields.build(entry.options, section, "data")

@@ -1,17 +1,19 @@
 """The one registry mechanism: losses, divergences, models and data sets are entries of the same kind.
 
 An entry names the dataclass of its recipe section and, as text, the function behind it, so that listing names,
-checking a recipe and `--help` import neither torch nor spikingjelly.
+checking a recipe and `--help` import neither torch nor spikingjelly. A registry with a `user` entry also takes a
+function of the user's own, `module:function`, where the command line named it (snnkd.usercode).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from snnkd.errors import RequestError, did_you_mean
+from snnkd.usercode import check_permitted, is_user_code
 
 
 def load_target(target: str) -> Any:
@@ -47,16 +49,22 @@ class Entry:
 class Registry:
     """Entries by name. `registry[name]` raises RequestError with a suggestion for a name that is not there."""
 
-    def __init__(self, kind: str, entries: Iterable[Entry]) -> None:
+    def __init__(self, kind: str, entries: Iterable[Entry], aliases: Mapping[str, str] | None = None, user: Entry | None = None) -> None:
         self.kind = kind
+        self.user = user
+        """The entry that stands for a `module:function` of the user's; None where there is no such thing."""
         self._entries = {entry.name: entry for entry in entries}
+        self._aliases = dict(aliases or {})
 
     def __getitem__(self, name: str) -> Entry:
         head, colon, rest = name.partition(":")
-        entry = self._entries.get(head)
+        entry = self._entries.get(self._aliases.get(head, head))
         if entry is None:
-            usages = [e.usage for e in self._entries.values()]
-            raise RequestError(f"unknown {self.kind} {name!r}{did_you_mean(name, usages)}")
+            usages = [*(e.usage for e in self._entries.values()), *self._aliases]
+            if self.user is None or not is_user_code(name):
+                raise RequestError(f"unknown {self.kind} {name!r}{did_you_mean(name, usages)}")
+            check_permitted(name, self.kind)
+            return replace(self.user, name=name)
         if entry.argument and not rest:
             raise RequestError(f"{self.kind} {name!r} lacks its {entry.argument}; write {entry.usage}")
         if colon and not entry.argument:

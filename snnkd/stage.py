@@ -13,14 +13,16 @@ import torch
 
 from snnkd.data import ImageSet, check_fit
 from snnkd.data.loader import TrainBatches, measure_batches
-from snnkd.errors import WorkError
+from snnkd.errors import RequestError, WorkError
 from snnkd.files import write_json
-from snnkd.losses.objective import make_objective
+from snnkd.losses.objective import Objective, Surroundings, make_objective
 from snnkd.measure.curve import accuracy, measure_curve
 from snnkd.measure.result import make_result
 from snnkd.models import Network, Specification, build_network
+from snnkd.models.features import feature_shapes
 from snnkd.models.files import Loaded, load_network, save_network
-from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExecutionConfig, LossConfig, StageRecipe
+from snnkd.recipe.loss_schema import LossConfig
+from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExecutionConfig, StageRecipe
 from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished
@@ -33,6 +35,7 @@ from snnkd.training.environment import hardware, same_bytes_need, versions
 from snnkd.training.loop import Job, train
 from snnkd.training.state import LAST, PREVIOUS, remove_state
 from snnkd.training.stopping import Stop
+from snnkd.usercode import is_user_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +105,8 @@ def _work(stage: Stage, judged: dict[str, Any] | None) -> Finished:
     recipe, data, folder, options = stage.recipe, stage.data, stage.folder, stage.options
     torch.set_num_threads(_open(stage))
     options.report.note(f"run: {folder}")
-    network = fresh_network(recipe, data).to(stage.device)
-    position = train(_job(stage, network))
+    network = first_network(recipe, data, stage.teacher).to(stage.device)
+    position = train(_job(stage, network, make_stage_objective(stage, network)))
     about = {
         "stage": recipe.stage,
         "seed": recipe.seed,
@@ -148,9 +151,46 @@ def fresh_network(recipe: StageRecipe, data: ImageSet) -> Network:
     return network
 
 
-def _job(stage: Stage, network: Network) -> Job:
-    recipe, device, execution, val = stage.recipe, stage.device, stage.recipe.execution, stage.data.val
+def first_network(recipe: StageRecipe, data: ImageSet, teacher: Loaded | None) -> Network:
+    """`fresh_network`, or with `train.init: teacher` one with the teacher's weights. Raises RequestError for another architecture."""
+    network = fresh_network(recipe, data)
+    if recipe.train.init == "teacher":
+        assert teacher is not None
+        ours, theirs = network.body.state_dict(), teacher.network.body.state_dict()
+        if {key: value.shape for key, value in ours.items()} != {key: value.shape for key, value in theirs.items()}:
+            name = teacher.network.specification.model.name
+            raise RequestError(
+                f"train.init: teacher: the teacher is a {name}, the student a {recipe.model.name} with other weights; "
+                f"use --model {name} with the teacher's width"
+            )
+        network.body.load_state_dict(theirs)
+    return network
+
+
+def make_stage_objective(stage: Stage, network: Network) -> Objective:
+    """The objective of the stage's loss; aligners draw their first weights from a stream of their own."""
+    recipe, teacher = stage.recipe, stage.teacher.network if stage.teacher else None
     loss = recipe.loss if isinstance(recipe, DistillRecipe) else LossConfig()
+    features = any(hasattr(term, "feature") for term in loss.terms)
+    surroundings = Surroundings(
+        classes=stage.data.classes,
+        student=_features_of(network) if features else {},
+        teacher=_features_of(teacher.to(stage.device)) if features and teacher else {},
+        teacher_head=getattr(teacher.body, "head", None) if teacher else None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(recipe.seed, "aligner"))
+        return make_objective(loss, recipe.train.label_smoothing, surroundings).to(stage.device)
+
+
+def _features_of(network: Network) -> dict[str, tuple[int, ...]]:
+    """None where the network is the user's own, whose forward takes (images, T)."""
+    name = network.specification.model.name
+    return {} if is_user_code(name) else feature_shapes(network, network.specification.shape)
+
+
+def _job(stage: Stage, network: Network, objective: Objective) -> Job:
+    recipe, device, execution, val = stage.recipe, stage.device, stage.recipe.execution, stage.data.val
 
     def validate() -> float:
         assert val is not None
@@ -159,7 +199,7 @@ def _job(stage: Stage, network: Network) -> Job:
     return Job(
         network=network,
         teacher=frozen(stage.teacher, device) if stage.teacher else None,
-        objective=make_objective(loss, recipe.train.label_smoothing),
+        objective=objective,
         batches=TrainBatches(stage.data.train, recipe.train.batch_size, recipe.data.augment, recipe.seed, device),
         train=recipe.train,
         execution=execution,

@@ -13,6 +13,7 @@ from snnkd.data import ImageSet
 from snnkd.data.loader import measure_batches
 from snnkd.errors import PlaceError
 from snnkd.measure.curve import measure_curve
+from snnkd.models.features import Features
 from snnkd.models.files import Loaded, load_network
 from snnkd.recipe.schema import DistillRecipe, ExecutionConfig
 from snnkd.report import Reporter
@@ -91,13 +92,13 @@ def _rule(needed: float, chance: float) -> str:
     return "twice chance" if needed == 2 * chance else "halfway from chance to 100 %"
 
 
-def frozen(loaded: Loaded, device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Images to teacher logits `[B, C]`, in eval mode and without gradient."""
+def frozen(loaded: Loaded, device: torch.device) -> Callable[[Tensor, Features | None], Tensor]:
+    """Images to teacher logits `[B, C]`, in eval mode and without gradient; features are kept as wanted."""
     network = loaded.network.to(device).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def logits(images: Tensor) -> Tensor:
-        answer: Tensor = network(images, 1)[0]
+    def logits(images: Tensor, features: Features | None = None) -> Tensor:
+        answer: Tensor = (network(images, 1) if features is None else network(images, 1, features))[0]
         return answer
 
     return logits

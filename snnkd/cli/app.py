@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from snnkd import __version__
+from snnkd import __version__, usercode
 from snnkd.cli import check, distill, evaluate, export, listing, run, status, teach
 from snnkd.errors import Interrupted, RequestError, SnnkdError, WorkError, did_you_mean
 from snnkd.files import trouble
@@ -59,6 +59,7 @@ def main() -> NoReturn:
     words = sys.argv[1:]
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
+    usercode.permit(())  # only what this very line names
     try:
         code = typer.main.get_command(app)(words, prog_name="snnkd", standalone_mode=False)
         if code == SIGINT_AS_TYPER_SEES_IT:
@@ -95,6 +96,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # Typer's usage errors, wherever its version keeps their class
         return RequestError.exit_code, _usage(error)
+    place = usercode.culprit(error.__traceback__)
+    if place:
+        return WorkError.exit_code, f"{place}: {type(error).__name__}: {error} (--debug shows the way there)"
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or _allocation_failed(error):
         return WorkError.exit_code, "out of memory; lower train.batch_size or model.T"
     return 1, f"bug: {type(error).__name__}: {error} (--debug shows where; please report it)"

@@ -15,9 +15,11 @@ from snnkd.recipe.commented import commented_yaml
 def check(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")],
     settings: o.Set = None,
+    code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
     """Print the resolved recipe; say what it costs and whether its data and teacher are here on stderr."""
+    o.permit(code, settings=settings)
     resolved = resolve_pipeline(recipe, settings or ())
     from snnkd.inspection import facts, lines, plain, sections
 

@@ -27,6 +27,7 @@ def distill(
     seed: o.Seed = None,
     device: o.Device = None,
     settings: o.Set = None,
+    code: o.Code = None,
     allow_weak_teacher: Annotated[bool, typer.Option("--allow-weak-teacher", help="Accept a teacher below twice chance accuracy.")] = False,
     out: o.Out = None,
     fresh: o.Fresh = False,
@@ -34,6 +35,7 @@ def distill(
     as_json: o.Json = False,
 ) -> None:
     """Train a spiking student from a teacher, measure it, print its run directory."""
+    o.permit(code, data, model, loss, settings=settings)
     flags = Flags(
         data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=settings or (),
         loss=loss, T=T, teacher=teacher, temperature=temperature, allow_weak_teacher=allow_weak_teacher,

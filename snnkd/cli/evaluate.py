@@ -29,9 +29,11 @@ def evaluate(
     latest: Annotated[bool, typer.Option("--latest", help="The newest finished student when there are several.")] = False,
     batch_size: Annotated[str, typer.Option("--batch-size", metavar="N", help="Images per forward pass.")] = "250",
     device: o.Device = None,
+    code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
     """Measure accuracy, rate, SynOps and energy at every timestep from one forward pass."""
+    o.permit(code)
     settings = fields.build(EvalConfig, {"split": split, "T": T}, "eval")
     execution = fields.build(ExecutionConfig, {"device": device or "auto", "eval_batch_size": batch_size}, "execution")
     with o.stopping() as stop:

@@ -20,9 +20,11 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to; RUN/export/<format> by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
     latest: Annotated[bool, typer.Option("--latest", help="The newest finished student when there are several.")] = False,
+    code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
     """Write a network to a file for others, read it back, compare, and print its path."""
+    o.permit(code)
     with o.stopping() as stop:
         from snnkd import pipeline
 

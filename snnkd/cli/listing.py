@@ -7,27 +7,72 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.cli.tables import columns
+from snnkd.cli.tables import columns, fitted
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import DATA, LOSSES, MODELS, shipped_names
+from snnkd.recipe.commented import commented_yaml
+from snnkd.recipe.describe import bibtex, describe_loss, preset_recipe
 from snnkd.recipe.shipped import first_comment
+
+KINDS = ("losses", "models", "data", "recipes")
 
 
 def listing(
     what: Annotated[str, typer.Argument(metavar="losses|models|data|recipes", help="What to list.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[LOSS]", help="With losses: the recipe section that this one stands for.", show_default=False)
+    ] = None,
+    references: Annotated[bool, typer.Option("--bibtex", help="With losses: the references as BibTeX.")] = False,
     as_json: o.Json = False,
 ) -> None:
     """What there is, one line each."""
-    kinds = {
-        "losses": lambda: [(e.usage, e.help) for e in LOSSES],
-        "models": lambda: [(e.usage, e.help) for e in MODELS],
-        "data": lambda: [(e.usage, e.help) for e in DATA],
-        "recipes": lambda: [(name, first_comment(name)) for name in shipped_names()],
-    }
-    if what not in kinds:
-        raise RequestError(f"cannot list {what!r}{did_you_mean(what, kinds)}")
-    rows = kinds[what]()
+    if what not in KINDS:
+        raise RequestError(f"cannot list {what!r}{did_you_mean(what, KINDS)}")
+    if what != "losses" and (name or references):
+        raise RequestError(f"list {what}: {'--bibtex' if references else repr(name)} goes with losses only")
+    if references:
+        o.say(bibtex(name))
+    elif name:
+        _say_loss(name, as_json)
+    elif what == "losses":
+        _say_losses(as_json)
+    else:
+        rows = [(entry.usage, entry.help) for entry in {"models": MODELS, "data": DATA}[what]] if what != "recipes" else _recipes()
+        _say_rows(what, rows, as_json)
+
+
+def _recipes() -> list[tuple[str, str]]:
+    return [(name, first_comment(name)) for name in shipped_names()]
+
+
+def _say_rows(what: str, rows: list[tuple[str, str]], as_json: bool) -> None:
     if as_json:
         o.say_json({"schema": 1, what: [{"name": name, "help": help} for name, help in rows]})
     elif rows:
         o.say(columns(rows, left=2))
+
+
+def _say_losses(as_json: bool) -> None:
+    found = [describe_loss(entry.name) for entry in LOSSES]
+    if as_json:
+        o.say_json({"schema": 1, "losses": found})
+        return
+    head = ("loss", "year", "teacher", "formula", "source", "is")
+    rows = [
+        (x["name"], str(x["year"] or ""), "yes" if x["needs_teacher"] else "no", x["basis"], x["found_at"], x["help"]) for x in found
+    ]
+    o.say(fitted(columns([head, *rows], left=6)))
+
+
+def _say_loss(name: str, as_json: bool) -> None:
+    """The section that a name stands for, complete, with its help and its source."""
+    about, sections = describe_loss(name), preset_recipe(name)
+    if as_json:
+        from snnkd.recipe.text import to_plain
+
+        o.say_json({"schema": 1, **about, "recipe": to_plain(sections)})
+        return
+    o.say(f"# {about['name']}: {about['help']}")
+    for line in (*about["source"], *([f"formula {about['basis']}{': ' if about['note'] else ''}{about['note']}"])):
+        o.say(f"# {line}")
+    o.say(commented_yaml(sections))

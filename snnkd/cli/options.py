@@ -8,11 +8,13 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from snnkd import usercode
 from snnkd.errors import RequestError
 
 if TYPE_CHECKING:
@@ -39,6 +41,10 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Set an existing run direct
 MaxTime = Annotated[
     str | None, typer.Option("--max-time", metavar="H:MM:SS", help="Save and stop (exit 75) after this long; also 90s, 45m, 2h.")
 ]
+Code = Annotated[
+    list[str] | None,
+    typer.Option("--code", metavar="MODULE:FUNCTION", help="Your function that a recipe or run names and that may run; may be repeated."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 STARTED = time.monotonic()
@@ -56,6 +62,11 @@ def seconds(text: str | None) -> float | None:
         raise RequestError(f"--max-time {text!r} is not H:MM:SS, MM:SS, D-H:MM:SS or a number with s, m or h")
     days, hours, minutes, rest = (int(part or 0) for part in clock.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60.0 + rest
+
+
+def permit(code: Sequence[str] | None, *names: str | None, settings: Sequence[str] | None = None) -> None:
+    """Let those functions of the user's run that the command line names: by --code, as a loss, model or data set, or in --set."""
+    usercode.permit([*(code or ()), *(name for name in names if name), *(setting.partition("=")[2] for setting in settings or ())])
 
 
 def command_line() -> str:

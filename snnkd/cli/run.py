@@ -13,10 +13,12 @@ from snnkd.recipe import resolve_pipeline
 def run(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")],
     settings: o.Set = None,
+    code: o.Code = None,
     max_time: o.MaxTime = None,
     as_json: o.Json = False,
 ) -> None:
     """Run the stages that a recipe names, print one run directory a line."""
+    o.permit(code, settings=settings)
     resolved = resolve_pipeline(recipe, settings or ())
     with o.stopping(max_time) as stop:
         from snnkd import pipeline

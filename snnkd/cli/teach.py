@@ -16,12 +16,14 @@ def teach(
     seed: o.Seed = None,
     device: o.Device = None,
     settings: o.Set = None,
+    code: o.Code = None,
     out: o.Out = None,
     fresh: o.Fresh = False,
     max_time: o.MaxTime = None,
     as_json: o.Json = False,
 ) -> None:
     """Train an ANN teacher, measure it, print its run directory."""
+    o.permit(code, data, model, settings=settings)
     flags = Flags(data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=settings or ())
     resolved = resolve_stage(recipe, "teach", flags)
     assert isinstance(resolved, TeachRecipe)

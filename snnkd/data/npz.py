@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from snnkd.errors import PlaceError
 from snnkd.files import trouble
 from snnkd.recipe.schema import DataConfig
 from snnkd.report import Reporter
+
+SPLITS = ("train", "test", "val")
 
 
 def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
@@ -28,34 +31,41 @@ def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
             file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise PlaceError(f"{path}: a single array, not an npz file of several")
-            splits = {name: _read_split(file, name, path) for name in ("train", "test", "val") if _has(file, name, path)}
+            splits = {name: read_split(file, name, path) for name in SPLITS if has_split(file.files, name, path)}
     except OSError as error:
         raise trouble(error, path) from error
     except (ValueError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, RuntimeError) as error:
         raise PlaceError(f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})") from error
-    data = _checked(path, splits)
+    return checked(str(path), f"npz:{path}", splits, report)
+
+
+def checked(where: str, name: str, splits: dict[str, tuple[np.ndarray, np.ndarray]], report: Reporter) -> ImageSet:
+    """The ImageSet `name` of these arrays. Raises PlaceError, beginning with `where`, for labels or sizes that do not fit."""
+    data = _checked(where, name, splits)
     absent = sorted(set(range(data.classes)) - set(np.unique(splits["train"][1]).tolist()))
     if absent:
         shown = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
-        report.note(f"warning: {path}: no training image of {len(absent)} of {data.classes} classes ({shown})")
+        report.note(f"warning: {where}: no training image of {len(absent)} of {data.classes} classes ({shown})")
     return data
 
 
-def _has(file: np.lib.npyio.NpzFile, split: str, path: Path) -> bool:
-    present = [f"{split}_{part}" in file.files for part in ("images", "labels")]
+def has_split(keys: Collection[str], split: str, path: Path | str) -> bool:
+    """Whether both arrays of a split are there; raises PlaceError when one is, or when a split that must be is not."""
+    present = [f"{split}_{part}" in keys for part in ("images", "labels")]
     if split == "val" and not any(present):
         return False
     for part, there in zip(("images", "labels"), present, strict=True):
         if not there:
-            raise PlaceError(f"{path}: lacks the key {split + '_' + part!r}; it has {', '.join(file.files) or 'none'}")
+            raise PlaceError(f"{path}: lacks the key {split + '_' + part!r}; it has {', '.join(keys) or 'none'}")
     return True
 
 
-def _read_split(file: np.lib.npyio.NpzFile, split: str, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def read_split(file: Mapping[str, np.ndarray], split: str, path: Path | str) -> tuple[np.ndarray, np.ndarray]:
     images, labels = file[f"{split}_images"], file[f"{split}_labels"]
     for part, value in (("images", images), ("labels", labels)):
         if not isinstance(value, np.ndarray):  # numpy hands out other members of a zip file as bytes
-            raise PlaceError(f"{path}: {split}_{part} is {value[:20]!r}, not an array; it must be in numpy's format")
+            shown = repr(value[:20]) if isinstance(value, bytes) else type(value).__name__
+            raise PlaceError(f"{path}: {split}_{part} is {shown}, not an array; it must be in numpy's format")
     if images.dtype != np.uint8:
         raise PlaceError(f"{path}: {split}_images are {images.dtype}; they must be uint8, 0 to 255")
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)) or 0 in images.shape:
@@ -67,14 +77,14 @@ def _read_split(file: np.lib.npyio.NpzFile, split: str, path: Path) -> tuple[np.
     return images, labels.reshape(-1)
 
 
-def _checked(path: Path, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> ImageSet:
+def _checked(path: str, name: str, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> ImageSet:
     classes = int(splits["train"][1].max()) + 1
     if classes < 2 or classes > 100_000:
         raise PlaceError(f"{path}: train_labels reach {classes - 1}; there must be 2 to 100000 classes, numbered from 0")
-    for name, (images, labels) in splits.items():
+    for split, (images, labels) in splits.items():
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
-            raise PlaceError(f"{path}: {name}_labels hold {low if low < 0 else high}; the training labels are 0 to {classes - 1}")
+            raise PlaceError(f"{path}: {split}_labels hold {low if low < 0 else high}; the training labels are 0 to {classes - 1}")
         if images.shape[1:] != splits["train"][0].shape[1:]:
-            raise PlaceError(f"{path}: {name}_images are {images.shape[1:]}, the training images {splits['train'][0].shape[1:]}")
-    return from_arrays(f"npz:{path}", classes, splits)
+            raise PlaceError(f"{path}: {split}_images are {images.shape[1:]}, the training images {splits['train'][0].shape[1:]}")
+    return from_arrays(name, classes, splits)

@@ -9,19 +9,26 @@ the true class read them.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from snnkd.errors import RequestError
 
 LARGEST_LOGIT = 1e30
+LARGEST_SQUARED = 1e15
+"""The largest logit that is squared: sums of squares stay finite in float32."""
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) over the last dimension, in float32 or float64."""
-    wide = logits if logits.dtype == torch.float64 else logits.float()
     # near the limit of float32 differences of logits overflow, and 0 x inf is no number; this far out all is one-hot
-    scaled = wide / temperature
+    scaled = at_least_float32(logits) / temperature
     return torch.log_softmax(scaled.clamp_(-LARGEST_LOGIT, LARGEST_LOGIT), dim=-1)
 
 
@@ -64,3 +71,44 @@ def jeffreys(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labe
     """Forward plus reverse divergence, sum (p - q) log(p / q) (Jeffreys 1946); half of it is hta-kl with equal weights."""
     log_q, log_p = log_pair(student, teacher, temperature)
     return temperature**2 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1).mean()
+
+
+def mix(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+    forward: float = 0.2,
+    reverse: float = 0.7,
+) -> Tensor:
+    """forward x KL(p || q) + reverse x KL(q || p) with fixed weights (arXiv 2601.21503, "SBDS"; 0.2 and 0.7 best there)."""
+    log_q, log_p = log_pair(student, teacher, temperature)
+    both = forward * forward_sum(log_q, log_p) + reverse * forward_sum(log_p, log_q)
+    return temperature**2 * both.mean()
+
+
+def js(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+    """Jensen-Shannon divergence (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2 (Lin 1991).
+
+    At most log 2 (x temperature^2): far from the teacher its gradient fades.
+    """
+    log_q, log_p = log_pair(student, teacher, temperature)
+    log_m = torch.logaddexp(log_p, log_q) - math.log(2)
+    return temperature**2 * 0.5 * (forward_sum(log_m, log_p) + forward_sum(log_m, log_q)).mean()
+
+
+def ce(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+    """Cross-entropy -sum p log q: forward KL plus the teacher's entropy, hence with the gradient of `kl` and another value."""
+    log_q, log_p = log_pair(student, teacher, temperature)
+    return -(temperature**2) * (log_p.exp() * log_q).sum(-1).mean()
+
+
+def mse(student: Tensor, teacher: Tensor, *, labels: Tensor | None = None) -> Tensor:
+    """Mean over batch and classes of the squared difference of raw logits; takes no temperature and no factor.
+
+    Sees a constant added to all logits, which no distribution shows. Logits beyond 1e15 count as 1e15.
+    """
+    check_pair(student, teacher)
+    wide, other = (at_least_float32(x).clamp(-LARGEST_SQUARED, LARGEST_SQUARED) for x in (student, teacher.detach()))
+    return (wide - other).square().mean()

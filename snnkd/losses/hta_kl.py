@@ -159,7 +159,7 @@ class _HtaKl(torch.autograd.Function):
         return temperature**2 * loss.mean(), weight, size
 
     @staticmethod
-    @torch.autograd.function.once_differentiable  # type: ignore[untyped-decorator]
+    @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
         return (gradient * (outer[0] * ctx.scale)).to(ctx.dtype), None, None, None, None

@@ -1,78 +1,203 @@
-"""What a student minimises: hard term + sum over terms of weight x divergence(target(student), teacher)."""
+"""What a student minimises: hard term + sum over terms of weight x divergence(target(student), teacher or self target)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snnkd.recipe.catalogue import DIVERGENCES
-from snnkd.recipe.schema import LossConfig, TermConfig
+from snnkd.errors import RequestError
+from snnkd.losses import targets, transforms, user
+from snnkd.losses.features import Head, Pair
+from snnkd.losses.features import Term as FeatureModule
+from snnkd.losses.seen import Loss, Seen
+from snnkd.recipe.loss_schema import ConfidenceTerm, FeatureTerm, HardConfig, LossConfig, MseTerm, Term, TermConfig, ThresholdTerm, UserTerm
+from snnkd.recipe.loss_section import term_name
+from snnkd.recipe.methods import DIVERGENCES, FEATURES, PENALTIES
 from snnkd.registry import load_target
 
-
-@dataclass(frozen=True)
-class Loss:
-    """One evaluation: the scalar to minimise, and named scalars to watch (without gradient)."""
-
-    total: Tensor
-    watched: Mapping[str, Tensor]
+Evaluated = tuple[Tensor, dict[str, Tensor]]
+Evaluate = Callable[[Seen], Evaluated]
+LogitTerm = TermConfig | MseTerm
+STRUCTURE = {f.name for f in dataclasses.fields(MseTerm)} | {"student_temperature", "options"}
+"""Keys of a term that this module acts on; the others are arguments of its divergence."""
 
 
-Objective = Callable[[Tensor, Tensor | None, Tensor], Loss]
-"""(student logits [T, B, C], teacher logits [B, C] or None, labels [B]) -> Loss"""
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a loss has to know of the networks around it: classes, and features by name with shapes (no batch)."""
+
+    classes: int = 3
+    student: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    teacher: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    teacher_head: Head | None = None
 
 
-def needs_teacher(loss: LossConfig) -> bool:
-    return bool(loss.terms)
+class Objective(nn.Module):
+    """A `loss:` section at work: `forward(seen)` gives the Loss. Its parameters, if any, are those of aligners."""
 
+    def __init__(self, loss: LossConfig, label_smoothing: float, surroundings: Surroundings) -> None:
+        super().__init__()
+        self._hard, self._smoothing = loss.hard, label_smoothing
+        self._terms = list(zip(_names(loss.terms), loss.terms, strict=True))
+        made = [_make_term(term, f"loss.terms.{i}", surroundings) for i, term in enumerate(loss.terms)]
+        self._evaluate = [_of_module(term) if isinstance(term, FeatureModule) else term for term in made]
+        modules = [term for term in made if isinstance(term, FeatureModule)]
+        self.feature_terms = nn.ModuleList(modules)
+        pairs = [pair for module in modules for pair in module.pairs]
+        self.student_features = tuple(dict.fromkeys(pair.student for pair in pairs))
+        """The features of the student that `forward` will look at."""
+        self.teacher_features = tuple(dict.fromkeys(pair.teacher for pair in pairs))
 
-def make_objective(loss: LossConfig, label_smoothing: float = 0.0) -> Objective:
-    """The objective of a `loss:` section."""
-    repeated = [term.divergence for term in loss.terms]
-    names = [name if repeated.count(name) == 1 else f"{name}.{i}" for i, name in enumerate(repeated)]
-    terms = [(name, term.weight, _make_term(term)) for name, term in zip(names, loss.terms, strict=True)]
-
-    def objective(student: Tensor, teacher: Tensor | None, labels: Tensor) -> Loss:
-        mean = time_mean(student)
-        hard = F.cross_entropy(mean, labels, label_smoothing=label_smoothing)
-        total = loss.hard.weight * hard
+    def forward(self, seen: Seen) -> Loss:
+        hard = _hard_term(self._hard, seen, self._smoothing)
+        total = _weight(self._hard, seen) * hard
         watched = {"hard": hard.detach()}
-        for name, weight, divergence in terms:
-            assert teacher is not None, "a loss with terms is only made with a teacher"
-            value, extra = divergence(mean, teacher, labels=labels)
-            total = total + weight * value
-            suffix = name.partition(".")[1] + name.partition(".")[2]
+        for (name, term), evaluate in zip(self._terms, self._evaluate, strict=True):
+            value, extra = evaluate(seen)
+            total = total + _weight(term, seen) * value
+            suffix = "".join(name.rpartition(".")[1:]) if name.rpartition(".")[2].isdecimal() else ""
             watched[name] = value.detach()
-            watched.update({key + suffix: seen for key, seen in extra.items()})
+            watched.update({key + suffix: found for key, found in extra.items()})
         return Loss(total, watched)
 
-    return objective
+
+def make_objective(loss: LossConfig, label_smoothing: float = 0.0, surroundings: Surroundings | None = None) -> Objective:
+    """The objective of a `loss:` section. Raises RequestError for features that the networks do not offer.
+
+    Aligners draw their first weights from torch's global generator.
+    """
+    return Objective(loss, label_smoothing, surroundings or Surroundings())
 
 
-def time_mean(logits: Tensor) -> Tensor:
-    """`[B, C]` in at least float32 from `[T, B, C]`; the mean over timesteps is the student's answer."""
-    return (logits if logits.element_size() >= 4 else logits.float()).mean(0)
+def _names(terms: Sequence[Term]) -> list[str]:
+    """What each term is logged under; terms of one name are numbered."""
+    plain = [term_name(term) for term in terms]
+    return [name if plain.count(name) == 1 else f"{name}.{i}" for i, name in enumerate(plain)]
 
 
-Measured = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+def _weight(config: Term | HardConfig, seen: Seen) -> float:
+    """The weight in this epoch."""
+    end = config.weight if config.weight_end is None else config.weight_end
+    weight = config.weight + (end - config.weight) * seen.epoch / seen.epochs
+    warmup = getattr(config, "warmup", 0.0) * seen.epochs
+    return weight * min(1.0, (seen.epoch + 1) / warmup) if warmup > 0 else weight
 
 
-def _make_term(term: TermConfig) -> Measured:
-    entry = DIVERGENCES[term.divergence]
+def _hard_term(hard: HardConfig, seen: Seen, smoothing: float) -> Tensor:
+    if hard.target == "mean":
+        return F.cross_entropy(targets.time_mean(seen.student), seen.labels, label_smoothing=smoothing)
+    steps = targets.chosen(seen.student, "step")
+    return F.cross_entropy(steps.flatten(0, 1), seen.labels.repeat(len(steps)), label_smoothing=smoothing)
+
+
+def _make_term(term: Term, where: str, surroundings: Surroundings) -> Evaluate | FeatureModule:
+    if isinstance(term, FeatureTerm):
+        return _feature_term(term, where, surroundings)
+    if isinstance(term, (ConfidenceTerm, ThresholdTerm)):
+        return _penalty_term(term)
+    assert isinstance(term, (TermConfig, MseTerm))
+    return _logit_term(term, surroundings)
+
+
+def _of_module(module: nn.Module) -> Evaluate:
+    return lambda seen: (module(seen), {})
+
+
+def _penalty_term(term: ConfidenceTerm | ThresholdTerm) -> Evaluate:
+    function = PENALTIES[term.penalty].load()
+    options = {"temperature": term.temperature} if isinstance(term, ConfidenceTerm) else {"level": term.level}
+    return lambda seen: (function(targets.chosen(seen.student, term.target).flatten(0, 1), **options), {})
+
+
+def _logit_term(term: LogitTerm, surroundings: Surroundings) -> Evaluate:
+    divergence = _divergence(term, surroundings.classes)
+    across_batch = isinstance(term, UserTerm) or DIVERGENCES[term.divergence].detail("across_batch", False)
+
+    def evaluate(seen: Seen) -> Evaluated:
+        student, teacher = _both_sides(term, seen)
+        if len(student) > 1 and across_batch:  # the samples of a batch are those of one timestep
+            found = [divergence(*pair, labels=seen.labels) for pair in zip(student, teacher.expand_as(student), strict=True)]
+            return _mean(found)
+        teacher = teacher.expand_as(student).flatten(0, 1)
+        return divergence(student.flatten(0, 1), teacher, labels=seen.labels.repeat(len(student)))
+
+    return evaluate
+
+
+def _mean(found: Sequence[Evaluated]) -> Evaluated:
+    extra = {key: torch.stack([watched[key] for _, watched in found]).mean() for key in found[0][1]}
+    return torch.stack([value for value, _ in found]).mean(), extra
+
+
+def _both_sides(term: LogitTerm, seen: Seen) -> tuple[Tensor, Tensor]:
+    """Student `[R, B, C]` and what teaches it, `[1, B, C]` or `[R, B, C]`, after the transforms."""
+    temperature = getattr(term, "temperature", 1.0)
+    student = targets.chosen(seen.student, term.target)
+    if term.against == "teacher":
+        assert seen.teacher is not None, "a loss that looks at a teacher is only evaluated with one"
+        teacher = seen.teacher[None]
+    else:
+        teacher = targets.self_target(seen.student, seen.labels, term.against, temperature)
+    if term.correct_errors:
+        student, teacher = transforms.corrected(student, teacher, seen.labels)
+    if term.standardize:
+        student, teacher = transforms.standardize(student), transforms.standardize(teacher)
+    if term.noise:
+        teacher = transforms.noised(teacher, term.noise, temperature)
+    own = getattr(term, "student_temperature", None)
+    return (student if own is None else student * (temperature / own)), teacher
+
+
+def _divergence(term: LogitTerm, classes: int) -> user.Measured:
     own = {f.name: getattr(term, f.name) for f in dataclasses.fields(term)}
-    options: dict[str, Any] = {k: v for k, v in own.items() if k not in ("divergence", "target", "weight")}
+    arguments: dict[str, Any] = {key: value for key, value in own.items() if key not in STRUCTURE}
+    if isinstance(term, UserTerm):
+        return partial(user.measured(term.divergence, term.options, classes), **arguments)
+    entry = DIVERGENCES[term.divergence]
     measured = entry.detail("measured")
-    return partial(load_target(measured) if measured else _unwatched(entry.load()), **options)
+    return partial(load_target(measured) if measured else _unwatched(entry.load()), **arguments)
 
 
-def _unwatched(function: Callable[..., Tensor]) -> Measured:
-    def measured(*logits: Tensor, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
+def _unwatched(function: Callable[..., Tensor]) -> user.Measured:
+    def measured(*logits: Tensor, **options: Any) -> Evaluated:
         return function(*logits, **options), {}
 
     return measured
+
+
+def _feature_term(term: FeatureTerm, where: str, surroundings: Surroundings) -> FeatureModule:
+    entry = FEATURES[term.feature]
+    ours = _feature_names(term.student or entry.detail("student"), surroundings.student, f"{where}.student")
+    theirs = _feature_names(term.teacher or entry.detail("teacher"), surroundings.teacher, f"{where}.teacher")
+    if (term.student or term.teacher) and len(ours) != len(theirs):
+        raise RequestError(f"{where}: {len(ours)} student features and {len(theirs)} teacher features; name as many of each")
+    count = min(len(ours), len(theirs))  # of unlike depths the last stages are the ones that answer to each other
+    both = zip(ours[-count:], theirs[-count:], strict=True)
+    pairs = [Pair(s, t, surroundings.student[s], surroundings.teacher[t]) for s, t in both]
+    for pair in pairs:
+        if len(pair.student_shape) != len(pair.teacher_shape):
+            raise RequestError(
+                f"{where}: {pair.student} of the student has shape {list(pair.student_shape)}, "
+                f"{pair.teacher} of the teacher {list(pair.teacher_shape)}; compare maps with maps"
+            )
+    if entry.name == "classifier" and surroundings.teacher_head is None:
+        raise RequestError(f"{where}: the teacher's network has no linear layer 'head'; {entry.name} needs one")
+    made: FeatureModule = entry.load()(term, pairs, surroundings.teacher_head)
+    return made
+
+
+def _feature_names(wanted: Sequence[str] | str, there: Mapping[str, tuple[int, ...]], where: str) -> list[str]:
+    """The names that `wanted` stands for: itself, or `stages`, `last` or another single feature of the method's."""
+    stages = [name for name in there if name.startswith("stage")]
+    names = {"stages": stages, "last": stages[-1:]}.get(wanted, [wanted]) if isinstance(wanted, str) else list(wanted)
+    for name in names or [str(wanted)]:
+        if name not in there:
+            raise RequestError(f"{where}: this network offers no feature {name!r}; it has {', '.join(there) or 'none'}")
+    return names

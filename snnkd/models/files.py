@@ -18,6 +18,7 @@ from snnkd.recipe import fields
 from snnkd.recipe.catalogue import MODELS
 from snnkd.recipe.schema import NeuronConfig
 from snnkd.recipe.text import to_plain
+from snnkd.usercode import check_permitted, is_user_code
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -91,6 +92,10 @@ def load_network(folder: Path) -> Loaded:
 def _specification(config: dict[str, Any], path: Path) -> Specification:
     if config.get("format") != FORMAT or config.get("schema") != 1:
         raise PlaceError(f"{path}: format {config.get('format')!r}, schema {config.get('schema')!r}; this snnkd reads {FORMAT!r}, schema 1")
+    model = config.get("model")
+    name = str(model.get("name")) if isinstance(model, dict) else ""
+    if is_user_code(name):
+        check_permitted(name, f"{path}: its model")
     try:
         model, neuron = config["model"], config["neuron"]
         shape = fields.coerce(tuple[int, ...], config["input"], "input")

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.errors import RequestError
-from snnkd.models.activation import LIF, ReLU
+from snnkd.models.activation import LIF, Activation, ReLU
+from snnkd.models.features import Features
 from snnkd.recipe.catalogue import MODELS
 from snnkd.recipe.schema import ModelConfig, NeuronConfig
 
@@ -51,8 +52,8 @@ class Network(nn.Module):
         self.register_buffer("std", torch.ones(channels))
         self.body = body
 
-    def forward(self, images: Tensor, T: int | None = None) -> Tensor:
-        """Run `T` timesteps, the specification's own by default. The state is new in every call."""
+    def forward(self, images: Tensor, T: int | None = None, features: Features | None = None) -> Tensor:
+        """Run `T` timesteps, the specification's own by default; `features` keeps what it wants. The state is new in every call."""
         if images.ndim != 4 or tuple(images.shape[1:]) != self.specification.shape:
             raise RequestError(
                 f"images of shape {list(images.shape)}; this network takes [B, {', '.join(map(str, self.specification.shape))}]"
@@ -63,14 +64,18 @@ class Network(nn.Module):
         if timesteps < 1:
             raise RequestError(f"T = {T}: a network runs at least 1 timestep")
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
-        logits: Tensor = self.body(normal.contiguous(memory_format=torch.channels_last), timesteps)
+        ready = normal.contiguous(memory_format=torch.channels_last)
+        # a network of the user's need not know of features
+        logits: Tensor = self.body(ready, timesteps) if features is None else self.body(ready, timesteps, features)
         return logits
 
 
 def build_network(specification: Specification) -> Network:
     """The network of `specification` with fresh weights from torch's global generator, in channels_last layout."""
     entry = MODELS[specification.model.name]
-    activation = ReLU if specification.neuron is None else partial(LIF, specification.neuron)
-    body = entry.load()(specification.model, activation, specification.classes, specification.shape)
+    neuron = specification.neuron
+    activation: Activation = ReLU if neuron is None else partial(LIF, neuron)
+    last = ReLU if neuron is None or neuron.last == "relu" else activation
+    body = entry.load()(specification.model, activation, last, specification.classes, specification.shape)
     network = Network(body, specification)
     return network.to(memory_format=torch.channels_last)

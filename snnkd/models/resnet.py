@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from snnkd.models.activation import Activation
+from snnkd.models.features import Features
 from snnkd.recipe.schema import ResNetConfig
 
 
@@ -34,14 +36,14 @@ SHAPES = {
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation, last: Activation | None = None) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
         self.act1 = activation()
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
-        self.act2 = activation()
+        self.act2 = (last or activation)()
         self.shortcut = (
             nn.Identity()
             if inputs == outputs and stride == 1
@@ -56,9 +58,12 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images `[B, C, H, W]` to logits `[T, B, classes]`; tensors stay `[T*B, ...]` between."""
+    """Images `[B, C, H, W]` to logits `[T, B, classes]`; tensors stay `[T*B, ...]` between.
 
-    def __init__(self, shape: Shape, channels: int, classes: int, activation: Activation) -> None:
+    `last` makes the last activation before the classifier.
+    """
+
+    def __init__(self, shape: Shape, channels: int, classes: int, activation: Activation, last: Activation) -> None:
         super().__init__()
         width = shape.width
         self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
@@ -70,11 +75,12 @@ class ResNet(nn.Module):
             outputs = width * 2**i
             stage = nn.ModuleList()
             for j in range(blocks):
-                stage.append(Block(inputs, outputs, 2 if i > 0 and j == 0 else 1, activation))
+                final = not shape.hidden and (i, j) == (len(shape.blocks) - 1, blocks - 1)
+                stage.append(Block(inputs, outputs, 2 if i > 0 and j == 0 else 1, activation, last if final else None))
                 inputs = outputs
             self.stages.append(stage)
         self.hidden = nn.Linear(inputs, shape.hidden) if shape.hidden else None
-        self.hidden_act = activation() if shape.hidden else None
+        self.hidden_act = last() if shape.hidden else None
         self.head = nn.Linear(shape.hidden or inputs, classes)
         self._initialise()
 
@@ -83,22 +89,33 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def forward(self, images: Tensor, T: int) -> Tensor:
+    def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
+        features = features or Features(())
         # direct encoding: the image is the same at every timestep, so the stem is computed once
         x = self.norm(self.conv(images))
         x = x.expand(T, *x.shape).flatten(0, 1)
         x = self.act(x, T)
-        for stage in self.stages:
+        for i, stage in enumerate(self.stages):
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x, T)
-        x = x.mean((2, 3))
-        if self.hidden is not None and self.hidden_act is not None:
-            x = self.hidden_act(self.hidden(x), T)
-        logits: Tensor = self.head(x).unflatten(0, (T, -1))
+            features.offer(f"stage{i + 1}", lambda x=x: x)  # type: ignore[misc]
+        features.offer("class_map", lambda: self._class_map(x, T))
+        output = self._before_head(x.mean((2, 3)), T)
+        features.offer("output", lambda: output)
+        logits: Tensor = self.head(output).unflatten(0, (T, -1))
         return logits
 
+    def _before_head(self, x: Tensor, T: int) -> Tensor:
+        return x if self.hidden is None or self.hidden_act is None else self.hidden_act(self.hidden(x), T)
 
-def build(config: ResNetConfig, activation: Activation, classes: int, shape: tuple[int, int, int]) -> ResNet:
+    def _class_map(self, x: Tensor, T: int) -> Tensor:
+        """`[T*B, classes, H, W]`: what the classifier would answer at each position (class activation map, Zhou et al. 2016)."""
+        positions = x.flatten(2).permute(2, 0, 1)  # [H*W, T*B, C]
+        answers = torch.stack([self.head(self._before_head(position, T)) for position in positions])
+        return answers.permute(1, 2, 0).unflatten(2, x.shape[2:])
+
+
+def build(config: ResNetConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> ResNet:
     """The member `config.name` for images of `shape` (channels, height, width)."""
     member = SHAPES[config.name]
-    return ResNet(Shape(member.blocks, config.width or member.width, member.hidden), shape[0], classes, activation)
+    return ResNet(Shape(member.blocks, config.width or member.width, member.hidden), shape[0], classes, activation, last)

@@ -1,4 +1,4 @@
-"""What there is: data sets, models, divergences and losses, one entry each."""
+"""What data sets and models there are, one entry each; the losses are in methods.py."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ DATA = Registry(
         Entry("npz", "your own uint8 images in one file, key names as in MedMNIST",
               schema.DataConfig, "snnkd.data.npz:load", argument="PATH"),
     ],
+    user=Entry("MODULE:FUNCTION", "your own function that returns the arrays", schema.UserData, "snnkd.data.user:load"),
 )  # fmt: skip
 
 MODELS = Registry(
@@ -31,34 +32,5 @@ MODELS = Registry(
         Entry("resnet20", "residual, [3, 3, 3] blocks, 16-32-64 channels (He et al.'s for CIFAR)",
               schema.ResNetConfig, "snnkd.models.resnet:build"),
     ],
-)  # fmt: skip
-
-DIVERGENCES = Registry(
-    "divergence",
-    [
-        Entry("kl", "forward KL(teacher || student) (Hinton 2015)",
-              schema.TermConfig, "snnkd.losses.divergences:kl"),
-        Entry("rkl", "reverse KL(student || teacher)",
-              schema.TermConfig, "snnkd.losses.divergences:rkl"),
-        Entry("jeffreys", "forward plus reverse KL",
-              schema.TermConfig, "snnkd.losses.divergences:jeffreys"),
-        Entry("hta-kl", "head-tail aware KL (arXiv 2504.20445; reconstructed)",
-              schema.HtaKlTerm, "snnkd.losses.hta_kl:hta_kl",
-              details=(("measured", "snnkd.losses.hta_kl:measured_hta_kl"),)),
-    ],
-)  # fmt: skip
-
-LOSSES = Registry(
-    "loss",
-    [
-        Entry("none", "direct training: cross-entropy alone, no teacher", schema.LossConfig,
-              details=(("terms", ()),)),
-        *(
-            Entry(name, f"cross-entropy + {DIVERGENCES[name].help}", schema.LossConfig,
-                  details=(("terms", (name,)),))
-            for name in ("kl", "rkl", "jeffreys")
-        ),
-        Entry("hta-kl", f"cross-entropy + {DIVERGENCES['hta-kl'].help}", schema.LossConfig,
-              details=(("terms", ("hta-kl",)),)),
-    ],
+    user=Entry("MODULE:FUNCTION", "your own function that returns a network", schema.UserModel, "snnkd.models.user:build"),
 )  # fmt: skip

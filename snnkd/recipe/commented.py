@@ -8,7 +8,7 @@ import inspect
 from functools import cache
 from typing import Any
 
-from snnkd.recipe import schema
+from snnkd.recipe import loss_schema, schema
 from snnkd.recipe.text import dump_yaml
 
 
@@ -16,7 +16,7 @@ from snnkd.recipe.text import dump_yaml
 def field_help() -> dict[tuple[str, str], str]:
     """The docstring below each field of the schema, by class and field name, on one line."""
     found = {}
-    for node in ast.parse(inspect.getsource(schema)).body:
+    for node in (node for module in (schema, loss_schema) for node in ast.parse(inspect.getsource(module)).body):
         if not isinstance(node, ast.ClassDef):
             continue
         for above, below in zip(node.body, node.body[1:], strict=False):

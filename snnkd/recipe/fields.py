@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe.schema import Bounds
+from snnkd.recipe.marks import Bounds
 
 C = TypeVar("C")
 
@@ -50,7 +50,7 @@ def coerce(kind: Any, value: Any, where: str) -> Any:
         inner, *notes = typing.get_args(kind)
         made = coerce(inner, value, where)
         for note in notes:
-            if isinstance(note, Bounds):
+            if isinstance(note, Bounds) and made is not None:
                 check_bounds(note, made, where)
         return made
     if origin in (types.UnionType, typing.Union):
@@ -58,14 +58,27 @@ def coerce(kind: Any, value: Any, where: str) -> Any:
         return None if value is None else coerce(inner, value, where)
     if origin is Literal:
         return _choice(typing.get_args(kind), value, where)
-    if origin is tuple:
-        if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
-            raise RequestError(f"{where}: {value!r} is not a list; write [a, b]")
-        inner = typing.get_args(kind)[0]
-        return tuple(coerce(inner, item, f"{where}.{i}") for i, item in enumerate(value))
+    if origin in (tuple, dict):
+        return _list(typing.get_args(kind)[0], value, where) if origin is tuple else _options(value, where)
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return value if isinstance(value, kind) else build(kind, value, where)
     return _scalar(kind, value, where)
+
+
+def _list(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
+    if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
+        raise RequestError(f"{where}: {value!r} is not a list; write [a, b]")
+    return tuple(coerce(kind, item, f"{where}.{i}") for i, item in enumerate(value))
+
+
+def _options(value: Any, where: str) -> dict[str, Any]:
+    """Keyword arguments for a function of the user's: plain values under names."""
+    if not isinstance(value, Mapping):
+        raise RequestError(f"{where}: {value!r} is not a mapping of keys to values")
+    for key in value:
+        if not isinstance(key, str) or not key.isidentifier():
+            raise RequestError(f"{where}: the key {key!r} is not the name of an argument")
+    return dict(value)
 
 
 def check_bounds(bounds: Bounds, value: float, where: str) -> None:

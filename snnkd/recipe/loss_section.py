@@ -3,38 +3,50 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
-from snnkd.recipe.catalogue import DIVERGENCES, LOSSES
-from snnkd.recipe.schema import LossConfig, TermConfig
+from snnkd.recipe.loss_schema import HardConfig, LossConfig, Term, TermConfig
+from snnkd.recipe.methods import KINDS, LOSSES
+from snnkd.registry import Entry
+from snnkd.usercode import is_user_code
 
 Values = dict[str, Any]
 CUSTOM = "custom"
 """The name of a loss whose terms are none of the published ones."""
 
 
+def preset_section(name: str) -> Values:
+    """The section that `name` stands for, with the keys outside `loss:` that belong to it: `{loss, neuron?, train?}`."""
+    entry = LOSSES[name]
+    section: Values = {"terms": [{"divergence": name}]} if is_user_code(name) else entry.detail("section")
+    loss = {"name": entry.name, "hard": dict(section.get("hard", {})), "terms": [dict(term) for term in section.get("terms", ())]}
+    return {"loss": loss, **{key: dict(values) for key, values in entry.detail("also", {}).items()}}
+
+
 def expand_loss(value: Any) -> Values:
     """A loss as a full section: a name, `{name, option: value}` or the section itself.
 
     Options other than name, hard and terms go to every term that has such a key. The label of a section without a
-    name is its single divergence, `none` without terms, else `custom`.
+    name is its single term's, `none` without terms, else `custom`.
     """
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
         raise RequestError(f"loss: {value!r} is neither a name nor a section")
     value = dict(value)
-    terms = value.get("terms")
+    terms, hard = value.get("terms"), value.get("hard")
     name = str(value["name"]) if "name" in value else _label(terms)
     if name != CUSTOM:
-        preset = LOSSES[name]
-        terms = [{"divergence": d} for d in preset.detail("terms")] if terms is None else terms
+        preset = preset_section(name)["loss"]
+        name = preset["name"]
+        terms = preset["terms"] if terms is None else terms
+        hard = preset["hard"] if hard is None else hard
     if not isinstance(terms, (list, tuple)) or not all(isinstance(term, Mapping) for term in terms):
         raise RequestError(f"loss.terms: {terms!r} is not a list of terms")
-    section = {"name": name, "hard": value.get("hard") or {}, "terms": [dict(term) for term in terms]}
+    section = {"name": name, "hard": hard or {}, "terms": [dict(term) for term in terms]}
     for key in value.keys() - {"name", "hard", "terms"}:
         _spread_option(section, key, value[key])
     return section
@@ -44,17 +56,27 @@ def _label(terms: Any) -> str:
     if not terms:
         return "none"
     if isinstance(terms, (list, tuple)) and len(terms) == 1 and isinstance(terms[0], Mapping):
-        return str(terms[0].get("divergence", CUSTOM))
+        name = str(terms[0].get("divergence", CUSTOM))
+        return name if is_user_code(name) or name in LOSSES else CUSTOM
     return CUSTOM
+
+
+def term_entry(term: Mapping[str, Any], where: str = "loss.terms") -> tuple[str, Entry]:
+    """The kind of a plain term (divergence, penalty or feature) and the entry it names."""
+    kinds = [kind for kind in KINDS if kind in term] or ["divergence"]
+    if len(kinds) > 1:
+        raise RequestError(f"{where}: names {' and '.join(kinds)}; a term has one of {', '.join(KINDS)}")
+    return kinds[0], KINDS[kinds[0]][str(term.get(kinds[0], "kl"))]
 
 
 def _spread_option(section: Values, key: str, value: Any) -> None:
     known: set[str] = {"name", "hard", "terms"}
     placed = False
     for term in section["terms"]:
-        keys = set(fields.hints(DIVERGENCES[str(term.get("divergence", "kl"))].options))
+        kind, entry = term_entry(term)
+        keys = set(fields.hints(entry.options))
         known |= keys
-        if key in keys and key != "divergence":
+        if key in keys and key != kind:
             term[key] = value
             placed = True
     if not placed:
@@ -64,31 +86,80 @@ def _spread_option(section: Values, key: str, value: Any) -> None:
 def build_loss(value: Any) -> LossConfig:
     """The checked section. A published name over other terms is refused: names and tables would tell a lie."""
     section = expand_loss(value)
-    terms = [_build_term(term, f"loss.terms.{i}") for i, term in enumerate(section["terms"])]
-    name, given = section["name"], tuple(term.divergence for term in terms)
-    if name != CUSTOM and given != LOSSES[name].detail("terms"):
+    terms = tuple(_build_term(term, f"loss.terms.{i}") for i, term in enumerate(section["terms"]))
+    name, given = section["name"], tuple(map(term_name, terms))
+    if name != CUSTOM and given != tuple(map(_plain_name, preset_section(name)["loss"]["terms"])):
         shown = ", ".join(given) or "none"
-        raise RequestError(f"loss.name: {name!r} has other terms ({shown}); write --loss {shown}, or name it {CUSTOM}")
-    return fields.build(LossConfig, {**section, "terms": terms}, "loss")
+        remedy = f"write --loss {shown}, or name it" if len(given) <= 1 and _label(section["terms"]) != CUSTOM else "name it"
+        raise RequestError(f"loss.name: {name!r} has other terms ({shown}); {remedy} {CUSTOM}")
+    hard = fields.build(HardConfig, section["hard"], "loss.hard")
+    return LossConfig(name=name, hard=hard, terms=terms)
 
 
-def _build_term(term: Values, where: str) -> TermConfig:
-    entry = DIVERGENCES[str(term.get("divergence", "kl"))]
-    made: TermConfig = fields.build(entry.options, term, where)
+def _build_term(term: Values, where: str) -> Term:
+    kind, entry = term_entry(term, where)
+    made: Term = fields.build(entry.options, {**term, kind: entry.name}, where)
+    if isinstance(made, TermConfig) and made.against == "other-steps" and made.target != "step":
+        raise RequestError(f"{where}.against: other-steps is one for each timestep; it needs target: step, not {made.target!r}")
     return made
 
 
+def term_name(term: Term) -> str:
+    """What a term is called in logs: the divergence, penalty or feature that it names."""
+    return str(next(value for kind in KINDS if (value := getattr(term, kind, None)) is not None))
+
+
+def _plain_name(term: Mapping[str, Any]) -> str:
+    return term_entry(term)[1].name
+
+
+def needs_teacher(loss: LossConfig) -> bool:
+    """Whether any term looks at a teacher; penalties and self targets do not."""
+    return any(hasattr(term, "feature") or getattr(term, "against", "") == "teacher" for term in loss.terms)
+
+
+def needs_timesteps(loss: LossConfig) -> str | None:
+    """The key that has no meaning with a single timestep, if any."""
+    apart = ("strong", "weak", "other-steps")
+    for i, term in enumerate(loss.terms):
+        for key in ("target", "against"):
+            if getattr(term, key, "") in apart:
+                return f"loss.terms.{i}.{key}: {getattr(term, key)}"
+    return None
+
+
+def user_code(loss: LossConfig) -> list[str]:
+    """The functions of the user's that a loss names."""
+    return [name for term in loss.terms if is_user_code(name := str(getattr(term, "divergence", "")))]
+
+
 def loss_label(section: Mapping[str, Any] | None) -> str:
-    """The name of a plain `loss:` section with the options that are not its divergences' defaults: `hta-kl head=strict`."""
+    """The name of a plain `loss:` section with the options that are not the preset's: `hta-kl head=strict`."""
     if section is None:
         return ""
-    said = [str(section["name"])]
-    for term in section["terms"]:
-        options = DIVERGENCES[term["divergence"]].options
-        usual = {f.name: f.default for f in dataclasses.fields(options)}
-        said += [
-            f"{key}={term[key]:g}" if isinstance(term[key], float) else f"{key}={term[key]}"
-            for key in usual
-            if key != "divergence" and term.get(key, usual[key]) != usual[key]
-        ]
+    name = str(section["name"])
+    usual = preset_section(name)["loss"] if name == CUSTOM or name in LOSSES else {"hard": {}, "terms": []}
+    usual_terms = usual["terms"] or [{} for _ in section["terms"]]
+    said = [name, *_unusual(HardConfig, section.get("hard") or {}, usual["hard"], "hard.")]
+    for i, (term, preset) in enumerate(zip(section["terms"], usual_terms, strict=False)):
+        kind, entry = _known_entry(term)
+        prefix = f"{i}." if len(section["terms"]) > 1 else ""
+        if entry is not None:
+            said += [text for text in _unusual(entry.options, term, preset, prefix) if not text.startswith(f"{prefix}{kind}=")]
     return " ".join(said)
+
+
+def _known_entry(term: Mapping[str, Any]) -> tuple[str, Entry | None]:
+    """`term_entry`, or None for a function of the user's: a label needs no permission to run it."""
+    if is_user_code(str(term.get("divergence", ""))):
+        return "divergence", KINDS["divergence"].user
+    return term_entry(term)
+
+
+def _unusual(options: type, held: Mapping[str, Any], preset: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for f in dataclasses.fields(options):
+        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
+        usual = preset.get(f.name, list(default) if isinstance(default, tuple) else default)
+        value = held.get(f.name, usual)
+        if value != usual:
+            yield f"{prefix}{f.name}={value:g}" if isinstance(value, float) else f"{prefix}{f.name}={value}"

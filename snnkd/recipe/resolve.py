@@ -11,7 +11,8 @@ from typing import Any, Literal
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import DATA, MODELS
-from snnkd.recipe.loss_section import build_loss, expand_loss
+from snnkd.recipe.loss_section import build_loss, expand_loss, needs_timesteps, term_entry
+from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.schema import (
     DistillRecipe,
     EvalConfig,
@@ -167,7 +168,7 @@ def _apply_flags(values: Values, flags: Flags) -> None:
         kept = {"T": old["T"]} if isinstance(old, Mapping) and "T" in old else {}
         values["model"] = {"name": flags.model, **kept}
     if flags.loss is not None:
-        values["loss"] = expand_loss(flags.loss)
+        _replace_loss(values, flags.loss)
     singles = {
         "model.T": flags.T,
         "train.epochs": flags.epochs,
@@ -187,11 +188,30 @@ def _apply_flags(values: Values, flags: Flags) -> None:
         apply_setting(values, setting)
 
 
+def _replace_loss(values: Values, name: str) -> None:
+    """The loss of `name`, with what belongs to it outside `loss:`; what belonged to the one before goes with it."""
+    old = values.get("loss")
+    before = str(old.get("name", "")) if isinstance(old, Mapping) else ""
+    for section, key, value in _also(before):
+        if isinstance(values.get(section), dict) and values[section].get(key) == value:
+            del values[section][key]
+    values["loss"] = expand_loss(name)
+    for section, key, value in _also(values["loss"]["name"]):
+        put(values, f"{section}.{key}", value)
+
+
+def _also(loss: str) -> list[tuple[str, str, Any]]:
+    """Section, key and value of what a published method fixes outside `loss:`."""
+    also = LOSSES[loss].detail("also", {}) if loss in LOSSES else {}
+    return [(section, key, value) for section, keys in also.items() for key, value in keys.items()]
+
+
 def _set_temperature(values: Values, temperature: float | str) -> None:
     loss = values.get("loss") or {}
-    if not loss.get("terms"):
+    taking = [term for term in loss.get("terms") or () if "temperature" in fields.hints(term_entry(term)[1].options)]
+    if not taking:
         raise RequestError(f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one")
-    for term in loss["terms"]:
+    for term in taking:
         term["temperature"] = temperature
 
 
@@ -207,11 +227,20 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
         if values["model"].T is None:
             values["model"] = dataclasses.replace(values["model"], T=DEFAULT_T)
         values["loss"] = build_loss(values.get("loss", "none"))
+        _complete_preset(values)
     elif values["model"].T is not None:
         raise RequestError(f"model.T: {values['model'].T} given for a teacher, which has no timesteps; remove the key")
     made = fields.build(STAGES[stage], values, "")
     _check_together(made)
     return made
+
+
+def _complete_preset(values: Values) -> None:
+    """What belongs to a published method outside `loss:`, where the recipe does not say otherwise."""
+    for section, key, value in _also(values["loss"].name):
+        held = values.setdefault(section, {})
+        if isinstance(held, dict):
+            held.setdefault(key, value)
 
 
 def _section(registry: Any, values: Any, where: str, default: str) -> Any:
@@ -234,6 +263,12 @@ def _check_together(recipe: StageRecipe) -> None:
         raise RequestError("train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split")
     if len(set(recipe.data.augment)) != len(recipe.data.augment):
         raise RequestError(f"data.augment: {list(recipe.data.augment)} names an operation twice")
+    if isinstance(recipe, DistillRecipe):
+        alone = needs_timesteps(recipe.loss) if recipe.model.T == 1 else None
+        if alone:
+            raise RequestError(f"{alone} compares timesteps; model.T must be at least 2, it is 1")
+    elif train.init != "random":
+        raise RequestError(f"train.init: {train.init} given for a teacher, which starts from random weights; remove the key")
     device = recipe.execution.device.split(":")[0]
     if device not in ("auto", "cpu", "cuda"):
         raise RequestError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")

@@ -8,18 +8,10 @@ because the paper's own settings could not be read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-
-@dataclass(frozen=True)
-class Bounds:
-    """The range of a number: `low` and `high` belong to it unless `open_low` / `open_high`."""
-
-    low: float | None = None
-    high: float | None = None
-    open_low: bool = False
-    open_high: bool = False
-
+from snnkd.recipe.loss_schema import LossConfig
+from snnkd.recipe.marks import ADDED, Bounds
 
 Augmentation = Literal["crop", "flip"]
 
@@ -65,6 +57,14 @@ class PhotoConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class UserData(DataConfig):
+    """`data:` of a function of your own."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the function."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """`model:`, the keys that every model has."""
 
@@ -80,6 +80,14 @@ class ResNetConfig(ModelConfig):
 
     width: Annotated[int, Bounds(1, 4096)] | None = None
     """Channels of the first stage; empty for the family member's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserModel(ModelConfig):
+    """`model:` of a function of your own."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Further keyword arguments of the function."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,50 +110,8 @@ class NeuronConfig:
     """Steepness of the surrogate."""
     detach_reset: bool = False
     """Whether the gradient skips the reset."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HardConfig:
-    """`loss.hard:`, the cross-entropy with the labels."""
-
-    target: Literal["mean"] = "mean"
-    """mean: cross-entropy of the time-mean logits."""
-    weight: Annotated[float, Bounds(0)] = 1.0
-    """Of the cross-entropy in the total."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TermConfig:
-    """One item of `loss.terms:`, weight x divergence(target(student), teacher)."""
-
-    divergence: str = "kl"
-    """A divergence of `snnkd list losses`."""
-    target: Literal["mean"] = "mean"
-    """Which student distribution meets the teacher; mean: softmax of the time-mean logits."""
-    weight: Annotated[float, Bounds(0)] = 1.0
-    """Of this term in the total."""
-    temperature: Annotated[float, Bounds(0, open_low=True)] = 3.0
-    """Softmax temperature of teacher and student; the divergence is scaled by its square."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class HtaKlTerm(TermConfig):
-    """A term of hta-kl."""
-
-    delta: Annotated[float, Bounds(0, 1, open_low=True)] = 0.5
-    """Cumulative teacher probability that bounds the head."""
-    head: Literal["top1", "strict", "cover"] = "top1"
-    """Head rule: cumulative sum <= delta or the first class (top1), < delta (strict), smallest set reaching delta (cover)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """`loss:`, hard term and distillation terms; `name` is its label in run names and tables."""
-
-    name: str = "none"
-    """A loss of `snnkd list losses`, or custom."""
-    hard: HardConfig = field(default_factory=HardConfig)
-    terms: tuple[TermConfig, ...] = ()
+    last: Annotated[Literal["spike", "relu"], ADDED] = "spike"
+    """The last activation before the classifier; relu: real-valued instead of spikes (EnOF's RepAct)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +146,8 @@ class TrainConfig:
     """Of the cross-entropy with the labels."""
     select: Literal["last", "best"] = "last"
     """Which epoch's weights are kept; best: highest validation accuracy, needs data.val_fraction > 0 or a val split."""
+    init: Annotated[Literal["random", "teacher"], ADDED] = "random"
+    """The weights that training starts from; teacher: a copy of the teacher's, which must be of the same architecture."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -9,8 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.files import read_json, sha256
+from snnkd.recipe import fields
+from snnkd.recipe.loss_section import user_code
+from snnkd.recipe.marks import ADDED
 from snnkd.recipe.schema import DistillRecipe, StageRecipe
 from snnkd.recipe.text import to_plain
+from snnkd.usercode import is_user_code, source_sha256
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
@@ -26,20 +31,44 @@ def runs_folder() -> Path:
 
 def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) -> dict[str, Any]:
     """What makes this run this run: data and teacher by content, and every key but `execution`."""
-    made: dict[str, Any] = to_plain(recipe)
+    made: dict[str, Any] = _lasting(recipe)
     del made["execution"]
     made["data"] = {"sha256": data_sha256, "val_fraction": recipe.data.val_fraction, "augment": list(recipe.data.augment)}
     if "teacher" in made:
         made["teacher"] = {"sha256": teacher_sha256}
-    return made
+    code = {name: source_sha256(name) for name in _user_code(recipe)}
+    return {**made, "code": code} if code else made
+
+
+def _lasting(value: Any) -> Any:
+    """`to_plain` without the keys that came later and hold their defaults: what was the same run stays the same run."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        hints, plain = fields.hints(type(value)), to_plain(value)
+        return {
+            f.name: _lasting(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if f.name in plain and not (ADDED in getattr(hints[f.name], "__metadata__", ()) and getattr(value, f.name) == f.default)
+        }
+    return [_lasting(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _user_code(recipe: StageRecipe) -> list[str]:
+    """The functions of the user's that decide what a run computes; data count by their content."""
+    named = [recipe.model.name] if is_user_code(recipe.model.name) else []
+    return named + (user_code(recipe.loss) if isinstance(recipe, DistillRecipe) else [])
 
 
 def run_name(recipe: StageRecipe, same: dict[str, Any]) -> str:
     """`<stage>-<data>-<model>[-<loss>-T<T>]-<hash>-s<seed>`; the hash is over the identity keys other than seed."""
-    parts = [recipe.stage, _data_label(recipe.data.name), recipe.model.name]
+    parts = [recipe.stage, _data_label(recipe.data.name), _file_name(recipe.model.name)]
     if isinstance(recipe, DistillRecipe):
-        parts += [recipe.loss.name, f"T{recipe.model.T}"]
+        parts += [_file_name(recipe.loss.name), f"T{recipe.model.T}"]
     return "-".join([*parts, recipe_hash(same), f"s{recipe.seed}"])
+
+
+def _file_name(name: str) -> str:
+    """A name as part of a file name: `mine:my_loss` becomes `mine_my_loss`."""
+    return re.sub(r"[^\w-]+", "_", name)
 
 
 def recipe_hash(same: dict[str, Any]) -> str:

@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from snnkd.data.loader import TrainBatches
 from snnkd.errors import WorkError
-from snnkd.losses.objective import Objective, time_mean
+from snnkd.losses.objective import Objective
+from snnkd.losses.seen import Seen
+from snnkd.losses.targets import time_mean
 from snnkd.models import Network
+from snnkd.models.features import Features
 from snnkd.recipe.schema import ExecutionConfig, TrainConfig
 from snnkd.report import Clock, Reporter, duration
 from snnkd.seeds import derive
@@ -28,10 +31,10 @@ from snnkd.training.tally import Tally
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Everything one training needs. `teacher` gives logits `[B, C]`; `validate` a percentage, where there is a split."""
+    """Everything one training needs. `teacher` gives logits `[B, C]`, and fills in features; `validate` a percentage."""
 
     network: Network
-    teacher: Callable[[Tensor], Tensor] | None
+    teacher: Callable[[Tensor, Features | None], Tensor] | None
     objective: Objective
     batches: TrainBatches
     train: TrainConfig
@@ -62,8 +65,8 @@ def train(job: Job) -> Position:
     A checkpoint is written after every epoch and when asked to stop. Raises Stopped or Interrupted after saving,
     WorkError when the loss is not finite (the last checkpoint then stays as it was), PlaceError for bad checkpoints.
     """
-    network, batches, epochs = job.network, job.batches, job.train.epochs
-    optimizer = make_optimizer(network, job.train)
+    network, objective, batches, epochs = job.network, job.objective, job.batches, job.train.epochs
+    optimizer = make_optimizer((network, objective), job.train)
     tally = Tally(job.device)
     position = _resume(job, optimizer, tally)
     clock, made = Clock(position.seconds), 0
@@ -73,6 +76,7 @@ def train(job: Job) -> Position:
         while position.epoch < epochs:
             epoch, lap, images_before = position.epoch, Clock(), tally.images
             network.train()
+            objective.train()
             bar.describe(f"epoch {epoch + 1}/{epochs}")
             while position.step < batches.steps:
                 # a time limit lets one step pass, so that a loop around a limit that is too short still comes to its end
@@ -86,10 +90,21 @@ def train(job: Job) -> Position:
                 images, labels = batches.batch(epoch, step)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(job.train, epoch * batches.steps + step, batches.steps)
+                ours, theirs = (Features(names) if names else None for names in (objective.student_features, objective.teacher_features))
                 with autocast(job.execution, job.device):
-                    logits = forward(images)
-                    teacher_logits = None if job.teacher is None else job.teacher(images)
-                loss = job.objective(logits, teacher_logits, labels)
+                    logits = forward(images) if ours is None else forward(images, None, ours)
+                    teacher_logits = None if job.teacher is None else job.teacher(images, theirs)
+                loss = objective(
+                    Seen(
+                        student=logits,
+                        labels=labels,
+                        teacher=teacher_logits,
+                        student_features=ours.kept if ours else {},
+                        teacher_features=theirs.kept if theirs else {},
+                        epoch=epoch,
+                        epochs=epochs,
+                    )
+                )
                 optimizer.zero_grad(set_to_none=True)
                 loss.total.backward()
                 optimizer.step()
@@ -134,7 +149,7 @@ def _epoch_line(row: dict[str, Any], epochs: int, left: float) -> str:
 
 
 def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Position, clock: Clock) -> None:
-    for name, tensor in job.network.state_dict().items():
+    for name, tensor in [*job.network.state_dict().items(), *job.objective.state_dict().items()]:
         if not torch.isfinite(tensor).all():  # the last step may have spoilt them after a loss that was still finite
             raise WorkError(
                 f"{name} is no longer finite in epoch {position.epoch + (position.step > 0)}; the last checkpoint is intact; "
@@ -142,6 +157,7 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Po
             )
     state = {
         "network": job.network.state_dict(),
+        "objective": job.objective.state_dict(),
         "optimizer": optimizer.state_dict(),
         "tally": tally.state(),
         "position": {**vars(position), "seconds": clock.seconds()},
@@ -155,6 +171,7 @@ def _resume(job: Job, optimizer: torch.optim.Optimizer, tally: Tally) -> Positio
         rewind_metrics(job.folder, 0)
         return Position()
     job.network.load_state_dict(state["network"])
+    job.objective.load_state_dict(state.get("objective", {}))  # absent from checkpoints of 0.1
     optimizer.load_state_dict(state["optimizer"])
     tally.restore(state["tally"])
     position = Position(**state["position"])

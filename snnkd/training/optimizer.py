@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import nn
@@ -10,9 +11,9 @@ from torch import nn
 from snnkd.recipe.schema import TrainConfig
 
 
-def make_optimizer(network: nn.Module, train: TrainConfig) -> torch.optim.SGD:
-    """Weight decay on matrices and kernels only: shrinking a norm's scale or a bias regularises nothing."""
-    parameters = list(network.parameters())
+def make_optimizer(modules: Iterable[nn.Module], train: TrainConfig) -> torch.optim.SGD:
+    """Of all parameters of `modules`. Weight decay on matrices and kernels only: shrinking a norm's scale or a bias regularises nothing."""
+    parameters = [parameter for module in modules for parameter in module.parameters()]
     groups = [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},

@@ -5,10 +5,19 @@ import torch
 from torch.nn import functional as F
 
 from snnkd.losses import hta_kl, jeffreys, kl, rkl
-from snnkd.losses.objective import make_objective, needs_teacher
-from snnkd.recipe.schema import HardConfig, HtaKlTerm, LossConfig, TermConfig
+from snnkd.losses.objective import make_objective as make_module
+from snnkd.losses.seen import Seen
+from snnkd.recipe.loss_schema import HardConfig, HtaKlTerm, LossConfig, TermConfig
+from snnkd.recipe.loss_section import needs_teacher
 
 NONE = LossConfig(name="none")
+
+
+def make_objective(loss, label_smoothing=0.0):
+    """The objective as a function of logits and labels."""
+    module = make_module(loss, label_smoothing)
+    return lambda student, teacher, labels: module(Seen(student=student, teacher=teacher, labels=labels))
+
 
 
 def loss_of(divergence, **options):

@@ -8,7 +8,7 @@ import pytest
 
 from snnkd.recipe import Flags, resolve_stage, to_plain
 from snnkd.recipe import schema as all_sections
-from snnkd.recipe.catalogue import LOSSES
+from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.commented import commented_yaml, help_of
 from snnkd.recipe.text import parse_yaml
 

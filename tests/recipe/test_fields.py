@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnkd.errors import RequestError
-from snnkd.recipe import fields, schema
+from snnkd.recipe import fields, loss_schema, schema
 
 SECTIONS = [
     value
@@ -128,7 +128,7 @@ def test_text_takes_numbers_and_dates_but_no_truth_value():
         (schema.NeuronConfig, "tau", [1.0001], [1, 0]),
         (schema.NeuronConfig, "threshold", [1e-9], [0, -1]),
         (schema.TrainConfig, "momentum", [0, 0.999], [1, 1.0, -0.1]),
-        (schema.HtaKlTerm, "delta", [0.001, 1], [0, 1.001]),
+        (loss_schema.HtaKlTerm, "delta", [0.001, 1], [0, 1.001]),
         (schema.ModelConfig, "T", [1, 1024, None], [0, 1025, -1]),
         (schema.TrainConfig, "batch_size", [2], [1]),
     ],

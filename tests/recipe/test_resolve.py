@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from snnkd.errors import PlaceError, RequestError
 from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage
-from snnkd.recipe.schema import DistillRecipe, HtaKlTerm, TeachRecipe, TermConfig
+from snnkd.recipe.loss_schema import HtaKlTerm, TermConfig
+from snnkd.recipe.schema import DistillRecipe, TeachRecipe
 
 # DESIGN.md's example of one stage, but for the augmentations that this version lacks
 DESIGNED = """\

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snnkd.errors import PlaceError
 from snnkd.recipe import text
-from snnkd.recipe.schema import HtaKlTerm, LossConfig
+from snnkd.recipe.loss_schema import HtaKlTerm, LossConfig
 
 
 def letters(most: int) -> st.SearchStrategy[str]:

@@ -1,0 +1,74 @@
+"""Divergences that weigh forward and reverse KL, or powers of both distributions: akl, todi, abkd.
+
+Signature, shapes, the factor temperature^2 and the errors raised are those of `snnkd.losses.divergences`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnkd.losses.divergences import log_pair
+from snnkd.losses.hta_kl import measured_hta_kl
+
+NEARLY_ZERO = 1e-3
+"""Powers closer to 0 than this count as 0: beyond it the quotient loses float32's digits."""
+DEEPEST = 80.0
+"""exp(-80) is about the smallest probability whose powers and quotients float32 holds."""
+
+
+def measured_akl(
+    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None, delta: float = 0.5
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """`akl` with mean head weight and shares of empty and single-class heads."""
+    return measured_hta_kl(student, teacher, temperature=temperature, labels=labels, delta=delta, head="top1")
+
+
+def akl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None, delta: float = 0.5) -> Tensor:
+    """Adaptive KL (Wu et al. 2025, arXiv 2404.02657, read in its code): hta-kl with head top1, at temperature 1."""
+    return measured_akl(student, teacher, temperature=temperature, labels=labels, delta=delta)[0]
+
+
+def todi(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+    """sum over classes of w p log(p/q) + (1 - w) q log(q/p) with w = sigmoid(log(p/q)), detached (arXiv 2505.16297, from memory).
+
+    Where the student is too low forward KL pulls it up, where it is too high reverse KL pushes it down.
+    """
+    log_q, log_p = log_pair(student, teacher, temperature)
+    ratio = log_p - log_q
+    weight = ratio.detach().sigmoid()
+    return temperature**2 * (weight * log_p.exp() * ratio - (1 - weight) * log_q.exp() * ratio).sum(-1).mean()
+
+
+def abkd(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+    alpha: float = 0.8,
+    beta: float = 0.3,
+) -> Tensor:
+    """Alpha-beta divergence -1/(ab) sum [p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)] (arXiv 2505.04560; Cichocki et al. 2011).
+
+    With its limits where a, b or a + b is 0 (closer than 1e-3); (1, 0) is forward KL, (0, 1) reverse KL, (0, 0) half the
+    squared difference of logarithms. Log-probabilities below -80 / (|a| + |b|) (at least -80) count as that.
+    """
+    log_q, log_p = log_pair(student, teacher, temperature)
+    floor = -DEEPEST / max(1.0, abs(alpha) + abs(beta))
+    return temperature**2 * _alpha_beta(log_p.clamp_min(floor), log_q.clamp_min(floor), alpha, beta).sum(-1).mean()
+
+
+def _alpha_beta(log_p: Tensor, log_q: Tensor, a: float, b: float) -> Tensor:
+    """The summand of each class."""
+    ratio, zero = log_p - log_q, (abs(a) < NEARLY_ZERO, abs(b) < NEARLY_ZERO)
+    if all(zero):
+        return 0.5 * ratio.square()
+    if zero[1]:
+        return ((a * log_p).exp() * (a * ratio - 1) + (a * log_q).exp()) / a**2
+    if zero[0]:
+        return ((b * log_q).exp() * (-b * ratio - 1) + (b * log_p).exp()) / b**2
+    if abs(a + b) < NEARLY_ZERO:
+        return (-a * ratio + torch.expm1(a * ratio)) / a**2
+    total = a + b
+    return -((a * log_p + b * log_q).exp() - a / total * (total * log_p).exp() - b / total * (total * log_q).exp()) / (a * b)

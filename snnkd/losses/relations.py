@@ -1,0 +1,87 @@
+"""Divergences that look at the label or across the batch: dkd, dist, wsld.
+
+Signature, shapes, the factor temperature^2 and the errors raised are those of `snnkd.losses.divergences`; dkd and wsld
+raise RequestError without labels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snnkd.errors import RequestError
+from snnkd.losses.divergences import forward_sum, log_pair
+
+CERTAIN = 1e-7
+"""Keeps wsld's quotient finite for a teacher without loss; the source's number."""
+
+
+def _labels(labels: Tensor | None, name: str) -> Tensor:
+    if labels is None:
+        raise RequestError(f"{name} needs labels [B]; none were given")
+    return labels
+
+
+def dkd(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+    alpha: float = 1.0,
+    beta: float = 8.0,
+) -> Tensor:
+    """Decoupled KD: alpha KL(true class or not) + beta KL(among the others, renormalised) (Zhao et al. 2022, CVPR).
+
+    alpha 1 and beta = 1 - p_true of each sample would be `kl`. With two classes the second part is 0.
+    """
+    wanted = _labels(labels, "dkd")[:, None]
+    log_q, log_p = log_pair(student, teacher, temperature)
+    others = torch.arange(log_p.shape[-1] - 1, device=log_p.device)
+    others = others + (others >= wanted)  # every class but the true one
+    pair = []
+    for log in (log_q, log_p):
+        rest = log.gather(-1, others)
+        all_others = torch.logsumexp(rest, -1, keepdim=True)
+        pair.append((torch.cat((log.gather(-1, wanted), all_others), -1), torch.log_softmax(rest, -1)))
+    (binary_q, rest_q), (binary_p, rest_p) = pair
+    return temperature**2 * (alpha * forward_sum(binary_q, binary_p) + beta * forward_sum(rest_q, rest_p)).mean()
+
+
+def dist(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+    beta: float = 1.0,
+    gamma: float = 1.0,
+) -> Tensor:
+    """beta (1 - mean correlation over classes) + gamma (1 - mean correlation over the batch) of p and q (Huang et al. 2022, NeurIPS).
+
+    Pearson's correlation of each sample's row, and of each class's column. A row or column without variation has
+    correlation 0; a batch of one sample has no second part worth the name.
+    """
+    log_q, log_p = log_pair(student, teacher, temperature)
+    p, q = log_p.exp(), log_q.exp()
+    rows, columns = 1 - _correlation(p, q).mean(), 1 - _correlation(p.T, q.T).mean()
+    return temperature**2 * (beta * rows + gamma * columns)
+
+
+def _correlation(x: Tensor, y: Tensor) -> Tensor:
+    return F.cosine_similarity(x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True), dim=-1, eps=1e-8)
+
+
+def wsld(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+    """Weighted soft labels: (1 - exp(-CE_S / CE_T)) x cross-entropy -sum p log q (Zhou et al. 2021, ICLR; as in BKDSNN's code).
+
+    CE_S and CE_T are the losses of student and teacher on the label at temperature 1, detached: a sample that the
+    student knows better than the teacher teaches less. Not 0 where student and teacher agree.
+    """
+    wanted = _labels(labels, "wsld")
+    plain_q, plain_p = log_pair(student.detach(), teacher, 1.0)
+    loss_s, loss_t = (-log.gather(-1, wanted[:, None]).squeeze(-1) for log in (plain_q, plain_p))
+    weight = 1 - torch.exp(-loss_s / (loss_t + CERTAIN))
+    log_q, log_p = log_pair(student, teacher, temperature)
+    return -(temperature**2) * (weight * (log_p.exp() * log_q).sum(-1)).mean()

@@ -1,0 +1,42 @@
+"""What happens to logits before a divergence sees them; all take and return `[..., C]`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from snnkd.losses.divergences import LARGEST_SQUARED, at_least_float32, log_probabilities
+
+
+def standardize(logits: Tensor) -> Tensor:
+    """(z - mean) / (std + 1e-7) over the classes (Sun et al. 2024, CVPR; std with C - 1). Equal logits become zeros."""
+    wide = at_least_float32(logits).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
+    centred = wide - wide.mean(-1, keepdim=True)
+    variance = centred.square().sum(-1, keepdim=True) / max(1, wide.shape[-1] - 1)
+    # a root has no gradient at 0
+    return centred / (variance.clamp_min(torch.finfo(wide.dtype).tiny).sqrt() + 1e-7)
+
+
+def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:
+    """Logits of (1 - share) softmax(z / temperature) + share softmax(n / temperature), n normal with mean and std of z.
+
+    CKDSNN (arXiv 2511.06902) mixes so in probability space, with share 0.1. Draws from torch's global generator.
+    """
+    wide = at_least_float32(teacher).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
+    random = wide.mean(-1, keepdim=True) + wide.std(-1, keepdim=True) * torch.randn_like(wide)
+    mixed = torch.lerp(log_probabilities(wide, temperature).exp(), log_probabilities(random, temperature).exp(), share)
+    return temperature * mixed.clamp_min(torch.finfo(wide.dtype).tiny).log()
+
+
+def corrected(student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """SEAL's error correction (arXiv 2605.14252) of student and teacher `[..., B, C]` by labels `[B]`.
+
+    Where the student's answer is wrong its logit becomes that of the true class, and the teacher's logits of both the
+    lower of the two: neither pulls the two apart. Where it is right nothing changes.
+    """
+    teacher = teacher.expand_as(student)
+    answer, true = student.detach().argmax(-1, keepdim=True), labels.expand(student.shape[:-1])[..., None]
+    lower = torch.minimum(teacher.gather(-1, answer), teacher.gather(-1, true))
+    # where the answer is right both places are one, and so are all values
+    teacher = teacher.scatter(-1, answer, lower).scatter(-1, true, lower)
+    return student.scatter(-1, answer, student.gather(-1, true)), teacher

@@ -1,0 +1,83 @@
+"""A network of the user's own: built, and tried before anything is trained with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkd.errors import RequestError
+from snnkd.models.activation import Activation
+from snnkd.recipe.schema import UserModel
+from snnkd.usercode import load_function
+
+BUILD = "build(*, classes, shape, activation)"
+
+
+def build(config: UserModel, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+    """The module that the user's function makes: `forward(images [B, C, H, W], T) -> logits [T, B, classes]`.
+
+    The function is called as `build(classes=..., shape=(C, H, W), activation=..., **options)`; `activation()` makes the
+    recipe's activation, `forward(x [T*B, ...], T) -> [T*B, ...]`. Raises RequestError that names what is wrong.
+    """
+    name = config.name
+    if last is not activation:
+        raise RequestError(f"neuron.last: {name} decides itself where its activations stand; leave the key at 'spike'")
+    function = load_function(name)
+    with torch.random.fork_rng(devices=[]):
+        trial = _call(function, name, config.options, activation, classes, shape)
+        if not any(p.is_meta for p in trial.parameters()):
+            _conform(name, trial, classes, shape)
+    return _call(function, name, config.options, activation, classes, shape)
+
+
+def _call(
+    function: Any, name: str, options: dict[str, Any], activation: Activation, classes: int, shape: tuple[int, int, int]
+) -> nn.Module:
+    asked = f"{BUILD[:-1]}{''.join(f', {key}' for key in options)})"
+    try:
+        body = function(classes=classes, shape=shape, activation=activation, **options)
+    except Exception as error:
+        raise RequestError(f"{name}: called as {asked} it raised {type(error).__name__}: {error}") from error
+    if not isinstance(body, nn.Module):
+        raise RequestError(f"{name}: returned {type(body).__name__}; it must return a torch.nn.Module")
+    return body
+
+
+def _conform(name: str, body: nn.Module, classes: int, shape: tuple[int, int, int]) -> None:
+    images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    for T in (1, 2):
+        logits = _answer(name, body, images, T)
+        wanted = [T, len(images), classes]
+        if not isinstance(logits, Tensor) or list(logits.shape) != wanted:
+            found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise RequestError(f"{name}: forward(images, T={T}) gave {found}; a network gives [T, B, classes] = {wanted}")
+        if not logits.is_floating_point() or not torch.isfinite(logits).all():
+            raise RequestError(f"{name}: forward gave logits of {logits.dtype} that are not all finite numbers")
+    _conform_training(name, body, logits)
+    body.eval()
+    with torch.no_grad():
+        first, again = _answer(name, body, images, 2), _answer(name, body, images, 2)
+        alone = torch.cat([_answer(name, body, image[None], 2) for image in images], 1)
+    if not torch.equal(first, again):
+        raise RequestError(f"{name}: two calls with the same images differ; nothing may be left over from one batch to the next")
+    if not torch.allclose(first, alone, rtol=1e-3, atol=1e-4):
+        raise RequestError(f"{name}: in eval mode the answer for an image depends on the others in its batch; use forward(x [T*B, ...])")
+
+
+def _conform_training(name: str, body: nn.Module, logits: Tensor) -> None:
+    trained = [(key, p) for key, p in body.named_parameters() if p.requires_grad]
+    if not trained or not logits.requires_grad:
+        raise RequestError(f"{name}: its logits have no gradient; it needs parameters to train")
+    gradients = torch.autograd.grad(logits.square().sum(), [p for _, p in trained], allow_unused=True)
+    unused = [key for (key, _), gradient in zip(trained, gradients, strict=True) if gradient is None]
+    if unused:
+        raise RequestError(f"{name}: no gradient reaches {', '.join(unused[:3])}; every parameter must take part in forward")
+
+
+def _answer(name: str, body: nn.Module, images: Tensor, T: int) -> Any:
+    try:
+        return body(images, T)
+    except Exception as error:
+        raise RequestError(f"{name}: forward(images {list(images.shape)}, {T}) raised {type(error).__name__}: {error}") from error

@@ -1,0 +1,50 @@
+"""What a loss is, where it comes from, and the recipe section that its name stands for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from snnkd.errors import RequestError
+from snnkd.recipe.loss_schema import LossConfig
+from snnkd.recipe.loss_section import build_loss, needs_teacher, preset_section
+from snnkd.recipe.methods import LOSSES
+from snnkd.recipe.references import REFERENCES, Reference
+
+
+def describe_loss(name: str) -> dict[str, Any]:
+    """Name, help, source, year, basis and note of a published loss, and whether it needs a teacher."""
+    entry = LOSSES[name]
+    return {
+        "name": entry.name,
+        "help": entry.help,
+        "year": entry.detail("year"),
+        "source": [f"{r.cited}, {r.title} ({r.short or r.year})" for r in _references(name)],
+        "found_at": next((r.short for r in _references(name)), ""),
+        "bibtex": list(entry.detail("source", ())),
+        "needs_teacher": needs_teacher(preset_loss(name)) or entry.detail("also", {}).get("train", {}).get("init") == "teacher",
+        "basis": entry.detail("basis"),
+        "note": entry.detail("note"),
+    }
+
+
+def preset_loss(name: str) -> LossConfig:
+    return build_loss(name)
+
+
+def preset_recipe(name: str) -> dict[str, Any]:
+    """The sections that `name` stands for: `loss:` in full, and the keys of others that belong to the method."""
+    also = {section: keys for section, keys in preset_section(name).items() if section != "loss"}
+    return {"loss": preset_loss(name), **also}
+
+
+def _references(name: str | None) -> list[Reference]:
+    keys = [key for entry in LOSSES if name is None or entry.name == LOSSES[name].name for key in entry.detail("source")]
+    return [REFERENCES[key] for key in dict.fromkeys(keys)]
+
+
+def bibtex(name: str | None = None) -> str:
+    """The references of one loss, or of all, as BibTeX. Raises RequestError for a loss that has none."""
+    found = _references(name)
+    if not found:
+        raise RequestError(f"--bibtex: {name} is textbook knowledge and has no reference")
+    return "\n\n".join(reference.bibtex() for reference in found)

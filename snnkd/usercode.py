@@ -1,0 +1,85 @@
+"""Functions of the user's own, `module:function`: which may run, how they are found, and what their source is.
+
+Code is only run when the command line names it. What a recipe, a run or a checkpoint names is refused unless the same
+command line names it too: opening somebody's file must not run somebody's code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from snnkd.errors import RequestError, did_you_mean
+from snnkd.files import sha256
+
+_PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+_permitted: set[str] = set()
+
+
+def is_user_code(name: str) -> bool:
+    """Whether `name` has the form `package.module:function`."""
+    return _PATTERN.fullmatch(name) is not None
+
+
+def permit(names: Iterable[str]) -> None:
+    """Let exactly these functions be run from now on; a library user's counterpart of naming them on the command line."""
+    _permitted.clear()
+    _permitted.update(name for name in names if is_user_code(name))
+
+
+def check_permitted(name: str, kind: str) -> None:
+    """Raise RequestError for a function that the command line did not name."""
+    if name not in _permitted:
+        raise RequestError(f"{kind} {name!r} is code; it runs only when the command line names it: add --code {name}")
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """The function, from the current folder or the environment. Raises RequestError that says what is missing."""
+    module_name, _, function_name = name.partition(":")
+    module = _import(module_name, name)
+    function = getattr(module, function_name, None)
+    if function is None:
+        known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
+        raise RequestError(f"{name}: {module.__file__} has no {function_name!r}{did_you_mean(function_name, known)}")
+    if not callable(function):
+        raise RequestError(f"{name}: is {type(function).__name__}, not a function")
+    return function
+
+
+def _import(module: str, name: str) -> Any:
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)  # `python -m` has it, the installed command has not
+    importlib.invalidate_caches()  # the file may be younger than the last look into its folder
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
+            raise RequestError(f"{name}: no module {error.name!r} in {here} or the environment") from error
+        raise RequestError(f"{name}: importing it failed: {error}") from error
+    except Exception as error:
+        raise RequestError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
+
+
+def source_sha256(name: str) -> str:
+    """Of the file that holds the function: another source is another run."""
+    path = inspect.getsourcefile(_import(name.partition(":")[0], name))
+    return sha256(Path(path).read_bytes()) if path else ""
+
+
+def culprit(trace: TracebackType | None) -> str | None:
+    """`file:line` of the innermost frame in a permitted module, where an error came out of one; None otherwise."""
+    modules = {name.partition(":")[0] for name in _permitted}
+    found = None
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__") in modules:
+            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return found
