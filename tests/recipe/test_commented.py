@@ -6,10 +6,9 @@ import dataclasses
 
 import pytest
 
-from snnkd.recipe import Flags, resolve_stage, to_plain
-from snnkd.recipe import schema as all_sections
-from snnkd.recipe.methods import LOSSES
+from snnkd.recipe import Flags, loss_schema, resolve_stage, schema, to_plain
 from snnkd.recipe.commented import commented_yaml, help_of
+from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.text import parse_yaml
 
 SECTIONS = {"data", "model", "train", "execution", "teacher", "neuron", "loss", "hard", "terms", "stage"}
@@ -31,7 +30,7 @@ def test_every_key_has_its_help_beside_it(stage: str) -> None:
 
 
 def test_every_field_of_the_schema_has_help() -> None:
-    for cls in vars(all_sections).values():
-        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls is not all_sections.Bounds:
+    for cls in [*vars(schema).values(), *vars(loss_schema).values()]:
+        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ in (schema.__name__, loss_schema.__name__):
             for field in dataclasses.fields(cls):
                 assert field.name in SECTIONS or help_of(cls, field.name), f"{cls.__name__}.{field.name}"

@@ -24,7 +24,7 @@ def test_a_step_is_sgd_with_momentum():
     with torch.no_grad():
         network.weight.fill_(2)
         network.bias.fill_(2)
-    optimizer = make_optimizer(network, TrainConfig(weight_decay=0.5, momentum=0.5, lr=0.1))
+    optimizer = make_optimizer([network], TrainConfig(weight_decay=0.5, momentum=0.5, lr=0.1))
     for _ in range(2):
         for parameter in network.parameters():
             parameter.grad = torch.ones_like(parameter)
