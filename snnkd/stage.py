@@ -84,13 +84,15 @@ def run_stage(stage: Stage) -> Finished:
         return _already_done(stage)
     check_free(folder)
     judged = judge_teacher(stage.teacher, stage.data, recipe.execution, stage.device, options.report) if stage.teacher else None
+    network = first_network(recipe, stage.data, stage.teacher).to(stage.device)
+    objective = make_stage_objective(stage, network)
     if options.fresh:  # last of all that can be refused
         set_aside(folder, options.report)
     own_threads = torch.get_num_threads()
     try:
         with Lock(folder):
             check_folder(folder, stage.identity)  # again: only now is it ours
-            return _already_done(stage) if is_finished(folder) else _work(stage, judged)
+            return _already_done(stage) if is_finished(folder) else _work(stage, judged, network, objective)
     finally:
         torch.set_num_threads(own_threads)
 
@@ -100,13 +102,12 @@ def _already_done(stage: Stage) -> Finished:
     return Finished(stage.folder, read_result(stage.folder))
 
 
-def _work(stage: Stage, judged: dict[str, Any] | None) -> Finished:
+def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objective: Objective) -> Finished:
     """Train, save the network, measure it; result.json comes last and says that the run is finished."""
     recipe, data, folder, options = stage.recipe, stage.data, stage.folder, stage.options
     torch.set_num_threads(_open(stage))
     options.report.note(f"run: {folder}")
-    network = first_network(recipe, data, stage.teacher).to(stage.device)
-    position = train(_job(stage, network, make_stage_objective(stage, network)))
+    position = train(_job(stage, network, objective))
     about = {
         "stage": recipe.stage,
         "seed": recipe.seed,

@@ -55,7 +55,7 @@ def _conform_value(name: str, value: Any, student: Tensor) -> None:
     if value.ndim:
         raise RequestError(f"{name}: returned shape {list(value.shape)}; a loss is a scalar: take the mean over the batch")
     if not torch.isfinite(value):
-        raise RequestError(f"{name}: returned {float(value)} for ordinary logits; a loss is finite")
+        raise RequestError(f"{name}: returned {float(value.detach())} for ordinary logits; a loss is finite")
     if not value.requires_grad:
         raise RequestError(f"{name}: its value has no gradient; compute it from the student's logits with torch, without detach")
     (gradient,) = torch.autograd.grad(value, student, allow_unused=True)

@@ -1,0 +1,631 @@
+"""Every divergence and penalty against plain numpy, on degenerate logits, its properties, gradients, descent and errors.
+
+Heads, ties and the vectors of hta-kl are in test_hta_kl.py; the largest logits of most functions in test_extremes.py.
+"""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from snnkd import losses
+from snnkd.errors import RequestError
+from snnkd.losses.penalties import confidence, threshold
+
+ABKD = [(0.8, 0.3), (1, 0), (0, 1), (0, 0), (0.5, -0.5), (-0.5, 0.5), (2, 1), (-1, 0), (0, -2), (-1, -0.5), (-1, 2)]
+OPTIONS = {
+    "mix": [{}, {"forward": 0.5, "reverse": 2.0}],
+    "akl": [{}, {"delta": 0.2}, {"delta": 0.9}],
+    "abkd": [{}] + [{"alpha": a, "beta": b} for a, b in ABKD],
+    "dkd": [{}, {"alpha": 2.0, "beta": 0.5}, {"alpha": 0.0, "beta": 1.0}, {"alpha": 1.0, "beta": 0.0}],
+    "dist": [{}, {"beta": 2.0, "gamma": 0.5}, {"beta": 0.0, "gamma": 1.0}],
+}
+CASES = {
+    " ".join([name, *map(str, options.values())]): (name, options) for name in losses.__all__ for options in OPTIONS.get(name, [{}])
+}
+ELSEWHERE = {"kl", "rkl", "jeffreys", "hta_kl"}  # much of these is in test_hta_kl.py
+PENALTIES = {"confidence": confidence, "threshold": threshold}
+quick = settings(max_examples=25, deadline=None, derandomize=True, database=None)
+DTYPES = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+
+
+def over(leave_out=(), only=None):
+    """Parametrise `case` over all functions and options but those left out."""
+    chosen = {key: case for key, case in CASES.items() if case[0] not in leave_out and (only is None or case[0] in only)}
+    return pytest.mark.parametrize("case", chosen.values(), ids=chosen.keys())
+
+
+def call(case, student, teacher, labels, temperature=1.0):
+    name, options = case
+    options = options if name == "mse" else {**options, "temperature": temperature}
+    return getattr(losses, name)(student, teacher, labels=labels, **options)
+
+
+def is_negative(case):
+    """abkd with a negative power: as large as 1e36 where a probability vanishes."""
+    return min(case[1].get("alpha", 1), case[1].get("beta", 1)) < 0
+
+
+def random_batch(samples=5, classes=6, dtype=torch.float64, seed=0, scale=2.0):
+    """(student, teacher, labels)."""
+    generator = torch.Generator().manual_seed(seed)
+    student, teacher = scale * torch.randn(2, samples, classes, generator=generator, dtype=torch.float64)
+    return student.to(dtype), teacher.to(dtype), torch.randint(classes, (samples,), generator=generator)
+
+
+# the formulas of METHODS.md for one sample: p of the teacher, q of the student, y the label
+
+
+def soft(row, temperature=1.0):
+    e = np.exp(row / temperature - np.max(row / temperature))
+    return e / e.sum()
+
+
+def relative_entropy(p, q):
+    return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def entropy(p):
+    return -sum(a * math.log(a) for a in p if a > 0)
+
+
+def np_mix(p, q, y, forward=0.2, reverse=0.7):
+    return forward * relative_entropy(p, q) + reverse * relative_entropy(q, p)
+
+
+def np_akl(p, q, y, delta=0.5):
+    mass = head = 0.0
+    for place, c in enumerate(np.argsort(-p, kind="stable")):
+        mass += p[c]
+        if place == 0 or mass <= delta:
+            head += abs(p[c] - q[c])
+    weight = head / np.abs(p - q).sum()
+    return np_mix(p, q, y, weight, 1 - weight)
+
+
+def np_todi(p, q, y):
+    total = 0.0
+    for a, b in zip(p, q, strict=True):
+        weight = 1 / (1 + b / a)
+        total += weight * a * math.log(a / b) + (1 - weight) * b * math.log(b / a)
+    return total
+
+
+def np_abkd(p, q, y, alpha=0.8, beta=0.3):
+    a, b = alpha, beta
+    if a == b == 0:
+        return 0.5 * np.sum(np.log(p / q) ** 2)
+    if b == 0:
+        return np.sum(p**a * np.log(p**a / q**a) - p**a + q**a) / a**2
+    if a == 0:
+        return np.sum(q**b * np.log(q**b / p**b) - q**b + p**b) / b**2
+    if a + b == 0:
+        return np.sum(np.log(q**a / p**a) + (p / q) ** a - 1) / a**2
+    return -np.sum(p**a * q**b - a / (a + b) * p ** (a + b) - b / (a + b) * q ** (a + b)) / (a * b)
+
+
+def np_dkd(p, q, y, alpha=1.0, beta=8.0):
+    rest_p, rest_q = np.delete(p, y), np.delete(q, y)
+    binary = relative_entropy([p[y], rest_p.sum()], [q[y], rest_q.sum()])
+    return alpha * binary + beta * relative_entropy(rest_p / rest_p.sum(), rest_q / rest_q.sum())
+
+
+PER_SAMPLE = {
+    "kl": lambda p, q, y: relative_entropy(p, q),
+    "rkl": lambda p, q, y: relative_entropy(q, p),
+    "jeffreys": lambda p, q, y: np.sum((p - q) * np.log(p / q)),
+    "js": lambda p, q, y: entropy((p + q) / 2) - entropy(p) / 2 - entropy(q) / 2,
+    "ce": lambda p, q, y: entropy(p) + relative_entropy(p, q),
+    "mix": np_mix,
+    "hta_kl": np_akl,
+    "akl": np_akl,
+    "todi": np_todi,
+    "abkd": np_abkd,
+    "dkd": np_dkd,
+}
+
+
+def wsld_weight(student, teacher, y):
+    return 1 - math.exp(math.log(soft(student)[y]) / (1e-7 - math.log(soft(teacher)[y])))
+
+
+def np_dist(p, q, beta=1.0, gamma=1.0):
+    def mean_correlation(x, y):
+        return np.mean([np.corrcoef(a, b)[0, 1] if a.std() and b.std() else 0.0 for a, b in zip(x, y, strict=True)])
+
+    return beta * (1 - mean_correlation(p, q)) + gamma * (1 - mean_correlation(p.T, q.T))
+
+
+def reference(case, student, teacher, labels, temperature=1.0):
+    (name, options), s, t, y = case, student.numpy(), teacher.numpy(), labels.tolist()
+    if name == "mse":
+        return sum((a - b) ** 2 for a, b in zip(s.flat, t.flat, strict=True)) / s.size
+    p, q = (np.stack([soft(row, temperature) for row in x]) for x in (t, s))
+    if name == "dist":
+        return temperature**2 * np_dist(p, q, **options)
+    if name == "wsld":
+        weights = [wsld_weight(s[i], t[i], y[i]) for i in range(len(y))]
+        return temperature**2 * np.mean([w * PER_SAMPLE["ce"](p[i], q[i], y[i]) for i, w in enumerate(weights)])
+    return temperature**2 * np.mean([PER_SAMPLE[name](p[i], q[i], y[i], **options) for i in range(len(y))])
+
+
+@over(only=set(losses.__all__) - {"hta_kl"})
+@pytest.mark.parametrize("classes", [2, 10, 100, 1000])
+def test_against_plain_numpy(case, classes):
+    batch = random_batch(5, classes, seed=classes)
+    for temperature in (1, 2.5, 4):
+        expected = reference(case, *batch, temperature)
+        assert call(case, *batch, temperature).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_the_penalties_against_plain_numpy():
+    student = random_batch(5, 10)[0]
+    for temperature in (1, 2.5, 4):
+        expected = -np.mean([entropy(soft(row, temperature)) for row in student.numpy()])
+        assert confidence(student, temperature=temperature).item() == pytest.approx(expected, rel=1e-12)
+    for level in (1.0, -0.5):
+        expected = sum((x - level) ** 2 for x in student.numpy().flat) / 50
+        assert threshold(student, level=level).item() == pytest.approx(expected, rel=1e-12)
+    assert threshold(torch.full((2, 3), 1.0)) == 0
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_abkd_ends_in_kl_and_rkl(temperature):
+    student, teacher, _ = random_batch(5, 50)
+    for alpha, beta, other in ((1, 0, losses.kl), (0, 1, losses.rkl)):
+        found = losses.abkd(student, teacher, temperature=temperature, alpha=alpha, beta=beta)
+        assert found.item() == pytest.approx(other(student, teacher, temperature=temperature).item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("limit", [(1, 0), (0, 1), (0, 0), (0.5, -0.5), (-1, 1), (-1, 0), (0, 2)])
+@pytest.mark.parametrize("direction", [(1, 2), (-1, -2), (2, -1), (-2, 1)])
+def test_abkd_near_its_limits(limit, direction):
+    """Followed from three points beside it, the general form arrives at the limit; float32 loses little of it."""
+    student, teacher, _ = random_batch(5, 20)
+
+    def at(step, *pair):
+        alpha, beta = (centre + step * towards for centre, towards in zip(limit, direction, strict=True))
+        return losses.abkd(*pair, alpha=alpha, beta=beta).item()
+
+    beside = [at(step, student, teacher) for step in (0.003, 0.006, 0.009)]
+    assert at(0, student, teacher) == pytest.approx(3 * beside[0] - 3 * beside[1] + beside[2], rel=1e-4)
+    assert at(1e-4, student, teacher) == pytest.approx(beside[0], rel=0.05)
+    assert at(0.003, student.float(), teacher.float()) == pytest.approx(beside[0], rel=1e-3)
+
+
+def test_relations_between_the_functions():
+    student, teacher, labels = random_batch(1, 7)
+    others = 1 - soft(teacher.numpy()[0])[labels.item()]
+    kl = losses.kl(student, teacher).item()
+    assert losses.dkd(student, teacher, labels=labels, alpha=1.0, beta=others).item() == pytest.approx(kl, rel=1e-12)
+    assert losses.todi(student, teacher).item() == pytest.approx(losses.jeffreys(student, teacher).item(), rel=1e-12)
+    turned = losses.abkd(teacher, student, alpha=-0.7, beta=1.4).item()
+    assert losses.abkd(student, teacher, alpha=1.4, beta=-0.7).item() == pytest.approx(turned, rel=1e-12)
+
+
+def test_akl_is_hta_kl_with_top1():
+    for delta in (0.2, 0.5):
+        (value, slope), (other, other_slope) = (
+            with_gradient(lambda s, t, f=f, more=more: f(s, t, temperature=2.0, delta=delta, **more), *random_batch(8, 10)[:2])  # noqa: B023
+            for f, more in ((losses.akl, {}), (losses.hta_kl, {"head": "top1"}))
+        )
+        assert torch.equal(value, other)
+        assert torch.equal(slope, other_slope)
+
+
+def with_gradient(function, student, *rest, scale=1.0):
+    """Value and gradient, the latter of value / scale."""
+    student = student.clone().requires_grad_()
+    value = function(student, *rest)
+    (slope,) = torch.autograd.grad(value / scale, student)
+    return value.detach(), slope
+
+
+# where student and teacher agree
+
+
+def at_agreement(case, teacher, temperature):
+    """What a student equal to its teacher has: 0, but for the cross-entropies."""
+    factor = {"ce": 1.0, "wsld": 1 - math.exp(-1)}.get(case[0], 0.0)
+    return factor * temperature**2 * np.mean([entropy(soft(row, temperature)) for row in teacher.numpy()])
+
+
+@over(ELSEWHERE)
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_a_student_that_is_the_teacher(case, temperature):
+    _, teacher, labels = random_batch(6, 20)
+    value, slope = with_gradient(lambda s: call(case, s, teacher, labels, temperature), teacher)
+    # wsld's 1e-7 beside the teacher's loss shows
+    assert value.item() == pytest.approx(at_agreement(case, teacher, temperature), rel=1e-6, abs=1e-12)
+    assert slope.abs().max() < 1e-12
+
+
+@over({"dist"})
+@pytest.mark.parametrize("samples", [1, 4])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_equal_logits(case, samples, classes):
+    """ce is then log C, wsld (1 - 1/e) log C, both x temperature^2; the others 0."""
+    logits, labels = torch.full((samples, classes), 3.0, dtype=torch.float64), torch.arange(samples) % classes
+    value, slope = with_gradient(lambda s: call(case, s, logits.clone(), labels, 2.0), logits)
+    factor = {"ce": 4.0, "wsld": 4 * (1 - math.exp(-1))}.get(case[0], 0.0)
+    assert value.item() == pytest.approx(factor * math.log(classes), rel=1e-6, abs=1e-12)
+    assert slope.abs().max() < 1e-12
+
+
+DIST_WITHOUT_VARIATION = [
+    torch.float64,
+    pytest.param(torch.float32, marks=pytest.mark.xfail(strict=True, reason="rounding counts as variation in float32")),
+]
+
+
+@pytest.mark.parametrize("dtype", DIST_WITHOUT_VARIATION)
+def test_dist_without_variation(dtype):
+    """Rows or columns that do not vary have correlation 0: beta, gamma or their sum x temperature^2, also at the teacher."""
+    flat = torch.zeros(7, 10, dtype=dtype)
+    alike = random_batch(1, 10, dtype)[0].repeat(7, 1)
+    assert losses.dist(flat, flat, temperature=2.0, beta=3.0, gamma=0.5).item() == pytest.approx(4 * 3.5, rel=1e-6)
+    assert losses.dist(alike, alike, temperature=2.0, beta=3.0, gamma=0.5).item() == pytest.approx(4 * 0.5, rel=1e-6)
+
+
+@over()
+def test_one_sample(case):
+    batch = random_batch(1, 9)
+    value, slope = with_gradient(lambda s: call(case, s, *batch[1:], 2.0), batch[0])
+    assert value.item() == pytest.approx(reference(case, *batch, 2.0), rel=1e-10)
+    assert slope.isfinite().all()
+
+
+def test_two_classes():
+    """dkd has no others to compare, dist sees only which class is ahead."""
+    student, teacher, labels = random_batch(6, 2)
+    for beta in (0.0, 8.0):
+        found = losses.dkd(student, teacher, labels=labels, alpha=2.0, beta=beta)
+        assert found.item() == pytest.approx(2 * losses.kl(student, teacher).item(), rel=1e-12)
+    differ = (student.argmax(-1) != teacher.argmax(-1)).double().mean().item()
+    assert 0 < differ < 1
+    assert losses.dist(student, teacher, gamma=0.0).item() == pytest.approx(2 * differ, rel=1e-12)
+
+
+@over({"dist", "mse"})
+def test_a_one_hot_teacher(case):
+    """Closed forms with p = 1 at the label and log p = -1e4 elsewhere."""
+    name, options = case
+    if is_negative(case) or options in ({"alpha": 0, "beta": 0}, {"alpha": 0, "beta": 1}):
+        pytest.skip("abkd cuts log p = -1e4 at its floor")
+    student, _, labels = random_batch(1, 5)
+    teacher = torch.zeros_like(student).scatter_(1, labels[:, None], 1e4)
+    y, q = labels.item(), soft(student.numpy()[0])
+    forward, reverse, rest = -math.log(q[y]), 1e4 * (1 - q[y]) - entropy(q), np.delete(q, y) / (1 - q[y])
+    a, b = options.get("alpha", 0.8), options.get("beta", 0.3)
+    expected = {
+        "kl": forward,
+        "ce": forward,
+        "wsld": forward,
+        "rkl": reverse,
+        "jeffreys": forward + reverse,
+        "todi": forward + reverse,
+        "akl": (forward + reverse) / 2,
+        "hta_kl": (forward + reverse) / 2,
+        "mix": options.get("forward", 0.2) * forward + options.get("reverse", 0.7) * reverse,
+        "js": 0.5 * (math.log(2) * (2 - q[y]) - (1 + q[y]) * math.log(1 + q[y]) + q[y] * math.log(2 * q[y])),
+        "dkd": options.get("alpha", 1.0) * forward + options.get("beta", 8.0) * relative_entropy([0.25] * 4, rest),
+        "abkd": forward if b == 0 else -(q[y] ** b - a / (a + b) - b / (a + b) * np.sum(q ** (a + b))) / (a * b),
+    }[name]
+    assert call(case, student, teacher, labels).item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_a_one_hot_teacher_of_dist_and_mse():
+    student, _, labels = random_batch(6, 5)
+    teacher = torch.zeros_like(student).scatter_(1, labels[:, None], 1e4)
+    for case in (("dist", {}), ("mse", {})):
+        assert call(case, student, teacher, labels).item() == pytest.approx(reference(case, student, teacher, labels), rel=1e-10)
+
+
+# large logits
+
+
+@over(ELSEWHERE)
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_logits_of_ten_thousand(case, temperature, dtype):
+    big = torch.tensor([1e4, -1e4, 0.0, 1e4])
+    student = torch.stack([big, -big, big.flip(0), torch.zeros(4), big]).to(dtype)
+    teacher = torch.stack([-big, big, big, big, big]).to(dtype)
+    labels = torch.tensor([0, 1, 2, 3, 1])
+    # scaled, so that the gradient itself fits into half precision; that of a negative power does not
+    scale = 1e33 if is_negative(case) else 1e5
+    value, slope = with_gradient(lambda s: call(case, s, teacher, labels, temperature), student, scale=scale)
+    assert value.isfinite()
+    assert slope.isfinite().all()
+    assert slope.dtype == dtype
+    assert value > 0
+
+
+@over(only={"dkd", "wsld", "mse", "abkd"})
+@pytest.mark.parametrize("size", [1e30, 1e37, 3e38])
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_largest_logits(case, size, temperature):
+    student = torch.tensor([[size, -size, 0.0], [-size, size, size], [0.0, size, 0.0]])
+    teacher = torch.tensor([[-size, size, 0.0], [size, 0.0, -size], [0.0, 0.0, size]])
+    value, slope = with_gradient(lambda s: call(case, s, teacher, torch.tensor([0, 1, 2]), temperature), student)
+    assert value.isfinite()
+    assert slope.isfinite().all()
+
+
+@pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_large_logits_of_the_penalties(penalty, dtype):
+    sizes = [1e4] if dtype == torch.float16 else [1e4, 1e30, 3e38]
+    for size in sizes:
+        value, slope = with_gradient(penalty, torch.tensor([[size, -size, 0.0], [size, size, -size]]).to(dtype))
+        assert value.isfinite()
+        assert slope.isfinite().all()
+        if penalty is confidence:
+            assert value.item() == pytest.approx(-math.log(2) / 2, rel=1e-6)  # one-hot, and two alike
+
+
+# properties
+
+
+@st.composite
+def batches(draw):
+    """(student, teacher, labels): logits in tenths, those of one teacher row all different."""
+    samples, classes = draw(st.integers(1, 4)), draw(st.integers(2, 6))
+    row = {"min_size": classes, "max_size": classes}
+    student = [draw(st.lists(st.integers(-60, 60), **row)) for _ in range(samples)]
+    teacher = [draw(st.lists(st.integers(-60, 60), unique=True, **row)) for _ in range(samples)]
+    labels = draw(st.lists(st.integers(0, classes - 1), min_size=samples, max_size=samples))
+    return *(torch.tensor(x, dtype=torch.float64) / 10 for x in (student, teacher)), torch.tensor(labels)
+
+
+def clear_of_delta(case, teacher, temperature=1.0):
+    """No cumulative probability within rounding of akl's delta, where its head changes."""
+    if case[0] not in ("akl", "hta_kl"):
+        return True
+    total = (teacher / temperature).softmax(-1).sort(descending=True).values.cumsum(-1)
+    return bool((total - case[1].get("delta", 0.5)).abs().min() > 1e-9)
+
+
+def close(value):
+    return pytest.approx(value.item(), rel=1e-9, abs=1e-9)
+
+
+@over(ELSEWHERE | {"mse"})
+@quick
+@given(batches(), st.integers(-500, 500), st.integers(-500, 500))
+def test_shifting_logits_changes_nothing(case, batch, of_student, of_teacher):
+    student, teacher, labels = batch
+    assume(clear_of_delta(case, teacher))
+    shifted = call(case, student + of_student / 10, teacher + of_teacher / 10, labels)
+    assert shifted.item() == close(call(case, student, teacher, labels))
+
+
+def test_mse_sees_a_shift():
+    student, teacher, _ = random_batch()
+    assert losses.mse(teacher + 3.0, teacher).item() == pytest.approx(9.0)
+    assert losses.mse(student.mul(0) + 3e15, teacher.mul(0)).item() == 1e30
+
+
+@over(ELSEWHERE)
+@quick
+@given(batches(), st.randoms(use_true_random=False))
+def test_permuting_classes_and_labels_changes_nothing(case, batch, random):
+    student, teacher, labels = batch
+    assume(clear_of_delta(case, teacher))
+    order = list(range(student.shape[1]))
+    random.shuffle(order)
+    moved = torch.tensor([order.index(y) for y in labels.tolist()])
+    assert call(case, student[:, order], teacher[:, order], moved).item() == close(call(case, student, teacher, labels))
+
+
+@over()
+@quick
+@given(batches(), st.sampled_from([0.7, 1.0, 3.0]))
+def test_nothing_is_below_its_least_value(case, batch, temperature):
+    student, teacher, labels = batch
+    value = call(case, student, teacher, labels, temperature).item()
+    least = at_agreement(case, teacher, temperature) if case[0] == "ce" else 0.0
+    assert value >= least - 1e-12
+
+
+@quick
+@given(batches(), st.sampled_from([0.5, 1.0, 4.0]), st.sampled_from([1, 10, 1000]))
+def test_js_is_bounded_and_symmetric(batch, temperature, factor):
+    student, teacher, _ = batch
+    value = losses.js(factor * student, factor * teacher, temperature=temperature)
+    assert value <= math.log(2) * temperature**2 + 1e-12
+    assert losses.js(factor * teacher, factor * student, temperature=temperature).item() == close(value)
+
+
+def test_js_reaches_its_bound():
+    apart = torch.tensor([[1e4, 0.0, 0.0]]), torch.tensor([[0.0, 0.0, 1e4]])
+    assert losses.js(*apart, temperature=3.0).item() == pytest.approx(9 * math.log(2))
+
+
+@quick
+@given(batches(), st.sampled_from([0.5, 1.0, 4.0]))
+def test_jeffreys_is_symmetric(batch, temperature):
+    student, teacher, _ = batch
+    turned = losses.jeffreys(teacher, student, temperature=temperature)
+    assert losses.jeffreys(student, teacher, temperature=temperature).item() == close(turned)
+
+
+@over(ELSEWHERE | {"mse", "wsld"})
+@quick
+@given(batches(), st.sampled_from([0.5, 2.0, 3.0]))
+def test_the_factor_is_temperature_squared(case, batch, k):
+    student, teacher, labels = batch
+    assume(clear_of_delta(case, teacher, k))
+    assert call(case, student, teacher, labels, k).item() == close(k**2 * call(case, student / k, teacher / k, labels))
+
+
+@quick
+@given(batches(), st.sampled_from([0.5, 2.0, 3.0]))
+def test_the_factor_of_wsld(batch, k):
+    """Its weight is of the logits as they are: of one sample, temperature changes the cross-entropy alone."""
+    student, teacher, labels = (x[:1] for x in batch)
+    weight = wsld_weight(student.numpy()[0], teacher.numpy()[0], labels.item())
+    cross = losses.ce(student / k, teacher / k)
+    assert losses.wsld(student, teacher, temperature=k, labels=labels).item() == close(weight * k**2 * cross)
+
+
+@over(ELSEWHERE | {"dist"})
+@quick
+@given(batches())
+def test_the_batch_mean(case, batch):
+    alone = torch.stack([call(case, *(x[i : i + 1] for x in batch)) for i in range(len(batch[2]))])
+    assert call(case, *batch).item() == close(alone.mean())
+
+
+# gradients and precision
+
+
+@over(ELSEWHERE)
+def test_no_gradient_reaches_the_teacher(case):
+    """And inputs stay as they are."""
+    student, teacher, labels = random_batch()
+    before = student.clone(), teacher.clone()
+    call(case, student.requires_grad_(), teacher.requires_grad_(), labels).backward()
+    assert teacher.grad is None
+    assert student.grad.abs().max() > 0
+    assert torch.equal(student, before[0])
+    assert torch.equal(teacher, before[1])
+
+
+@over(ELSEWHERE | {"akl", "todi", "wsld"})
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_gradcheck(case, temperature):
+    student, teacher, labels = random_batch(3, 5, scale=1.0)
+    assert torch.autograd.gradcheck(lambda s: call(case, s, teacher, labels, temperature), student.requires_grad_())
+
+
+@pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
+def test_gradcheck_of_the_penalties(penalty):
+    assert torch.autograd.gradcheck(penalty, random_batch(3, 5)[0].requires_grad_())
+
+
+def frozen_todi(s, p, weight):
+    q = (s / 2).softmax(-1)
+    return 4 * (weight * p * (p / q).log() + (1 - weight) * q * (q / p).log()).sum(-1).mean()
+
+
+def frozen_wsld(s, p, weight):
+    return -4 * (weight * p * (s / 2).softmax(-1).log()).sum(-1).mean()
+
+
+@pytest.mark.parametrize(("name", "frozen"), [("todi", frozen_todi), ("wsld", frozen_wsld)])
+def test_the_gradient_is_that_of_frozen_weights(name, frozen):
+    """At temperature 2; the weights, from numpy, are constants of a function that passes gradcheck."""
+    student, teacher, labels = random_batch(4, 6)
+    p, q = ((x / 2).softmax(-1) for x in (teacher, student))
+    rows = zip(student.numpy(), teacher.numpy(), labels.tolist(), strict=True)
+    weight = p / (p + q) if name == "todi" else torch.tensor([[wsld_weight(*row)] for row in rows])
+    assert torch.autograd.gradcheck(lambda s: frozen(s, p, weight), student.clone().requires_grad_())
+    expected = with_gradient(frozen, student, p, weight)
+    found = with_gradient(lambda s: call((name, {}), s, teacher, labels, 2.0), student)
+    assert found[0].item() == pytest.approx(expected[0].item(), rel=1e-12)
+    assert torch.allclose(found[1], expected[1], rtol=1e-10, atol=1e-14)
+
+
+def test_ce_has_the_gradient_of_kl():
+    student, teacher, _ = random_batch()
+    slopes = [with_gradient(lambda s, f=f: f(s, teacher, temperature=2.0), student)[1] for f in (losses.ce, losses.kl)]
+    assert torch.allclose(*slopes, rtol=1e-10, atol=1e-14)
+
+
+@over(ELSEWHERE)
+def test_precision(case):
+    """Half precision is computed in float32, float64 kept, also of one side alone."""
+    for dtype in (torch.float16, torch.bfloat16):
+        student, teacher, labels = random_batch(7, 30, dtype)
+        found = call(case, student, teacher, labels, 2.0)
+        assert found.dtype == torch.float32
+        assert torch.equal(found, call(case, student.float(), teacher.float(), labels, 2.0))
+    student, teacher, labels = random_batch()
+    for s, t in ((student, teacher), (student.float(), teacher), (student, teacher.float())):
+        found = call(case, s, t, labels)
+        assert found.dtype == torch.float64
+        assert found.item() == pytest.approx(call(case, s.double(), t.double(), labels).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("penalty", PENALTIES.values(), ids=PENALTIES.keys())
+def test_precision_of_the_penalties(penalty):
+    student = random_batch(7, 30, torch.float16)[0]
+    assert penalty(student).dtype == torch.float32
+    assert torch.equal(penalty(student), penalty(student.float()))
+    assert penalty(student.double()).dtype == torch.float64
+
+
+# descent
+
+
+def descend(function, logits, steps=400):
+    """(before, after) some steps of Adam on the logits."""
+    logits = logits.clone().requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=0.05)
+    before = function(logits).item()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        function(logits).backward()
+        optimizer.step()
+    return before, function(logits).item()
+
+
+@over()
+def test_descent(case):
+    """Adam takes 90 % off the distance to the teacher's value: 0, but entropy for ce and (1 - 1/e) of it for wsld.
+
+    Wsld's is no least value but where its gradient, that of frozen weights, vanishes.
+    """
+    student, noise, labels = random_batch(6, 5, scale=0.5)
+    teacher = noise + 4.0 * torch.nn.functional.one_hot(labels, 5)
+    least = at_agreement(case, teacher, 1.0)
+    before, after = descend(lambda s: call(case, s, teacher, labels), student)
+    assert before > least + 0.01
+    assert abs(after - least) < 0.1 * (before - least)
+
+
+@pytest.mark.parametrize(("name", "least"), [("confidence", -math.log(5)), ("threshold", 0.0)])
+def test_descent_of_the_penalties(name, least):
+    before, after = descend(PENALTIES[name], random_batch(6, 5)[0])
+    assert before > least + 0.1
+    assert least - 1e-12 <= after < least + 0.1 * (before - least)
+
+
+# errors
+
+UNTESTED = {key: case for key, case in CASES.items() if case[0] not in ELSEWHERE and not case[1]}
+plain = pytest.mark.parametrize("case", UNTESTED.values(), ids=UNTESTED.keys())
+
+
+@plain
+@pytest.mark.parametrize(("left", "right"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((4, 2, 3), (4, 2, 3)), ((3,), (3,)), ((4, 2, 3), (2, 3))])
+def test_other_shapes_are_refused(case, left, right):
+    with pytest.raises(RequestError) as caught:
+        call(case, torch.zeros(left), torch.zeros(right), torch.zeros(2, dtype=torch.long))
+    assert str(list(left)) in str(caught.value)
+    assert str(list(right)) in str(caught.value)
+
+
+@plain
+@pytest.mark.parametrize("temperature", [0, 0.0, -1.5, float("nan")])
+def test_a_temperature_out_of_range_is_refused(case, temperature):
+    if case[0] == "mse":
+        pytest.skip("takes no temperature")
+    with pytest.raises(RequestError, match=f"temperature {temperature} "):
+        call(case, *random_batch(), temperature)
+
+
+@pytest.mark.parametrize("name", ["dkd", "wsld"])
+def test_missing_labels_are_refused(name):
+    with pytest.raises(RequestError, match=f"^{name} needs labels"):
+        getattr(losses, name)(*random_batch()[:2])
+
+
+@pytest.mark.parametrize("delta", [0, 1.5, float("nan")])
+def test_a_delta_of_akl_out_of_range_is_refused(delta):
+    with pytest.raises(RequestError, match=f"delta {delta} "):
+        losses.akl(*random_batch()[:2], delta=delta)
