@@ -57,7 +57,7 @@ def _label(terms: Any) -> str:
         return "none"
     if isinstance(terms, (list, tuple)) and len(terms) == 1 and isinstance(terms[0], Mapping):
         name = str(terms[0].get("divergence", CUSTOM))
-        return name if is_user_code(name) or name in LOSSES else CUSTOM
+        return name if is_user_code(name) else LOSSES[name].name if name in LOSSES else CUSTOM
     return CUSTOM
 
 
@@ -138,15 +138,20 @@ def loss_label(section: Mapping[str, Any] | None) -> str:
     if section is None:
         return ""
     name = str(section["name"])
-    usual = preset_section(name)["loss"] if name == CUSTOM or name in LOSSES else {"hard": {}, "terms": []}
+    usual = preset_section(name)["loss"] if name in LOSSES else {"hard": {}, "terms": []}
     usual_terms = usual["terms"] or [{} for _ in section["terms"]]
-    said = [name, *_unusual(HardConfig, section.get("hard") or {}, usual["hard"], "hard.")]
+    shown = f"{CUSTOM}({'+'.join(map(_shown_name, section['terms']))})" if name == CUSTOM else name
+    said = [shown, *_unusual(HardConfig, section.get("hard") or {}, usual["hard"], "hard.")]
     for i, (term, preset) in enumerate(zip(section["terms"], usual_terms, strict=False)):
         kind, entry = _known_entry(term)
         prefix = f"{i}." if len(section["terms"]) > 1 else ""
         if entry is not None:
             said += [text for text in _unusual(entry.options, term, preset, prefix) if not text.startswith(f"{prefix}{kind}=")]
     return " ".join(said)
+
+
+def _shown_name(term: Mapping[str, Any]) -> str:
+    return str(next((term[kind] for kind in KINDS if kind in term), "kl"))
 
 
 def _known_entry(term: Mapping[str, Any]) -> tuple[str, Entry | None]:

@@ -6,7 +6,8 @@ import pytest
 
 from snnkd.errors import RequestError
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.loss_section import expand_loss, loss_label
+from snnkd.recipe.loss_section import build_loss, expand_loss, loss_label, needs_teacher
+from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.text import to_plain
 
 
@@ -52,10 +53,53 @@ def test_a_section_is_a_section(setting: str) -> None:
     ],
 )
 def test_label(loss: object, label: str) -> None:
-    from snnkd.recipe.loss_section import build_loss
-
     assert sorted(loss_label(to_plain(build_loss(expand_loss(loss)))).split()) == sorted(label.split())
 
 
 def test_no_loss_has_no_label() -> None:
     assert loss_label(None) == ""
+
+
+@pytest.mark.parametrize(
+    ("loss", "label"),
+    [
+        ("twsnn", "twsnn"),
+        ({"name": "twsnn", "terms": [{"divergence": "kl", "target": "step", "weight": 0.2},
+                                     {"divergence": "kl", "target": "step", "against": "correct-mean", "weight": 0.3}]},
+         "twsnn 1.weight=0.3"),
+        ("tks", "tks"),
+        ({"name": "tser", "hard": {"target": "step", "weight": 0.7}}, "tser hard.weight=0.7"),
+        ({"name": "bkdsnn", "drop": 0.5}, "bkdsnn 1.drop=0.5"),
+        ("sbds", "mix"),
+        ({"terms": [{"feature": "mse"}, {"divergence": "kl"}]}, "custom(mse+kl)"),
+    ],
+)  # fmt: skip
+def test_label_of_a_preset_names_only_what_differs(loss: object, label: str) -> None:
+    assert loss_label(to_plain(build_loss(loss))) == label
+
+
+def test_an_alias_is_its_name_everywhere() -> None:
+    assert build_loss("sbds") == build_loss("mix")
+    assert build_loss({"terms": [{"divergence": "sbds"}]}) == build_loss("mix")
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in LOSSES])
+def test_a_preset_resolves_to_itself(name: str) -> None:
+    made = build_loss(name)
+    assert build_loss(to_plain(made)) == made
+    assert made.name == name
+
+
+def test_an_option_reaches_every_term_that_has_it() -> None:
+    terms = build_loss({"name": "twsnn", "temperature": 2.0}).terms
+    assert [term.temperature for term in terms] == [2.0, 2.0]  # type: ignore[attr-defined]
+    blurred = build_loss({"name": "bkdsnn", "temperature": 5.0}).terms
+    assert blurred[0].temperature == 5.0  # type: ignore[attr-defined]
+    assert not hasattr(blurred[1], "temperature")
+
+
+def test_which_losses_look_at_a_teacher() -> None:
+    without = {entry.name for entry in LOSSES if not needs_teacher(build_loss(entry.name))}
+    assert without == {"none", "tet", "tks", "w2s", "s2w"}
+    assert needs_teacher(build_loss({"terms": [{"feature": "mse"}]}))
+    assert not needs_teacher(build_loss({"terms": [{"penalty": "confidence"}, {"divergence": "kl", "against": "correct-sum"}]}))

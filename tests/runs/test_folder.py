@@ -1,6 +1,7 @@
 """What makes two runs the same, and what they are called."""
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from snnkd.errors import PlaceError
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.schema import DistillRecipe, ExecutionConfig, StageRecipe
-from snnkd.runs.folder import difference, identity, is_finished, read_result, run_name, runs_folder
+from snnkd.runs.folder import difference, identity, is_finished, read_result, recipe_hash, run_name, runs_folder
 
 STUDENT = ("distill", "d" * 64, "e" * 64)
 
@@ -98,3 +99,23 @@ def test_a_run_is_finished_when_its_result_stands(tmp_path):
     (tmp_path / "result.json").write_text('{"a": 1}')
     assert is_finished(tmp_path)
     assert read_result(tmp_path) == {"a": 1}
+
+
+def test_keys_that_came_later_do_not_rename_runs() -> None:
+    """The names under which 0.1 stored its results, from the recipe as it resolves now."""
+    results = Path(__file__).parents[2] / "recipes" / "results" / "glyphs"
+    for loss, name in (("hta-kl", "c4a0d6"), ("none", "e0a39c")):
+        stored = json.loads((results / f"distill-glyphs-resnet8-{loss}-T4-{name}-s0.json").read_text())
+        recipe = resolve_stage("glyphs", "distill", Flags(loss=loss))
+        teacher = stored["teacher"]["sha256"] if stored["teacher"] else None
+        assert recipe_hash(identity(recipe, stored["data_sha256"], teacher)) == name
+
+
+def test_keys_that_came_later_count_when_they_say_something() -> None:
+    def named(*settings: str) -> str:
+        return recipe_hash(identity(resolve_stage("glyphs", "distill", Flags(loss="kl", settings=settings)), "data", "teacher"))
+
+    plain = named()
+    assert named("loss.standardize=false", "neuron.last=spike") == plain
+    changed = ["loss.standardize=true", "loss.noise=0.1", "loss.against=correct-mean", "loss.hard.weight_end=0.5", "neuron.last=relu"]
+    assert len({plain, *map(named, changed)}) == len(changed) + 1
