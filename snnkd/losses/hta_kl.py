@@ -150,19 +150,20 @@ class _HtaKl(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float, delta: float, head: Head) -> tuple[Tensor, Tensor, Tensor]:
-        loss, weight, size, gradient = _in_blocks(student, teacher, temperature, delta, head)
-        ctx.save_for_backward(gradient)
-        ctx.scale, ctx.dtype = -temperature / len(student), student.dtype
-        ctx.mark_non_differentiable(weight, size)
-        ctx.set_materialize_grads(False)
-        return temperature**2 * loss.mean(), weight, size
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, options: tuple[float, float, Head], seen: list[Tensor]) -> Tensor:
+        """The loss; head weight and size of each sample are appended to `seen`: as outputs they would cost autograd's handling."""
+        loss, weight, size, gradient = _in_blocks(student, teacher, *options)
+        seen += weight, size
+        temperature = options[0]
+        ctx.save_for_backward(gradient.mul_(-temperature / len(student)))
+        ctx.dtype = student.dtype
+        return temperature**2 * loss.mean()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return (gradient * (outer[0] * ctx.scale)).to(ctx.dtype), None, None, None, None
+        return (gradient * outer).to(ctx.dtype), None, None, None
 
 
 def measured_hta_kl(
@@ -188,8 +189,10 @@ def _evaluate(student: Tensor, teacher: Tensor, temperature: float, delta: float
     check_pair(student, teacher, temperature)
     if not 0 < delta <= 1:
         raise RequestError(f"delta {delta} is not in (0, 1]")
-    found: tuple[Tensor, Tensor, Tensor] = _HtaKl.apply(student, teacher, temperature, delta, head)
-    return found
+    seen: list[Tensor] = []
+    loss: Tensor = _HtaKl.apply(student, teacher, (temperature, delta, head), seen)
+    weight, size = seen
+    return loss, weight, size
 
 
 def hta_kl(

@@ -19,7 +19,6 @@ def make_objective(loss, label_smoothing=0.0):
     return lambda student, teacher, labels: module(Seen(student=student, teacher=teacher, labels=labels))
 
 
-
 def loss_of(divergence, **options):
     kind = HtaKlTerm if divergence == "hta-kl" else TermConfig
     return LossConfig(name=divergence, terms=(kind(divergence=divergence, **options),))
