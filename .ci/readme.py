@@ -19,11 +19,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from snnkd.recipe import LOSSES
+from snnkd.recipe.describe import describe_loss
 from snnkd.recipe.loss_section import loss_label
+from snnkd.recipe.references import REFERENCES, Reference
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "results" / "glyphs"
+COMPARED = ROOT / "recipes" / "results" / "glyphs-losses"
+T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
+"""Student's t for 95 % by degrees of freedom."""
 COMMANDS = ("teach", "distill", "eval", "export", "run", "status", "check", "list")
 
 
@@ -44,8 +50,8 @@ def reference() -> str:
     return "\n\n".join(parts)
 
 
-def stored(pattern: str) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+def stored(pattern: str, folder: Path = RESULTS) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob(pattern))]
 
 
 def groups() -> dict[tuple[str, int], list[dict[str, Any]]]:
@@ -76,9 +82,105 @@ def results_table() -> str:
     return "\n".join(rows)
 
 
+def methods() -> str:
+    """The losses, each with its source."""
+    escaped = "\\|"  # in a table of Markdown
+    rows = ["| `--loss` | | source | formula | teacher |", "|---|---|---|---|---|"]
+    for entry in LOSSES:
+        x = describe_loss(entry.name)
+        links = ", ".join(_link(REFERENCES[key]) for key in x["bibtex"])
+        rows.append(f"| `{x['name']}` | {x['help'].replace('|', escaped)} | {links} | {x['basis']} | "
+                    f"{'yes' if x['needs_teacher'] else 'no'} |")  # fmt: skip
+    return "\n".join(rows)
+
+
+def _link(reference: Reference) -> str:
+    name = f"{reference.cited} {reference.year}"
+    return f"[{name}](https://arxiv.org/abs/{reference.arxiv})" if reference.arxiv else name
+
+
+def compared() -> dict[str, dict[int, dict[str, Any]]]:
+    """Stored students of the comparison by loss label and seed; one teacher and one number of epochs."""
+    made: dict[str, dict[int, dict[str, Any]]] = {}
+    for result in stored("distill-*.json", COMPARED):
+        made.setdefault(loss_label(result["loss"]), {})[result["seed"]] = result
+    (_,) = {r["teacher"]["sha256"] for runs in made.values() for r in runs.values() if r["teacher"]}
+    (_,) = {(r["selection"]["epoch"], r["trained_T"]) for runs in made.values() for r in runs.values()}
+    order = json.loads((COMPARED / "steps.json").read_text())["losses"]
+    return {name: made[name] for name in order}
+
+
+def interval(a: dict[int, dict[str, Any]], b: dict[int, dict[str, Any]]) -> tuple[float, float]:
+    """Mean and half-width (95 %, Student's t) of the difference a - b in top-1, paired by seed."""
+    gaps = [a[seed]["curve"][-1]["top1"] - b[seed]["curve"][-1]["top1"] for seed in sorted(a.keys() & b.keys())]
+    return statistics.fmean(gaps), T_975[len(gaps) - 1] * statistics.stdev(gaps) / len(gaps) ** 0.5
+
+
+def comparison() -> str:
+    """The losses at one T under one recipe."""
+    runs, steps = compared(), json.loads((COMPARED / "steps.json").read_text())["losses"]
+    rows = [
+        "| loss | n | top-1 % at t = 2 | minus kl (95 %) | rate | time of a step | w_head | empty heads |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, seeds in runs.items():
+        results = list(seeds.values())
+        gap, half = interval(seeds, runs["kl"])
+        against = "" if name == "kl" else f"{gap:+.1f} ± {half:.1f}"
+        heads = [_mean_metrics(result["run"]) for result in results] if name.startswith("hta-kl") else []
+        shown = [f"{statistics.fmean(h[key] for h in heads):.3f}" if heads else "" for key in ("w_head", "head_empty")]
+        top1, rate = spread([r["curve"][-1]["top1"] for r in results], 1), spread([r["rate"] for r in results], 3)
+        ratio = steps[name]["ratio"]
+        rows.append(f"| {name} | {len(results)} | {top1} | {against} | {rate} | {ratio['median']:.2f} | {shown[0]} | {shown[1]} |")
+    return "\n".join(rows)
+
+
+def _mean_metrics(run: str) -> dict[str, float]:
+    """Means over the epochs of what a run logged of its heads."""
+    rows = [json.loads(line) for line in (COMPARED / f"{Path(run).name}.metrics.jsonl").read_text().splitlines()]
+    return {key: statistics.fmean(row[key] for row in rows) for key in ("w_head", "head_empty")}
+
+
+def alike() -> str:
+    """Which losses the seeds do not tell apart."""
+    runs = compared()
+    names = list(runs)
+    same = {a: [b for b in names if b != a and abs(interval(runs[a], runs[b])[0]) <= interval(runs[a], runs[b])[1]] for a in names}
+    n = len(next(iter(runs.values())))
+    listed = "; ".join(f"{name}: {', '.join(others) or 'none'}" for name, others in same.items())
+    return (
+        f"Not distinguishable with n = {n} (the 95 % interval of the difference, paired by seed, holds 0; not corrected for "
+        f"the {len(names) * (len(names) - 1) // 2} pairs): {listed}."
+    )
+
+
+def cost() -> str:
+    """What HTA-KL costs, from the stored measurement."""
+    found = json.loads((COMPARED / "hta-kl-cost.json").read_text())
+    said = []
+    for shape in ("[128, 100]", "[1024, 1000]"):
+        ratio, plain = found[shape]["hta-kl"]["ratio"], found[shape]["torch.nn.functional.kl_div"]["ratio"]
+        said.append(f"at {shape} {ratio['median']:.2f} ({ratio['q1']:.2f} to {ratio['q3']:.2f}) times that of `kl`"
+                    f" (torch's own `kl_div` {plain['median']:.2f})")  # fmt: skip
+    share = found["resnet20 T=4 batch 64"]["hta-kl alone"]["ratio"]["median"]
+    cpu = found["hardware"]
+    return (
+        f"Value and gradient of HTA-KL, sorting included, take {' and '.join(said)}, and {100 * share:.2f} % of a training step of "
+        f"resnet20 at T = 4, batch 64 (medians and quartiles of alternating runs; {cpu['cpu']}, threads: {cpu['threads']}, torch "
+        f"{found['versions']['torch']}; `python .ci/speed.py hta-kl`)."
+    )
+
+
 def conditions() -> str:
     """Hardware, versions and data of the stored results, which must be one set."""
-    results = stored("*.json")
+    return _conditions(stored("*.json"))
+
+
+def compared_conditions() -> str:
+    return _conditions(stored("distill-*.json", COMPARED))
+
+
+def _conditions(results: list[dict[str, Any]]) -> str:
     made = {
         f"{r['hardware']['cpu']}, threads: {r['hardware']['threads']}; torch {r['versions']['torch']}, spikingjelly "
         f"{r['versions']['spikingjelly']}, Pillow {r['versions']['pillow']}, matplotlib {r['versions']['matplotlib']}; "
@@ -115,6 +217,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "results": results_table,
     "conditions": conditions,
     "gaps": gaps,
+    "methods": methods,
+    "comparison": comparison,
+    "alike": alike,
+    "cost": cost,
+    "compared_conditions": compared_conditions,
 }
 
 

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -56,6 +57,29 @@ def test_distillation_beats_direct_training_by_ten_points(maker: ModuleType) -> 
     (teacher,) = maker.stored("teach-*.json")
     assert teacher["curve"][0]["top1"] > 75
     assert {r["teacher"]["sha256"] for results in groups.values() for r in results if r["teacher"]} == {teacher["weights_sha256"]}
+
+
+def test_own_loss_network_and_data(cli: Cli) -> None:
+    """The README's module and its three commands, as they stand."""
+    section = TEXT[TEXT.index("## Your own loss, network or data set") :]
+    module, commands = re.search(r"```python\n(.*?)```", section, re.DOTALL), re.search(r"```bash\n(.*?)```", section, re.DOTALL)
+    assert module is not None
+    assert commands is not None
+    Path("mine.py").write_text(module[1])
+    outcomes = [cli(*shlex.split(line)[1:]) for line in commands[1].splitlines()]
+    assert [ended.code for ended in outcomes] == [0, 0, 0], [ended.err for ended in outcomes]
+    assert "t  top-1 %" in outcomes[-1].out
+    results = [json.loads(Path(run, "result.json").read_text()) for run in Path("runs").iterdir()]
+    assert min(result["curve"][-1]["top1"] for result in results) > 80, "three classes; it learns"
+
+
+def test_the_example_of_a_composed_loss_is_a_loss(cli: Cli) -> None:
+    example = re.search(r"```yaml\n(loss:.*?)```", TEXT, re.DOTALL)
+    assert example is not None
+    Path("r.yaml").write_text(f"schema: 1\nstage: distill\n{example[1]}")
+    ended = cli("check", "r.yaml", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["recipe"]["loss"]["name"] == "custom"
 
 
 def test_links_and_pictures_exist() -> None:

@@ -29,8 +29,9 @@ class Reference:
 
     @property
     def cited(self) -> str:
-        """The first author's surname, with `et al.` where there are more."""
-        return self.authors[0].split()[-1] + (" et al." if len(self.authors) > 1 else "")
+        """The authors' surnames up to two, else the first with `et al.`."""
+        surnames = [author.split()[-1] for author in self.authors]
+        return " and ".join(surnames) if len(surnames) <= 2 and "others" not in surnames else f"{surnames[0]} et al."
 
     def bibtex(self) -> str:
         kind, place = ("article", "journal") if self.journal else ("inproceedings", "booktitle") if self.venue else ("misc", "")

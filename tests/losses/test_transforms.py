@@ -43,8 +43,6 @@ def test_standardize_by_hand():
 def test_scale_and_shift_change_nothing(scale, shift):
     logits = random_logits(4, 6)
     assert torch.allclose(standardize(scale * logits + shift), standardize(logits), atol=1e-4)
-    turned = standardize(-logits)
-    assert torch.allclose(turned, -standardize(logits))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, D])
