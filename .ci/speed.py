@@ -20,16 +20,13 @@ import torch
 from torch.nn import functional as F
 
 from snnkd.data import load_data
-from snnkd.data.loader import TrainBatches
 from snnkd.losses import hta_kl, kl
-from snnkd.losses.seen import Seen
-from snnkd.models.features import Features
 from snnkd.models.files import load_network
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
 from snnkd.report import Reporter
-from snnkd.stage import Options, Stage, first_network, make_stage_objective
-from snnkd.teachers import frozen
+from snnkd.stage import Options, Stage, first_network, make_job, make_stage_objective
 from snnkd.training.environment import hardware, versions
+from snnkd.training.loop import look
 from snnkd.training.optimizer import make_optimizer
 
 LOSSES = ("none", "kl", "rkl", "jeffreys", "hta-kl", "hta-kl head=strict", "tser", "twsnn", "bkdsnn")
@@ -92,22 +89,16 @@ def step_of(recipe: DistillRecipe, teacher: Any, data: Any) -> Callable[[], obje
     """One training step as the loop does it, on the next batch."""
     stage = Stage(recipe=recipe, data=data, teacher=teacher, device=CPU, options=Options(report=Reporter(quiet=True)))
     network = first_network(recipe, data, teacher)
-    objective = make_stage_objective(stage, network)
-    optimizer = make_optimizer((network, objective), recipe.train)
-    batches = TrainBatches(data.train, recipe.train.batch_size, recipe.data.augment, recipe.seed, CPU)
-    answer = frozen(teacher, CPU) if teacher else None
+    job = make_job(stage, network, make_stage_objective(stage, network))
+    optimizer = make_optimizer((network, job.objective), recipe.train)
     network.train()
     at = 0
 
     def step() -> None:
         nonlocal at
-        images, labels = batches.batch(0, at % batches.steps)
+        images, labels = job.batches.batch(0, at % job.batches.steps)
         at += 1
-        ours, theirs = (Features(names) if names else None for names in (objective.student_features, objective.teacher_features))
-        logits = network(images) if ours is None else network(images, None, ours)
-        taught = answer(images, theirs) if answer else None
-        features = {"student_features": ours.kept if ours else {}, "teacher_features": theirs.kept if theirs else {}}
-        loss = objective(Seen(student=logits, labels=labels, teacher=taught, epochs=recipe.train.epochs, **features))
+        loss = job.objective(look(job, network, images, labels, 0))
         optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         optimizer.step()

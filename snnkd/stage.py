@@ -107,7 +107,7 @@ def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objecti
     recipe, data, folder, options = stage.recipe, stage.data, stage.folder, stage.options
     torch.set_num_threads(_open(stage))
     options.report.note(f"run: {folder}")
-    position = train(_job(stage, network, objective))
+    position = train(make_job(stage, network, objective))
     about = {
         "stage": recipe.stage,
         "seed": recipe.seed,
@@ -190,7 +190,8 @@ def _features_of(network: Network) -> dict[str, tuple[int, ...]]:
     return {} if is_user_code(name) else feature_shapes(network, network.specification.shape)
 
 
-def _job(stage: Stage, network: Network, objective: Objective) -> Job:
+def make_job(stage: Stage, network: Network, objective: Objective) -> Job:
+    """Everything that training this stage needs."""
     recipe, device, execution, val = stage.recipe, stage.device, stage.recipe.execution, stage.data.val
 
     def validate() -> float:

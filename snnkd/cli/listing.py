@@ -58,9 +58,7 @@ def _say_losses(as_json: bool) -> None:
         o.say_json({"schema": 1, "losses": found})
         return
     head = ("loss", "year", "teacher", "formula", "source", "is")
-    rows = [
-        (x["name"], str(x["year"] or ""), "yes" if x["needs_teacher"] else "no", x["basis"], x["found_at"], x["help"]) for x in found
-    ]
+    rows = [(x["name"], str(x["year"] or ""), "yes" if x["needs_teacher"] else "no", x["basis"], x["found_at"], x["help"]) for x in found]
     o.say(fitted(columns([head, *rows], left=6)))
 
 

@@ -11,10 +11,12 @@ from torch import Tensor
 from snnkd.losses.divergences import log_pair
 from snnkd.losses.hta_kl import measured_hta_kl
 
-NEARLY_ZERO = 1e-3
-"""Powers closer to 0 than this count as 0: beyond it the quotient loses float32's digits."""
-DEEPEST = 80.0
-"""exp(-80) is about the smallest probability whose powers and quotients float32 holds."""
+NEARLY_ZERO = 1e-4
+"""Powers closer to 0 than this count as 0."""
+SMALL = 0.1
+"""With powers closer to 0 than this the quotient loses float32's digits; float64 is used."""
+DEEPEST = 60.0
+"""exp(60) and sums of a million of them are numbers of float32."""
 
 
 def measured_akl(
@@ -32,7 +34,8 @@ def akl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: T
 def todi(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
     """sum over classes of w p log(p/q) + (1 - w) q log(q/p) with w = sigmoid(log(p/q)), detached (arXiv 2505.16297, from memory).
 
-    Where the student is too low forward KL pulls it up, where it is too high reverse KL pushes it down.
+    Where the student is too low forward KL pulls it up, where it is too high reverse KL pushes it down. Since w is
+    p / (p + q) its value is that of `jeffreys`; only the gradient differs, w being held.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
     ratio = log_p - log_q
@@ -51,12 +54,15 @@ def abkd(
 ) -> Tensor:
     """Alpha-beta divergence -1/(ab) sum [p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)] (arXiv 2505.04560; Cichocki et al. 2011).
 
-    With its limits where a, b or a + b is 0 (closer than 1e-3); (1, 0) is forward KL, (0, 1) reverse KL, (0, 0) half the
-    squared difference of logarithms. Log-probabilities below -80 / (|a| + |b|) (at least -80) count as that.
+    With its limits where a, b or a + b is 0 (closer than 1e-4); (1, 0) is forward KL, (0, 1) reverse KL, (0, 0) half the
+    squared difference of logarithms. Log-probabilities below -60 / (|a| + |b|) (at least -60) count as that.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
     floor = -DEEPEST / max(1.0, abs(alpha) + abs(beta))
-    return temperature**2 * _alpha_beta(log_p.clamp_min(floor), log_q.clamp_min(floor), alpha, beta).sum(-1).mean()
+    log_p, log_q = log_p.clamp_min(floor), log_q.clamp_min(floor)
+    if min(abs(alpha), abs(beta), abs(alpha + beta)) < SMALL:
+        return temperature**2 * _alpha_beta(log_p.double(), log_q.double(), alpha, beta).sum(-1).mean().to(log_q.dtype)
+    return temperature**2 * _alpha_beta(log_p, log_q, alpha, beta).sum(-1).mean()
 
 
 def _alpha_beta(log_p: Tensor, log_q: Tensor, a: float, b: float) -> Tensor:

@@ -33,9 +33,11 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
 
 
 def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> None:
-    """Raise RequestError for shapes other than twice `[B, C]` and for a temperature that is not above 0."""
+    """Raise RequestError for shapes other than twice `[B, C]`, B > 0, C > 1, and for a temperature that is not above 0."""
     if student.ndim != 2 or student.shape != teacher.shape:
         raise RequestError(f"logits of shape {list(student.shape)} and {list(teacher.shape)}; a divergence takes two of shape [B, C]")
+    if student.shape[0] == 0 or student.shape[1] < 2:
+        raise RequestError(f"logits of shape {list(student.shape)}; a divergence needs a sample and two classes at least")
     if not temperature > 0:
         raise RequestError(f"temperature {temperature} is not above 0")
 

@@ -1,10 +1,10 @@
-"""Penalties on the student's logits `[B, C]` alone; each returns a scalar."""
+"""Penalties on the student's logits `[B, C]` alone; each returns a scalar and raises RequestError as the divergences do."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from snnkd.losses.divergences import LARGEST_SQUARED, at_least_float32, log_probabilities
+from snnkd.losses.divergences import LARGEST_SQUARED, at_least_float32, check_pair, log_probabilities
 
 
 def confidence(student: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -12,11 +12,13 @@ def confidence(student: Tensor, *, temperature: float = 1.0) -> Tensor:
 
     Least, -log C, where all classes are equally likely. Carries no factor temperature^2.
     """
+    check_pair(student, student, temperature)
     log_q = log_probabilities(student, temperature)
     return (log_q.exp() * log_q).sum(-1).mean()
 
 
 def threshold(student: Tensor, *, level: float = 1.0) -> Tensor:
     """Mean over batch and classes of (logit - level)^2 (TET, Deng et al. 2022, ICLR: level is the firing threshold)."""
+    check_pair(student, student)
     wide = at_least_float32(student).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
     return (wide - level).square().mean()

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from snnkd.errors import RequestError
 from snnkd.losses.divergences import forward_sum, log_pair
 
+FLAT = 1e-3
+"""A row or column that varies by less than this share of its mean counts as flat: its correlation fades to 0, and so does
+the gradient, which scale invariance would let grow without bound (a student without spikes answers all classes alike)."""
 CERTAIN = 1e-7
 """Keeps wsld's quotient finite for a teacher without loss; the source's number."""
 
 
-def _labels(labels: Tensor | None, name: str) -> Tensor:
+def _labels(labels: Tensor | None, student: Tensor, name: str) -> Tensor:
     if labels is None:
         raise RequestError(f"{name} needs labels [B]; none were given")
+    if labels.shape != student.shape[:1] or labels.dtype != torch.int64:
+        raise RequestError(
+            f"{name}: labels of shape {list(labels.shape)}, {labels.dtype} for logits {list(student.shape)}; int64 [B] are needed"
+        )
     return labels
 
 
@@ -36,8 +42,8 @@ def dkd(
 
     alpha 1 and beta = 1 - p_true of each sample would be `kl`. With two classes the second part is 0.
     """
-    wanted = _labels(labels, "dkd")[:, None]
     log_q, log_p = log_pair(student, teacher, temperature)
+    wanted = _labels(labels, student, "dkd")[:, None]
     others = torch.arange(log_p.shape[-1] - 1, device=log_p.device)
     others = others + (others >= wanted)  # every class but the true one
     pair = []
@@ -60,7 +66,7 @@ def dist(
 ) -> Tensor:
     """beta (1 - mean correlation over classes) + gamma (1 - mean correlation over the batch) of p and q (Huang et al. 2022, NeurIPS).
 
-    Pearson's correlation of each sample's row, and of each class's column. A row or column without variation has
+    Pearson's correlation of each sample's row, and of each class's column. A row or column without variation (FLAT) has
     correlation 0; a batch of one sample has no second part worth the name.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
@@ -70,7 +76,15 @@ def dist(
 
 
 def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    return F.cosine_similarity(x - x.mean(-1, keepdim=True), y - y.mean(-1, keepdim=True), dim=-1, eps=1e-8)
+    return (_direction(x) * _direction(y)).sum(-1)
+
+
+def _direction(x: Tensor) -> Tensor:
+    """The deviation from the mean, of length 1; shorter where it is nearly flat."""
+    mean = x.mean(-1, keepdim=True)
+    deviation = x - mean
+    flat = (FLAT * x.shape[-1] ** 0.5 * mean.detach()).clamp_min(torch.finfo(x.dtype).tiny)
+    return deviation / torch.maximum(torch.linalg.vector_norm(deviation, dim=-1, keepdim=True), flat)
 
 
 def wsld(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
@@ -79,8 +93,8 @@ def wsld(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: 
     CE_S and CE_T are the losses of student and teacher on the label at temperature 1, detached: a sample that the
     student knows better than the teacher teaches less. Not 0 where student and teacher agree.
     """
-    wanted = _labels(labels, "wsld")
     plain_q, plain_p = log_pair(student.detach(), teacher, 1.0)
+    wanted = _labels(labels, student, "wsld")
     loss_s, loss_t = (-log.gather(-1, wanted[:, None]).squeeze(-1) for log in (plain_q, plain_p))
     weight = 1 - torch.exp(-loss_s / (loss_t + CERTAIN))
     log_q, log_p = log_pair(student, teacher, temperature)

@@ -99,7 +99,7 @@ LOSSES = Registry(
                "L1 distance, KLs over all classes, detached weights and cross-entropy on the mean are inferred from AKL"),
         _plain("akl", "read", "wu2025rethinking"),
         _plain("mix", "read", "cai2026mar", "0.2 and 0.7 are the source's best"),
-        _plain("todi", "reconstructed", "jung2025todi", "the formula from memory"),
+        _plain("todi", "reconstructed", "jung2025todi", "the formula from memory; its value is that of jeffreys, its gradient is not"),
         _plain("abkd", "reconstructed", "wang2025abkd cichocki2011alphabeta",
                "the general form with squares in its limits; alpha 0.8, beta 0.3 are one example of the authors'"),
         _plain("dkd", "read", "zhao2022decoupled", "the warm-up is 20 of 240 epochs there, the same share here", warmup=0.083),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import statistics
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from snnkd.recipe.schema import ExecutionConfig, TrainConfig
 from snnkd.report import Clock, Reporter, duration
 from snnkd.seeds import derive
 from snnkd.training.environment import autocast
+from snnkd.training.layers import LayerRates, troubled, warning
 from snnkd.training.metrics import append_metrics, rewind_metrics
 from snnkd.training.optimizer import learning_rate, make_optimizer
 from snnkd.training.state import load_state, save_state
@@ -70,7 +73,8 @@ def train(job: Job) -> Position:
     tally = Tally(job.device)
     position = _resume(job, optimizer, tally)
     clock, made = Clock(position.seconds), 0
-    forward: nn.Module = torch.compile(network) if job.execution.compile == "on" else network  # type: ignore[assignment]
+    trouble: dict[str, list[str]] = {}
+    compiled: nn.Module = torch.compile(network) if job.execution.compile == "on" else network  # type: ignore[assignment]
 
     with job.report.bar("training", epochs * batches.steps, position.epoch * batches.steps + position.step) as bar:
         while position.epoch < epochs:
@@ -90,30 +94,23 @@ def train(job: Job) -> Position:
                 images, labels = batches.batch(epoch, step)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(job.train, epoch * batches.steps + step, batches.steps)
-                ours, theirs = (Features(names) if names else None for names in (objective.student_features, objective.teacher_features))
-                with autocast(job.execution, job.device):
-                    logits = forward(images) if ours is None else forward(images, None, ours)
-                    teacher_logits = None if job.teacher is None else job.teacher(images, theirs)
-                loss = objective(
-                    Seen(
-                        student=logits,
-                        labels=labels,
-                        teacher=teacher_logits,
-                        student_features=ours.kept if ours else {},
-                        teacher_features=theirs.kept if theirs else {},
-                        epoch=epoch,
-                        epochs=epochs,
-                    )
-                )
+                # the last step of an epoch is watched, which hooks do only where nothing is compiled
+                watched = LayerRates(network) if step == batches.steps - 1 else nullcontext()
+                with watched:
+                    seen = look(job, network if isinstance(watched, LayerRates) else compiled, images, labels, epoch)
+                loss = objective(seen)
                 optimizer.zero_grad(set_to_none=True)
                 loss.total.backward()
                 optimizer.step()
-                tally.add(loss.total, loss.watched, time_mean(logits), labels)
+                tally.add(loss.total, {**loss.watched, "gradient": _gradient_norm(optimizer)}, time_mean(seen.student), labels)
+                if isinstance(watched, LayerRates):
+                    tally.rates = {name: float(rate) for name, rate in watched.found.items()}
                 if job.device.type == "cpu":  # nothing to wait for there
                     tally.check_finite(epoch)
                 position.step, made = position.step + 1, made + 1
                 bar.advance()
             tally.check_finite(epoch)
+            trouble = _report_layers(job, tally.rates, trouble, epoch)
             _finish_epoch(job, optimizer, tally, position, clock, (tally.images - images_before) / lap.seconds())
             tally = Tally(job.device)
     if position.best is not None:
@@ -122,8 +119,41 @@ def train(job: Job) -> Position:
     return position
 
 
+def look(job: Job, forward: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> Seen:
+    """Student (by `forward`) and teacher on one batch: what the objective gets to see."""
+    objective = job.objective
+    ours, theirs = (Features(names) if names else None for names in (objective.student_features, objective.teacher_features))
+    with autocast(job.execution, job.device):
+        student = forward(images) if ours is None else forward(images, None, ours)
+        teacher = None if job.teacher is None else job.teacher(images, theirs)
+    return Seen(
+        student=student,
+        labels=labels,
+        teacher=teacher,
+        student_features=ours.kept if ours else {},
+        teacher_features=theirs.kept if theirs else {},
+        epoch=epoch,
+        epochs=job.train.epochs,
+    )
+
+
+def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
+    """Of all parameters together, before this step's update."""
+    return nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+
+
+def _report_layers(job: Job, rates: dict[str, float], before: dict[str, list[str]], epoch: int) -> dict[str, list[str]]:
+    """Say which layers are silent or saturated where that is news; returns them."""
+    found = troubled(rates)
+    if found != before:
+        job.report.note(warning(epoch + 1, found))
+    return found
+
+
 def _finish_epoch(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Position, clock: Clock, rate: float) -> None:
     row: dict[str, Any] = {"epoch": position.epoch + 1, **tally.means(), "lr": optimizer.param_groups[0]["lr"]}
+    if tally.rates:
+        row |= {"rate": statistics.fmean(tally.rates.values()), **troubled(tally.rates)}
     if job.validate is not None:
         row["val_top1"] = job.validate()
         if job.train.select == "best" and row["val_top1"] > position.best_top1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ def append_metrics(folder: Path, values: dict[str, Any]) -> None:
     line = json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()})
     with (folder / NAME).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # the checkpoint that follows says that the line is there
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

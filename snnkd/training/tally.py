@@ -19,6 +19,8 @@ class Tally:
         self.images = 0
         self.steps = 0
         self._sums: dict[str, Tensor] = {}
+        self.rates: dict[str, float] = {}
+        """Of the neuron layers, in the last step of the epoch."""
 
     @torch.no_grad()
     def add(self, total: Tensor, watched: Mapping[str, Tensor], logits: Tensor, labels: Tensor) -> None:
@@ -34,8 +36,9 @@ class Tally:
         """Raise WorkError when a loss of this epoch was not finite (one wait for the device)."""
         for name, value in self._sums.items():
             if not torch.isfinite(value):
+                what = "gradient" if name == "gradient" else "loss"
                 raise WorkError(
-                    f"the loss became {float(value)} in epoch {epoch + 1}, by step {self.steps} ({name}); the last checkpoint is "
+                    f"the {what} became {float(value)} in epoch {epoch + 1}, by step {self.steps} ({name}); the last checkpoint is "
                     "intact; lower train.lr or the loss weights"
                 )
 
@@ -48,8 +51,9 @@ class Tally:
         return made
 
     def state(self) -> dict[str, Any]:
-        return {"images": self.images, "steps": self.steps, "sums": dict(self._sums)}
+        return {"images": self.images, "steps": self.steps, "sums": dict(self._sums), "rates": dict(self.rates)}
 
     def restore(self, state: dict[str, Any]) -> None:
         self.images, self.steps = state["images"], state["steps"]
+        self.rates = dict(state.get("rates", {}))
         self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}

@@ -1,0 +1,29 @@
+"""Where divergences end: labels that do not fit, nothing to compare, a student that answers all classes alike."""
+
+import pytest
+import torch
+
+from snnkd import losses
+from snnkd.errors import RequestError
+
+
+@pytest.mark.parametrize("name", ["dkd", "wsld"])
+@pytest.mark.parametrize("labels", [torch.tensor([2]), torch.zeros(4, 1, dtype=torch.long), torch.zeros(4)])
+def test_labels_of_another_shape_are_refused(name, labels):
+    with pytest.raises(RequestError, match=f"{name}: labels of shape"):
+        getattr(losses, name)(torch.zeros(4, 5), torch.zeros(4, 5), labels=labels)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_student_without_spikes_gets_a_bounded_gradient_from_dist(dtype):
+    student = torch.zeros(64, 10, dtype=dtype, requires_grad=True)
+    teacher = 3 * torch.randn(64, 10, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    losses.dist(student, teacher).backward()
+    assert 0 < student.grad.abs().max() < 50
+
+
+@pytest.mark.parametrize("name", ["kl", "hta_kl", "akl", "dist"])
+@pytest.mark.parametrize("shape", [(0, 5), (3, 1)])
+def test_nothing_to_compare_is_refused(name, shape):
+    with pytest.raises(RequestError, match="needs a sample and two classes"):
+        getattr(losses, name)(torch.zeros(shape), torch.zeros(shape))
