@@ -99,6 +99,8 @@ def run_stage(stage: Stage) -> Finished:
 
 def _already_done(stage: Stage) -> Finished:
     stage.options.report.note(f"already done: {stage.folder}")
+    if not stage.recipe.execution.keep_state:
+        remove_state(stage.folder)  # a kill between the result and their removal leaves them
     return Finished(stage.folder, read_result(stage.folder))
 
 

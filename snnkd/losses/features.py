@@ -63,7 +63,7 @@ class Term(nn.Module):
     def _compared(self, seen: Seen, pair: Pair, align: nn.Module | None = None) -> tuple[Tensor, Tensor]:
         """Student's (time mean, aligned) and teacher's feature at one size."""
         ours = over_time(seen.student_features[pair.student], len(seen.student))
-        theirs = at_least_float32(seen.teacher_features[pair.teacher]).to(ours.dtype)
+        theirs = at_least_float32(seen.teacher_features[pair.teacher].detach()).to(ours.dtype)
         return same_size(ours if align is None else align(ours), theirs)
 
 
@@ -108,7 +108,7 @@ class Blurred(Term):
 
     def __init__(self, term: BlurredTerm, pairs: Sequence[Pair], head: Head | None) -> None:
         super().__init__(term, pairs, head)
-        self._drop, self._rescale = term.drop, term.rescale
+        self._drop = term.drop
         self.aligners = nn.ModuleList(map(aligner, pairs))
         self.rebuilders = nn.ModuleList(_rebuilder(pair.teacher_shape[0]) for pair in pairs)
 
@@ -116,8 +116,6 @@ class Blurred(Term):
         found = []
         for pair, align, rebuild in zip(self.pairs, self.aligners, self.rebuilders, strict=True):
             ours, theirs = self._compared(seen, pair, align)
-            if self._rescale:
-                theirs = theirs * (ours.detach().amax() / theirs.amax().clamp_min(1e-12))
             kept = (torch.rand(*ours.shape[:2], 1, 1, device=ours.device) >= self._drop).to(ours.dtype)
             found.append((rebuild(ours * kept) - theirs).square().sum() / len(ours))
         return torch.stack(found).sum()
@@ -142,7 +140,7 @@ class Saliency(Term):
         assert seen.teacher is not None
         found = []
         for pair in self.pairs:
-            maps = at_least_float32(seen.teacher_features[pair.teacher])
+            maps = at_least_float32(seen.teacher_features[pair.teacher].detach())
             answer = seen.teacher.argmax(-1)[:, None, None, None].expand(-1, 1, *maps.shape[-2:])
             cam = maps.gather(1, answer)
             spikes = at_least_float32(seen.student_features[pair.student]).unflatten(0, (len(seen.student), -1))
@@ -153,8 +151,9 @@ class Saliency(Term):
 
 
 def _zero_to_one(x: Tensor) -> Tensor:
+    """Scaled over the whole batch; what hardly varies, such as the map of a student without spikes, stays nearly flat."""
     low, high = x.detach().amin(), x.detach().amax()
-    return (x - low) / (high - low).clamp_min(1e-12)
+    return (x - low) / (high - low).clamp_min(1e-3)
 
 
 class Classifier(Term):

@@ -182,15 +182,23 @@ def _feature_term(term: FeatureTerm, where: str, surroundings: Surroundings) -> 
     both = zip(ours[-count:], theirs[-count:], strict=True)
     pairs = [Pair(s, t, surroundings.student[s], surroundings.teacher[t]) for s, t in both]
     for pair in pairs:
-        if len(pair.student_shape) != len(pair.teacher_shape):
-            raise RequestError(
-                f"{where}: {pair.student} of the student has shape {list(pair.student_shape)}, "
-                f"{pair.teacher} of the teacher {list(pair.teacher_shape)}; compare maps with maps"
-            )
+        _check_kinds(entry.name, pair, where)
     if entry.name == "classifier" and surroundings.teacher_head is None:
         raise RequestError(f"{where}: the teacher's network has no linear layer 'head'; {entry.name} needs one")
     made: FeatureModule = entry.load()(term, pairs, surroundings.teacher_head)
     return made
+
+
+def _check_kinds(feature: str, pair: Pair, where: str) -> None:
+    """Raise RequestError for features that this term cannot compare."""
+    shapes = f"{pair.student} of the student has shape {list(pair.student_shape)}, {pair.teacher} of the teacher {list(pair.teacher_shape)}"
+    if len(pair.student_shape) != len(pair.teacher_shape):
+        raise RequestError(f"{where}: {shapes}; compare maps with maps")
+    if feature in ("attention", "blurred", "saliency") and len(pair.student_shape) != 3:
+        raise RequestError(f"{where}: {shapes}; {feature} compares maps [C, H, W]")
+    only = {"saliency": "class_map", "classifier": "output"}.get(feature, pair.teacher)
+    if pair.teacher != only:
+        raise RequestError(f"{where}.teacher: {feature} takes the teacher's {only}, not {pair.teacher}")
 
 
 def _feature_names(wanted: Sequence[str] | str, there: Mapping[str, tuple[int, ...]], where: str) -> list[str]:

@@ -9,12 +9,14 @@ from snnkd.losses.divergences import LARGEST_SQUARED, at_least_float32, log_prob
 
 
 def standardize(logits: Tensor) -> Tensor:
-    """(z - mean) / (std + 1e-7) over the classes (Sun et al. 2024, CVPR; std with C - 1). Equal logits become zeros."""
+    """(z - mean) / (std + 1e-7) over the classes (Sun et al. 2024, CVPR; std with C - 1). Equal logits become zeros.
+
+    A std below 1e-3 counts as that: a student without spikes answers all classes alike, and would get gradients of 1e7.
+    """
     wide = at_least_float32(logits).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
     centred = wide - wide.mean(-1, keepdim=True)
     variance = centred.square().sum(-1, keepdim=True) / max(1, wide.shape[-1] - 1)
-    # a root has no gradient at 0
-    return centred / (variance.clamp_min(torch.finfo(wide.dtype).tiny).sqrt() + 1e-7)
+    return centred / (variance.clamp_min(1e-6).sqrt() + 1e-7)
 
 
 def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:

@@ -250,16 +250,59 @@ def test_attention_does_not_see_scale():
     assert scene.value(student_features=louder).item() == pytest.approx(scene.value().item(), rel=1e-5)
 
 
-def test_blurred_scales_the_teacher_to_the_students_maximum():
-    """Rebuilders that pass on; student up to 2, teacher 10 times it: equal after scaling, 9 x away without."""
-    ours = torch.tensor([0.0, 1, 2, 0.5]).reshape(1, 1, 2, 2).repeat(T * B, 1, 1, 1)
-    for rescale, expected in ((True, 0), (False, 81 * (1 + 4 + 0.25))):
-        scene = Scene("blurred", (1,), (1,), drop=0.0, rescale=rescale)
-        for layer in scene.term.rebuilders[0][::2]:
-            nn.init.dirac_(layer.weight)
-            nn.init.zeros_(layer.bias)
-        value = scene.value(student_features={"stage1": ours}, teacher_features={"stage1": 10 * ours[:B]})
-        assert value.item() == pytest.approx(expected, abs=1e-5)
+def pass_on(rebuilder):
+    for layer in rebuilder[::2]:
+        nn.init.dirac_(layer.weight)
+        nn.init.zeros_(layer.bias)
+
+
+@pytest.mark.parametrize("drop", [0.15, 0.5])
+def test_blurred_drops_channels(drop):
+    """All is 1: each dropped channel is 1 away at its 4 places, a kept one (not raised for the others) at none; new ones each time."""
+    scene = Scene("blurred", (400,), (400,), size=2, teacher_size=2, drop=drop)
+    pass_on(scene.term.rebuilders[0])
+    ones = {"stage1": torch.ones(T * B, 400, 2, 2, dtype=D)}
+    torch.manual_seed(0)
+    first, second = (scene.value(student_features=ones, teacher_features={"stage1": ones["stage1"][:B]}).item() * B / 4 for _ in range(2))
+    assert first == pytest.approx(round(first), abs=1e-9)
+    assert first / (400 * B) == pytest.approx(drop, abs=4 * (drop * (1 - drop) / (400 * B)) ** 0.5)
+    assert first != second
+
+
+def test_dropped_channels_are_not_seen():
+    """Channels without gradient may say anything; others may not. Without drop all are seen, each time the same."""
+    scene = Scene("blurred", (8,), (8,), drop=0.5)
+
+    def seeded(**changed):
+        torch.manual_seed(1)
+        return scene.value(**changed)
+
+    value = seeded()
+    (gradient,) = torch.autograd.grad(value, scene.ours["stage1"])
+    dropped = gradient.abs().sum((2, 3), keepdim=True) == 0
+    assert 0.2 < dropped.double().mean() < 0.8
+    for which, same in ((dropped, True), (~dropped, False)):
+        assert (seeded(student_features={"stage1": scene.ours["stage1"] + 5 * which}).item() == value.item()) == same
+    steady = Scene("blurred", drop=0.0)
+    steady.value().backward()
+    assert (steady.ours["stage2"].grad.abs().sum((2, 3)) > 0).all()
+    assert steady.value().item() == steady.value().item()
+
+
+def test_blurred_is_the_distance_to_the_teacher():
+    """Rebuilders that pass on; student up to 2, teacher 10 times it: 9 x away."""
+    ours = torch.tensor([0.0, 1, 2, 0.5], dtype=D).reshape(1, 1, 2, 2).repeat(T * B, 1, 1, 1)
+    scene = Scene("blurred", (1,), (1,), drop=0.0)
+    pass_on(scene.term.rebuilders[0])
+    value = scene.value(student_features={"stage1": ours}, teacher_features={"stage1": 10 * ours[:B]})
+    assert value.item() == pytest.approx(81 * (1 + 4 + 0.25), rel=1e-9)
+
+
+def test_a_silent_stage_gets_a_bounded_gradient_from_saliency():
+    scene = Scene("saliency")
+    silent = torch.zeros_like(scene.ours["stage2"], requires_grad=True)
+    scene.value(student_features={"stage2": silent}).backward()
+    assert silent.grad.abs().max() < 1e3
 
 
 def test_saliency_scales_both_maps_to_0_and_1():
@@ -362,3 +405,20 @@ def test_a_teacher_without_a_head_is_refused():
     with pytest.raises(RequestError, match=r"loss\.terms\.0: .* no linear layer 'head'; classifier needs one"):
         make_objective(section("classifier"), 0.0, Surroundings(student=shape, teacher=shape))
     make_objective(section("mse"), 0.0, Surroundings(student=shape, teacher=shape))
+
+
+@pytest.mark.parametrize(
+    ("feature", "student", "teacher", "said"),
+    [
+        ("attention", "output", "output", "attention compares maps"),
+        ("blurred", "output", "output", "blurred compares maps"),
+        ("mse", "stage1", "output", "compare maps with maps"),
+        ("saliency", "stage1", "stage1", "saliency takes the teacher's class_map, not stage1"),
+        ("classifier", "stage1", "stage1", "classifier takes the teacher's output, not stage1"),
+    ],
+)
+def test_features_that_a_term_cannot_compare_are_refused(feature, student, teacher, said):
+    shapes = {"stage1": (4, 2, 2), "class_map": (3, 2, 2), "output": (4,)}
+    loss = build_loss({"terms": [{"feature": feature, "student": [student], "teacher": [teacher]}]})
+    with pytest.raises(RequestError, match=said):
+        make_objective(loss, 0.0, Surroundings(student=shapes, teacher=shapes, teacher_head=torch.nn.Linear(4, 3)))
