@@ -145,7 +145,7 @@ LOSSES = Registry(
         _preset("ckdsnn", "cross-entropy + KL of saliency maps + KL to a noised teacher",
                 {"terms": [{"feature": "saliency"}, {"divergence": "kl", "temperature": 2.0, "noise": 0.1}]},
                 "reconstructed", source="liu2026ckdsnn",
-                note="maps are scaled to 0..1 over the batch, noise has the teacher's standard deviation; temperature squared on maps is ours"),
+                note="maps are scaled to 0..1 over the batch, noise has the teacher's spread; temperature squared on maps is ours"),
         _preset("enof", "cross-entropy + KL of the teacher's classifier on both features; last activation relu",
                 {"terms": [{"feature": "classifier"}]}, "reconstructed", source="guo2024enof",
                 note="from a note; temperature and weight 1 are ours", also={"neuron": {"last": "relu"}}),

@@ -1,0 +1,60 @@
+"""The forking server as a fixture."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+class Forks:
+    """`run(folder, words, ...)` carries out a console command in a child; gives its exit status."""
+
+    def __init__(self) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("server.py"))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def start(self, folder: Path, words: list[str], **fault: Any) -> int:
+        """The pid of the child."""
+        folder.mkdir(parents=True, exist_ok=True)
+        assert self._server.stdin is not None
+        self._server.stdin.write(json.dumps({"folder": str(folder), "words": words, **fault}) + "\n")
+        self._server.stdin.flush()
+        return int(self._answer()["pid"])
+
+    def wait(self) -> int:
+        return int(self._answer()["status"])
+
+    def _answer(self) -> dict[str, Any]:
+        assert self._server.stdout is not None
+        made: dict[str, Any] = json.loads(self._server.stdout.readline())
+        return made
+
+    def run(self, folder: Path, words: list[str], **fault: Any) -> int:
+        self.start(folder, words, **fault)
+        return self.wait()
+
+    def operations(self, folder: Path, words: list[str]) -> list[str]:
+        """The file operations of a command that nothing strikes."""
+        status = self.run(folder, words, log=str(folder / "operations"))
+        assert status == 0, (folder / "err").read_text()
+        return (folder / "operations").read_text().splitlines()
+
+    def close(self) -> None:
+        self._server.kill()
+        self._server.communicate()
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Forks]:
+    made = Forks()
+    yield made
+    made.close()

@@ -1,0 +1,74 @@
+"""Real SIGKILL at random moments, the command repeated until it ends: the same bytes as a run that was left alone."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+from faults.conftest import Forks
+
+PHASES = ("preparing", "training", "saving", "measuring")
+WORDS = ["teach", "--set", "data.classes=10", "--set", "data.train_images=400", "--set", "data.test_images=200", "--epochs", "12",
+         "--batch-size", "50", "--set", "model.width=4", "--out", "run"]  # fmt: skip
+KILLS = 60
+IN_A_SAVE = 15
+
+
+def _kill_once(forks: Forks, folder: Path, phase: mmap.mmap, rng: random.Random, wanted: str | None) -> tuple[int, str]:
+    """Start the command, kill it at a random moment (of the wanted phase); its status and the phase it was in."""
+    phase[0] = 0
+    pid = forks.start(folder, WORDS, phase=str(folder / "phase"))
+    pause = rng.uniform(0, 0.001) if wanted else rng.uniform(0, 0.9)
+    if wanted:
+        deadline = time.monotonic() + 30
+        skip = rng.randrange(4)  # saves to let pass
+        while time.monotonic() < deadline and _alive(pid):
+            if PHASES[phase[0]] == wanted:
+                if skip == 0:
+                    break
+                skip -= 1
+                while PHASES[phase[0]] == wanted and _alive(pid):
+                    pass
+    time.sleep(pause)
+    seen = PHASES[phase[0]]
+    if _alive(pid):
+        os.kill(pid, signal.SIGKILL)
+    return forks.wait(), seen
+
+
+def _alive(pid: int) -> bool:
+    """Whether the child runs; an ended one is a zombie until the server has waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_killed_at_random_moments_runs_end_with_the_same_bytes(forks: Forks, tmp_path: Path) -> None:
+    assert forks.run(tmp_path / "whole", WORDS) == 0, (tmp_path / "whole/err").read_text()
+    expected = (tmp_path / "whole/run/model.safetensors").read_bytes()
+    rng, counted, number = random.Random(0), Counter[str](), 0
+    while counted.total() < KILLS or counted["saving"] < IN_A_SAVE:
+        number += 1
+        assert number < 60, f"too few kills: {counted}"
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "phase").write_bytes(b"\0")
+        with (folder / "phase").open("r+b") as file:
+            phase = mmap.mmap(file.fileno(), 1)
+        for _attempt in range(8):
+            status, seen = _kill_once(forks, folder, phase, rng, "saving" if counted["saving"] < IN_A_SAVE else None)
+            if status == 0:
+                break
+            assert status == -signal.SIGKILL, (folder / "err").read_text()
+            counted[seen] += 1
+        assert forks.run(folder, WORDS) == 0, (folder / "err").read_text()
+        assert (folder / "run/model.safetensors").read_bytes() == expected
+        phase.close()
+    print(f"killed: {dict(counted)}")
+    assert counted["training"] > 0
