@@ -22,6 +22,7 @@ from shim import Shim, kill
 
 from snnkd import pipeline, stage  # everything a command imports, so that children start at once
 from snnkd.cli import main
+from snnkd.export import safetensors
 from snnkd.losses import objective  # noqa: F401
 from snnkd.models.activation import LIF
 from snnkd.recipe.schema import NeuronConfig
@@ -64,6 +65,7 @@ def _tell_phases(path: str) -> None:
     loop.save_state = in_phase(2, loop.save_state)
     stage.save_network = in_phase(2, stage.save_network)
     stage.write_json = in_phase(2, stage.write_json)
+    safetensors.save_network = in_phase(2, safetensors.save_network)
     stage.measure_network = in_phase(3, stage.measure_network)
     pipeline.measure_network = in_phase(3, pipeline.measure_network)
 

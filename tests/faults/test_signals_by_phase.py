@@ -1,0 +1,83 @@
+"""SIGTERM, SIGUSR1 and SIGINT while preparing, training, saving, measuring and exporting; once, and twice in a row."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from faults.conftest import Forks
+
+PHASES = ("preparing", "training", "saving", "measuring")
+TEACH = ["teach", "--set", "data.classes=10", "--set", "data.train_images=300", "--set", "data.test_images=3000", "--epochs", "6",
+         "--batch-size", "50", "--set", "model.width=4", "--set", "execution.eval_batch_size=50", "--out", "run"]  # fmt: skip
+SIGNALS = {"SIGTERM": 75, "SIGUSR1": 75, "SIGINT": -signal.SIGINT}
+
+
+@pytest.fixture(scope="module")
+def expected(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights of the run, left alone."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert forks.run(folder, TEACH) == 0, (folder / "err").read_text()
+    return (folder / "run/model.safetensors").read_bytes()
+
+
+def _signalled(forks: Forks, folder: Path, words: list[str], phase: str, numbers: list[signal.Signals], times: int = 1) -> int:
+    """Run the command, send the signals when it comes to `phase` (that time); its exit status."""
+    folder.mkdir(exist_ok=True)
+    (folder / "phase").write_bytes(b"\0")
+    with (folder / "phase").open("r+b") as file, mmap.mmap(file.fileno(), 1) as shown:
+        pid = forks.start(folder, words, phase=str(folder / "phase"))
+        if phase == "preparing":
+            while not (folder / "err").exists() or "drawing" not in (folder / "err").read_text():
+                time.sleep(0.0005)
+        for i in range(times if phase != "preparing" else 0):
+            while PHASES[shown[0]] == phase and i:
+                time.sleep(0.0005)
+            while PHASES[shown[0]] != phase:
+                time.sleep(0.0005)
+        if len(numbers) > 1:  # both are to be there before the first is acted upon
+            os.kill(pid, signal.SIGSTOP)
+        for number in numbers:
+            os.kill(pid, number)
+        if len(numbers) > 1:
+            os.kill(pid, signal.SIGCONT)
+        return forks.wait()
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize("phase", PHASES)
+def test_it_ends_in_good_order_and_continues(forks: Forks, tmp_path: Path, expected: bytes, phase: str, name: str) -> None:
+    status = _signalled(forks, tmp_path / "here", TEACH, phase, [signal.Signals[name]], times=2 if phase == "saving" else 1)
+    said = (tmp_path / "here/err").read_text()
+    assert status == SIGNALS[name], said
+    complaints = [line for line in said.splitlines() if line.startswith("snnkd: ")]
+    assert len(complaints) == 1, said
+    assert f"stopped by {name}" in complaints[0]
+    assert "the same command continues" in complaints[0]
+    assert not (tmp_path / "here/run/result.json").exists()
+    assert forks.run(tmp_path / "here", TEACH) == 0
+    assert (tmp_path / "here/run/model.safetensors").read_bytes() == expected
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_second_one_ends_it_at_once_and_it_continues(forks: Forks, tmp_path: Path, expected: bytes, phase: str) -> None:
+    status = _signalled(forks, tmp_path / "here", TEACH, phase, [signal.SIGTERM, signal.SIGUSR1])
+    assert status in (-signal.SIGTERM, -signal.SIGUSR1)
+    assert forks.run(tmp_path / "here", TEACH) == 0
+    assert (tmp_path / "here/run/model.safetensors").read_bytes() == expected
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_an_export_that_is_signalled_writes_nothing(forks: Forks, tmp_path: Path, name: str) -> None:
+    """The signal comes while the draft's weights are written; what stands at the target is whole or not there."""
+    here = tmp_path / "here"
+    assert forks.run(here, [*TEACH, "--epochs", "1"]) == 0
+    status = _signalled(forks, here, ["export", "run", "--out", "exported"], "saving", [signal.Signals[name]])
+    assert status == SIGNALS[name], (here / "err").read_text()
+    assert sorted(path.name for path in here.iterdir() if not path.name.startswith(".")) == ["data", "err", "out", "phase", "run"]
+    assert not list(here.glob(".exported*")), "the draft is gone"
+    assert forks.run(here, ["export", "run", "--out", "exported"]) == 0
