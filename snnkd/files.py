@@ -6,6 +6,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -58,10 +59,11 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file; raises PlaceError in one line when it cannot be read."""
+def read_bytes(path: Path, most: int = -1) -> bytes:
+    """The bytes of a file, the first `most` where that is given; raises PlaceError in one line when it cannot be read."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(most)
     except OSError as error:
         raise PlaceError(f"{path}: {reason(error)}") from error
 
@@ -69,12 +71,37 @@ def read_bytes(path: Path) -> bytes:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises PlaceError when it is missing, not JSON or not an object."""
     try:
-        value = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise PlaceError(f"{path}: not a JSON file ({type(error).__name__}); it is damaged or was not written by snnkd") from error
+        value = parse_json(read_bytes(path))
+    except ValueError as error:
+        why = str(error) if type(error) is ValueError else type(error).__name__
+        raise PlaceError(f"{path}: not a JSON file ({why}); it is damaged or was not written by snnkd") from error
     if not isinstance(value, dict):
         raise PlaceError(f"{path}: holds a {type(value).__name__}, not a JSON object")
     return value
+
+
+def parse_json(text: bytes | str) -> Any:
+    """A JSON value as snnkd writes them. Raises ValueError for other text: also for NaN, numbers that no computation
+    gives (more than 19 digits, beyond float), half UTF-16 pairs, and nesting without end."""
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_int=_whole, parse_float=_real)
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return value
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not a number")
+
+
+def _whole(text: str) -> int:
+    return int(text) if len(text) <= 20 else _no_number(text[:20] + "...")
+
+
+def _real(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text[:20])
 
 
 def trouble(error: OSError, where: object) -> PlaceError | WorkError:

@@ -75,8 +75,9 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:
-    """Counted on the ANN of the same topology with one blank image; a spiking one runs its layers T times."""
-    network = build_network(Specification(model=recipe.model, neuron=None, classes=classes, shape=shape)).eval()
+    """Counted on the ANN of the same topology with one image; a spiking one runs its layers T times."""
+    with torch.device("meta"):  # sizes need no memory
+        network = build_network(Specification(model=recipe.model, neuron=None, classes=classes, shape=shape)).eval()
     held = 0
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -86,7 +87,7 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
     kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
     handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
     with torch.inference_mode(), Counter(network) as counter:
-        network(torch.zeros(1, *shape))
+        network(torch.zeros(1, *shape, device="meta"))
     for handle in handles:
         handle.remove()
     parameters = sum(p.numel() for p in network.parameters())

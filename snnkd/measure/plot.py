@@ -44,8 +44,9 @@ def _label(result: dict[str, Any], with_model: bool) -> str:
     model = f"{result['model']['name']} " if with_model else ""
     if result["trained_T"] is None:
         return f"{model}teacher"
-    selection = result["selection"]
-    trained = "best epoch" if selection["rule"] == "best" else f"{selection['epoch']} epoch{'s' if selection['epoch'] != 1 else ''}"
+    selection = result["selection"]  # a network that was put together elsewhere has none
+    epochs = f"{selection['epoch']} epoch{'s' if selection['epoch'] != 1 else ''}" if selection else "epochs unknown"
+    trained = "best epoch" if selection and selection["rule"] == "best" else epochs
     split = "" if result["split"] == "test" else f", {result['split']}"
     return f"{model}{loss_label(result['loss'])}, T = {result['trained_T']}, {trained}{split}"
 

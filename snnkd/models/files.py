@@ -16,6 +16,7 @@ from snnkd.files import read_bytes, read_json, sha256, write_atomic, write_json
 from snnkd.models.network import Network, Specification, build_network
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import MODELS
+from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.schema import NeuronConfig
 from snnkd.recipe.text import to_plain
 from snnkd.usercode import check_permitted, is_user_code
@@ -73,6 +74,7 @@ def load_network(folder: Path) -> Loaded:
         raise PlaceError(f"{folder}: has no {CONFIG}; it is neither a finished run (see `snnkd status`) nor an export")
     config = read_json(folder / CONFIG)
     specification = _specification(config, folder / CONFIG)
+    _check_about(config, folder / CONFIG)
     content = read_bytes(folder / WEIGHTS)
     digest = sha256(content)
     if digest != config.get("weights_sha256"):
@@ -116,11 +118,39 @@ def _specification(config: dict[str, Any], path: Path) -> Specification:
     return made
 
 
+def _check_about(config: dict[str, Any], path: Path) -> None:
+    """What is said beside the network is of the kinds that results and tables take. Raises PlaceError."""
+    number, text = (int, float), (str,)
+    kinds: dict[str, tuple[type, ...]] = {"seed": (int,), "seconds": number, "stage": text, "recipe_hash": text, "data_sha256": text}
+    inside: dict[str, dict[str, tuple[type, ...]]] = {
+        "teacher": {"run": text, "sha256": text, "top1": number, "energy_mj": number},
+        "selection": {"rule": text, "epoch": (int,)},
+        "loss": {"name": text, "hard": (dict,), "terms": (list,)},
+    }
+    for key, wanted in kinds.items():
+        if config.get(key) is not None and (not isinstance(config[key], wanted) or isinstance(config[key], bool)):
+            raise PlaceError(f"{path}: damaged: {key!r} is {str(config[key])[:40]!r}")
+    for key, fields_of in inside.items():
+        held = config.get(key)
+        if held is None:
+            continue
+        if not isinstance(held, dict) or any(not isinstance(held.get(name), wanted) for name, wanted in fields_of.items()):
+            raise PlaceError(f"{path}: damaged: {key!r} is {str(held)[:40]!r}")
+    try:
+        loss_label(config.get("loss"))
+    except (RequestError, KeyError, TypeError, AttributeError, ValueError) as error:
+        raise PlaceError(f"{path}: damaged: its loss: {error}") from error
+
+
 def _check_tensors(network: Network, tensors: dict[str, Any], path: Path) -> None:
     expected = network.state_dict()
     for name in sorted(expected.keys() ^ tensors.keys()):
         raise PlaceError(f"{path}: {'lacks' if name in expected else 'has an unknown'} tensor {name!r}; not this config.json's")
     for name, tensor in tensors.items():
+        if tensor.dtype != expected[name].dtype:
+            raise PlaceError(f"{path}: tensor {name!r} is {tensor.dtype}, this network's is {expected[name].dtype}")
+        if not torch.isfinite(tensor).all():
+            raise PlaceError(f"{path}: tensor {name!r} holds values that are not finite")
         if tensor.shape != expected[name].shape:
             raise PlaceError(f"{path}: tensor {name!r} is {list(tensor.shape)}, config.json makes it {list(expected[name].shape)}")
 

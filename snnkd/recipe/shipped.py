@@ -7,7 +7,7 @@ from typing import Any
 
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.files import read_bytes
-from snnkd.recipe.text import parse_yaml
+from snnkd.recipe.text import LARGEST, parse_yaml
 
 
 def recipes_folder() -> Path:
@@ -33,7 +33,7 @@ def read_recipe(name: str) -> dict[str, Any]:
     else:
         hint = f"; for the file write ./{name}" if Path(name).is_file() else did_you_mean(name, shipped_names())
         raise RequestError(f"unknown recipe {name!r}{hint}")
-    return parse_yaml(read_bytes(path), str(path))
+    return parse_yaml(read_bytes(path, LARGEST + 1), str(path))
 
 
 def first_comment(name: str) -> str:

@@ -58,7 +58,7 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
     key twice, or no mapping at the top.
     """
     if len(text) > LARGEST:
-        raise PlaceError(f"{where}: {len(text)} bytes; a recipe has at most {LARGEST}")
+        raise PlaceError(f"{where}: {len(text)} bytes or more; a recipe has at most {LARGEST}")
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -77,7 +77,7 @@ def parse_value(text: str, where: str) -> Any:
     try:
         _refuse_tricks(text, where)
         return yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise PlaceError(f"{where}: not plain YAML: {_one_line(error)}") from error
 
 
@@ -99,6 +99,8 @@ def _refuse_tricks(text: str, where: str) -> None:
             size = sizes.get(name, 0)
         elif isinstance(event, yaml.ScalarEvent):
             sizes[name] = size = 1
+            if not event.value.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in event.value):
+                raise PlaceError(f"{where}: line {_line(event)}: half a UTF-16 pair is no text")
             if len(event.value) > LONGEST:
                 raise PlaceError(f"{where}: line {_line(event)}: a value of {len(event.value)} characters; at most {LONGEST}")
         elif isinstance(event, yaml.CollectionEndEvent):

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from snnkd.errors import Interrupted, PlaceError, RequestError, Stopped
-from snnkd.files import trouble
+from snnkd.files import parse_json, trouble
 
 NAME = "run.lock"
 
@@ -98,7 +98,7 @@ def check_free(folder: Path) -> None:
 def read_holder(folder: Path) -> dict[str, Any]:
     """What the lock file says; empty when there is none or it is damaged."""
     try:
-        value = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        value = parse_json((folder / NAME).read_bytes())
     except (OSError, ValueError):
         return {}
     return value if isinstance(value, dict) else {}

@@ -15,6 +15,9 @@ from snnkd.runs.folder import RECIPE, RESULT, RUN, difference
 from snnkd.runs.lock import NAME as LOCK
 from snnkd.runs.lock import is_held, read_holder
 
+MOST_THREADS = 4096
+"""As in the recipe's schema; torch does not survive any number."""
+
 
 def check_folder(folder: Path, same: dict[str, Any] | None) -> None:
     """Check that `folder` is free or holds a run, that of identity `same` where one is given.
@@ -54,6 +57,8 @@ def check_same_data(runs: Path, same: dict[str, Any], section: dict[str, Any]) -
             continue
         old = about.get("identity")
         if about.get("data") != section or not isinstance(old, dict) or not isinstance(old.get("data"), dict):
+            continue
+        if not isinstance(old["data"].get("sha256"), str):
             continue
         if old != same and {**old, "data": {**old["data"], "sha256": same["data"]["sha256"]}} == same:
             raise RequestError(
@@ -103,6 +108,9 @@ def began_with(folder: Path) -> dict[str, Any]:
     needs = read_json(folder / RUN).get("needs")
     if not isinstance(needs, dict):
         raise PlaceError(f"{folder / RUN}: damaged: 'needs' is missing")
+    threads = needs.get("threads")
+    if not isinstance(threads, int) or isinstance(threads, bool) or not 0 < threads <= MOST_THREADS:
+        raise PlaceError(f"{folder / RUN}: damaged: 'needs.threads' is {str(threads)[:40]!r}")
     return needs
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import statistics
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -195,16 +196,33 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Po
     save_state(job.folder, state)
 
 
+def _check_position(position: Position, job: Job) -> None:
+    """Raise ValueError for a place that this training never comes to."""
+    whole = all(isinstance(number, int) for number in (position.epoch, position.step, position.best_epoch))
+    if not whole or not 0 <= position.epoch <= job.train.epochs or not 0 <= position.step <= job.batches.steps:
+        raise ValueError(f"epoch {position.epoch}, step {position.step}")
+    if not math.isfinite(position.seconds) or not isinstance(position.best_top1, float):
+        raise ValueError(f"seconds {position.seconds}")
+    shapes = {name: tensor.shape for name, tensor in job.network.state_dict().items()}
+    if position.best is not None and {name: tensor.shape for name, tensor in position.best.items()} != shapes:
+        raise ValueError("the best epoch's weights are those of another network")
+
+
 def _resume(job: Job, optimizer: torch.optim.Optimizer, tally: Tally) -> Position:
-    state = load_state(job.folder, job.report)
-    if state is None:
+    position = Position()
+
+    def restore(state: dict[str, Any]) -> None:
+        nonlocal position
+        job.network.load_state_dict(state["network"])
+        job.objective.load_state_dict(state["objective"])
+        optimizer.load_state_dict(state["optimizer"])
+        tally.restore(state["tally"])
+        position = Position(**state["position"])
+        _check_position(position, job)
+
+    if load_state(job.folder, job.report, restore) is None:
         rewind_metrics(job.folder, 0)
         return Position()
-    job.network.load_state_dict(state["network"])
-    job.objective.load_state_dict(state.get("objective", {}))  # absent from checkpoints of 0.1
-    optimizer.load_state_dict(state["optimizer"])
-    tally.restore(state["tally"])
-    position = Position(**state["position"])
     rewind_metrics(job.folder, position.epoch)
     if position.epoch < job.train.epochs:
         job.report.note(

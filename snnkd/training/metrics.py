@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from snnkd.files import write_atomic
+from snnkd.files import parse_json, write_atomic
 
 NAME = "metrics.jsonl"
 
@@ -30,10 +30,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     rows = []
     for line in text.splitlines():
         try:
-            row = json.loads(line)
+            row = parse_json(line)
         except ValueError:
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and isinstance(row.get("epoch"), int):
             rows.append(row)
     return rows
 
@@ -43,6 +43,6 @@ def rewind_metrics(folder: Path, epochs: int) -> None:
     if not (folder / NAME).exists():
         return
     rows = read_metrics(folder)
-    kept = [row for row in rows if row.get("epoch", 0) <= epochs]
+    kept = [row for row in rows if row["epoch"] <= epochs]
     text = "".join(json.dumps(row) + "\n" for row in kept)
     write_atomic(folder / NAME, text.encode())

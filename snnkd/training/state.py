@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import pickletools
 import warnings
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +30,11 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     write_atomic(folder / LAST, MAGIC + sha256(payload).encode() + b"\n" + payload, keep=folder / PREVIOUS)
 
 
-def load_state(folder: Path, report: Reporter) -> dict[str, Any] | None:
-    """The newest whole checkpoint, or None where there is none.
+def load_state(folder: Path, report: Reporter, restore: Callable[[dict[str, Any]], None] = lambda state: None) -> dict[str, Any] | None:
+    """The newest whole checkpoint that `restore` takes, or None where there is none.
 
-    A damaged last.pt is reported and previous.pt taken. Raises PlaceError when there are only damaged ones.
+    A damaged last.pt, or one that `restore` fails with, is reported and previous.pt taken. Raises PlaceError when there
+    are only such.
     """
     trouble: list[str] = []
     for name in (LAST, PREVIOUS):
@@ -39,6 +43,7 @@ def load_state(folder: Path, report: Reporter) -> dict[str, Any] | None:
             continue
         try:
             state = _read(path)
+            _restore(state, restore, path)
         except PlaceError as error:
             trouble.append(str(error))
             continue
@@ -48,6 +53,14 @@ def load_state(folder: Path, report: Reporter) -> dict[str, Any] | None:
     if trouble:
         raise PlaceError("; ".join(trouble) + "; no checkpoint is left to continue from, --fresh starts anew")
     return None
+
+
+def _restore(state: dict[str, Any], restore: Callable[[dict[str, Any]], None], path: Path) -> None:
+    try:
+        restore(state)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError, OverflowError) as error:
+        why = (str(error).strip().splitlines() or [""])[0][:100]
+        raise PlaceError(f"{path}: is not the state of this run ({type(error).__name__}: {why}); the file is damaged") from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -60,12 +73,29 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
+            _check_archive(payload)
             state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
     except Exception as error:  # what is no checkpoint fails in many ways
         raise PlaceError(f"{path}: {(str(error).splitlines() or [type(error).__name__])[0]}; the file is damaged") from error
     if not isinstance(state, dict):
         raise PlaceError(f"{path}: holds a {type(state).__name__}, not the state of a run")
     return state
+
+
+def _check_archive(payload: bytes) -> None:
+    """Raise ValueError for what torch.save does not write and what could take any memory: packed members, other globals."""
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        for member in archive.infolist():
+            if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(payload):
+                raise ValueError(f"its member {member.filename!r} is packed")
+            if member.filename.endswith("data.pkl"):
+                _check_pickle(archive.read(member))
+
+
+def _check_pickle(content: bytes) -> None:
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in ("GLOBAL", "STACK_GLOBAL", "INST") and not str(argument).startswith(("torch", "collections OrderedDict")):
+            raise ValueError(f"it calls {argument}")
 
 
 def remove_state(folder: Path) -> None:
