@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,6 +116,16 @@ def teach_and_distill(cli: Cli, *words: object) -> Path:
     done = cli("distill", *SMALL, "--T", 2, "--allow-weak-teacher", *words)
     assert done.code == 0, done.err
     return done.folder
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[Any]:
+    """Console commands in children forked after the imports, with faults: see faults/forks.py."""
+    from faults.forks import Forks
+
+    made = Forks()
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from faults.conftest import Forks
+from faults.forks import Forks
 
 SMALL = ["--set", "data.classes=4", "--set", "data.train_images=40", "--set", "data.test_images=20", "--set", "data.size=8",
          "--epochs", "2", "--batch-size", "20", "--set", "model.width=2"]  # fmt: skip

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from faults.conftest import Forks
+from faults.forks import Forks
 
 PHASES = ("preparing", "training", "saving", "measuring")
 WORDS = ["teach", "--set", "data.classes=10", "--set", "data.train_images=400", "--set", "data.test_images=200", "--epochs", "12",

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from faults.conftest import Forks
+from faults.forks import Forks
 
 PHASES = ("preparing", "training", "saving", "measuring")
 TEACH = ["teach", "--set", "data.classes=10", "--set", "data.train_images=300", "--set", "data.test_images=3000", "--epochs", "6",

@@ -1,4 +1,4 @@
-"""The forking server as a fixture."""
+"""The forking server, as the fixture `forks` hands it out."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 
 class Forks:
@@ -51,10 +48,3 @@ class Forks:
     def close(self) -> None:
         self._server.kill()
         self._server.communicate()
-
-
-@pytest.fixture(scope="session")
-def forks() -> Iterator[Forks]:
-    made = Forks()
-    yield made
-    made.close()
