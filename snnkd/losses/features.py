@@ -102,13 +102,15 @@ def attention_map(feature: Tensor) -> Tensor:
 class Blurred(Term):
     """sum of squared differences / B of the teacher's feature and one made from the student's (BKDSNN, Xu et al. 2024, ECCV).
 
-    The student's feature loses each channel with probability `drop` (no rescaling); convolution, ReLU and convolution
-    (3x3) rebuild the teacher's from what is left. Draws from torch's global generator.
+    The student's feature loses each channel with probability `drop` (what is left is not scaled up); convolution, ReLU
+    and convolution (3x3) rebuild the teacher's from what is left. With `rescale` the teacher's is first scaled to the
+    student's maximum: spikes reach 1 at most, ReLUs any height, and at the usual weights and learning rate training
+    diverges without. Draws from torch's global generator.
     """
 
     def __init__(self, term: BlurredTerm, pairs: Sequence[Pair], head: Head | None) -> None:
         super().__init__(term, pairs, head)
-        self._drop = term.drop
+        self._drop, self._rescale = term.drop, term.rescale
         self.aligners = nn.ModuleList(map(aligner, pairs))
         self.rebuilders = nn.ModuleList(_rebuilder(pair.teacher_shape[0]) for pair in pairs)
 
@@ -116,9 +118,17 @@ class Blurred(Term):
         found = []
         for pair, align, rebuild in zip(self.pairs, self.aligners, self.rebuilders, strict=True):
             ours, theirs = self._compared(seen, pair, align)
+            if self._rescale:
+                theirs = theirs * _to_the_maximum_of(ours, theirs)
             kept = (torch.rand(*ours.shape[:2], 1, 1, device=ours.device) >= self._drop).to(ours.dtype)
             found.append((rebuild(ours * kept) - theirs).square().sum() / len(ours))
         return torch.stack(found).sum()
+
+
+def _to_the_maximum_of(ours: Tensor, theirs: Tensor) -> Tensor:
+    """The factor that takes the largest value of `theirs` to that of `ours`; 1 where there is nothing positive to take it from."""
+    largest = theirs.amax()
+    return torch.where(largest > 0, ours.detach().amax().clamp_min(0) / largest.clamp_min(1e-12), torch.ones_like(largest))
 
 
 def _rebuilder(channels: int) -> nn.Module:

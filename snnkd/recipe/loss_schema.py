@@ -187,6 +187,8 @@ class BlurredTerm(FeatureTerm):
 
     drop: Annotated[float, Bounds(0, 1, open_high=True)] = 0.15
     """Probability with which a channel of the student (after the aligner) is set to 0."""
+    rescale: bool = True
+    """Whether the teacher's features are scaled so that their maximum is the student's, as in the authors' code."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -141,7 +141,7 @@ LOSSES = Registry(
                 note="the attention map is Zagoruyko's; weight 1 is ours"),
         _preset("bkdsnn", "cross-entropy + weighted soft labels + blurred features",
                 {"terms": [{"divergence": "wsld", "temperature": 2.0}, {"feature": "blurred", "weight": 2e-3}]},
-                "read", source="xu2024bkdsnn zhou2021wsld", note="the weight 2e-3 is that of its event data; on ImageNet 7e-5"),
+                "read", source="xu2024bkdsnn zhou2021wsld", note="the weight 2e-3 is that of its event data, on ImageNet 7e-5; the teacher's features are rescaled as in the code"),
         _preset("ckdsnn", "cross-entropy + KL of saliency maps + KL to a noised teacher",
                 {"terms": [{"feature": "saliency"}, {"divergence": "kl", "temperature": 2.0, "noise": 0.1}]},
                 "reconstructed", source="liu2026ckdsnn",

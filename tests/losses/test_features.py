@@ -271,7 +271,7 @@ def test_blurred_drops_channels(drop):
 
 def test_dropped_channels_are_not_seen():
     """Channels without gradient may say anything; others may not. Without drop all are seen, each time the same."""
-    scene = Scene("blurred", (8,), (8,), drop=0.5)
+    scene = Scene("blurred", (8,), (8,), drop=0.5, rescale=False)
 
     def seeded(**changed):
         torch.manual_seed(1)
@@ -290,12 +290,19 @@ def test_dropped_channels_are_not_seen():
 
 
 def test_blurred_is_the_distance_to_the_teacher():
-    """Rebuilders that pass on; student up to 2, teacher 10 times it: 9 x away."""
+    """Rebuilders that pass on; student up to 2, teacher 10 times it: equal after scaling, 9 x away without."""
     ours = torch.tensor([0.0, 1, 2, 0.5], dtype=D).reshape(1, 1, 2, 2).repeat(T * B, 1, 1, 1)
-    scene = Scene("blurred", (1,), (1,), drop=0.0)
-    pass_on(scene.term.rebuilders[0])
-    value = scene.value(student_features={"stage1": ours}, teacher_features={"stage1": 10 * ours[:B]})
-    assert value.item() == pytest.approx(81 * (1 + 4 + 0.25), rel=1e-9)
+    for rescale, expected in ((True, 0), (False, 81 * (1 + 4 + 0.25))):
+        scene = Scene("blurred", (1,), (1,), drop=0.0, rescale=rescale)
+        pass_on(scene.term.rebuilders[0])
+        value = scene.value(student_features={"stage1": ours}, teacher_features={"stage1": 10 * ours[:B]})
+        assert value.item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_blurred_without_anything_positive_stays_bounded():
+    scene = Scene("blurred", (8,), (8,), drop=0.0)
+    assert scene.value(teacher_features={"stage1": -scene.theirs["stage1"].abs() - 1}).item() < 1e5
+    assert scene.value(student_features={"stage1": torch.zeros_like(scene.ours["stage1"])}).item() < 1e5
 
 
 def test_a_silent_stage_gets_a_bounded_gradient_from_saliency():

@@ -382,7 +382,7 @@ def bkdsnn():
 
     # over time [3 1; 0 2] and [0 1; 1 1]; minus the neighbour, ReLU: [2 1; 0 2] and [0 1; 0 1]; 2 x + 1: [5 3; 1 5] and [1 3; 1 3]
     squares = (0 + 1 + 0 + 4) + 1
-    loss = {"name": "bkdsnn", "drop": 0.0}
+    loss = {"name": "bkdsnn", "drop": 0.0, "rescale": False}
     found = evaluate(loss, apart(logits(Q, 2)), LABELS, logits(P, 2), ours, theirs, prepare=prepare)
     return [(found, HARD[2] + 4 * soft_labels_weighted(2) + 2e-3 * squares / 2)]
 
