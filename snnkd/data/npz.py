@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -29,7 +30,9 @@ def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
     """
     path = Path(config.name.partition(":")[2])
     try:
-        with path.open("rb") as opened:  # by name numpy would leave a damaged file open
+        # by name numpy would leave a damaged file open; it warns of headers that Python 2 wrote, which it reads all the same
+        with path.open("rb") as opened, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
             file = np.load(opened, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise PlaceError(f"{path}: a single array, not an npz file of several")
