@@ -22,6 +22,7 @@ from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import finished_runs
 from snnkd.training.environment import pick_device
+from snnkd.usercode import is_user_code
 
 
 def sections(pipeline: Pipeline) -> dict[str, Any]:
@@ -76,7 +77,8 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
 
 def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:
     """Counted on the ANN of the same topology with one image; a spiking one runs its layers T times."""
-    with torch.device("meta"):  # sizes need no memory
+    device = "cpu" if is_user_code(recipe.model.name) else "meta"  # sizes need no memory
+    with torch.device(device):
         network = build_network(Specification(model=recipe.model, neuron=None, classes=classes, shape=shape)).eval()
     held = 0
 
@@ -87,7 +89,7 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
     kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
     handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
     with torch.inference_mode(), Counter(network) as counter:
-        network(torch.zeros(1, *shape, device="meta"))
+        network(torch.zeros(1, *shape, device=device))
     for handle in handles:
         handle.remove()
     parameters = sum(p.numel() for p in network.parameters())

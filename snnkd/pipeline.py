@@ -116,7 +116,7 @@ def _data_of(loaded: Loaded, report: Reporter) -> ImageSet:
     """The data that a network was trained on, as its config.json names it."""
     section = loaded.config.get("data")
     name = str(section.get("name")) if isinstance(section, dict) else ""
-    if is_user_code(name):
+    if is_user_code(name) and name.partition(":")[0] not in DATA:
         check_permitted(name, f"{loaded.folder}: its data set")
     try:
         entry = DATA[str(section["name"])]  # type: ignore[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import time
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from snnkd.models import Network, Specification, build_network
 from snnkd.models.features import feature_shapes
 from snnkd.models.files import Loaded, load_network, save_network
 from snnkd.recipe.loss_schema import LossConfig
+from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExecutionConfig, StageRecipe
 from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
@@ -35,7 +37,6 @@ from snnkd.training.environment import hardware, same_bytes_need, versions
 from snnkd.training.loop import Job, train
 from snnkd.training.state import LAST, PREVIOUS, remove_state
 from snnkd.training.stopping import Stop
-from snnkd.usercode import is_user_code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +188,9 @@ def make_stage_objective(stage: Stage, network: Network) -> Objective:
 
 
 def _features_of(network: Network) -> dict[str, tuple[int, ...]]:
-    """None where the network is the user's own, whose forward takes (images, T)."""
-    name = network.specification.model.name
-    return {} if is_user_code(name) else feature_shapes(network, network.specification.shape)
+    """By name, with shapes; nothing where the network is the user's own and its forward takes no `features`."""
+    offers = "features" in inspect.signature(network.body.forward).parameters
+    return feature_shapes(network, network.specification.shape) if offers else {}
 
 
 def make_job(stage: Stage, network: Network, objective: Objective) -> Job:
@@ -202,7 +203,9 @@ def make_job(stage: Stage, network: Network, objective: Objective) -> Job:
 
     return Job(
         network=network,
-        teacher=frozen(stage.teacher, device) if stage.teacher else None,
+        teacher=frozen(stage.teacher, device)
+        if stage.teacher and isinstance(recipe, DistillRecipe) and needs_teacher(recipe.loss)
+        else None,
         objective=objective,
         batches=TrainBatches(stage.data.train, recipe.train.batch_size, recipe.data.augment, recipe.seed, device),
         train=recipe.train,

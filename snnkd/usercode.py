@@ -47,7 +47,9 @@ def load_function(name: str) -> Callable[..., Any]:
     function = getattr(module, function_name, None)
     if function is None:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise RequestError(f"{name}: {module.__file__} has no {function_name!r}{did_you_mean(function_name, known)}")
+        raise RequestError(
+            f"{name}: {getattr(module, '__file__', None) or module_name} has no {function_name!r}{did_you_mean(function_name, known)}"
+        )
     if not callable(function):
         raise RequestError(f"{name}: is {type(function).__name__}, not a function")
     return function
@@ -56,7 +58,7 @@ def load_function(name: str) -> Callable[..., Any]:
 def _import(module: str, name: str) -> Any:
     here = os.getcwd()
     if here not in sys.path:
-        sys.path.insert(0, here)  # `python -m` has it, the installed command has not
+        sys.path.append(here)  # at the end: a file that lies there must not stand in for a library's
     importlib.invalidate_caches()  # the file may be younger than the last look into its folder
     try:
         return importlib.import_module(module)
@@ -69,9 +71,25 @@ def _import(module: str, name: str) -> Any:
 
 
 def source_sha256(name: str) -> str:
-    """Of the file that holds the function: another source is another run."""
-    path = inspect.getsourcefile(_import(name.partition(":")[0], name))
-    return sha256(Path(path).read_bytes()) if path else ""
+    """Of the function's source: the files of its module, of what it comes from, and of all loaded modules beside them.
+
+    Another source is another run.
+    """
+    module = _import(name.partition(":")[0], name)
+    function = load_function(name)
+    found = {_file(module), _file(inspect.unwrap(function))} - {None}
+    folders = {path.parent for path in found if path is not None}
+    beside = {_file(other) for other in list(sys.modules.values()) if inspect.ismodule(other)}
+    found |= {path for path in beside if path is not None and any(path.is_relative_to(folder) for folder in folders)}
+    return sha256(*(path.read_bytes() for path in sorted(path for path in found if path is not None)))
+
+
+def _file(thing: object) -> Path | None:
+    try:
+        path = inspect.getsourcefile(thing)  # type: ignore[arg-type]
+    except TypeError:  # built in, or an object that is no function
+        return None
+    return Path(path).resolve() if path and Path(path).is_file() else None
 
 
 def culprit(trace: TracebackType | None) -> str | None:

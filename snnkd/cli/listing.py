@@ -31,7 +31,7 @@ def listing(
     if what != "losses" and (name or references):
         raise RequestError(f"list {what}: {'--bibtex' if references else repr(name)} goes with losses only")
     if references:
-        o.say(bibtex(name))
+        o.say_json({"schema": 1, "bibtex": bibtex(name)}) if as_json else o.say(bibtex(name))
     elif name:
         _say_loss(name, as_json)
     elif what == "losses":

@@ -32,11 +32,6 @@ class Split:
     size: Tensor
 
 
-def head_mask(sorted_p: Tensor, delta: float, head: Head) -> Tensor:
-    """Which classes of `sorted_p` `[B, C]` (descending) are the head, as bool `[B, C]`."""
-    return torch.arange(sorted_p.shape[-1], device=sorted_p.device) < head_size(sorted_p, delta, head)[:, None]
-
-
 def head_size(sorted_p: Tensor, delta: float, head: Head) -> Tensor:
     """How many classes of `sorted_p` `[B, C]` (descending) are the head, `[B]`; S is their cumulative sum.
 

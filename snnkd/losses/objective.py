@@ -17,14 +17,25 @@ from snnkd.losses import targets, transforms, user
 from snnkd.losses.features import Head, Pair
 from snnkd.losses.features import Term as FeatureModule
 from snnkd.losses.seen import Loss, Seen
-from snnkd.recipe.loss_schema import ConfidenceTerm, FeatureTerm, HardConfig, LossConfig, MseTerm, Term, TermConfig, ThresholdTerm, UserTerm
+from snnkd.recipe.loss_schema import (
+    ConfidenceTerm,
+    FeatureTerm,
+    HardConfig,
+    LossConfig,
+    MseTerm,
+    Term,
+    TermConfig,
+    ThresholdTerm,
+    UserTerm,
+    WsldTerm,
+)
 from snnkd.recipe.loss_section import term_name
 from snnkd.recipe.methods import DIVERGENCES, FEATURES, PENALTIES
 from snnkd.registry import load_target
 
 Evaluated = tuple[Tensor, dict[str, Tensor]]
 Evaluate = Callable[[Seen], Evaluated]
-LogitTerm = TermConfig | MseTerm
+LogitTerm = TermConfig | MseTerm | WsldTerm
 STRUCTURE = {f.name for f in dataclasses.fields(MseTerm)} | {"student_temperature", "options"}
 """Keys of a term that this module acts on; the others are arguments of its divergence."""
 
@@ -102,7 +113,7 @@ def _make_term(term: Term, where: str, surroundings: Surroundings) -> Evaluate |
         return _feature_term(term, where, surroundings)
     if isinstance(term, (ConfidenceTerm, ThresholdTerm)):
         return _penalty_term(term)
-    assert isinstance(term, (TermConfig, MseTerm))
+    assert isinstance(term, (TermConfig, MseTerm, WsldTerm))
     return _logit_term(term, surroundings)
 
 
@@ -145,6 +156,12 @@ def _both_sides(term: LogitTerm, seen: Seen) -> tuple[Tensor, Tensor]:
         teacher = seen.teacher[None]
     else:
         teacher = targets.self_target(seen.student, seen.labels, term.against, temperature)
+    if not isinstance(term, WsldTerm):
+        student, teacher = _transformed(term, student, teacher, seen, temperature)
+    return student, teacher
+
+
+def _transformed(term: TermConfig | MseTerm, student: Tensor, teacher: Tensor, seen: Seen, temperature: float) -> tuple[Tensor, Tensor]:
     if term.correct_errors:
         student, teacher = transforms.corrected(student, teacher, seen.labels)
     if term.standardize:

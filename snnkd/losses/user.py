@@ -21,12 +21,14 @@ def measured(name: str, options: Mapping[str, Any], classes: int) -> Measured:
     It may return a scalar, or a scalar and a mapping of scalars to log. Raises RequestError that names what is wrong
     with it.
     """
-    function = load_function(name)
+    function, short = load_function(name), name.partition(":")[2]
+    if isinstance(function, torch.nn.Module) and any(True for _ in function.parameters()):
+        raise RequestError(f"{name}: has parameters, which nothing would train; a loss of your own is a function without any")
 
     def evaluate(student: Tensor, teacher: Tensor, *, temperature: float, labels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         found = function(student, teacher.detach(), temperature=temperature, labels=labels, **options)
         value, watched = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
-        return value, {key: torch.as_tensor(seen).detach() for key, seen in watched.items()}
+        return value, {f"{short}.{key}": torch.as_tensor(seen).detach() for key, seen in watched.items()}
 
     _conform(name, evaluate, options, classes)
     return evaluate
@@ -40,11 +42,14 @@ def _conform(name: str, evaluate: Measured, options: Mapping[str, Any], classes:
         before = student.clone(), teacher.clone(), labels.clone()
         student.requires_grad_()
         try:
-            value, _ = evaluate(student, teacher, temperature=2.0, labels=labels)
+            value, watched = evaluate(student, teacher, temperature=2.0, labels=labels)
         except Exception as error:
             asked = f"{CALL[:-1]}{''.join(f', {key}' for key in options)})"
             raise RequestError(f"{name}: called as {asked} it raised {type(error).__name__}: {error}") from error
         _conform_value(name, value, student)
+        for key, seen in watched.items():
+            if seen.ndim or not torch.isfinite(seen):
+                raise RequestError(f"{name}: asks to log {key} of shape {list(seen.shape)}; what is logged is a finite scalar")
         if not all(torch.equal(x.detach(), y) for x, y in zip((student, teacher, labels), before, strict=True)):
             raise RequestError(f"{name}: changes its arguments in place; it must leave them as they are")
 

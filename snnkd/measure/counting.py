@@ -57,6 +57,7 @@ class Counter:
         self._network = network
         self._fan_out: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self._T = self._batch = 1
+        self._neurons: dict[str, int] = {}
         self._handles: list[Any] = []
 
     def __enter__(self) -> Counter:
@@ -77,6 +78,7 @@ class Counter:
         self._batch = len(inputs[0] if inputs else named["images"])
         self._T = T or self._network.specification.T
         self.counts.images += self._batch
+        self._neurons = {}
         self.counts.macs_once = self.counts.macs_per_step = 0
 
     def _neuron(self, name: str) -> Any:
@@ -87,7 +89,8 @@ class Counter:
             total = summed.flatten(1).double().sum(1).cpu()
             counts = self.counts
             counts.spikes[name] = counts.spikes[name] + total if name in counts.spikes else total
-            counts.neurons[name] = spikes[0].numel()
+            self._neurons[name] = self._neurons.get(name, 0) + spikes[0].numel()  # a layer may be used twice
+            counts.neurons[name] = self._neurons[name]
 
         return hook
 

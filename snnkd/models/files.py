@@ -39,7 +39,8 @@ class Loaded:
 def weights_bytes(network: Network) -> bytes:
     """The weights as safetensors: nothing in them depends on time, place or path."""
     # safetensors stores rows; contiguous() also undoes channels_last
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    # safetensors refuses tensors that share memory, as tied weights do: each is a copy
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in sorted(network.state_dict().items())}
     return bytes(save_tensors(tensors))
 
 
@@ -84,9 +85,11 @@ def load_network(folder: Path) -> Loaded:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise PlaceError(f"{folder / WEIGHTS}: not a safetensors file: {error}") from error
-    with torch.device("meta"):  # sizes are compared before a wrong config.json can take memory for them
-        _check_tensors(build_network(specification), tensors, folder / WEIGHTS)
+    if not is_user_code(specification.model.name):  # those may compute with numbers while they are built
+        with torch.device("meta"):  # sizes are compared before a wrong config.json can take memory for them
+            _check_tensors(build_network(specification), tensors, folder / WEIGHTS)
     network = build_network(specification)
+    _check_tensors(network, tensors, folder / WEIGHTS)
     network.load_state_dict(tensors)
     return Loaded(network.eval(), config, digest, folder)
 
@@ -96,7 +99,7 @@ def _specification(config: dict[str, Any], path: Path) -> Specification:
         raise PlaceError(f"{path}: format {config.get('format')!r}, schema {config.get('schema')!r}; this snnkd reads {FORMAT!r}, schema 1")
     model = config.get("model")
     name = str(model.get("name")) if isinstance(model, dict) else ""
-    if is_user_code(name):
+    if is_user_code(name) and name.partition(":")[0] not in MODELS:
         check_permitted(name, f"{path}: its model")
     try:
         model, neuron = config["model"], config["neuron"]

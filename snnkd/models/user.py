@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from snnkd.errors import RequestError
-from snnkd.models.activation import Activation
+from snnkd.models.activation import LIF, Activation, ReLU
 from snnkd.recipe.schema import UserModel
 from snnkd.usercode import load_function
 
@@ -48,7 +50,12 @@ def _call(
 def _conform(name: str, body: nn.Module, classes: int, shape: tuple[int, int, int]) -> None:
     images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
     for T in (1, 2):
-        logits = _answer(name, body, images, T)
+        with _told(body) as told:
+            logits = _answer(name, body, images, T)
+        if any(number != T for number in told):
+            raise RequestError(
+                f"{name}: forward(images, T={T}) gives an activation T={told[0]}; it takes all timesteps at once, [T*B, ...]"
+            )
         wanted = [T, len(images), classes]
         if not isinstance(logits, Tensor) or list(logits.shape) != wanted:
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
@@ -64,6 +71,20 @@ def _conform(name: str, body: nn.Module, classes: int, shape: tuple[int, int, in
         raise RequestError(f"{name}: two calls with the same images differ; nothing may be left over from one batch to the next")
     if not torch.allclose(first, alone, rtol=1e-3, atol=1e-4):
         raise RequestError(f"{name}: in eval mode the answer for an image depends on the others in its batch; use forward(x [T*B, ...])")
+
+
+@contextmanager
+def _told(body: nn.Module) -> Iterator[list[int]]:
+    """The T that the activations inside are called with."""
+    seen: list[int] = []
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]) if len(inputs) > 1 else None)
+        for module in body.modules()
+        if isinstance(module, (LIF, ReLU))
+    ]
+    yield seen
+    for handle in handles:
+        handle.remove()
 
 
 def _conform_training(name: str, body: nn.Module, logits: Tensor) -> None:

@@ -8,6 +8,8 @@ import inspect
 from functools import cache
 from typing import Any
 
+import yaml
+
 from snnkd.recipe import loss_schema, schema
 from snnkd.recipe.text import dump_yaml
 
@@ -42,6 +44,9 @@ def commented_yaml(value: Any, indent: str = "") -> str:
     for name, held, help in items:
         if held is None:
             lines.append(f"{indent}# {name}:  # {help}" if help else f"{indent}# {name}:")
+        elif isinstance(held, dict) and held and dataclasses.is_dataclass(value):  # options of the user's own, plain values
+            flow = yaml.safe_dump(held, default_flow_style=True, width=10**6, allow_unicode=True).strip()
+            lines.append(f"{indent}{name}: {flow}  # {help}")
         elif dataclasses.is_dataclass(held) or (isinstance(held, dict) and held):
             lines += [f"{indent}{name}:{f'  # {help}' if help else ''}", commented_yaml(held, indent + "  ")]
         elif isinstance(held, tuple) and any(map(dataclasses.is_dataclass, held)):

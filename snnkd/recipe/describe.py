@@ -9,10 +9,13 @@ from snnkd.recipe.loss_schema import LossConfig
 from snnkd.recipe.loss_section import build_loss, needs_teacher, preset_section
 from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.references import REFERENCES, Reference
+from snnkd.usercode import is_user_code
 
 
 def describe_loss(name: str) -> dict[str, Any]:
     """Name, help, source, year, basis and note of a published loss, and whether it needs a teacher."""
+    if is_user_code(name):
+        raise RequestError(f"{name}: is a function of yours; `snnkd list losses` explains the published ones")
     entry = LOSSES[name]
     return {
         "name": entry.name,

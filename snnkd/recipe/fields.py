@@ -78,7 +78,20 @@ def _options(value: Any, where: str) -> dict[str, Any]:
     for key in value:
         if not isinstance(key, str) or not key.isidentifier():
             raise RequestError(f"{where}: the key {key!r} is not the name of an argument")
+    _check_plain(value, where)
     return dict(value)
+
+
+def _check_plain(value: Any, where: str) -> None:
+    """Numbers, texts, truth values and lists and mappings of them: what a run can write down and read again."""
+    if isinstance(value, Mapping):
+        for key, held in value.items():
+            _check_plain(held, join(where, key))
+    elif isinstance(value, (list, tuple)):
+        for i, held in enumerate(value):
+            _check_plain(held, join(where, i))
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise RequestError(f"{where}: {value} is not a finite number")
 
 
 def check_bounds(bounds: Bounds, value: float, where: str) -> None:

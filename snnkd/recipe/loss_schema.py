@@ -135,6 +135,14 @@ class MseTerm(_Transforms, Term, _Divergence):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WsldTerm(Term, _Divergence):
+    """A term of wsld, whose weights are of the logits as they are: no transform may come before."""
+
+    temperature: Temperature = 3.0
+    """Softmax temperature of teacher and student; the divergence is scaled by its square."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserTerm(TermConfig):
     """A term of a function of your own."""
 

@@ -61,6 +61,25 @@ def _label(terms: Any) -> str:
     return CUSTOM
 
 
+def also(loss: str) -> list[tuple[str, str, Any]]:
+    """Section, key and value of what a published method fixes outside `loss:`."""
+    fixed = LOSSES[loss].detail("also", {}) if loss in LOSSES else {}
+    return [(section, key, value) for section, keys in fixed.items() for key, value in keys.items()]
+
+
+def replace_loss(values: Values, name: str) -> None:
+    """In place: the loss of `name`, with what belongs to it outside `loss:`; what belonged to the one before goes with it."""
+    old = values.get("loss")
+    before = str(old.get("name", "")) if isinstance(old, Mapping) else str(old or "")
+    for section, key, value in also(before):
+        if isinstance(values.get(section), dict) and values[section].get(key) == value:
+            del values[section][key]
+    values["loss"] = expand_loss(name)
+    for section, key, value in also(values["loss"]["name"]):
+        held = values.get(section)
+        values[section] = {**(held if isinstance(held, Mapping) else {}), key: value}
+
+
 def term_entry(term: Mapping[str, Any], where: str = "loss.terms") -> tuple[str, Entry]:
     """The kind of a plain term (divergence, penalty or feature) and the entry it names."""
     kinds = [kind for kind in KINDS if kind in term] or ["divergence"]
@@ -77,7 +96,8 @@ def _spread_option(section: Values, key: str, value: Any) -> None:
         keys = set(fields.hints(entry.options))
         known |= keys
         if key in keys and key != kind:
-            term[key] = value
+            held = term.get(key)
+            term[key] = {**held, **value} if isinstance(held, Mapping) and isinstance(value, Mapping) else value
             placed = True
     if not placed:
         raise RequestError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")

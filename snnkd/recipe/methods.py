@@ -37,7 +37,7 @@ DIVERGENCES = Registry(
         _divergence("abkd", "alpha-beta divergence", s.AbkdTerm, "adaptive"),
         _divergence("dkd", "KL of true class and of the others, decoupled", s.DkdTerm, "relations"),
         _divergence("dist", "correlation over classes and over the batch", s.DistTerm, "relations", across_batch=True),
-        _divergence("wsld", "cross-entropy weighted by who knows the label better", module="relations"),
+        _divergence("wsld", "cross-entropy weighted by who knows the label better", s.WsldTerm, "relations"),
     ],
     aliases={"sbds": "mix"},
     user=Entry("MODULE:FUNCTION", "your own function of student and teacher logits", s.UserTerm, "snnkd.losses.user:measured"),

@@ -11,8 +11,7 @@ from typing import Any, Literal
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import DATA, MODELS
-from snnkd.recipe.loss_section import build_loss, expand_loss, needs_timesteps, term_entry
-from snnkd.recipe.methods import LOSSES
+from snnkd.recipe.loss_section import also, build_loss, needs_timesteps, replace_loss, term_entry
 from snnkd.recipe.schema import (
     DistillRecipe,
     EvalConfig,
@@ -168,7 +167,7 @@ def _apply_flags(values: Values, flags: Flags) -> None:
         kept = {"T": old["T"]} if isinstance(old, Mapping) and "T" in old else {}
         values["model"] = {"name": flags.model, **kept}
     if flags.loss is not None:
-        _replace_loss(values, flags.loss)
+        replace_loss(values, flags.loss)
     singles = {
         "model.T": flags.T,
         "train.epochs": flags.epochs,
@@ -186,24 +185,6 @@ def _apply_flags(values: Values, flags: Flags) -> None:
         _set_temperature(values, flags.temperature)
     for setting in flags.settings:
         apply_setting(values, setting)
-
-
-def _replace_loss(values: Values, name: str) -> None:
-    """The loss of `name`, with what belongs to it outside `loss:`; what belonged to the one before goes with it."""
-    old = values.get("loss")
-    before = str(old.get("name", "")) if isinstance(old, Mapping) else ""
-    for section, key, value in _also(before):
-        if isinstance(values.get(section), dict) and values[section].get(key) == value:
-            del values[section][key]
-    values["loss"] = expand_loss(name)
-    for section, key, value in _also(values["loss"]["name"]):
-        put(values, f"{section}.{key}", value)
-
-
-def _also(loss: str) -> list[tuple[str, str, Any]]:
-    """Section, key and value of what a published method fixes outside `loss:`."""
-    also = LOSSES[loss].detail("also", {}) if loss in LOSSES else {}
-    return [(section, key, value) for section, keys in also.items() for key, value in keys.items()]
 
 
 def _set_temperature(values: Values, temperature: float | str) -> None:
@@ -236,11 +217,14 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
 
 
 def _complete_preset(values: Values) -> None:
-    """What belongs to a published method outside `loss:`, where the recipe does not say otherwise."""
-    for section, key, value in _also(values["loss"].name):
+    """What belongs to a published method outside `loss:`. A recipe that says otherwise is refused: the name would tell a lie."""
+    name = values["loss"].name
+    for section, key, value in also(name):
         held = values.setdefault(section, {})
-        if isinstance(held, dict):
-            held.setdefault(key, value)
+        if isinstance(held, dict) and str(held.setdefault(key, value)) != value:
+            raise RequestError(
+                f"loss.name: {name!r} has {section}.{key}: {value}, the recipe says {held[key]!r}; set it, or name the loss custom"
+            )
 
 
 def _section(registry: Any, values: Any, where: str, default: str) -> Any:
@@ -259,7 +243,7 @@ def _check_together(recipe: StageRecipe) -> None:
     train = recipe.train
     if train.warmup_epochs > train.epochs:
         raise RequestError(f"train.warmup_epochs: {train.warmup_epochs} is above train.epochs, {train.epochs}")
-    if train.select == "best" and recipe.data.val_fraction == 0 and not recipe.data.name.startswith("npz:"):
+    if train.select == "best" and recipe.data.val_fraction == 0 and ":" not in recipe.data.name:
         raise RequestError("train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split")
     if len(set(recipe.data.augment)) != len(recipe.data.augment):
         raise RequestError(f"data.augment: {list(recipe.data.augment)} names an operation twice")

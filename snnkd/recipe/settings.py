@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from snnkd.errors import PlaceError, RequestError
-from snnkd.recipe.loss_section import expand_loss
+from snnkd.recipe.loss_section import expand_loss, replace_loss
 from snnkd.recipe.text import parse_value
 
 Values = dict[str, Any]
@@ -23,7 +23,11 @@ def apply_setting(values: Values, setting: str) -> None:
         raise RequestError(f"--set {setting[:80]!r}: {str(error).removeprefix('--set: ')}") from None
     if path.split(".")[-1] == "stage":
         raise RequestError(f"--set {setting!r}: the stage is chosen by the command")
-    put(values, path.strip(), value)
+    holder = values if path == "loss" else values.get(path.removesuffix(".loss")) if path.endswith(".loss") else None
+    if isinstance(value, str) and isinstance(holder, dict):
+        replace_loss(holder, value)
+    else:
+        put(values, path.strip(), value)
     expand_sections(values)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from snnkd.models.activation import LIF
@@ -20,6 +21,7 @@ class LayerRates:
     def __init__(self, network: nn.Module) -> None:
         self._layers = {name: module for name, module in network.named_modules() if isinstance(module, LIF)}
         self._handles: list[Any] = []
+        self._calls: dict[str, list[Tensor]] = {}
         self.found: dict[str, Tensor] = {}
 
     def __enter__(self) -> LayerRates:
@@ -29,7 +31,8 @@ class LayerRates:
 
     def _note(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: Any, spikes: Tensor) -> None:
-            self.found[name] = spikes.detach().float().mean()
+            self._calls.setdefault(name, []).append(spikes.detach().float().mean())
+            self.found[name] = torch.stack(self._calls[name]).mean()  # a layer may be used twice
 
         return hook
 

@@ -174,8 +174,12 @@ def test_enof_replaces_the_last_spikes(cli: Cli, teachers: dict[str, Path]) -> N
     assert enof.code == kl.code == 0
     assert len(enof.json["rate_per_layer"]) == len(kl.json["rate_per_layer"]) - 1
     assert json.loads(Path("enof/config.json").read_text())["neuron"]["last"] == "relu"
-    spiking = cli("distill", *words, "--loss", "enof", "--set", "neuron.last=spike", "--out", "spiking")
-    assert len(spiking.json["rate_per_layer"]) == len(kl.json["rate_per_layer"])
+    spiking = ["--loss", "enof", "--set", "neuron.last=spike", "--out", "spiking"]
+    refused = cli("distill", *words, *spiking)
+    assert refused.code == 2
+    assert "'enof' has neuron.last: relu, the recipe says 'spike'; set it, or name the loss custom" in refused.complaint
+    named = cli("distill", *words, *spiking, "--set", "loss.name=custom")
+    assert len(named.json["rate_per_layer"]) == len(kl.json["rate_per_layer"])
 
 
 def test_a_loss_takes_what_belongs_to_it_along(cli: Cli) -> None:

@@ -74,7 +74,7 @@ def test_all_three_from_teacher_to_evaluation(cli: Cli) -> None:
     assert student.out.startswith("runs/distill-mine_good_data-mine_good_model-mine_good_loss-T2-")
     row = json.loads((student.folder / "metrics.jsonl").read_text())
     assert row["mine:good_loss"] > 0
-    assert 0 < row["largest"] <= 1
+    assert 0 < row["good_loss.largest"] <= 1
     refused = cli("eval", student.folder)
     assert refused.code == 2
     assert "add --code mine:good_model" in refused.complaint

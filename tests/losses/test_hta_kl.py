@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snnkd.errors import RequestError
 from snnkd.losses import hta_kl, jeffreys, kl, rkl
-from snnkd.losses.hta_kl import head_mask, measured_hta_kl, split
+from snnkd.losses.hta_kl import head_size, measured_hta_kl, split
 
 HEADS = ("top1", "strict", "cover")
 PLAIN = {"kl": kl, "rkl": rkl, "jeffreys": jeffreys}
@@ -123,8 +123,8 @@ def test_top1_is_strict_where_the_strict_head_is_not_empty(pair, delta):
 
 def test_top1_and_strict_differ_where_the_sum_is_delta():
     p = torch.full((1, 4), 0.25)
-    assert head_mask(p.clone(), 0.5, "top1").sum() == 2
-    assert head_mask(p.clone(), 0.5, "strict").sum() == 1
+    assert head_size(p.clone(), 0.5, "top1") == 2
+    assert head_size(p.clone(), 0.5, "strict") == 1
 
 
 @quick
