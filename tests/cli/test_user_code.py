@@ -246,3 +246,95 @@ def test_a_module_that_is_not_there(cli: Cli) -> None:
     ended = cli("teach", "--data", "nowhere:load")
     assert ended.code == 2
     assert "no module 'nowhere' in" in ended.complaint
+
+
+def test_source_that_is_imported_by_the_module_counts(cli: Cli) -> None:
+    from snnkd import usercode
+
+    Path("minepkg").mkdir()
+    Path("minepkg/__init__.py").write_text("from minepkg.inner import f\n")
+    Path("minepkg/inner.py").write_text("def f(): pass\n")
+    first = usercode.source_sha256("minepkg:f")
+    Path("minepkg/inner.py").write_text("def f(): return 1\n")
+    assert usercode.source_sha256("minepkg:f") != first
+    assert usercode.source_sha256("math:sin")
+
+
+def test_options_given_one_by_one_add_up(cli: Cli) -> None:
+    head = "def f(student, teacher, *, temperature, labels, a, b):\n"
+    source = head + "    assert (a, b) == (1, 2)\n    return (student - teacher).square().mean()\n"
+    Path("mine.py").write_text(source)
+    assert cli("teach", *DATA, *TEACH, "--set", "model.width=4").code == 0
+    words = [*DATA, "--loss", "mine:f", "--T", 2, *QUICK, "--set", "model.width=4", "--set", "loss.options.a=1"]
+    assert cli("distill", *words, "--set", "loss.options.b=2").code == 0
+    infinite = cli("distill", *words, "--set", "loss.options.b=.inf")
+    assert infinite.code == 2
+    assert "options.b: inf is not a finite number" in infinite.complaint
+
+
+def test_tied_weights_are_saved_and_loaded(cli: Cli) -> None:
+    tied = MODULE.replace("self.norm, self.head", "self.twin = nn.Linear(width, width)\n        self.norm, self.head")
+    tied = tied.replace("return self.head(self.act(x, T)", "return self.head(self.again(self.twin(self.act(x, T)").replace(
+        ".mean((2, 3))).unflatten", ".mean((2, 3))))).unflatten"
+    )
+    tied = tied.replace(
+        "    def forward(self, images, T):",
+        "        self.again = nn.Linear(width, width)\n        self.again.weight = self.twin.weight\n\n    def forward(self, images, T):",
+    )
+    Path("mine.py").write_text(tied)
+    made = cli("teach", *DATA, "--model", "mine:good_model", *TEACH)
+    assert made.code == 0, made.err
+    assert cli("eval", made.folder, "--code", "mine:good_model").code == 0
+
+
+def test_an_activation_called_step_by_step_is_refused(cli: Cli) -> None:
+    """Its membrane would begin anew at every timestep."""
+    Path("mine.py").write_text(MODULE.replace("self.act(x, T)", "self.act(x, 1)"))
+    ended = cli("teach", *DATA, "--model", "mine:good_model", *TEACH)
+    assert ended.code == 2
+    assert "forward(images, T=2) gives an activation T=1" in ended.complaint
+
+
+def test_an_activation_used_twice_counts_twice(cli: Cli) -> None:
+    Path("mine.py").write_text(MODULE.replace("self.act(x, T).mean", "self.act(self.act(x, T) * 2, T).mean"))
+    made = cli("distill", *DATA, "--model", "mine:good_model", "--loss", "none", "--T", 2, *QUICK, "--json")
+    assert made.code == 0, made.err
+    assert 0 < made.json["rate"] <= 1
+
+
+def test_the_best_epoch_by_validation_images_of_ones_own(cli: Cli) -> None:
+    Path("mine.py").write_text(
+        MODULE.replace('"test_images": pixels[:50]', '"val_images": pixels[:40], "val_labels": labels[:40], "test_images": pixels[:50]')
+    )
+    made = cli("teach", "--data", "mine:good_data", *TEACH, "--set", "train.select=best", "--set", "model.width=4", "--json")
+    assert made.code == 0, made.err
+    assert made.json["selection"]["rule"] == "best"
+
+
+def test_nested_options_are_printed_as_they_are_read(cli: Cli) -> None:
+    Path("mine.py").write_text(MODULE)
+    Path("r.yaml").write_text("schema: 1\nstage: distill\nloss: {name: 'mine:good_loss', options: {a: null, b: {c: [1, {d: 2}]}}}\n")
+    first = cli("check", "r.yaml", "--code", "mine:good_loss")
+    assert first.code == 0, first.err
+    Path("again.yaml").write_text(first.out)
+    again = cli("check", "again.yaml", "--code", "mine:good_loss", "--json")
+    assert again.code == 0, again.err
+    assert again.json["recipe"]["loss"]["terms"][0]["options"] == {"a": None, "b": {"c": [1, {"d": 2}]}}
+
+
+def test_what_is_asked_to_be_logged_must_be_a_scalar(cli: Cli) -> None:
+    Path("mine.py").write_text(MODULE.replace("q.amax()", "q"))
+    assert cli("teach", *DATA, *TEACH, "--set", "model.width=4").code == 0
+    ended = cli("distill", *DATA, "--loss", "mine:good_loss", "--T", 2, *QUICK, "--set", "model.width=4")
+    assert ended.code == 2
+    assert "asks to log good_loss.largest of shape" in ended.complaint
+
+
+def test_an_npz_without_a_suffix_is_no_code(cli: Cli) -> None:
+    from conftest import random_npz
+
+    random_npz("plain.npz", 5)
+    Path("plain.npz").rename("plain")
+    made = cli("teach", "--data", "npz:plain", *TEACH, "--set", "model.width=4")
+    assert made.code == 0, made.err
+    assert cli("eval", made.folder).code == 0
