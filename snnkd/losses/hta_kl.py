@@ -108,7 +108,8 @@ def _exp_(x: Tensor) -> Tensor:
     """exp in place; on a CPU numpy's, which takes half the time of torch's."""
     if x.device.type != "cpu":
         return x.exp_()
-    np.exp(x.numpy(), out=x.numpy())
+    values = x.numpy()
+    np.exp(values, out=values)
     return x
 
 
