@@ -45,10 +45,14 @@ def _arrays(kind: Any, root: Path, train: bool, report: Reporter, fetch: bool) -
 
 
 def _download(kind: Any, root: Path, train: bool, report: Reporter) -> Any:
+    from torchvision.datasets import utils
+
     report.note(f"{kind.__name__} is not under {root} (or is damaged there): downloading it")
     try:
         root.mkdir(parents=True, exist_ok=True)
-        return kind(root, train=train, download=True)
+        # not `download=True`, which leaves a damaged metadata file as it is when the batches beside it are whole
+        utils.download_and_extract_archive(kind.url, root, filename=kind.filename, md5=kind.tgz_md5)
+        return kind(root, train=train, download=False)
     except (RuntimeError, OSError, EOFError, HTTPException) as error:
         raise PlaceError(
             f"{kind.__name__} is not under {root} and could not be downloaded ({_one_line(error)}); offline, {_remedy(kind)}"

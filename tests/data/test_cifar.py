@@ -3,6 +3,8 @@
 import hashlib
 import http.client
 import pickle
+import shutil
+import tarfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -128,3 +130,37 @@ def test_a_broken_connection(root, monkeypatch):
     monkeypatch.setattr(urllib.request, "urlopen", broken)
     with pytest.raises(PlaceError, match="could not be downloaded"):
         load("cifar10")
+
+
+@pytest.mark.parametrize("left", ["half an archive", "the archive", "half a batch", "one batch", "all but the end of the meta data"])
+def test_what_a_kill_in_a_download_leaves_is_made_whole(left, root, tmp_path, monkeypatch):
+    """torchvision writes archive and files in place; their checksums, not their presence, say that they are whole."""
+    kind = datasets.CIFAR10
+    whole = unpack("cifar10", tmp_path / "whole", monkeypatch)
+    archive = tmp_path / kind.filename
+    with tarfile.open(archive, "w:gz") as file:
+        file.add(whole, kind.base_folder)
+    monkeypatch.setattr(kind, "tgz_md5", hashlib.md5(archive.read_bytes()).hexdigest())
+    fetched = []
+
+    def fetch(url, path, *_, **__):
+        fetched.append(url)
+        shutil.copy(archive, path)
+
+    monkeypatch.setattr(datasets.utils, "_urlretrieve", fetch)
+    monkeypatch.setattr(datasets.utils, "_get_redirect_url", lambda url, **_: url)
+    folder = root / kind.base_folder
+    folder.mkdir(parents=True)
+    content = archive.read_bytes()
+    (root / kind.filename).write_bytes(content[: len(content) // 2] if left == "half an archive" else content)
+    if left == "half a batch":
+        (folder / "batch_a").write_bytes((whole / "batch_a").read_bytes()[:10])
+    if left == "one batch":
+        shutil.copy(whole / "batch_a", folder)
+    if left.startswith("all but"):
+        shutil.copytree(whole, folder, dirs_exist_ok=True)
+        (folder / "batches.meta").write_bytes((whole / "batches.meta").read_bytes()[:-3])
+    made = load("cifar10")
+    assert np.array_equal(made.train.images.numpy().reshape(4, 3072), PIXELS[:4])
+    assert np.array_equal(made.test.images.numpy().reshape(2, 3072), PIXELS[4:])
+    assert bool(fetched) == (left == "half an archive"), "a whole archive is not fetched again"
