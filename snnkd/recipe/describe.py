@@ -22,7 +22,7 @@ def describe_loss(name: str) -> dict[str, Any]:
         "help": entry.help,
         "year": entry.detail("year"),
         "source": [f"{r.cited}, {r.title} ({r.short or r.year})" for r in _references(name)],
-        "found_at": next((r.short for r in _references(name)), ""),
+        "found_at": next((f"arXiv {r.arxiv}" if r.arxiv else r.cited for r in _references(name)), ""),
         "bibtex": list(entry.detail("source", ())),
         "needs_teacher": needs_teacher(preset_loss(name)) or entry.detail("also", {}).get("train", {}).get("init") == "teacher",
         "basis": entry.detail("basis"),
