@@ -12,6 +12,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,6 +32,7 @@ def is_user_code(name: str) -> bool:
 def permit(names: Iterable[str]) -> None:
     """Let exactly these functions be run from now on; a library user's counterpart of naming them on the command line."""
     _permitted.clear()
+    source_sha256.cache_clear()
     _permitted.update(name for name in names if is_user_code(name))
 
 
@@ -70,17 +72,21 @@ def _import(module: str, name: str) -> Any:
         raise RequestError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
 
 
+@cache  # what is loaded later, while training, must not make it another run
 def source_sha256(name: str) -> str:
-    """Of the function's source: the files of its module, of what it comes from, and of all loaded modules beside them.
+    """Of the function's source: its module's file and its own, and those loaded with them: of the same package, or of the
+    same folder where the module stands alone.
 
     Another source is another run.
     """
     module = _import(name.partition(":")[0], name)
-    function = load_function(name)
-    found = {_file(module), _file(inspect.unwrap(function))} - {None}
-    folders = {path.parent for path in found if path is not None}
-    beside = {_file(other) for other in list(sys.modules.values()) if inspect.ismodule(other)}
-    found |= {path for path in beside if path is not None and any(path.is_relative_to(folder) for folder in folders)}
+    root = module.__name__.partition(".")[0]
+    found = {_file(module), _file(inspect.unwrap(load_function(name)))}
+    alone = getattr(module, "__path__", None) is None and root == module.__name__
+    for other_name, other in list(sys.modules.items()):
+        path = _file(other) if inspect.ismodule(other) else None
+        if other_name.partition(".")[0] == root or (alone and path is not None and path.parent in {p.parent for p in found if p}):
+            found.add(path)
     return sha256(*(path.read_bytes() for path in sorted(path for path in found if path is not None)))
 
 

@@ -256,8 +256,29 @@ def test_source_that_is_imported_by_the_module_counts(cli: Cli) -> None:
     Path("minepkg/inner.py").write_text("def f(): pass\n")
     first = usercode.source_sha256("minepkg:f")
     Path("minepkg/inner.py").write_text("def f(): return 1\n")
+    assert usercode.source_sha256("minepkg:f") == first, "within one command it is what it was"
+    usercode.permit(())
     assert usercode.source_sha256("minepkg:f") != first
     assert usercode.source_sha256("math:sin")
+
+
+def test_the_source_is_that_of_the_module_and_its_neighbours_and_of_no_library_below(cli: Cli) -> None:
+    """A virtual environment often lies in the folder of the module; what of it is loaded differs from moment to moment."""
+    import importlib
+
+    from snnkd import usercode
+
+    Path("mine.py").write_text("import mine_helper\ndef f(): pass\n")
+    Path("mine_helper.py").write_text("x = 1\n")
+    Path("mine_library").mkdir()
+    Path("mine_library/__init__.py").write_text("y = 1\n")
+    first = usercode.source_sha256("mine:f")
+    importlib.import_module("mine_library")
+    usercode.permit(())
+    assert usercode.source_sha256("mine:f") == first
+    Path("mine_helper.py").write_text("x = 2\n")
+    usercode.permit(())
+    assert usercode.source_sha256("mine:f") != first
 
 
 def test_options_given_one_by_one_add_up(cli: Cli) -> None:
