@@ -48,3 +48,11 @@ class Forks:
     def close(self) -> None:
         self._server.kill()
         self._server.communicate()
+
+
+def alive(pid: int) -> bool:
+    """Whether a child runs; an ended one is a zombie until the server has waited for it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.forks import Forks
+from faults.forks import Forks, alive
 
 TEACH = ["teach", "--set", "data.classes=10", "--set", "data.train_images=300", "--set", "data.test_images=100", "--epochs", "40",
          "--batch-size", "50", "--set", "model.width=4", "--out", "place/run"]  # fmt: skip
@@ -54,8 +54,8 @@ def test_a_full_disk_keeps_the_previous_checkpoint_and_continues_when_there_is_r
 
 def test_a_directory_that_disappears(forks: Forks, tmp_path: Path) -> None:
     (tmp_path / "place").mkdir()
-    forks.start(tmp_path, TEACH)
-    while not (tmp_path / "place/run/last.pt").exists():
+    pid = forks.start(tmp_path, TEACH)
+    while not (tmp_path / "place/run/last.pt").exists() and alive(pid):
         time.sleep(0.01)
     shutil.rmtree(tmp_path / "place")
     assert forks.wait() == 3

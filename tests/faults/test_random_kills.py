@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from faults.forks import Forks
+from faults.forks import Forks, alive
 
 PHASES = ("preparing", "training", "saving", "measuring")
 WORDS = ["teach", "--set", "data.classes=10", "--set", "data.train_images=400", "--set", "data.test_images=200", "--epochs", "12",
@@ -27,26 +27,18 @@ def _kill_once(forks: Forks, folder: Path, phase: mmap.mmap, rng: random.Random,
     if wanted:
         deadline = time.monotonic() + 30
         skip = rng.randrange(4)  # saves to let pass
-        while time.monotonic() < deadline and _alive(pid):
+        while time.monotonic() < deadline and alive(pid):
             if PHASES[phase[0]] == wanted:
                 if skip == 0:
                     break
                 skip -= 1
-                while PHASES[phase[0]] == wanted and _alive(pid):
+                while PHASES[phase[0]] == wanted and alive(pid):
                     pass
     time.sleep(pause)
     seen = PHASES[phase[0]]
-    if _alive(pid):
+    if alive(pid):
         os.kill(pid, signal.SIGKILL)
     return forks.wait(), seen
-
-
-def _alive(pid: int) -> bool:
-    """Whether the child runs; an ended one is a zombie until the server has waited for it."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def test_killed_at_random_moments_runs_end_with_the_same_bytes(forks: Forks, tmp_path: Path) -> None:
