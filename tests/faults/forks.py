@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,15 +27,17 @@ class Forks:
         assert self._server.stdin is not None
         self._server.stdin.write(json.dumps({"folder": str(folder), "words": words, **fault}) + "\n")
         self._server.stdin.flush()
-        return int(self._answer()["pid"])
+        return self._answer("pid")
 
     def wait(self) -> int:
-        return int(self._answer()["status"])
+        return self._answer("status")
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self, key: str) -> int:
+        """The next answer of this kind; a test that failed may have left others unread."""
         assert self._server.stdout is not None
-        made: dict[str, Any] = json.loads(self._server.stdout.readline())
-        return made
+        while key not in (made := json.loads(self._server.stdout.readline())):
+            pass
+        return int(made[key])
 
     def run(self, folder: Path, words: list[str], **fault: Any) -> int:
         self.start(folder, words, **fault)
@@ -48,6 +52,12 @@ class Forks:
     def close(self) -> None:
         self._server.kill()
         self._server.communicate()
+
+
+def send(pid: int, number: signal.Signals) -> None:
+    """Signal a child; nothing where it has just ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def alive(pid: int) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import mmap
-import os
 import random
 import signal
 import time
 from collections import Counter
 from pathlib import Path
 
-from faults.forks import Forks, alive
+from faults.forks import Forks, alive, send
 
 PHASES = ("preparing", "training", "saving", "measuring")
 WORDS = ["teach", "--set", "data.classes=10", "--set", "data.train_images=400", "--set", "data.test_images=200", "--epochs", "12",
@@ -37,7 +36,7 @@ def _kill_once(forks: Forks, folder: Path, phase: mmap.mmap, rng: random.Random,
     time.sleep(pause)
     seen = PHASES[phase[0]]
     if alive(pid):
-        os.kill(pid, signal.SIGKILL)
+        send(pid, signal.SIGKILL)
     return forks.wait(), seen
 
 

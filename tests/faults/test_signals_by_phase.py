@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 import signal
 import time
@@ -11,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faults.forks import Forks, alive
+from faults.forks import Forks, alive, send
 
 PHASES = ("preparing", "training", "saving", "measuring")
 TEACH = ["teach", "--set", "data.classes=10", "--set", "data.train_images=300", "--set", "data.test_images=3000", "--epochs", "6",
@@ -54,11 +53,11 @@ def _try_once(forks: Forks, folder: Path, words: list[str], phase: str, numbers:
             _wait(pid, lambda i=i: i == 0 or PHASES[shown[0]] != phase)  # type: ignore[misc]
             _wait(pid, lambda: PHASES[shown[0]] == phase)
         if len(numbers) > 1:  # both are to be there before the first is acted upon
-            os.kill(pid, signal.SIGSTOP)
+            send(pid, signal.SIGSTOP)
         for number in numbers:
-            os.kill(pid, number)
+            send(pid, number)
         if len(numbers) > 1:
-            os.kill(pid, signal.SIGCONT)
+            send(pid, signal.SIGCONT)
         return forks.wait()
 
 
