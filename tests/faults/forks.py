@@ -64,5 +64,5 @@ def alive(pid: int) -> bool:
     """Whether a child runs; an ended one is a zombie until the server has waited for it."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # not there, or gone while it was read
         return False
