@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from snnkd.errors import RequestError
-from snnkd.recipe.loss_schema import LossConfig
 from snnkd.recipe.loss_section import build_loss, needs_teacher, preset_section
 from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.references import REFERENCES, Reference
@@ -24,20 +23,16 @@ def describe_loss(name: str) -> dict[str, Any]:
         "source": [f"{r.cited}, {r.title} ({r.short or r.year})" for r in _references(name)],
         "found_at": next((f"arXiv {r.arxiv}" if r.arxiv else r.cited for r in _references(name)), ""),
         "bibtex": list(entry.detail("source", ())),
-        "needs_teacher": needs_teacher(preset_loss(name)) or entry.detail("also", {}).get("train", {}).get("init") == "teacher",
+        "needs_teacher": needs_teacher(build_loss(name)) or entry.detail("also", {}).get("train", {}).get("init") == "teacher",
         "basis": entry.detail("basis"),
         "note": entry.detail("note"),
     }
 
 
-def preset_loss(name: str) -> LossConfig:
-    return build_loss(name)
-
-
 def preset_recipe(name: str) -> dict[str, Any]:
     """The sections that `name` stands for: `loss:` in full, and the keys of others that belong to the method."""
     also = {section: keys for section, keys in preset_section(name).items() if section != "loss"}
-    return {"loss": preset_loss(name), **also}
+    return {"loss": build_loss(name), **also}
 
 
 def _references(name: str | None) -> list[Reference]:
