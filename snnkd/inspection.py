@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +17,10 @@ from snnkd.recipe import DATA
 from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import DistillRecipe, StageRecipe
-from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import finished_runs
 from snnkd.training.environment import pick_device
 from snnkd.usercode import is_user_code
-
-
-def sections(pipeline: Pipeline) -> dict[str, Any]:
-    """The resolved recipe as a mapping of key to dataclass or value: one stage flat, several as sections."""
-    stages = {name: stage for name in ("teach", "distill") if (stage := getattr(pipeline, name)) is not None}
-    ends = {name: end for name in ("eval", "export") if (end := getattr(pipeline, name)) is not None}
-    if len(stages) == 1 and not ends:
-        return _keys(next(iter(stages.values())), ())
-    return {"schema": 1, **{name: _keys(stage, ("schema", "stage")) for name, stage in stages.items()}, **ends}
-
-
-def _keys(stage: StageRecipe, but: tuple[str, ...]) -> dict[str, Any]:
-    return {f.name: getattr(stage, f.name) for f in dataclasses.fields(stage) if f.name not in but}
-
-
-def plain(pipeline: Pipeline) -> dict[str, Any]:
-    """The resolved recipe as plain values, which resolve to it again."""
-    made: dict[str, Any] = to_plain(sections(pipeline))
-    return made
 
 
 def facts(pipeline: Pipeline) -> list[dict[str, Any]]:

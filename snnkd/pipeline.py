@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from snnkd import processes
 from snnkd.data import ImageSet, check_fit, load_data
 from snnkd.errors import PlaceError, RequestError, WorkError, did_you_mean
 from snnkd.export import check as check_export
@@ -18,18 +20,21 @@ from snnkd.models.files import Loaded, load_network
 from snnkd.recipe import DATA, fields
 from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.resolve import Pipeline
-from snnkd.recipe.schema import DataConfig, DistillRecipe, EvalConfig, ExecutionConfig, TeacherConfig, TeachRecipe
+from snnkd.recipe.schema import DataConfig, DistillRecipe, EvalConfig, ExecutionConfig, StageRecipe, TeacherConfig, TeachRecipe
+from snnkd.recipe.sweep import Task
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished, choose, finished_runs
 from snnkd.runs.folder import RUN, identity, is_finished, runs_folder
+from snnkd.runs.lock import Lock, in_turn
 from snnkd.stage import Options, Stage, folder_of, last_line, measure_network, run_stage
 from snnkd.teachers import find_teacher
-from snnkd.training.environment import pick_device
+from snnkd.training.environment import check_execution, pick_device
 from snnkd.usercode import check_permitted, is_user_code
 
 FORMATS = ("safetensors",)
 
 
+@processes.joined()
 def teach(recipe: TeachRecipe, options: Options) -> Finished:
     """Train an ANN teacher and measure it; a finished run is returned as it is."""
     device = pick_device(recipe.execution.device)
@@ -37,6 +42,7 @@ def teach(recipe: TeachRecipe, options: Options) -> Finished:
     return run_stage(Stage(recipe=recipe, data=data, teacher=None, device=device, options=options))
 
 
+@processes.joined()
 def distill(recipe: DistillRecipe, options: Options) -> Finished:
     """Train a spiking student, from a teacher where the loss has one, and measure it at every timestep."""
     device = pick_device(recipe.execution.device)
@@ -58,6 +64,7 @@ def _began(recipe: DistillRecipe, data: ImageSet, teacher_sha256: str, options: 
     return "finished" if is_finished(folder) else "unfinished"
 
 
+@processes.joined()
 def evaluate(folder: Path, settings: EvalConfig, options: Options, execution: ExecutionConfig | None = None) -> dict[str, Any]:
     """Measure the network of a run or an export at every timestep; never answers from result.json.
 
@@ -72,10 +79,10 @@ def evaluate(folder: Path, settings: EvalConfig, options: Options, execution: Ex
     name = _eval_file(settings, specification.T) if (folder / RUN).exists() else None
     try:
         if name:  # before the work, so that a place that cannot be written is known at once
-            (folder / "eval").mkdir(exist_ok=True)
+            processes.of_first(lambda: (folder / "eval").mkdir(exist_ok=True))
         result = measure_network(loaded, _data_of(loaded, options.report), settings, execution, device, options)
         if name:
-            write_json(folder / "eval" / name, result)
+            processes.of_first(lambda: write_json(folder / "eval" / name, result))
     except OSError as error:
         raise trouble(error, folder / "eval") from error
     return result
@@ -101,7 +108,7 @@ def evaluate_all(
         check_plot_path(plot)
     chosen = list(folders or [_the_student(latest)])
     results = [evaluate(folder, settings, options, execution) for folder in chosen]
-    if plot:
+    if plot and processes.is_first():
         plot_curves(group_by_seed(results), plot)
         options.report.note(f"drawn: {plot}")
     return results
@@ -156,9 +163,27 @@ def export(run: Path | None, format: str, out: Path | None, force: bool, options
     return {"schema": 1, "run": str(folder), "format": format, "path": str(target), "T": T, **dataclasses.asdict(found)}
 
 
-def run(pipeline: Pipeline, options: Options) -> list[Finished]:
-    """The stages that a recipe names, in the same directories as the single commands; finished ones are not repeated."""
-    _check_all(pipeline, options)
+@processes.joined()
+def run(tasks: Sequence[Task], options: Options) -> list[Finished]:
+    """The tasks of a recipe in turn, in the same directories as the single commands; finished runs are not repeated.
+
+    Everything is checked before the first begins. A run that another process holds, such as a teacher that tasks
+    share, is waited for (execution.wait). Returns each run once.
+    """
+    options = dataclasses.replace(options, wait=True)
+    _check_all(tasks, options)
+    done: dict[Path, Finished] = {}
+    for i, task in enumerate(tasks):
+        if processes.agree(i > 0 and options.stop.signalled):  # a time limit lets the next one make a step, as everywhere
+            raise options.stop.error(f"before {task.name}")
+        if task.name:
+            options.report.note(f"{task.name}, {i + 1} of {len(tasks)}" if len(tasks) > 1 else task.name)
+        done |= {finished.folder: finished for finished in _run_one(task.pipeline, options)}
+    return list(done.values())
+
+
+def _run_one(pipeline: Pipeline, options: Options) -> list[Finished]:
+    """The stages of one task."""
     done: list[Finished] = []
     if pipeline.teach:
         done.append(teach(pipeline.teach, options))
@@ -171,28 +196,59 @@ def run(pipeline: Pipeline, options: Options) -> list[Finished]:
     return done
 
 
-def _check_all(pipeline: Pipeline, options: Options) -> None:
-    """Refuse now what a later stage would refuse after hours of training."""
-    stages = [stage for stage in (pipeline.teach, pipeline.distill) if stage]
-    for stage in stages:
-        pick_device(stage.execution.device)
-    if pipeline.eval and not pipeline.distill and pipeline.eval.T not in (None, 1):
-        raise RequestError(f"eval.T: {pipeline.eval.T} given for a teacher, which has no timesteps")
-    for stage in stages:
-        data = load_data(stage.data, options.report)
-        check_fit(stage.train, data)
-        if pipeline.eval and stage is stages[-1]:
-            data.split(pipeline.eval.split)
+def _stages(pipeline: Pipeline) -> list[StageRecipe]:
+    return [stage for stage in (pipeline.teach, pipeline.distill) if stage]
+
+
+def _check_all(tasks: Sequence[Task], options: Options) -> None:
+    """Refuse now what a later stage, or task, would refuse after hours of training."""
+    by_data: dict[str, list[tuple[Task, StageRecipe]]] = {}
+    for task in tasks:
+        with _naming(task):
+            for stage in _stages(task.pipeline):
+                pick_device(stage.execution.device)
+                by_data.setdefault(repr(stage.data), []).append((task, stage))
+            if task.pipeline.eval and not task.pipeline.distill and task.pipeline.eval.T not in (None, 1):
+                raise RequestError(f"eval.T: {task.pipeline.eval.T} given for a teacher, which has no timesteps")
+    for group in by_data.values():  # each data set is loaded once
+        data = load_data(group[0][1].data, options.report)
+        for task, stage in group:
+            with _naming(task):
+                check_fit(stage.train, data)
+                check_execution(stage.train, stage.execution, pick_device(stage.execution.device))
+                if task.pipeline.eval and stage is _stages(task.pipeline)[-1]:
+                    data.split(task.pipeline.eval.split)
+
+
+@contextmanager
+def _naming(task: Task) -> Iterator[None]:
+    """A refusal inside names the task of a sweep."""
+    try:
+        yield
+    except RequestError as error:
+        raise RequestError(f"{task.name}: {error}" if task.name else str(error)) from error
 
 
 def _measure_and_export(last: Finished, pipeline: Pipeline, options: Options) -> None:
     """The eval and export sections for the last stage's run; what stands there already is not made again."""
-    stage = pipeline.distill or pipeline.teach
-    if pipeline.eval and stage:
-        name = _eval_file(pipeline.eval, last.result["trained_T"] or 1)
-        if name and not (last.folder / "eval" / name).exists():
-            options.report.note(last_line(evaluate(last.folder, pipeline.eval, options, stage.execution)))
-    for format in pipeline.export.formats if pipeline.export else ():
-        if not (last.folder / "export" / format).exists():
-            found = export(last.folder, format, None, False, options)
-            options.report.note(f"exported to {found['path']} (agreement {found['agreement']:.4f})")
+    stage = _stages(pipeline)[-1]
+    name = _eval_file(pipeline.eval, last.result["trained_T"] or 1) if pipeline.eval else None
+    formats = pipeline.export.formats if pipeline.export else ()
+
+    def missing() -> tuple[bool, list[str]]:
+        measured = name is None or (last.folder / "eval" / name).exists()
+        return not measured, [format for format in formats if not (last.folder / "export" / format).exists()]
+
+    def work() -> None:
+        if processes.of_first(missing) == (False, []):
+            return
+        with ExitStack() as held:  # one task at a time: another may have the same student
+            processes.of_first(lambda: held.enter_context(Lock(last.folder)) and None)
+            unmeasured, unwritten = processes.of_first(missing)
+            if unmeasured and pipeline.eval:
+                options.report.note(last_line(evaluate(last.folder, pipeline.eval, options, stage.execution)))
+            for format in unwritten:
+                found = processes.of_first(partial(export, last.folder, format, None, False, options))
+                options.report.note(f"exported to {found['path']} (agreement {found['agreement']:.4f})")
+
+    in_turn(work, last.folder, stage.execution.wait, options.stop.check, options.report)

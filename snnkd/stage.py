@@ -5,13 +5,15 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from snnkd import processes
 from snnkd.data import ImageSet, check_fit
 from snnkd.data.loader import TrainBatches, measure_batches
 from snnkd.errors import RequestError, WorkError
@@ -20,6 +22,7 @@ from snnkd.losses.objective import Objective, Surroundings, make_objective
 from snnkd.measure.curve import accuracy, measure_curve
 from snnkd.measure.result import make_result
 from snnkd.models import Network, Specification, build_network
+from snnkd.models.blocks import recompute_blocks
 from snnkd.models.features import feature_shapes
 from snnkd.models.files import Loaded, load_network, save_network
 from snnkd.recipe.loss_schema import LossConfig
@@ -29,11 +32,12 @@ from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import RESULT, RUN, identity, is_finished, read_result, recipe_hash, run_name, runs_folder
-from snnkd.runs.lock import Lock, check_free
+from snnkd.runs.lock import Lock, check_free, in_turn
 from snnkd.runs.open import began_with, begin, check_folder, check_needs, check_same_data, set_aside
 from snnkd.seeds import derive
 from snnkd.teachers import frozen, judge_teacher
-from snnkd.training.environment import hardware, same_bytes_need, versions
+from snnkd.training.compiling import Mode, decide
+from snnkd.training.environment import check_execution, hardware, same_bytes_need, versions
 from snnkd.training.loop import Job, train
 from snnkd.training.state import LAST, PREVIOUS, remove_state
 from snnkd.training.stopping import Stop
@@ -48,6 +52,8 @@ class Options:
     command: str = ""
     report: Reporter = field(default_factory=Reporter)
     stop: Stop = field(default_factory=Stop)
+    wait: bool = False
+    """Whether a run that another process holds is waited for (execution.wait seconds) or refused."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,27 +81,57 @@ def folder_of(recipe: StageRecipe, same: dict[str, Any], options: Options) -> Pa
 
 
 def run_stage(stage: Stage) -> Finished:
-    """Carry the stage out; a finished run is returned as it is, an unfinished one continued."""
-    recipe, options, folder = stage.recipe, stage.options, stage.folder
+    """Carry the stage out; a finished run is returned as it is, an unfinished one continued.
+
+    Raises Held when another process holds the run; with `options.wait` it is waited for, as long as execution.wait says.
+    """
+    options, seconds = stage.options, stage.recipe.execution.wait
+    if not options.wait:
+        return _attempt(stage)
+    return in_turn(partial(_attempt, stage), stage.folder, seconds, options.stop.check, options.report)
+
+
+def _attempt(stage: Stage) -> Finished:
+    """Carry it out now. Of several processes the first alone looks at the folder and writes there."""
+    recipe, options = stage.recipe, stage.options
     check_fit(recipe.train, stage.data)
-    check_folder(folder, None if options.fresh else stage.identity)
-    if options.out is None and not options.fresh and not (folder / RUN).exists():
-        check_same_data(runs_folder(), stage.identity, to_plain(recipe.data))
-    if is_finished(folder) and not options.fresh:
-        return _already_done(stage)
-    check_free(folder)
+    check_execution(recipe.train, recipe.execution, stage.device)
+    done = processes.of_first(partial(_look_first, stage))
+    if done is not None:
+        return done
     judged = judge_teacher(stage.teacher, stage.data, recipe.execution, stage.device, options.report) if stage.teacher else None
     network = first_network(recipe, stage.data, stage.teacher).to(stage.device)
     objective = make_stage_objective(stage, network)
-    if options.fresh:  # last of all that can be refused
-        set_aside(folder, options.report)
+    if recipe.execution.activation_checkpointing and not recompute_blocks(network):
+        raise RequestError(f"execution.activation_checkpointing: {recipe.model.name} has no blocks to compute again; set it to false")
     own_threads = torch.get_num_threads()
     try:
-        with Lock(folder):
-            check_folder(folder, stage.identity)  # again: only now is it ours
-            return _already_done(stage) if is_finished(folder) else _work(stage, judged, network, objective)
+        with ExitStack() as held:
+            done = processes.of_first(partial(_take, stage, held))
+            return done or _work(stage, judged, network, objective)
     finally:
         torch.set_num_threads(own_threads)
+
+
+def _look_first(stage: Stage) -> Finished | None:
+    """Whether the run is done already, before any work. Raises what keeps it from being begun or continued."""
+    folder, options = stage.folder, stage.options
+    check_folder(folder, None if options.fresh else stage.identity)
+    if options.out is None and not options.fresh and not (folder / RUN).exists():
+        check_same_data(runs_folder(), stage.identity, to_plain(stage.recipe.data))
+    if is_finished(folder) and not options.fresh:
+        return _already_done(stage)
+    check_free(folder)
+    return None
+
+
+def _take(stage: Stage, held: ExitStack) -> Finished | None:
+    """Take the run's lock until `held` ends, and look again."""
+    if stage.options.fresh:  # last of all that can be refused
+        set_aside(stage.folder, stage.options.report)
+    held.enter_context(Lock(stage.folder))
+    check_folder(stage.folder, stage.identity)  # again: only now is it ours
+    return _already_done(stage) if is_finished(stage.folder) else None
 
 
 def _already_done(stage: Stage) -> Finished:
@@ -108,9 +144,10 @@ def _already_done(stage: Stage) -> Finished:
 def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objective: Objective) -> Finished:
     """Train, save the network, measure it; result.json comes last and says that the run is finished."""
     recipe, data, folder, options = stage.recipe, stage.data, stage.folder, stage.options
-    torch.set_num_threads(_open(stage))
+    needs = processes.of_first(partial(_open, stage, network))
+    torch.set_num_threads(int(needs["threads"]))
     options.report.note(f"run: {folder}")
-    position = train(make_job(stage, network, objective))
+    position = train(make_job(stage, network, objective, needs["compile"]))
     about = {
         "stage": recipe.stage,
         "seed": recipe.seed,
@@ -122,24 +159,44 @@ def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objecti
         "teacher": judged,
         "seconds": round(position.seconds, 2),
     }
-    save_network(folder, network, about)
-    result = measure_network(load_network(folder), data, EvalConfig(), recipe.execution, stage.device, options)
-    write_json(folder / RESULT, result)
-    if not recipe.execution.keep_state:
-        remove_state(folder)
+    written: list[Loaded] = []
+    processes.of_first(lambda: written.append(_saved(folder, network, about)))
+    # the other processes measure the same weights without looking for a file that another machine has just written
+    loaded = written[0] if written else Loaded(network, {}, "", folder)
+    processes.same_state(loaded.network.to(stage.device).state_dict())
+    result = measure_network(loaded, data, EvalConfig(), recipe.execution, stage.device, options)
+    processes.of_first(partial(_finish, stage, result))
     options.report.note(last_line(result))
     return Finished(folder, result)
 
 
-def _open(stage: Stage) -> int:
-    """Begin the run, or check that continuing it here gives the same bytes; returns its number of threads."""
-    folder, now = stage.folder, same_bytes_need(stage.recipe.execution, stage.device)
-    if (folder / LAST).exists() or (folder / PREVIOUS).exists():
-        began = began_with(folder)
-        check_needs(folder, began, now)
-        return int(began["threads"])
-    begin(folder, stage.recipe, stage.identity, now, stage.options.command)
-    return int(now["threads"])
+def _saved(folder: Path, network: Network, about: dict[str, Any]) -> Loaded:
+    save_network(folder, network, about)
+    return load_network(folder)
+
+
+def _finish(stage: Stage, result: dict[str, Any]) -> None:
+    write_json(stage.folder / RESULT, result)
+    if not stage.recipe.execution.keep_state:
+        remove_state(stage.folder)
+
+
+def _open(stage: Stage, network: Network) -> dict[str, Any]:
+    """Begin the run, or check that continuing it here gives the same bytes; returns what they need."""
+    folder, options, execution = stage.folder, stage.options, stage.recipe.execution
+    began = began_with(folder) if (folder / LAST).exists() or (folder / PREVIOUS).exists() else None
+    if began and execution.compile == "auto":
+        execution = replace(execution, compile=began["compile"])
+    train, images = stage.recipe.train, len(stage.data.train)
+    seen = train.epochs * (images // train.batch_size) * train.batch_size
+    now = same_bytes_need(replace(execution, compile=decide(execution, network, seen, stage.device)), stage.device)
+    if began is None:
+        begin(folder, stage.recipe, stage.identity, now, options.command)
+        return now
+    check_needs(folder, began, now)
+    if began["processes"] != now["processes"]:
+        options.report.note(f"began with processes: {began['processes']}, continuing with {now['processes']}: the last digits will differ")
+    return began
 
 
 def fresh_network(recipe: StageRecipe, data: ImageSet) -> Network:
@@ -193,11 +250,12 @@ def _features_of(network: Network) -> dict[str, tuple[int, ...]]:
     return feature_shapes(network, network.specification.shape) if offers else {}
 
 
-def make_job(stage: Stage, network: Network, objective: Objective) -> Job:
-    """Everything that training this stage needs."""
-    recipe, device, execution, val = stage.recipe, stage.device, stage.recipe.execution, stage.data.val
+def make_job(stage: Stage, network: Network, objective: Objective, compile: Mode = "off") -> Job:
+    """Everything that training this stage needs; `compile` is what of the network is compiled."""
+    recipe, device, val = stage.recipe, stage.device, stage.data.val
+    execution = replace(recipe.execution, compile=compile)
 
-    def validate() -> float:
+    def validate(network: Network) -> float:
         assert val is not None
         return accuracy(network, measure_batches(val, execution.eval_batch_size, device), network.specification.T)
 
@@ -226,6 +284,7 @@ def measure_network(
     network, about = loaded.network.to(device), loaded.config
     spiking, trained_T = network.specification.kind == "snn", network.specification.T
     batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
+    options.stop.check_together("before measuring")
     start = time.monotonic()
     curve = measure_curve(network, batches, settings.T or trained_T, partial(options.stop.check, "while measuring"))
     if not all(math.isfinite(entry["nll"] or 0.0) for entry in curve.entries):  # weights may be finite and yet too large

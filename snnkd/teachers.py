@@ -96,9 +96,12 @@ def frozen(loaded: Loaded, device: torch.device) -> Callable[[Tensor, Features |
     """Images to teacher logits `[B, C]`, in eval mode and without gradient; features are kept as wanted."""
     network = loaded.network.to(device).eval().requires_grad_(False)
 
-    @torch.no_grad()
     def logits(images: Tensor, features: Features | None = None) -> Tensor:
-        answer: Tensor = (network(images, 1) if features is None else network(images, 1, features))[0]
-        return answer
+        with torch.inference_mode():
+            answer: Tensor = (network(images, 1) if features is None else network(images, 1, features))[0]
+        # what was made in inference mode cannot be kept for a backward pass; a copy made outside can
+        if features is not None:
+            features.kept = {name: value.clone() for name, value in features.kept.items()}
+        return answer.clone()
 
     return logits

@@ -20,7 +20,7 @@ LAYERS = [
     {"recipe"},
     {"registry"},
     {"usercode"},
-    {"report", "files", "seeds"},
+    {"report", "files", "seeds", "processes"},
     {"errors"},
 ]
 ROOM = {room: i for i, layer in enumerate(LAYERS) for room in layer}

@@ -20,6 +20,8 @@ from conftest import SMALL, Cli, teach_and_distill
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+SHELL_OPTIONS = {"--system-site-packages", "--time", "--requeue", "--signal", "--open-mode", "--array"}
+"""Of pip, Slurm and others, in the README's scripts."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +100,7 @@ def test_named_options_exist(cli: Cli) -> None:
     """Every option in the README outside its reference is one of snnkd's."""
     reference = TEXT[TEXT.index("<!-- reference -->") :]
     prose = TEXT[: TEXT.index("<!-- reference -->")]
-    known = set(re.findall(r"--[a-zA-Z-]+", reference)) | {"--system-site-packages", "--time", "--requeue", "--signal", "--open-mode"}
+    known = set(re.findall(r"--[a-zA-Z-]+", reference)) | SHELL_OPTIONS
     assert set(re.findall(r"(?<![-\w])--[a-zA-Z][a-zA-Z-]*", prose)) <= known
 
 
@@ -124,7 +126,7 @@ def test_load_a_student_from_python(cli: Cli) -> None:
 
 def test_the_batch_script_requeues_until_done(tmp_path: Path) -> None:
     """In a plain shell, with stand-ins for srun and scontrol; the warning signal reaches the step as srun sends it."""
-    (script,) = [b for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if "#SBATCH" in b]
+    (script,) = [b for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if "#SBATCH" in b and "--array" not in b]
     one_run = "schema: 1\nstage: teach\ndata: {name: glyphs, classes: 10, train_images: 300, test_images: 100}\n"
     Path("small.yaml").write_text(one_run + "model: {name: resnet8, width: 4}\ntrain: {epochs: 40, batch_size: 50}\n")
     Path("job.sh").write_text(script.replace("run glyphs", "run ./small.yaml"))
@@ -172,3 +174,48 @@ exec {sys.executable} -m snnkd teach {words} --out run --max-time $limit
     assert done.returncode == 0, done.stderr
     assert Path("calls").read_text() == "call\n" * 3
     assert cli("status", "run").code == 0
+
+
+def _with_tools(tmp_path: Path, **bodies: str) -> dict[str, str]:
+    """The environment in which these shell scripts stand first in the PATH, and snnkd among them."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name, body in {"snnkd": f'exec {sys.executable} -m snnkd "$@"', **bodies}.items():
+        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tools / name).chmod(0o755)
+    return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_the_sweep_as_a_loop_and_as_a_job_array(cli: Cli, tmp_path: Path) -> None:
+    """The README's recipe has the tasks that its scripts count; at small size the scripts run them."""
+    section = TEXT[TEXT.index("### Sweeps") : TEXT.index("### Exit codes")]
+    (recipe,) = re.findall(r"```yaml\n(.*?)```", section, flags=re.DOTALL)
+    loops, array = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    Path("table.yaml").write_text(recipe)
+    listed = cli("run", "table.yaml", "--tasks").out.splitlines()
+    assert len(listed) == 30
+    assert listed[-1] == "29  distill.loss=hta-kl head=strict  distill.model.T=4  seed=2"
+    assert loops.count("seq 0 29") == array.count("#SBATCH --array=0-29") + 1 == 2
+
+    small = recipe.replace("data: glyphs", "data: {name: glyphs, classes: 10, train_images: 300, test_images: 100}")
+    small = re.sub(r"width: \d+", "width: 4", re.sub(r"epochs: \d+", "epochs: 1", small)).partition("sweep:")[0]
+    Path("table.yaml").write_text(f"{small}execution: {{allow_weak_teacher: true}}\nsweep: {{distill.loss: [kl, none], seed: [0]}}\n")
+    one_by_one, at_once = loops.splitlines()
+    environment = _with_tools(tmp_path, srun='exec "$@"', scontrol='echo "$@" >> requeued')
+    weights = []
+    for script, folder in ((one_by_one.replace("seq 0 29", "seq 0 0"), "a"), (at_once.replace("seq 0 29", "seq 0 1"), "b")):
+        done = subprocess.run(
+            ["bash", "-c", script], env={**environment, "SNNKD_RUNS": folder}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        weights.append({path.name: (path / "model.safetensors").read_bytes() for path in Path(folder).iterdir()})
+    assert [len(made) for made in weights] == [2, 3]
+    assert weights[0].items() <= weights[1].items()
+    slurm = {**environment, "SNNKD_RUNS": "b", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "1"}
+    done = subprocess.run(["bash", "-c", array], env=slurm, capture_output=True, text=True, check=False)
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
+    assert not Path("requeued").exists()
+    stopped = array.replace('TASK_ID"\n', 'TASK_ID" --max-time 0s\n')
+    done = subprocess.run(["bash", "-c", stopped], env={**slurm, "SNNKD_RUNS": "c"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 75, done.stderr
+    assert Path("requeued").read_text() == "requeue 17_1\n"

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from snnkd import __version__, usercode
+from snnkd import __version__, processes, usercode
 from snnkd.cli import check, distill, evaluate, export, listing, run, status, teach
 from snnkd.errors import Interrupted, RequestError, SnnkdError, WorkError, did_you_mean
 from snnkd.files import trouble
@@ -60,6 +60,7 @@ def main() -> NoReturn:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     usercode.permit(())  # only what this very line names
+    processes.end_with_the_launcher()
     try:
         code = typer.main.get_command(app)(words, prog_name="snnkd", standalone_mode=False)
         if code == SIGINT_AS_TYPER_SEES_IT:
@@ -81,7 +82,9 @@ def _end(error: BaseException) -> NoReturn:
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         sys.exit(RequestError.exit_code)
     code, line = _explain(error)
-    print(f"snnkd: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    if processes.speaks(error):
+        who = "" if processes.is_first() else f"process {processes.index()} of {processes.count()}: "
+        print(f"snnkd: {who}{' '.join(line.split())}", file=sys.stderr, flush=True)
     if isinstance(error, Interrupted):
         # dying of the signal, not just exiting, is what ends a shell's loop
         signal.signal(signal.SIGINT, signal.SIG_DFL)

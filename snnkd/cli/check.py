@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.recipe import resolve_pipeline
-from snnkd.recipe.commented import commented_yaml
+from snnkd.recipe import resolve_tasks
+from snnkd.recipe.written import write_out
 
 
 def check(
@@ -20,14 +20,15 @@ def check(
 ) -> None:
     """Print the resolved recipe; say what it costs and whether its data and teacher are here on stderr."""
     o.permit(code, settings=settings)
-    resolved = resolve_pipeline(recipe, settings or ())
-    from snnkd.inspection import facts, lines, plain, sections
+    tasks = resolve_tasks(recipe, settings or ())
+    written = write_out(tasks)
+    from snnkd.inspection import facts, lines
 
-    found = facts(resolved)
+    found = facts(tasks.all[0].pipeline)
     if as_json:
-        o.say_json({"schema": 1, "recipe": plain(resolved), "stages": found})
+        o.say_json({"schema": 1, "recipe": written.plain, "tasks": len(tasks.all), "stages": found})
         return
     o.say(f"# from: {o.command_line()}")
-    o.say(commented_yaml(sections(resolved)))
-    for line in lines(found):
+    o.say(written.text)
+    for line in [*tasks.about, *lines(found)]:
         print(line, file=sys.stderr)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from snnkd import processes
 from snnkd.cli import options as o
 
 
@@ -25,6 +26,7 @@ def export(
 ) -> None:
     """Write a network to a file for others, read it back, compare, and print its path."""
     o.permit(code)
+    processes.alone("export")
     with o.stopping() as stop:
         from snnkd import pipeline
 

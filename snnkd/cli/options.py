@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from snnkd import usercode
+from snnkd import processes, usercode
 from snnkd.errors import RequestError
 
 if TYPE_CHECKING:
@@ -83,13 +83,16 @@ def stopping(max_time: str | None = None) -> Stop:
 
 def make_options(stop: Stop, out: Path | None = None, fresh: bool = False) -> Options:
     """The pipeline's options; imports torch."""
+    from snnkd.report import Reporter
     from snnkd.stage import Options
 
-    return Options(out=out, fresh=fresh, command=command_line(), stop=stop)
+    return Options(out=out, fresh=fresh, command=command_line(), stop=stop, report=Reporter(quiet=not processes.is_first()))
 
 
 def say(text: object) -> None:
     """Print to stdout, which carries data only. A reader that left (`snnkd list losses | head -1`) is no error."""
+    if not processes.is_first():
+        return
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -7,11 +7,14 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.recipe import resolve_pipeline
+from snnkd.errors import RequestError
+from snnkd.recipe import resolve_tasks
 
 
 def run(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")],
+    task: Annotated[str | None, typer.Option("--task", metavar="K", help="Only this cell of the recipe's sweep, from 0.")] = None,
+    list_tasks: Annotated[bool, typer.Option("--tasks", help="List the cells of the sweep, run nothing.")] = False,
     settings: o.Set = None,
     code: o.Code = None,
     max_time: o.MaxTime = None,
@@ -19,11 +22,20 @@ def run(
 ) -> None:
     """Run the stages that a recipe names, print one run directory a line."""
     o.permit(code, settings=settings)
-    resolved = resolve_pipeline(recipe, settings or ())
+    if list_tasks and task is not None:
+        raise RequestError(f"--task {task} runs a task, --tasks lists them all; give one of the two")
+    tasks = resolve_tasks(recipe, settings or ())
+    if list_tasks:
+        if as_json:
+            o.say_json({"schema": 1, "tasks": [{"task": each.number, "settings": each.settings} for each in tasks.all]})
+        else:
+            o.say("\n".join(each.line for each in tasks.all))
+        return
+    chosen = tasks.chosen(task)
     with o.stopping(max_time) as stop:
         from snnkd import pipeline
 
-        done = pipeline.run(resolved, o.make_options(stop))
+        done = pipeline.run(chosen, o.make_options(stop))
     if as_json:
         o.say_json({"schema": 1, "runs": [finished.result for finished in done]})
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from snnkd import processes
 from snnkd.data.imageset import ImageSet, Split, hold_out
 from snnkd.errors import RequestError
 from snnkd.recipe.catalogue import DATA
@@ -16,7 +17,13 @@ def load_data(config: DataConfig, report: Reporter, fetch: bool = True) -> Image
 
     What is not here is downloaded with `fetch`. Raises PlaceError when files are missing, damaged or cannot be fetched.
     """
-    data: ImageSet = DATA[config.name].load()(config, report, fetch)
+    load = DATA[config.name].load()
+    # of several processes the first fetches and caches, the others then find it here
+    if not processes.is_first():
+        processes.meet()
+    data: ImageSet = load(config, report, fetch)
+    if processes.is_first():
+        processes.meet()
     return hold_out(data, config.val_fraction)
 
 

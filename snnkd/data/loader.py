@@ -11,13 +11,18 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
+from snnkd import processes
 from snnkd.data.augment import augment
+from snnkd.data.draws import Draws
 from snnkd.data.imageset import Split
 from snnkd.seeds import derive
 
 
 class TrainBatches:
-    """Shuffled, augmented batches of `split`; `batch(epoch, step)` gives images float 0..1 `[B, C, H, W]` and labels."""
+    """Shuffled, augmented batches of `split`; `batch(epoch, step)` gives images float 0..1 `[B, C, H, W]` and labels.
+
+    With several processes each gets its part of the batch: joined, they are what one process would get.
+    """
 
     def __init__(self, split: Split, batch_size: int, operations: Sequence[str], seed: int, device: torch.device) -> None:
         self._images, self._labels = split.images.to(device), split.labels.to(device)
@@ -27,10 +32,12 @@ class TrainBatches:
         self._order: tuple[int, Tensor] | None = None
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        chosen = self._epoch_order(epoch)[step * self._batch_size : (step + 1) * self._batch_size]
+        part = processes.share(self._batch_size)
+        chosen = self._epoch_order(epoch)[step * self._batch_size : (step + 1) * self._batch_size][part]
         images, labels = self._images[chosen], self._labels[chosen]
         generator = torch.Generator().manual_seed(derive(self._seed, "augmentation", epoch, step))
-        return to_float(augment(images, self._operations, generator)), labels
+        draws = Draws(generator, self._batch_size, part, images.device)
+        return to_float(augment(images, self._operations, draws)), labels
 
     def _epoch_order(self, epoch: int) -> Tensor:
         if self._order is None or self._order[0] != epoch:
@@ -40,8 +47,8 @@ class TrainBatches:
 
 
 def measure_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images of `split` in order, unaugmented, with their labels."""
-    for start in range(0, len(split), batch_size):
+    """All images of `split` in order, unaugmented, with their labels; with several processes every so-many-th batch."""
+    for start in range(batch_size * processes.index(), len(split), batch_size * processes.count()):
         part = slice(start, start + batch_size)
         yield to_float(split.images[part].to(device)), split.labels[part].to(device)
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snnkd.losses import batch
 from snnkd.losses.divergences import at_least_float32, kl
 from snnkd.losses.seen import Seen
 from snnkd.recipe.loss_schema import BlurredTerm, ClassifierTerm, FeatureTerm, SaliencyTerm
@@ -120,15 +121,15 @@ class Blurred(Term):
             ours, theirs = self._compared(seen, pair, align)
             if self._rescale:
                 theirs = theirs * _to_the_maximum_of(ours, theirs)
-            kept = (torch.rand(*ours.shape[:2], 1, 1, device=ours.device) >= self._drop).to(ours.dtype)
+            kept = (batch.rand(*ours.shape[:2], 1, 1, device=ours.device) >= self._drop).to(ours.dtype)
             found.append((rebuild(ours * kept) - theirs).square().sum() / len(ours))
         return torch.stack(found).sum()
 
 
 def _to_the_maximum_of(ours: Tensor, theirs: Tensor) -> Tensor:
     """The factor that takes the largest value of `theirs` to that of `ours`; 1 where there is nothing positive to take it from."""
-    largest = theirs.amax()
-    return torch.where(largest > 0, ours.detach().amax().clamp_min(0) / largest.clamp_min(1e-12), torch.ones_like(largest))
+    largest = batch.largest(theirs)
+    return torch.where(largest > 0, batch.largest(ours).clamp_min(0) / largest.clamp_min(1e-12), torch.ones_like(largest))
 
 
 def _rebuilder(channels: int) -> nn.Module:
@@ -162,7 +163,7 @@ class Saliency(Term):
 
 def _zero_to_one(x: Tensor) -> Tensor:
     """Scaled over the whole batch; what hardly varies, such as the map of a student without spikes, stays nearly flat."""
-    low, high = x.detach().amin(), x.detach().amax()
+    low, high = batch.smallest(x), batch.largest(x)
     return (x - low) / (high - low).clamp_min(1e-3)
 
 

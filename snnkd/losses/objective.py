@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from snnkd import processes
 from snnkd.errors import RequestError
-from snnkd.losses import targets, transforms, user
+from snnkd.losses import batch, targets, transforms, user
 from snnkd.losses.features import Head, Pair
 from snnkd.losses.features import Term as FeatureModule
 from snnkd.losses.seen import Loss, Seen
@@ -67,16 +68,20 @@ class Objective(nn.Module):
         self.teacher_features = tuple(dict.fromkeys(pair.teacher for pair in pairs))
 
     def forward(self, seen: Seen) -> Loss:
-        hard = _hard_term(self._hard, seen, self._smoothing)
+        # logits are few: every process sees those of the whole batch, and draws the same noise. Features are many
+        # and stay where they are; their terms are means over samples.
+        whole = seen.whole()
+        hard = _hard_term(self._hard, whole, self._smoothing)
         total = _weight(self._hard, seen) * hard
         watched = {"hard": hard.detach()}
         for (name, term), evaluate in zip(self._terms, self._evaluate, strict=True):
-            value, extra = evaluate(seen)
+            value, extra = evaluate(seen if isinstance(term, FeatureTerm) else whole)
             total = total + _weight(term, seen) * value
             suffix = "".join(name.rpartition(".")[1:]) if name.rpartition(".")[2].isdecimal() else ""
             watched[name] = value.detach()
             watched.update({key + suffix: found for key, found in extra.items()})
-        return Loss(total, watched)
+        answers = targets.time_mean(whole.student.detach())
+        return Loss(total, _over_processes(watched), batch.mean(total), answers, whole.labels)
 
 
 def make_objective(loss: LossConfig, label_smoothing: float = 0.0, surroundings: Surroundings | None = None) -> Objective:
@@ -85,6 +90,13 @@ def make_objective(loss: LossConfig, label_smoothing: float = 0.0, surroundings:
     Aligners draw their first weights from torch's global generator.
     """
     return Objective(loss, label_smoothing, surroundings or Surroundings())
+
+
+def _over_processes(watched: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The means over the processes, from one exchange."""
+    if processes.count() == 1:
+        return watched
+    return dict(zip(watched, batch.mean(torch.stack([value.double() for value in watched.values()])), strict=True))
 
 
 def _names(terms: Sequence[Term]) -> list[str]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
+
+from snnkd import processes
+from snnkd.losses import batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,10 +26,24 @@ class Seen:
     epoch: int = 0
     epochs: int = 1
 
+    def whole(self) -> Seen:
+        """The logits and labels of the whole batch, where several processes hold a part each; features stay the own part's."""
+        if processes.count() == 1:
+            return self
+        teacher = None if self.teacher is None else batch.gathered(self.teacher)
+        return replace(self, student=batch.gathered(self.student, 1), labels=batch.gathered(self.labels), teacher=teacher)
+
 
 @dataclass(frozen=True)
 class Loss:
-    """One evaluation: the scalar to minimise, and named scalars to watch (without gradient)."""
+    """One evaluation: the scalar to minimise, named scalars to watch, and the loss itself (both without gradient)."""
 
     total: Tensor
+    """With several processes this one's: averaging the gradients over them gives those of the whole batch."""
     watched: Mapping[str, Tensor]
+    value: Tensor
+    """Of the whole batch."""
+    answers: Tensor
+    """Time means of the student's logits, `[B, C]`, of the whole batch, without gradient."""
+    labels: Tensor
+    """Those of the whole batch, `[B]`."""

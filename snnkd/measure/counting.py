@@ -7,6 +7,7 @@ layer; any other input (the image, an average of spikes) makes MACs.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -49,6 +50,23 @@ class Counts:
         return total / (self.images * sum(self.neurons.values()) * timesteps)
 
 
+def merged(parts: Sequence[Counts]) -> Counts:
+    """What several processes counted on their images, as one; MACs are per image and the same in all that saw any."""
+    if len(parts) == 1:
+        return parts[0]
+    seen = [part for part in parts if part.images]
+    first = seen[0]
+    synops = [part.synops for part in seen if part.synops is not None]
+    return Counts(
+        images=sum(part.images for part in seen),
+        spikes={name: torch.stack([part.spikes[name] for part in seen]).sum(0) for name in first.spikes},
+        neurons=first.neurons,
+        synops=torch.stack(synops).sum(0) if synops else None,
+        macs_once=first.macs_once,
+        macs_per_step=first.macs_per_step,
+    )
+
+
 class Counter:
     """A context manager that counts while `network` runs forward; read `counts` afterwards."""
 
@@ -84,7 +102,8 @@ class Counter:
     def _neuron(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, int], spikes: Tensor) -> None:
             # kept per position: the border decides how far a spike reaches
-            summed = spikes.detach().unflatten(0, (self._T, -1)).sum(1)
+            wide = spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()  # bf16 counts to 256
+            summed = wide.unflatten(0, (self._T, -1)).sum(1)
             spikes.snnkd_sums = summed  # type: ignore[attr-defined]
             total = summed.flatten(1).double().sum(1).cpu()
             counts = self.counts

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from snnkd.measure.counting import Counter, Counts
+from snnkd import processes
+from snnkd.measure.counting import Counter, Counts, merged
 from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import quality
 from snnkd.models import Network
@@ -41,14 +43,21 @@ def measure_curve(network: Network, batches: Batches, T: int, check: Callable[[]
     answers, labels = [], []
     with Counter(network) as counter:
         for images, truth in batches:
-            check()
+            if processes.count() == 1:  # several would stop at different batches
+                check()
             answers.append(running_means(network, images, T).cpu())
             labels.append(truth.cpu())
-    logits, truth = torch.cat(answers, 1), torch.cat(labels)
-    counts = counter.counts
+    logits, truth = _joined(answers, 1), _joined(labels, 0)
+    counts = merged(processes.everyone(counter.counts))
     entries = [{"t": t + 1, **quality(logits[t], truth), **_cost(counts, t + 1)} for t in range(len(logits))]
     spiking = bool(counts.spikes)
     return Curve(entries, counts.rate(), counts.rates() if spiking else None, len(truth))
+
+
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    """The batches of all processes in the order of the images: each measured every so-many-th."""
+    every = [batch for round_ in zip_longest(*processes.everyone(parts)) for batch in round_ if batch is not None]
+    return torch.cat(every, dim)
 
 
 def _cost(counts: Counts, t: int) -> dict[str, Any]:
@@ -63,4 +72,5 @@ def accuracy(network: Network, batches: Batches, T: int) -> float:
     for images, labels in batches:
         hits += int((running_means(network, images, T)[-1].argmax(-1) == labels).sum())
         total += len(labels)
-    return 100 * hits / total
+    found = processes.everyone((hits, total))
+    return 100 * sum(hits for hits, _ in found) / sum(total for _, total in found)

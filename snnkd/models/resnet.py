@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.models.activation import Activation
+from snnkd.models.blocks import in_full, over_timesteps, run_block
 from snnkd.models.features import Features
 from snnkd.recipe.schema import ResNetConfig
 
@@ -35,6 +36,9 @@ SHAPES = {
 
 class Block(nn.Module):
     """Two 3x3 convolutions and a shortcut."""
+
+    recompute = False
+    """Whether the backward pass computes it again (see models/blocks.py)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation, last: Activation | None = None) -> None:
         super().__init__()
@@ -93,17 +97,15 @@ class ResNet(nn.Module):
         features = features or Features(())
         # direct encoding: the image is the same at every timestep, so the stem is computed once
         x = self.norm(self.conv(images))
-        x = x.expand(T, *x.shape).flatten(0, 1)
-        x = self.act(x, T)
+        x = self.act(over_timesteps(x, T), T)
         for i, stage in enumerate(self.stages):
             for block in stage:  # type: ignore[attr-defined]
-                x = block(x, T)
+                x = run_block(block, x, T)
             features.offer(f"stage{i + 1}", lambda x=x: x)  # type: ignore[misc]
         features.offer("class_map", lambda: self._class_map(x, T))
         output = self._before_head(x.mean((2, 3)), T)
         features.offer("output", lambda: output)
-        logits: Tensor = self.head(output).unflatten(0, (T, -1))
-        return logits
+        return in_full(self.head, output).unflatten(0, (T, -1))
 
     def _before_head(self, x: Tensor, T: int) -> Tensor:
         return x if self.hidden is None or self.hidden_act is None else self.hidden_act(self.hidden(x), T)
@@ -111,7 +113,7 @@ class ResNet(nn.Module):
     def _class_map(self, x: Tensor, T: int) -> Tensor:
         """`[T*B, classes, H, W]`: what the classifier would answer at each position (class activation map, Zhou et al. 2016)."""
         positions = x.flatten(2).permute(2, 0, 1)  # [H*W, T*B, C]
-        answers = torch.stack([self.head(self._before_head(position, T)) for position in positions])
+        answers = torch.stack([in_full(self.head, self._before_head(position, T)) for position in positions])
         return answers.permute(1, 2, 0).unflatten(2, x.shape[2:])
 
 

@@ -5,6 +5,7 @@ from snnkd.recipe.methods import DIVERGENCES, LOSSES
 from snnkd.recipe.resolve import Flags, Pipeline, resolve_pipeline, resolve_stage
 from snnkd.recipe.schema import DistillRecipe, StageRecipe, TeachRecipe
 from snnkd.recipe.shipped import read_recipe, shipped_names
+from snnkd.recipe.sweep import Task, Tasks, resolve_tasks
 from snnkd.recipe.text import dump_yaml, to_plain
 
 __all__ = [
@@ -16,11 +17,14 @@ __all__ = [
     "Flags",
     "Pipeline",
     "StageRecipe",
+    "Task",
+    "Tasks",
     "TeachRecipe",
     "dump_yaml",
     "read_recipe",
     "resolve_pipeline",
     "resolve_stage",
+    "resolve_tasks",
     "shipped_names",
     "to_plain",
 ]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-import yaml
-
 from snnkd.recipe import loss_schema, schema
-from snnkd.recipe.text import dump_yaml
+from snnkd.recipe.text import flow_yaml
 
 
 @cache
@@ -34,27 +33,32 @@ def help_of(cls: type, name: str) -> str:
     return next((field_help()[base.__name__, name] for base in cls.__mro__ if (base.__name__, name) in field_help()), "")
 
 
-def commented_yaml(value: Any, indent: str = "") -> str:
-    """YAML of a dataclass or of a mapping of them; `parse_yaml` reads it like that of `dump_yaml`."""
+def commented_yaml(value: Any, indent: str = "", without: Collection[str] = ()) -> str:
+    """YAML of a dataclass or of a mapping of them, but for the keys at the dotted paths of `without`.
+
+    `parse_yaml` reads it like that of `dump_yaml`.
+    """
     lines = []
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = [(f.name, getattr(value, f.name), help_of(type(value), f.name)) for f in dataclasses.fields(value)]
     else:
         items = [(key, held, "") for key, held in value.items()]
     for name, held, help in items:
+        within = [path.partition(".")[2] for path in without if path.startswith(f"{name}.")]
+        if name in without:
+            continue
         if held is None:
             lines.append(f"{indent}# {name}:  # {help}" if help else f"{indent}# {name}:")
         elif isinstance(held, dict) and held and dataclasses.is_dataclass(value):  # options of the user's own, plain values
-            flow = yaml.safe_dump(held, default_flow_style=True, width=10**6, allow_unicode=True).strip()
-            lines.append(f"{indent}{name}: {flow}  # {help}")
+            lines.append(f"{indent}{name}: {flow_yaml(held)}  # {help}")
         elif dataclasses.is_dataclass(held) or (isinstance(held, dict) and held):
-            lines += [f"{indent}{name}:{f'  # {help}' if help else ''}", commented_yaml(held, indent + "  ")]
+            lines += [f"{indent}{name}:{f'  # {help}' if help else ''}", commented_yaml(held, indent + "  ", within)]
         elif isinstance(held, tuple) and any(map(dataclasses.is_dataclass, held)):
             lines.append(f"{indent}{name}:")
             for item in held:
                 block = commented_yaml(item, indent + "    ")
                 lines.append(f"{indent}  - {block.removeprefix(indent + '    ')}")
         else:
-            text = dump_yaml({name: held}).rstrip("\n")
+            text = f"{name}: {flow_yaml(held)}"
             lines.append(f"{indent}{text}  # {help}" if help else f"{indent}{text}")
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal, TypeVar
 
 from snnkd.errors import RequestError, did_you_mean
@@ -35,7 +36,13 @@ def _required(f: dataclasses.Field[Any]) -> bool:
     return f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
 
 
-def hints(cls: type) -> dict[str, Any]:
+def hints(cls: type) -> Mapping[str, Any]:
+    """The types of the fields of `cls`, by name, with their marks."""
+    return _hints(cls)
+
+
+@cache  # a sweep asks for the same ones thousands of times
+def _hints(cls: Any) -> Mapping[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
 

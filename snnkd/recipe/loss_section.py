@@ -67,17 +67,22 @@ def also(loss: str) -> list[tuple[str, str, Any]]:
     return [(section, key, value) for section, keys in fixed.items() for key, value in keys.items()]
 
 
-def replace_loss(values: Values, name: str) -> None:
-    """In place: the loss of `name`, with what belongs to it outside `loss:`; what belonged to the one before goes with it."""
+def replace_loss(values: Values, loss: str | Mapping[str, Any], student: Values | None = None) -> None:
+    """In place: the loss of that name (options beside it or not) and what belongs to it outside `loss:`.
+
+    What belonged to the one before goes with it. Of a pipeline's shared loss the rest belongs into its `student` section.
+    """
     old = values.get("loss")
     before = str(old.get("name", "")) if isinstance(old, Mapping) else str(old or "")
     for section, key, value in also(before):
-        if isinstance(values.get(section), dict) and values[section].get(key) == value:
-            del values[section][key]
-    values["loss"] = expand_loss(name)
+        for holder in (values, student or {}):
+            if isinstance(holder.get(section), dict) and holder[section].get(key) == value:
+                del holder[section][key]
+    values["loss"] = expand_loss(loss)
+    holder = values if student is None else student
     for section, key, value in also(values["loss"]["name"]):
-        held = values.get(section)
-        values[section] = {**(held if isinstance(held, Mapping) else {}), key: value}
+        held = holder.get(section)
+        holder[section] = {**(held if isinstance(held, Mapping) else {}), key: value}
 
 
 def term_entry(term: Mapping[str, Any], where: str = "loss.terms") -> tuple[str, Entry]:
@@ -145,6 +150,20 @@ def needs_timesteps(loss: LossConfig) -> str | None:
         for key in ("target", "against"):
             if getattr(term, key, "") in apart:
                 return f"loss.terms.{i}.{key}: {getattr(term, key)}"
+    return None
+
+
+def across_batch(loss: LossConfig) -> str | None:
+    """The key of what looks across the samples of a batch, if anything: micro-batches would make another loss of it."""
+    for i, term in enumerate(loss.terms):
+        where = f"loss.terms.{i}"
+        for key in ("target", "against"):
+            if getattr(term, key, "") in ("strong", "weak"):
+                return f"{where}.{key}: {getattr(term, key)}"
+        kind = next(kind for kind in KINDS if hasattr(term, kind))
+        name = str(getattr(term, kind))
+        if is_user_code(name) or KINDS[kind][name].detail("across_batch", False):
+            return f"{where}.{kind}: {name}"
     return None
 
 

@@ -52,9 +52,12 @@ PENALTIES = Registry(
 )
 
 
-def _feature(name: str, help: str, options: type = s.FeatureTerm, student: str = "stages", teacher: str = "stages") -> Entry:
+def _feature(
+    name: str, help: str, options: type = s.FeatureTerm, student: str = "stages", teacher: str = "stages", **details: Any
+) -> Entry:
     """`student` and `teacher` are the features taken by default; a single name is the only one that makes sense."""
-    return Entry(name, help, options, f"snnkd.losses.features:{name.title()}", details=(("student", student), ("teacher", teacher)))
+    names = (("student", student), ("teacher", teacher), *details.items())
+    return Entry(name, help, options, f"snnkd.losses.features:{name.title()}", details=names)
 
 
 FEATURES = Registry(
@@ -62,8 +65,16 @@ FEATURES = Registry(
     [
         _feature("mse", "squared difference of every stage's features"),
         _feature("attention", "squared difference of every stage's attention map"),
-        _feature("blurred", "the teacher's last features from the student's with channels dropped", s.BlurredTerm, "last", "last"),
-        _feature("saliency", "KL of class and spike activation maps", s.SaliencyTerm, "last", "class_map"),
+        # across the batch: the largest value, to which it rescales
+        _feature(
+            "blurred",
+            "the teacher's last features from the student's with channels dropped",
+            s.BlurredTerm,
+            "last",
+            "last",
+            across_batch=True,
+        ),
+        _feature("saliency", "KL of class and spike activation maps", s.SaliencyTerm, "last", "class_map", across_batch=True),
         _feature("classifier", "KL of the teacher's classifier on both features", s.ClassifierTerm, "output", "output"),
     ],
 )

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import DATA, MODELS
-from snnkd.recipe.loss_section import also, build_loss, needs_timesteps, replace_loss, term_entry
+from snnkd.recipe.loss_section import across_batch, also, build_loss, needs_timesteps, replace_loss, term_entry
 from snnkd.recipe.schema import (
     DistillRecipe,
     EvalConfig,
@@ -68,11 +68,18 @@ def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags)
 
 
 def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
-    """Every stage that `recipe` names; `settings` are paths from its top, such as `distill.train.epochs=3`."""
-    document = expand_sections(copy.deepcopy(read_recipe(recipe)))
+    """Every stage that `recipe` names, without its sweep; `settings` are paths from its top, such as `distill.train.epochs=3`."""
+    return resolve_document(read_recipe(recipe), recipe, settings)
+
+
+def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()) -> Pipeline:
+    """`resolve_pipeline` of a recipe in hand, which stays as it is; `recipe` names it in messages."""
+    document = expand_sections(copy.deepcopy(document))
     if "stage" in document:
-        stage = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
-        made = resolve_stage(recipe, stage, Flags(settings=settings))
+        stage = stage_of(document)
+        values = _stage_values(document, stage, recipe)
+        _apply_flags(values, Flags(settings=settings))
+        made = _build_stage(values, stage)
         return Pipeline(teach=made) if isinstance(made, TeachRecipe) else Pipeline(distill=made)  # type: ignore[arg-type]
     own = [setting for setting in settings if setting.split(".")[0].split("=")[0] in PIPELINE_KEYS]
     shared = [setting for setting in settings if setting not in own]
@@ -89,6 +96,12 @@ def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     )
 
 
+def stage_of(document: Values) -> str:
+    """The stage that a recipe of one stage names. Raises RequestError for another word."""
+    stage: str = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
+    return stage
+
+
 def _check_pipeline_keys(document: Values, recipe: str) -> None:
     known = set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS)
     for key in document:
@@ -96,9 +109,8 @@ def _check_pipeline_keys(document: Values, recipe: str) -> None:
             raise RequestError(f"unknown key {key!r}{did_you_mean(key, known)}")
     if "schema" in document:
         fields.coerce(fields.hints(StageRecipe)["schema"], document["schema"], "schema")
-    for key in ("sweep", "compare"):
-        if key in document:
-            raise RequestError(f"{recipe}: {key!r} is not run by this version of snnkd; remove the section")
+    if "compare" in document:
+        raise RequestError(f"{recipe}: 'compare' is not run by this version of snnkd; remove the section")
     if not any(stage in document for stage in STAGES):
         raise RequestError(f"{recipe}: names no stage; it needs 'stage: teach', 'stage: distill' or a section of that name")
 
@@ -133,10 +145,10 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     if "stage" in document:
         if document["stage"] != stage:
             raise RequestError(f"{recipe} is a recipe of stage {document['stage']!r}, this command runs {stage!r}")
-        return document
+        return {key: value for key, value in document.items() if key != "sweep"}
     if stage not in document:
         raise RequestError(f"{recipe} has neither 'stage: {stage}' nor a section {stage!r}")
-    _check_pipeline_keys({key: value for key, value in document.items() if key not in ("sweep", "compare")}, recipe)
+    _check_pipeline_keys({key: value for key, value in document.items() if key != "compare"}, recipe)
     section = {} if document[stage] is None else document[stage]
     if not isinstance(section, Mapping):
         raise RequestError(f"{stage}: {section!r} is not a mapping of keys to values")
@@ -251,6 +263,10 @@ def _check_together(recipe: StageRecipe) -> None:
         alone = needs_timesteps(recipe.loss) if recipe.model.T == 1 else None
         if alone:
             raise RequestError(f"{alone} compares timesteps; model.T must be at least 2, it is 1")
+        across = across_batch(recipe.loss) if recipe.execution.accumulate > 1 else None
+        if across:
+            cut = recipe.execution.accumulate
+            raise RequestError(f"{across} looks across the whole batch; execution.accumulate must be 1, it is {cut}")
     elif train.init != "random":
         raise RequestError(f"train.init: {train.init} given for a teacher, which starts from random weights; remove the key")
     device = recipe.execution.device.split(":")[0]

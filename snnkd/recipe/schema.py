@@ -146,6 +146,8 @@ class TrainConfig:
     """Of the cross-entropy with the labels."""
     select: Literal["last", "best"] = "last"
     """Which epoch's weights are kept; best: highest validation accuracy, needs data.val_fraction > 0 or a val split."""
+    ema: Annotated[float, Bounds(0, 1, open_high=True), ADDED] = 0.0
+    """Decay per step of an exponential moving average of weights and norm statistics, which is then the result; 0: none."""
     init: Annotated[Literal["random", "teacher"], ADDED] = "random"
     """The weights that training starts from; teacher: a copy of the teacher's, which must be of the same architecture."""
 
@@ -158,8 +160,15 @@ class ExecutionConfig:
     """auto (a GPU when there is one), cpu, cuda or cuda:N."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """bf16: convolutions under autocast, membrane and loss in float32; auto: bf16 on GPUs that have it."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """on: torch.compile for training (costs a minute or more before the first step on a CPU); auto: off."""
+    compile: Literal["auto", "neurons", "on", "off"] = "auto"
+    """By torch.compile, for training: neurons, their timesteps fused (seconds to compile), on: the whole network (a minute or
+    more on a CPU). auto: neurons on a CPU where the run is long enough, otherwise off; fixed in the run at its first start."""
+    accumulate: Annotated[int, Bounds(1, 100_000)] = 1
+    """Micro-batches that each process cuts its batch into, for memory; norms see one at a time. Not for losses across the batch."""
+    activation_checkpointing: bool = False
+    """Keep only the input of each block and compute the rest again when going backward: less memory, a third more time."""
+    sync_norm: bool = False
+    """With several processes on GPUs: norms see the batch of all of them (SyncBatchNorm) instead of each its own."""
     threads: Annotated[int, Bounds(0, 4096)] = 0
     """CPU threads of torch; 0: its own choice. Fixed in the run at its first start."""
     eval_batch_size: Annotated[int, Bounds(1, 1_000_000)] = 250
@@ -168,6 +177,8 @@ class ExecutionConfig:
     """Accept a teacher below twice chance accuracy."""
     keep_state: bool = False
     """Keep the training checkpoints of a finished run."""
+    wait: Annotated[float, Bounds(0, 1e9)] = 3600.0
+    """Seconds that `snnkd run` waits in all for a run that another process holds, such as the shared teacher of a sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)

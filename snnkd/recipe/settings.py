@@ -1,7 +1,8 @@
-"""`--set KEY=VALUE` on the plain values of a recipe."""
+"""`--set KEY=VALUE`, and the values of a sweep, on the plain values of a recipe."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from snnkd.errors import PlaceError, RequestError
@@ -44,28 +45,52 @@ def expand_sections(values: Values) -> Values:
     return values
 
 
-def put(values: Values, path: str, value: Any) -> None:
+def put_swept(values: Values, path: str, value: Any) -> None:
+    """Put a swept value at its path, in place: a loss, data set or model replaces the whole section there (T kept)."""
+    before, _, last = path.rpartition(".")
+    for stage in STAGE_SECTIONS:
+        if stage in values and values[stage] is None:  # an empty section in YAML
+            values[stage] = {}
+    if before not in ("", *STAGE_SECTIONS) or last not in ("data", "model", "loss"):
+        put(values, path, value, "sweep")
+    else:
+        holder = values[before] if before else values
+        if not isinstance(holder, dict):
+            raise RequestError(f"{before}: {holder!r} is not a mapping of keys to values")
+        if last == "loss":
+            student = values.get("distill") if not before else None
+            replace_loss(holder, value, student if isinstance(student, dict) else None)
+        else:
+            old = holder.get(last)
+            kept = {"T": old["T"]} if last == "model" and isinstance(old, Mapping) and "T" in old else {}
+            named = {"name": value} if isinstance(value, str) else value
+            holder[last] = {**kept, **named} if isinstance(named, Mapping) else named
+    expand_sections(values)
+
+
+def put(values: Values, path: str, value: Any, said: str = "--set") -> None:
+    """Put a value at its path, in place; `said` names in a refusal who asked for it."""
     *parents, last = path.split(".")
     place: Any = values
     for i, key in enumerate(parents):
         if isinstance(place, list):
-            place = place[_index(place, key, path)]
+            place = place[_index(place, key, f"{said} {path}")]
             if not isinstance(place, (dict, list)):
-                raise RequestError(f"--set {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
+                raise RequestError(f"{said} {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
             continue
         if not isinstance(place.get(key), (dict, list)):
             if place.get(key) is not None:
-                raise RequestError(f"--set {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section")
+                raise RequestError(f"{said} {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section")
             place[key] = {}
         place = place[key]
     if isinstance(place, list):
-        place[_index(place, last, path)] = value
+        place[_index(place, last, f"{said} {path}")] = value
     else:
         place[last] = value
 
 
-def _index(items: list[Any], key: str, path: str) -> int:
+def _index(items: list[Any], key: str, where: str) -> int:
     if not key.isdecimal() or int(key) >= len(items):
         held = f"0 to {len(items) - 1}" if items else "no item"
-        raise RequestError(f"--set {path}: {key!r} is no item of the list, which has {held}")
+        raise RequestError(f"{where}: {key!r} is no item of the list, which has {held}")
     return int(key)

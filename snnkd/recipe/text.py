@@ -76,9 +76,16 @@ def parse_value(text: str, where: str) -> Any:
     """Any plain value from YAML text, as a file or the command line gives it; raises PlaceError like `parse_yaml`."""
     try:
         _refuse_tricks(text, where)
-        return yaml.load(text, Loader=_PlainLoader)
+        return _apart(yaml.load(text, Loader=_PlainLoader))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise PlaceError(f"{where}: not plain YAML: {_one_line(error)}") from error
+
+
+def _apart(value: Any) -> Any:
+    """A copy in which an anchor and its aliases are no longer one object: a setting on one must not change the other."""
+    if isinstance(value, dict):
+        return {key: _apart(held) for key, held in value.items()}
+    return [_apart(item) for item in value] if isinstance(value, list) else value
 
 
 def _refuse_tricks(text: str, where: str) -> None:
@@ -152,3 +159,22 @@ _Dumper.add_representer(list, _short_list)
 def dump_yaml(value: Any) -> str:
     """YAML of a dataclass or plain mapping, keys in their own order; parse_yaml reads it back to the same value."""
     return yaml.dump(to_plain(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+
+
+class _FlowDumper(_Dumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True  # what stands twice is written twice
+
+
+def _escaped_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')  # on one line
+
+
+_FlowDumper.add_representer(list, yaml.SafeDumper.represent_list)
+_FlowDumper.add_representer(str, _escaped_text)
+
+
+def flow_yaml(value: Any) -> str:
+    """Any plain value as YAML on one line; parse_value reads it back."""
+    text = yaml.dump(to_plain(value), Dumper=_FlowDumper, sort_keys=False, allow_unicode=True, width=10**6, default_flow_style=True)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,4 +1,4 @@
-"""One process per run: a lock that the operating system releases with its holder, and that names the holder."""
+"""One process per run: a lock that the operating system releases with its holder, and that names the holder; and waiting for it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ import json
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
+from snnkd import processes
 from snnkd.errors import Interrupted, PlaceError, RequestError, Stopped
 from snnkd.files import parse_json, trouble
+from snnkd.report import Reporter, duration
 
+T = TypeVar("T")
 NAME = "run.lock"
+POLL = 1.0
+"""Seconds between two looks at a lock that is waited for."""
+
+
+class Held(PlaceError):
+    """Another process holds the run directory."""
 
 
 class Lock:
     """Hold a run directory. On leaving, the file says how the work ended: done, stopped or failed.
 
-    Raises PlaceError when another process holds it or the folder cannot be written.
+    Raises Held when another process holds it, PlaceError when the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,18 +91,51 @@ class Lock:
                 self._file.close()
 
 
-def _held(folder: Path) -> PlaceError:
-    holder = read_holder(folder)
-    return PlaceError(
-        f"{folder}: held by process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}; "
-        "wait for it or stop it"
-    )
+def _held(folder: Path) -> Held:
+    return Held(f"{folder}: held by {_name(read_holder(folder))}; wait for it or stop it")
+
+
+def _name(holder: dict[str, Any]) -> str:
+    return f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
 
 
 def check_free(folder: Path) -> None:
-    """Raise PlaceError when a process holds the run now: a look ahead of work that comes before taking it."""
+    """Raise Held when a process holds the run now: a look ahead of work that comes before taking it."""
     if is_held(folder):
         raise _held(folder)
+
+
+def in_turn(work: Callable[[], T], folder: Path, seconds: float, stop: Callable[[str], None], report: Reporter) -> T:
+    """`work()`, again each time that another process held `folder` and let go of it; see `wait_until_free`.
+
+    `work` looks by itself whether something is left to do. Of several that wait, one gets the lock and the others are
+    Held again, which is no error here.
+    """
+    waited = 0.0
+    while True:
+        try:
+            return work()
+        except Held:
+            so_far = waited
+            waited = processes.of_first(lambda: wait_until_free(folder, seconds, stop, report, so_far))  # noqa: B023
+
+
+def wait_until_free(folder: Path, seconds: float, stop: Callable[[str], None], report: Reporter, waited: float = 0.0) -> float:
+    """Wait while a process holds the run, `seconds` in all; returns how long it has waited, `waited` before included.
+
+    Says once for whom. Raises Stopped when the time is over, and what `stop` raises when asked to stop.
+    """
+    start, said = time.monotonic() - waited, ""
+    while is_held(folder):
+        holder, waited = _name(read_holder(folder)), time.monotonic() - start
+        stop(f"while waiting for {folder}, held by {holder}")
+        if waited >= seconds:
+            raise Stopped(f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command continues")
+        if holder != said:  # another one may take it while this one sleeps
+            report.note(f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more (execution.wait)")
+            said = holder
+        time.sleep(min(POLL, seconds - waited))
+    return time.monotonic() - start
 
 
 def read_holder(folder: Path) -> dict[str, Any]:

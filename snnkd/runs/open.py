@@ -111,12 +111,18 @@ def began_with(folder: Path) -> dict[str, Any]:
     threads = needs.get("threads")
     if not isinstance(threads, int) or isinstance(threads, bool) or not 0 < threads <= MOST_THREADS:
         raise PlaceError(f"{folder / RUN}: damaged: 'needs.threads' is {str(threads)[:40]!r}")
-    return needs
+    compile, processes = needs.get("compile"), needs.get("processes", 1)
+    if isinstance(compile, bool):  # as version 0.1 wrote it
+        compile = "on" if compile else "off"
+    if compile not in ("neurons", "on", "off") or not isinstance(processes, int):
+        raise PlaceError(f"{folder / RUN}: damaged: 'needs.compile' is {str(compile)[:40]!r}, 'needs.processes' {str(processes)[:40]!r}")
+    return {**needs, "compile": compile, "processes": processes}
 
 
 def check_needs(folder: Path, began: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise RequestError when continuing here could not give the bytes that an uninterrupted run would have given."""
-    found = difference(began, {**now, "threads": began.get("threads")})  # threads are restored, not refused
+    # threads are restored, not refused; another number of processes is allowed
+    found = difference(began, {**now, "threads": began.get("threads"), "processes": began.get("processes")})
     if found:
         key, before, here = found
         raise RequestError(

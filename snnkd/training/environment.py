@@ -11,22 +11,42 @@ from typing import Any
 
 import torch
 
+from snnkd import processes
 from snnkd.errors import RequestError
-from snnkd.recipe.schema import ExecutionConfig
+from snnkd.recipe.schema import ExecutionConfig, TrainConfig
 
 PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "pillow", "matplotlib", "safetensors")
 
 
 def pick_device(name: str) -> torch.device:
-    """The device that `execution.device` names. Raises RequestError when it is not there."""
+    """The device that `execution.device` names; under torchrun each process of a machine takes a GPU of its own.
+
+    Raises RequestError when it is not there.
+    """
+    if processes.count() > 1 and name.startswith("cuda:"):
+        raise RequestError(f"device {name!r} given for {processes.count()} processes; say cuda, and each takes its own")
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and processes.count() > 1:
+        name = f"cuda:{processes.local_index()}"
     asked = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", name)
     if asked is None:
         raise RequestError(f"device {name!r} is not auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(asked[1] or 0) >= torch.cuda.device_count():
         raise RequestError(f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA devices, --device cpu works")
+    if processes.count() > 1 and name != "cpu":
+        torch.cuda.set_device(name)  # what nccl works on
     return torch.device(name)  # only once it is known to be there: torch takes cuda:999 for another number
+
+
+def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torch.device) -> None:
+    """Raise RequestError for what this job's processes and device cannot do."""
+    parts = processes.count() * execution.accumulate
+    if train.batch_size % parts or train.batch_size < 2 * parts:
+        by = f"{processes.count()} processes x execution.accumulate {execution.accumulate}"
+        raise RequestError(f"train.batch_size: {train.batch_size} cannot be cut into equal parts of 2 or more by {by}; choose a multiple")
+    if execution.sync_norm and device.type == "cpu":
+        raise RequestError("execution.sync_norm: true works on GPUs only (SyncBatchNorm does not know gloo); set it to false")
 
 
 def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:
@@ -48,6 +68,8 @@ def versions() -> dict[str, str]:
 def hardware(device: torch.device) -> dict[str, Any]:
     """What a number was measured on."""
     made: dict[str, Any] = {"device": device.type, "cpu": _cpu_name(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
+    if processes.count() > 1:
+        made["processes"] = processes.count()
     if device.type == "cuda":
         made["gpu"] = torch.cuda.get_device_name(device)
     return made
@@ -73,5 +95,6 @@ def same_bytes_need(execution: ExecutionConfig, device: torch.device) -> dict[st
         "machine": f"{platform.machine()} {kind}",
         "threads": execution.threads or torch.get_num_threads(),
         "bf16": _in_bf16(execution, device),
-        "compile": execution.compile == "on",
+        "compile": execution.compile,
+        "processes": processes.count(),
     }

@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnkd import processes
 from snnkd.data.loader import TrainBatches
 from snnkd.errors import WorkError
 from snnkd.losses.objective import Objective
-from snnkd.losses.seen import Seen
-from snnkd.losses.targets import time_mean
 from snnkd.models import Network
 from snnkd.models.features import Features
 from snnkd.recipe.schema import ExecutionConfig, TrainConfig
 from snnkd.report import Clock, Reporter, duration
 from snnkd.seeds import derive
-from snnkd.training.environment import autocast
+from snnkd.training.average import Average, make_average
 from snnkd.training.layers import LayerRates, troubled, warning
+from snnkd.training.learner import backward, make_learner
 from snnkd.training.metrics import append_metrics, rewind_metrics
 from snnkd.training.optimizer import learning_rate, make_optimizer
 from snnkd.training.state import load_state, save_state
@@ -46,7 +46,7 @@ class Job:
     seed: int
     device: torch.device
     folder: Path
-    validate: Callable[[], float] | None
+    validate: Callable[[Network], float] | None
     stop: Stop
     report: Reporter
 
@@ -69,25 +69,25 @@ def train(job: Job) -> Position:
     A checkpoint is written after every epoch and when asked to stop. Raises Stopped or Interrupted after saving,
     WorkError when the loss is not finite (the last checkpoint then stays as it was), PlaceError for bad checkpoints.
     """
-    network, objective, batches, epochs = job.network, job.objective, job.batches, job.train.epochs
-    optimizer = make_optimizer((network, objective), job.train)
+    batches, epochs = job.batches, job.train.epochs
+    optimizer = make_optimizer((job.network, job.objective), job.train)
+    average = make_average(job.network, job.train.ema)
     tally = Tally(job.device)
-    position = _resume(job, optimizer, tally)
+    position = _resume(job, optimizer, average, tally)
+    learner = make_learner(job)
     clock, made = Clock(position.seconds), 0
     trouble: dict[str, list[str]] = {}
-    compiled: nn.Module = torch.compile(network) if job.execution.compile == "on" else network  # type: ignore[assignment]
 
     with job.report.bar("training", epochs * batches.steps, position.epoch * batches.steps + position.step) as bar:
         while position.epoch < epochs:
             epoch, lap, images_before = position.epoch, Clock(), tally.images
-            network.train()
-            objective.train()
+            learner.train()
             bar.describe(f"epoch {epoch + 1}/{epochs}")
             while position.step < batches.steps:
                 # a time limit lets one step pass, so that a loop around a limit that is too short still comes to its end
-                if job.stop.asked and (job.stop.signalled or made):
+                if processes.agree(bool(job.stop.asked and (job.stop.signalled or made))):
                     tally.check_finite(epoch)
-                    _save(job, optimizer, tally, position, clock)
+                    _save(job, optimizer, average, tally, position, clock)
                     raise job.stop.error(f"in epoch {epoch + 1} of {epochs}, after step {position.step} of {batches.steps}")
                 step = position.step
                 # anything random inside the network or the loss is a function of (seed, epoch, step) too
@@ -95,15 +95,15 @@ def train(job: Job) -> Position:
                 images, labels = batches.batch(epoch, step)
                 for group in optimizer.param_groups:
                     group["lr"] = learning_rate(job.train, epoch * batches.steps + step, batches.steps)
-                # the last step of an epoch is watched, which hooks do only where nothing is compiled
-                watched = LayerRates(network) if step == batches.steps - 1 else nullcontext()
-                with watched:
-                    seen = look(job, network if isinstance(watched, LayerRates) else compiled, images, labels, epoch)
-                loss = objective(seen)
                 optimizer.zero_grad(set_to_none=True)
-                loss.total.backward()
+                # the last step of an epoch is watched, which hooks do only where the network is not compiled as a whole
+                watched = LayerRates(job.network) if step == batches.steps - 1 else nullcontext()
+                with watched:
+                    losses = backward(job, learner, images, labels, epoch, plain=isinstance(watched, LayerRates))
                 optimizer.step()
-                tally.add(loss.total, {**loss.watched, "gradient": _gradient_norm(optimizer)}, time_mean(seen.student), labels)
+                if average is not None:
+                    average.update_parameters(job.network)
+                tally.add(losses, _gradient_norm(optimizer))
                 if isinstance(watched, LayerRates):
                     tally.rates = {name: float(rate) for name, rate in watched.found.items()}
                 if job.device.type == "cpu":  # nothing to wait for there
@@ -112,30 +112,14 @@ def train(job: Job) -> Position:
                 bar.advance()
             tally.check_finite(epoch)
             trouble = _report_layers(job, tally.rates, trouble, epoch)
-            _finish_epoch(job, optimizer, tally, position, clock, (tally.images - images_before) / lap.seconds())
+            _finish_epoch(job, optimizer, average, tally, position, clock, (tally.images - images_before) / lap.seconds())
             tally = Tally(job.device)
+    if average is not None:
+        job.network.load_state_dict(average.module.state_dict())
     if position.best is not None:
-        network.load_state_dict(position.best)
+        job.network.load_state_dict(position.best)
     position.seconds = clock.seconds()
     return position
-
-
-def look(job: Job, forward: nn.Module, images: Tensor, labels: Tensor, epoch: int) -> Seen:
-    """Student (by `forward`) and teacher on one batch: what the objective gets to see."""
-    objective = job.objective
-    ours, theirs = (Features(names) if names else None for names in (objective.student_features, objective.teacher_features))
-    with autocast(job.execution, job.device):
-        student = forward(images) if ours is None else forward(images, None, ours)
-        teacher = None if job.teacher is None else job.teacher(images, theirs)
-    return Seen(
-        student=student,
-        labels=labels,
-        teacher=teacher,
-        student_features=ours.kept if ours else {},
-        teacher_features=theirs.kept if theirs else {},
-        epoch=epoch,
-        epochs=job.train.epochs,
-    )
 
 
 def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
@@ -151,20 +135,24 @@ def _report_layers(job: Job, rates: dict[str, float], before: dict[str, list[str
     return found
 
 
-def _finish_epoch(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Position, clock: Clock, rate: float) -> None:
+def _finish_epoch(
+    job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally, position: Position, clock: Clock, rate: float
+) -> None:
     row: dict[str, Any] = {"epoch": position.epoch + 1, **tally.means(), "lr": optimizer.param_groups[0]["lr"]}
     if tally.rates:
         row |= {"rate": statistics.fmean(tally.rates.values()), **troubled(tally.rates)}
     if job.validate is not None:
-        row["val_top1"] = job.validate()
+        result: Network = job.network if average is None else average.module  # type: ignore[assignment]
+        processes.same_state(result.state_dict())  # norms saw other images in other processes
+        row["val_top1"] = job.validate(result)
         if job.train.select == "best" and row["val_top1"] > position.best_top1:
-            position.best, position.best_top1 = copy.deepcopy(job.network.state_dict()), row["val_top1"]
+            position.best, position.best_top1 = copy.deepcopy(result.state_dict()), row["val_top1"]
             position.best_epoch = position.epoch + 1
     row |= {"images_per_s": round(rate, 1), "seconds": round(clock.seconds(), 2)}
     position.epoch, position.step = position.epoch + 1, 0
     # the line first: a kill in between leaves a line too many, which continuing takes back, never one too few
-    append_metrics(job.folder, row)
-    _save(job, optimizer, Tally(job.device), position, clock)
+    processes.of_first(lambda: append_metrics(job.folder, row))
+    _save(job, optimizer, average, Tally(job.device), position, clock)
     left = (job.train.epochs - position.epoch) * job.batches.steps * job.train.batch_size / rate
     job.report.note(_epoch_line(row, job.train.epochs, left))
 
@@ -179,7 +167,7 @@ def _epoch_line(row: dict[str, Any], epochs: int, left: float) -> str:
     )
 
 
-def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Position, clock: Clock) -> None:
+def _save(job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally, position: Position, clock: Clock) -> None:
     for name, tensor in [*job.network.state_dict().items(), *job.objective.state_dict().items()]:
         if not torch.isfinite(tensor).all():  # the last step may have spoilt them after a loss that was still finite
             raise WorkError(
@@ -193,7 +181,9 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, tally: Tally, position: Po
         "tally": tally.state(),
         "position": {**vars(position), "seconds": clock.seconds()},
     }
-    save_state(job.folder, state)
+    if average is not None:
+        state["average"] = average.state_dict()
+    processes.of_first(lambda: save_state(job.folder, state))
 
 
 def _check_position(position: Position, job: Job) -> None:
@@ -208,7 +198,8 @@ def _check_position(position: Position, job: Job) -> None:
         raise ValueError("the best epoch's weights are those of another network")
 
 
-def _resume(job: Job, optimizer: torch.optim.Optimizer, tally: Tally) -> Position:
+def _resume(job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally) -> Position:
+    """Take up the newest checkpoint; the first process reads it, the others get it from there."""
     position = Position()
 
     def restore(state: dict[str, Any]) -> None:
@@ -216,14 +207,19 @@ def _resume(job: Job, optimizer: torch.optim.Optimizer, tally: Tally) -> Positio
         job.network.load_state_dict(state["network"])
         job.objective.load_state_dict(state["objective"])
         optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
         tally.restore(state["tally"])
         position = Position(**state["position"])
         _check_position(position, job)
 
-    if load_state(job.folder, job.report, restore) is None:
-        rewind_metrics(job.folder, 0)
+    state = processes.of_first(lambda: load_state(job.folder, job.report, restore))
+    if state is None:
+        processes.of_first(lambda: rewind_metrics(job.folder, 0))
         return Position()
-    rewind_metrics(job.folder, position.epoch)
+    if not processes.is_first():
+        restore(state)
+    processes.of_first(lambda: rewind_metrics(job.folder, position.epoch))
     if position.epoch < job.train.epochs:
         job.report.note(
             f"continuing in epoch {position.epoch + 1} of {job.train.epochs}, after step {position.step} of {job.batches.steps}"

@@ -12,6 +12,7 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
+from snnkd import processes
 from snnkd.errors import Interrupted, Stopped
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
@@ -34,6 +35,8 @@ class Stop:
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self._signal is not None and processes.count() > 1:
+            return  # torchrun forwards what the terminal or the batch system has sent already; if saving hangs, it kills
         if self._signal is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -55,11 +58,16 @@ class Stop:
     def error(self, where: str) -> Stopped | Interrupted:
         """What to raise once the work is saved; `where` says how far it is."""
         kind = Interrupted if self._signal is signal.SIGINT else Stopped
-        return kind(f"stopped by {self.asked} {where}; the same command continues")
+        return kind(f"stopped by {self.asked or 'the signal to another process'} {where}; the same command continues")
 
     def check(self, where: str) -> None:
         """Raise when asked to stop and there is nothing to save."""
         if self.asked:
+            raise self.error(where)
+
+    def check_together(self, where: str) -> None:
+        """`check` of all processes at once: if one was asked, all stop."""
+        if processes.agree(bool(self.asked)):
             raise self.error(where)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from snnkd.errors import WorkError
+from snnkd.losses.seen import Loss
 
 
 class Tally:
@@ -23,14 +24,21 @@ class Tally:
         """Of the neuron layers, in the last step of the epoch."""
 
     @torch.no_grad()
-    def add(self, total: Tensor, watched: Mapping[str, Tensor], logits: Tensor, labels: Tensor) -> None:
-        """One step: `logits` `[B, C]` are the time means."""
-        hits = (logits.argmax(-1) == labels).sum()
-        for name, value in {"loss": total, **watched, "hits": hits}.items():
-            wide = value.detach().double()
-            self._sums[name] = self._sums[name] + wide if name in self._sums else wide
-        self.images += len(labels)
+    def add(self, losses: Sequence[Loss], gradient: Tensor) -> None:
+        """One step: the losses of its micro-batches, and the norm of its gradient."""
+        share = 1 / len(losses)
+        for loss in losses:
+            hits = (loss.answers.argmax(-1) == loss.labels).sum()
+            self._add({"loss": loss.value, **loss.watched}, share)
+            self._add({"hits": hits}, 1)
+            self.images += len(loss.labels)
+        self._add({"gradient": gradient}, 1)
         self.steps += 1
+
+    def _add(self, values: Mapping[str, Tensor], share: float) -> None:
+        for name, value in values.items():
+            wide = value.detach().double() * share
+            self._sums[name] = self._sums[name] + wide if name in self._sums else wide
 
     def check_finite(self, epoch: int) -> None:
         """Raise WorkError when a loss of this epoch was not finite (one wait for the device)."""

@@ -140,15 +140,16 @@ class Teacher(nn.Module):
         output = stage.mean((2, 3))
         class_map = torch.einsum("nchw,kc->nkhw", stage, self.head.weight)
         for key, value in (("stage1", stage), ("output", output), ("class_map", class_map)):
-            found[key] = value
+            found.kept[key] = value
         return self.head(output)[None]
 
 
 @every
 def test_the_teacher_gets_no_gradient(name):
     """Neither its features nor its head, through which classifier's gradient passes."""
-    network, found = Teacher().double(), {}
-    logits = frozen(SimpleNamespace(network=network), torch.device("cpu"))(torch.rand(B, 1, 4, 4, dtype=D), found)
+    network, features = Teacher().double(), SimpleNamespace(kept={})
+    logits = frozen(SimpleNamespace(network=network), torch.device("cpu"))(torch.rand(B, 1, 4, 4, dtype=D), features)
+    found = features.kept
     scene = Scene(name, (5,), (5,), head=network.head)
     assert not any(x.requires_grad for x in found.values())
     before = [p.clone() for p in network.parameters()]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from snnkd.errors import WorkError
+from snnkd.losses.seen import Loss
 from snnkd.training.tally import Tally
 
 CPU = torch.device("cpu")
@@ -15,7 +16,8 @@ LOGITS = torch.tensor([[2.0, 1.0], [0.0, 3.0], [5.0, 4.0]])
 
 def add(tally: Tally, loss: float, **watched: float) -> None:
     labels = torch.tensor([0, 1, 1])  # two of three right
-    tally.add(torch.tensor(loss), {name: torch.tensor(value) for name, value in watched.items()}, LOGITS, labels)
+    value, others = torch.tensor(loss), {name: torch.tensor(value) for name, value in watched.items()}
+    tally.add([Loss(value, others, value, LOGITS, labels)], torch.tensor(0.5))
 
 
 def test_means():
@@ -23,8 +25,16 @@ def test_means():
     assert tally.means() == {}
     add(tally, 1.0, w_head=0.25)
     add(tally, 2.0, w_head=0.75)
-    assert tally.means() == {"loss": 1.5, "w_head": 0.5, "train_top1": pytest.approx(200 / 3)}
+    assert tally.means() == {"loss": 1.5, "w_head": 0.5, "gradient": 0.5, "train_top1": pytest.approx(200 / 3)}
     assert (tally.images, tally.steps) == (6, 2)
+
+
+def test_a_step_of_micro_batches_is_one_step_of_their_mean():
+    tally, labels = Tally(CPU), torch.tensor([0, 1, 1])
+    parts = [Loss(torch.tensor(v), {"kl": torch.tensor(2 * v)}, torch.tensor(v), LOGITS, labels) for v in (1.0, 3.0)]
+    tally.add(parts, torch.tensor(0.5))
+    assert tally.means() == {"loss": 2.0, "kl": 4.0, "gradient": 0.5, "train_top1": pytest.approx(200 / 3)}
+    assert (tally.images, tally.steps) == (6, 1)
 
 
 def test_sums_are_kept_in_double_precision():

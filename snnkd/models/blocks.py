@@ -1,0 +1,61 @@
+"""What every topology does alike: repeat over timesteps, run a block, answer in full precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+def over_timesteps(x: Tensor, T: int) -> Tensor:
+    """`[B, ...]` as `[T*B, ...]`, the same at every timestep, in the memory layout of `x` (expand and flatten would lose channels_last)."""
+    return torch.cat([x] * T) if T > 1 else x
+
+
+def in_full(head: nn.Module, x: Tensor) -> Tensor:
+    """`head(x)` in the type of its weights also under autocast: bf16 logits would have steps of 1/16 above 8."""
+    if not torch.is_autocast_enabled(x.device.type if x.device.type != "meta" else "cpu"):
+        made: Tensor = head(x)
+        return made
+    with torch.autocast(x.device.type, enabled=False):
+        full: Tensor = head(x.to(next(head.parameters()).dtype))
+    return full
+
+
+def run_block(block: nn.Module, x: Tensor, T: int) -> Tensor:
+    """`block(x, T)`; with `block.recompute` only `x` is kept for the backward pass, which computes the rest again.
+
+    Activation checkpointing (Chen et al. 2016, arXiv 1604.06174).
+    """
+    if not (getattr(block, "recompute", False) and torch.is_grad_enabled()):
+        made: Tensor = block(x, T)
+        return made
+    again: Tensor = checkpoint(block, x, T, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+    return again
+
+
+@contextmanager
+def _statistics_kept(block: nn.Module) -> Iterator[None]:
+    """The running statistics of norms saw this batch in the forward pass already."""
+    norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [(norm.momentum, None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()) for norm in norms]
+    for norm in norms:
+        norm.momentum = 0.0  # the same tensors have to be saved as in the forward pass, so statistics stay on
+    try:
+        yield
+    finally:
+        for norm, (momentum, seen) in zip(norms, before, strict=True):
+            norm.momentum = momentum
+            if norm.num_batches_tracked is not None and seen is not None:
+                norm.num_batches_tracked.copy_(seen)
+
+
+def recompute_blocks(network: nn.Module) -> int:
+    """Switch it on in every block of `network`; returns how many there are."""
+    blocks = [module for module in network.modules() if hasattr(module, "recompute")]
+    for block in blocks:
+        block.recompute = True  # type: ignore[assignment]
+    return len(blocks)

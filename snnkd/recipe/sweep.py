@@ -1,0 +1,221 @@
+"""Sweeps: from a recipe's `sweep:` section to its tasks, the cells of a product, each resolved before any of them runs."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from snnkd.errors import RequestError, did_you_mean
+from snnkd.recipe import fields
+from snnkd.recipe.loss_section import expand_loss, loss_label
+from snnkd.recipe.resolve import PIPELINE_KEYS, STAGES, Pipeline, resolve_document, stage_of
+from snnkd.recipe.settings import apply_setting, expand_sections, put_swept
+from snnkd.recipe.shipped import read_recipe
+from snnkd.recipe.text import flow_yaml
+
+Values = dict[str, Any]
+Axes = dict[str, list[Any]]
+"""The values of each swept key, in the order written."""
+FIXED = ("sweep", "compare", "schema", "stage")
+"""Keys that say what the recipe is; they are the same in every task."""
+MOST_TASKS = 10_000
+"""Every task of a job array resolves all of them first, which takes seconds at this number."""
+LONGEST = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One cell of a sweep, resolved; of a recipe without a sweep, the recipe itself."""
+
+    number: int
+    settings: Values
+    """The value of each swept key here."""
+    pipeline: Pipeline
+
+    @property
+    def line(self) -> str:
+        return "  ".join([str(self.number), *_pairs(self.settings)])
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages; empty without a sweep."""
+        return _named(self.number, self.settings) if self.settings else ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tasks:
+    """All tasks of a recipe, in order, and what they were made from."""
+
+    recipe: str
+    document: Values
+    """The recipe without its sweep, as it is written."""
+    axes: Axes
+    all: tuple[Task, ...]
+
+    @property
+    def about(self) -> list[str]:
+        """A line on the sweep, if there is one."""
+        if not self.axes:
+            return []
+        return [f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); what follows is of {self.all[0].name}"]
+
+    def chosen(self, number: str | None) -> tuple[Task, ...]:
+        """The task of that number, as typed; all of them without one. Raises RequestError that names the range."""
+        if number is None:
+            return self.all
+        last = len(self.all) - 1
+        rule = f"{self.recipe} has tasks 0 to {last}" if last else f"{self.recipe} has one task, 0"
+        if not (number.isascii() and number.isdecimal()):
+            empty = " (is the shell variable set?)" if not number.strip() else ""
+            raise RequestError(f"--task {number!r} is not a whole number{empty}; {rule}")
+        if len(number) > len(str(MOST_TASKS)) or int(number) > last:
+            raise RequestError(f"--task {number[:20]} is out of range; {rule}; --tasks lists them")
+        return (self.all[int(number)],)
+
+
+def resolve_tasks(recipe: str, settings: Sequence[str] = ()) -> Tasks:
+    """The tasks of `recipe`; `settings` apply to each of them, `sweep.KEY=[...]` to the sweep itself.
+
+    Raises RequestError (request) or PlaceError (recipe file); an error of one task names it.
+    """
+    document = read_recipe(recipe)
+    rest = []
+    for setting in settings:
+        if setting.partition("=")[0].split(".")[0] == "sweep":
+            _set_axis(document, setting)
+        else:
+            rest.append(setting)
+    return tasks_of(document, recipe, rest)
+
+
+def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tasks:
+    """`resolve_tasks` of a recipe in hand."""
+    base = expand_sections(copy.deepcopy({key: value for key, value in document.items() if key != "sweep"}))
+    axes = _axes(document["sweep"], base) if "sweep" in document else {}
+    _check_settings(settings, axes)
+    made: list[Task] = []
+    seen: dict[str, Task] = {}
+    for number, values in enumerate(itertools.product(*axes.values())):
+        cell = dict(zip(axes, values, strict=True))
+        task = Task(number=number, settings=cell, pipeline=_resolve_cell(number, cell, base, recipe, settings))
+        twin = seen.setdefault(repr(task.pipeline), task)
+        if twin is not task:
+            raise RequestError(
+                f"sweep: {twin.name} and {task.name} are the same work: "
+                "another key wins over a swept one, or two values mean the same; sweep that other key, or remove one"
+            )
+        made.append(task)
+    return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(made))
+
+
+def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings: Sequence[str]) -> Pipeline:
+    document = copy.deepcopy(base)
+    try:
+        # a section before what lies in it, whatever the order written: distill.loss before distill.loss.head
+        for key in sorted(cell, key=lambda key: key.count(".")):
+            put_swept(document, key, copy.deepcopy(cell[key]))
+        return resolve_document(document, recipe, settings)
+    except RequestError as error:
+        if not cell or _refusal(base, recipe, settings) == str(error):
+            raise
+        said = str(error).removeprefix("sweep ")
+        raise RequestError(f"sweep: {_named(number, cell)}: {said}") from error
+
+
+def _refusal(base: Values, recipe: str, settings: Sequence[str]) -> str:
+    """What is wrong without any swept value: then no task is to blame."""
+    try:
+        resolve_document(base, recipe, settings)
+    except RequestError as error:
+        return str(error)
+    return ""
+
+
+def _set_axis(document: Values, setting: str) -> None:
+    """`sweep.KEY=[...]` in place; KEY is one key there, dots and all."""
+    path, _, text = setting.partition("=")
+    held: Values = {}
+    apply_setting(held, f"value={text}")
+    key = path.strip().partition(".")[2]
+    if not key:
+        document["sweep"] = held["value"]
+    elif isinstance(sweep := document.setdefault("sweep", {}), dict):
+        sweep[key] = held["value"]
+
+
+def _axes(section: Any, base: Values) -> Axes:
+    """The checked `sweep:` section."""
+    if not isinstance(section, Mapping) or not section:
+        raise RequestError(
+            f"sweep: {section!r} is not a mapping of keys to lists of values; write sweep: {{seed: [0, 1, 2]}}, or remove it"
+        )
+    for key, values in section.items():
+        _check_key(key, base)
+        _check_values(key, values)
+    count = math.prod(map(len, section.values()))
+    if count > MOST_TASKS:
+        raise RequestError(f"sweep: {count} tasks are too many; at most {MOST_TASKS}, so shorten a list or write several recipes")
+    return dict(section)
+
+
+def _check_key(key: Any, base: Values) -> None:
+    stage = stage_of(base) if "stage" in base else None
+    stages = [stage] if stage else [name for name in STAGES if name in base]
+    known = {name for each in stages for name in fields.hints(STAGES[each])} | (set() if stage else {*PIPELINE_KEYS})
+    head, _, rest = str(key).partition(".")
+    if head in FIXED or str(key).split(".")[-1] == "stage":
+        raise RequestError(f"sweep: the key {key!r} cannot be swept, every task has the same; remove it")
+    if head not in known:
+        hint = (
+            f"; a recipe of one stage has no sections, write {rest!r}" if stage and head in STAGES else did_you_mean(head, known - {*FIXED})
+        )
+        raise RequestError(f"sweep: unknown key {str(key)!r}{hint}")
+    if head in PIPELINE_KEYS and head not in base:
+        raise RequestError(f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; add it, or remove the key")
+
+
+def _check_values(key: str, values: Any) -> None:
+    if not isinstance(values, list):
+        raise RequestError(f"sweep: the values of {key!r} are {values!r}, which is not a list; write [a, b]")
+    if not values:
+        raise RequestError(f"sweep: the list of {key!r} is empty; it needs at least one value, or remove the key")
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise RequestError(f"sweep: the value {_shown(key, value)} of {key!r} stands twice; each is a task of its own, remove one")
+
+
+def _check_settings(settings: Sequence[str], axes: Axes) -> None:
+    """Refuse a setting that would win over a swept key in every task."""
+    for setting in settings:
+        path = setting.partition("=")[0].strip()
+        for key in axes:
+            head, _, rest = key.partition(".")
+            # a setting on a shared key also wins over a stage's own
+            if any(f"{swept}.".startswith(f"{path}.") for swept in (key, rest if head in STAGES else key)):
+                raise RequestError(
+                    f"--set {setting!r}: {key!r} is swept, and its tasks would be the same; "
+                    f"choose one with --task, or change the list: --set 'sweep.{key}=[...]'"
+                )
+
+
+def _pairs(settings: Values) -> list[str]:
+    return [f"{key}={_shown(key, value)}" for key, value in settings.items()]
+
+
+def _shown(key: str, value: Any) -> str:
+    """A value on one line; a loss by its label, `hta-kl head=strict`."""
+    if isinstance(value, Mapping) and key.rpartition(".")[2] == "loss":
+        try:
+            return loss_label(expand_loss(value))
+        except RequestError:  # it is about to be refused
+            pass
+    return value if isinstance(value, str) and value.isprintable() else flow_yaml(value)
+
+
+def _named(number: int, settings: Values) -> str:
+    pairs = ", ".join(_pairs(settings))
+    return f"task {number} ({pairs if len(pairs) <= LONGEST else f'{pairs[:LONGEST]}...'})"
