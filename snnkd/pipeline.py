@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
+
 from snnkd import processes
+from snnkd.bench import report as bench_report
 from snnkd.data import ImageSet, check_fit, load_data
 from snnkd.errors import PlaceError, RequestError, WorkError, did_you_mean
 from snnkd.export import check as check_export
@@ -37,7 +41,7 @@ FORMATS = ("safetensors",)
 @processes.joined()
 def teach(recipe: TeachRecipe, options: Options) -> Finished:
     """Train an ANN teacher and measure it; a finished run is returned as it is."""
-    device = pick_device(recipe.execution.device)
+    device = _device(recipe.execution)
     data = load_data(recipe.data, options.report)
     return run_stage(Stage(recipe=recipe, data=data, teacher=None, device=device, options=options))
 
@@ -45,14 +49,19 @@ def teach(recipe: TeachRecipe, options: Options) -> Finished:
 @processes.joined()
 def distill(recipe: DistillRecipe, options: Options) -> Finished:
     """Train a spiking student, from a teacher where the loss has one, and measure it at every timestep."""
-    device = pick_device(recipe.execution.device)
+    device = _device(recipe.execution)
     data = load_data(recipe.data, options.report)
     teacher, fixed = None, TeacherConfig()
     if needs_teacher(recipe.loss) or recipe.train.init == "teacher":
-        teacher = find_teacher(recipe, data, lambda sha256: _began(recipe, data, sha256, options), options.report)
+        began = partial(_began, recipe, data, options=options)
+        teacher = processes.in_all(partial(find_teacher, recipe, data, began, options.report))
         fixed = TeacherConfig(run=str(teacher.folder), sha256=teacher.sha256)
     recipe = dataclasses.replace(recipe, teacher=fixed)
     return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, options=options))
+
+
+def _device(execution: ExecutionConfig) -> torch.device:
+    return processes.in_all(partial(pick_device, execution.device))
 
 
 def _began(recipe: DistillRecipe, data: ImageSet, teacher_sha256: str, options: Options) -> Literal["no", "unfinished", "finished"]:
@@ -71,8 +80,8 @@ def evaluate(folder: Path, settings: EvalConfig, options: Options, execution: Ex
     Settings other than a run's own are also written to RUN/eval/<settings>.json.
     """
     execution = execution or ExecutionConfig()
-    device = pick_device(execution.device)
-    loaded = load_network(folder)
+    device = _device(execution)
+    loaded = processes.in_all(partial(load_network, folder))
     specification = loaded.network.specification
     if settings.T is not None and specification.kind == "ann" and settings.T != 1:
         raise RequestError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps")
@@ -94,6 +103,7 @@ def _eval_file(settings: EvalConfig, trained_T: int) -> str | None:
     return None if settings.split == "test" and trained_T == T else f"{settings.split}-T{T}.json"
 
 
+@processes.joined()
 def evaluate_all(
     folders: Sequence[Path] | None,
     latest: bool,
@@ -103,10 +113,10 @@ def evaluate_all(
     plot: Path | None = None,
 ) -> list[dict[str, Any]]:
     """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`."""
-    pick_device(execution.device)
+    _device(execution)
     if plot:
-        check_plot_path(plot)
-    chosen = list(folders or [_the_student(latest)])
+        processes.of_first(partial(check_plot_path, plot))
+    chosen = list(folders or [processes.of_first(partial(_the_student, latest))])
     results = [evaluate(folder, settings, options, execution) for folder in chosen]
     if plot and processes.is_first():
         plot_curves(group_by_seed(results), plot)
@@ -163,6 +173,11 @@ def export(run: Path | None, format: str, out: Path | None, force: bool, options
     return {"schema": 1, "run": str(folder), "format": format, "path": str(target), "T": T, **dataclasses.asdict(found)}
 
 
+def bench(recipe: DistillRecipe, rounds: int, baseline: bool = False, levers: bool = False) -> dict[str, Any]:
+    """Time the training step of `recipe` by part, against the published loop, and with one lever after another."""
+    return bench_report.bench(recipe, rounds, baseline, levers)
+
+
 @processes.joined()
 def run(tasks: Sequence[Task], options: Options) -> list[Finished]:
     """The tasks of a recipe in turn, in the same directories as the single commands; finished runs are not repeated.
@@ -174,7 +189,9 @@ def run(tasks: Sequence[Task], options: Options) -> list[Finished]:
     _check_all(tasks, options)
     done: dict[Path, Finished] = {}
     for i, task in enumerate(tasks):
-        if processes.agree(i > 0 and options.stop.signalled):  # a time limit lets the next one make a step, as everywhere
+        # a time limit lets the next one make a step, as everywhere. Of several processes a script learns by `snnkd status`
+        # alone whether something is left to do: there it begins, and stops at its first step
+        if i > 0 and options.stop.signalled and processes.count() == 1:
             raise options.stop.error(f"before {task.name}")
         if task.name:
             options.report.note(f"{task.name}, {i + 1} of {len(tasks)}" if len(tasks) > 1 else task.name)
@@ -206,7 +223,7 @@ def _check_all(tasks: Sequence[Task], options: Options) -> None:
     for task in tasks:
         with _naming(task):
             for stage in _stages(task.pipeline):
-                pick_device(stage.execution.device)
+                _device(stage.execution)
                 by_data.setdefault(repr(stage.data), []).append((task, stage))
             if task.pipeline.eval and not task.pipeline.distill and task.pipeline.eval.T not in (None, 1):
                 raise RequestError(f"eval.T: {task.pipeline.eval.T} given for a teacher, which has no timesteps")

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import itertools
 import os
 import re
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -21,8 +24,20 @@ from snnkd.errors import Interrupted, RequestError, SnnkdError, Stopped
 V = TypeVar("V")
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """torchrun sets it; RANK and WORLD_SIZE alone may be left over from another launcher."""
-LOST = re.compile(r"gloo|nccl|connection (?:closed|reset|refused)|broken pipe|socket|store|peer", re.IGNORECASE)
+LOST = re.compile(r"gloo|nccl|connection (?:closed|reset|refused)|broken pipe|socket|\bstore\b|\bpeer\b", re.IGNORECASE)
 """In what torch says when another process of the job is gone."""
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+"""Those that ask to stop."""
+INSIDE = threading.Event()
+"""Set while this process is joined with the others: before that there is nothing to save, and nobody to agree with."""
+PATIENCE = timedelta(hours=2)
+"""A process that ends is noticed at once; this is for one that waits for a run which another job holds."""
+CONNECT = timedelta(minutes=5)
+"""torchrun's store is up before its workers begin; where nobody answers it is gone."""
+SPEECH = 2.0
+"""Seconds that the others give the first to say what all met: torchrun ends all as soon as one ends."""
+_launchers: list[int] = []
+_joins = itertools.count()
 
 
 class PeerLost(Stopped):
@@ -63,16 +78,15 @@ def joined() -> Iterator[None]:
     if count() == 1:
         yield
         return
-    import torch
-    from torch import distributed
-
-    if distributed.is_initialized():  # a verb within a verb
+    if INSIDE.is_set():  # a verb within a verb
         yield
         return
-    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    # a process that ends is noticed at once; patience is for one that waits for a run which another job holds
-    distributed.init_process_group(backend, timeout=timedelta(hours=2))
+    from torch import distributed
+
     try:
+        with _mortal():
+            _join()
+        INSIDE.set()
         yield
         distributed.barrier()  # nobody leaves while the first still writes: torchrun would take its end for the job's
     except RuntimeError as error:  # torch has no class of its own for what gloo says
@@ -80,7 +94,37 @@ def joined() -> Iterator[None]:
             raise PeerLost("another process of this job ended; the last checkpoint is intact, the same command continues") from error
         raise
     finally:
-        distributed.destroy_process_group()
+        INSIDE.clear()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _join() -> None:
+    import torch
+    from torch import distributed
+
+    if _launchers and os.getppid() not in _launchers:
+        raise PeerLost("torchrun ended; the same command continues")
+    store, rank, size = next(distributed.rendezvous("env://", timeout=CONNECT))  # type: ignore[attr-defined]
+    store.set_timeout(PATIENCE)
+    # what an earlier meeting of this job left in the store is not for this one
+    store = distributed.PrefixStore(f"snnkd {next(_joins)}", store)  # type: ignore[attr-defined]
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def _mortal() -> Iterator[None]:
+    """A signal ends this process at once, also where it waits inside torch for one that never comes: nothing is to be saved yet."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def end_with_the_launcher() -> None:
@@ -91,13 +135,20 @@ def end_with_the_launcher() -> None:
             ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
             if os.getppid() != parent:  # it died in between
                 os.kill(os.getpid(), signal.SIGTERM)
+            _launchers.append(parent)
 
 
 def speaks(error: BaseException) -> bool:
-    """Whether this process is to print `error`: of what all meet alike the first speaks, and of a lost one nobody but that one."""
-    if is_first():
+    """Whether this process is to print `error`: the first what all meet alike, one that meets it alone that one.
+
+    The others wait a little with their end. That of one is for torchrun the end of all, and the first must not be
+    silenced so; one that is left alive all the same met something of its own.
+    """
+    if is_first() or not isinstance(error, SnnkdError):
         return True
-    return not isinstance(error, (RequestError, Stopped, Interrupted)) and not hasattr(error, "of_first")
+    with contextlib.suppress(KeyboardInterrupt):
+        time.sleep(SPEECH)
+    return not isinstance(error, (Stopped, Interrupted)) and not hasattr(error, "of_all")
 
 
 def agree(asked: bool) -> bool:
@@ -126,9 +177,38 @@ def of_first(make: Callable[[], V]) -> V:
             held[1] = error
     distributed.broadcast_object_list(held)
     if held[1] is not None:
-        held[1].of_first = True
+        held[1].of_all = True
         raise held[1]
     return held[0]
+
+
+def in_all(make: Callable[[], V], first_alone: bool = False) -> V:
+    """What `make` gives in each process; a SnnkdError of any is raised in all of them, so that the first can say it.
+
+    With `first_alone` the first process of each machine is done before the others begin, which then find what it left
+    on the disk.
+    """
+    if count() == 1:
+        return make()
+    made: list[V] = []
+    for turn in ({True}, {False}) if first_alone else ({True, False},):
+        failed = None
+        if (local_index() == 0) in turn:
+            try:
+                made.append(make())
+            except SnnkdError as error:
+                failed = error
+        _raise_first(everyone(failed), failed)
+    return made[0]
+
+
+def _raise_first(errors: list[SnnkdError | None], own: SnnkdError | None) -> None:
+    for who, error in enumerate(errors):
+        if error is not None:
+            shown = own if own is not None and who == index() else error  # with its traceback
+            shown.args = (f"process {who} of {count()}: {error}",) if who else shown.args
+            shown.of_all = True  # type: ignore[attr-defined]
+            raise shown
 
 
 def meet() -> None:

@@ -16,7 +16,7 @@ import torch
 from snnkd import processes
 from snnkd.data import ImageSet, check_fit
 from snnkd.data.loader import TrainBatches, measure_batches
-from snnkd.errors import RequestError, WorkError
+from snnkd.errors import PlaceError, RequestError, WorkError
 from snnkd.files import write_json
 from snnkd.losses.objective import Objective, Surroundings, make_objective
 from snnkd.measure.curve import accuracy, measure_curve
@@ -96,6 +96,10 @@ def _attempt(stage: Stage) -> Finished:
     recipe, options = stage.recipe, stage.options
     check_fit(recipe.train, stage.data)
     check_execution(recipe.train, recipe.execution, stage.device)
+    if len(set(processes.everyone(recipe_hash(stage.identity)))) > 1:
+        raise PlaceError(
+            "the processes of this job have different data, teachers or requests; give all machines the same files and command"
+        )
     done = processes.of_first(partial(_look_first, stage))
     if done is not None:
         return done

@@ -129,6 +129,16 @@ def forks() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def torchrun(data_folder: Path) -> Iterator[Any]:
+    """Console commands under torchrun, forked after the imports: see processes/jobs.py."""
+    from processes.jobs import Jobs
+
+    made = Jobs(data_folder)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[str, Path]:
     """A teacher and a student (T = 3) that have learned something: 10 glyph classes, half a minute of training."""
     root = tmp_path_factory.mktemp("trained")

@@ -13,6 +13,7 @@ PACKAGE = Path(snnkd.__file__).parent
 LAYERS = [
     {"cli"},
     {"pipeline", "inspection"},
+    {"bench"},
     {"stage"},
     {"teachers"},
     {"training", "measure", "export", "runs"},

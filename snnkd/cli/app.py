@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from snnkd import __version__, processes, usercode
-from snnkd.cli import check, distill, evaluate, export, listing, run, status, teach
+from snnkd.cli import bench, check, distill, evaluate, export, listing, run, status, teach
 from snnkd.errors import Interrupted, RequestError, SnnkdError, WorkError, did_you_mean
 from snnkd.files import trouble
 
@@ -36,6 +36,7 @@ for command, function in (
     ("status", status.status),
     ("check", check.check),
     ("list", listing.listing),
+    ("bench", bench.bench),
 ):
     app.command(command)(function)
 

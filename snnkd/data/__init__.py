@@ -19,11 +19,7 @@ def load_data(config: DataConfig, report: Reporter, fetch: bool = True) -> Image
     """
     load = DATA[config.name].load()
     # of several processes the first fetches and caches, the others then find it here
-    if not processes.is_first():
-        processes.meet()
-    data: ImageSet = load(config, report, fetch)
-    if processes.is_first():
-        processes.meet()
+    data: ImageSet = processes.in_all(lambda: load(config, report, fetch), first_alone=True)
     return hold_out(data, config.val_fraction)
 
 

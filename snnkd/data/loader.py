@@ -33,13 +33,14 @@ class TrainBatches:
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
         part = processes.share(self._batch_size)
-        chosen = self._epoch_order(epoch)[step * self._batch_size : (step + 1) * self._batch_size][part]
+        chosen = self.order(epoch)[step * self._batch_size : (step + 1) * self._batch_size][part]
         images, labels = self._images[chosen], self._labels[chosen]
         generator = torch.Generator().manual_seed(derive(self._seed, "augmentation", epoch, step))
         draws = Draws(generator, self._batch_size, part, images.device)
         return to_float(augment(images, self._operations, draws)), labels
 
-    def _epoch_order(self, epoch: int) -> Tensor:
+    def order(self, epoch: int) -> Tensor:
+        """The images of an epoch in order, `[N]`."""
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(derive(self._seed, "order", epoch))
             self._order = epoch, torch.randperm(len(self._labels), generator=generator).to(self._labels.device)

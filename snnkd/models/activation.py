@@ -38,7 +38,7 @@ class LIF(nn.Module):
 
     def __init__(self, config: NeuronConfig) -> None:
         super().__init__()
-        self._config = config
+        self.config = config
         self._spikes = spikes_of(config)
 
     def forward(self, x: Tensor, T: int) -> Tensor:
@@ -46,17 +46,17 @@ class LIF(nn.Module):
 
     def compiled(self, on: bool) -> None:
         """Run by torch.compile, which fuses all timesteps into one pass over memory, or plainly."""
-        self._spikes = _compiled(self._config) if on else spikes_of(self._config)
+        self._spikes = _compiled(self.config) if on else spikes_of(self.config)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_spikes"}  # a function made in another cannot be pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._spikes = spikes_of(self._config)
+        self._spikes = spikes_of(self.config)
 
     def extra_repr(self) -> str:
-        return f"tau={self._config.tau}, threshold={self._config.threshold}, reset={self._config.reset}"
+        return f"tau={self.config.tau}, threshold={self.config.threshold}, reset={self.config.reset}"
 
 
 def _rows(x: Tensor, T: int) -> Tensor:

@@ -47,6 +47,8 @@ class Network(nn.Module):
     def __init__(self, body: nn.Module, specification: Specification) -> None:
         super().__init__()
         self.specification = specification
+        self.channels_last = True
+        """Memory layout; only a benchmark has a reason to change it."""
         channels = specification.shape[0]
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
@@ -64,7 +66,7 @@ class Network(nn.Module):
         if timesteps < 1:
             raise RequestError(f"T = {T}: a network runs at least 1 timestep")
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
-        ready = normal.contiguous(memory_format=torch.channels_last)
+        ready = normal.contiguous(memory_format=torch.channels_last) if self.channels_last else normal
         # a network of the user's need not know of features
         logits: Tensor = self.body(ready, timesteps) if features is None else self.body(ready, timesteps, features)
         return logits

@@ -70,6 +70,8 @@ class ResNet(nn.Module):
     def __init__(self, shape: Shape, channels: int, classes: int, activation: Activation, last: Activation) -> None:
         super().__init__()
         width = shape.width
+        self.copies_first = False
+        """Compute the stem T times, as published code does; only a benchmark has a reason to."""
         self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.act = activation()
@@ -96,8 +98,8 @@ class ResNet(nn.Module):
     def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
         features = features or Features(())
         # direct encoding: the image is the same at every timestep, so the stem is computed once
-        x = self.norm(self.conv(images))
-        x = self.act(over_timesteps(x, T), T)
+        x = self.norm(self.conv(over_timesteps(images, T) if self.copies_first else images))
+        x = self.act(x if self.copies_first else over_timesteps(x, T), T)
         for i, stage in enumerate(self.stages):
             for block in stage:  # type: ignore[attr-defined]
                 x = run_block(block, x, T)

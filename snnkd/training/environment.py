@@ -51,10 +51,11 @@ def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torc
 
 def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:
     """bf16 autocast where `precision` asks for it or, by auto, where a GPU has it; otherwise nothing."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=_in_bf16(config, device))
+    return torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(config, device))
 
 
-def _in_bf16(config: ExecutionConfig, device: torch.device) -> bool:
+def in_bf16(config: ExecutionConfig, device: torch.device) -> bool:
+    """Whether `precision` means bf16 on this device."""
     auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
     return config.precision == "bf16" or (config.precision == "auto" and auto)
 
@@ -94,7 +95,7 @@ def same_bytes_need(execution: ExecutionConfig, device: torch.device) -> dict[st
         "versions": {package: made[package] for package in ("torch", "spikingjelly", "numpy")},
         "machine": f"{platform.machine()} {kind}",
         "threads": execution.threads or torch.get_num_threads(),
-        "bf16": _in_bf16(execution, device),
+        "bf16": in_bf16(execution, device),
         "compile": execution.compile,
         "processes": processes.count(),
     }

@@ -168,12 +168,6 @@ def _epoch_line(row: dict[str, Any], epochs: int, left: float) -> str:
 
 
 def _save(job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally, position: Position, clock: Clock) -> None:
-    for name, tensor in [*job.network.state_dict().items(), *job.objective.state_dict().items()]:
-        if not torch.isfinite(tensor).all():  # the last step may have spoilt them after a loss that was still finite
-            raise WorkError(
-                f"{name} is no longer finite in epoch {position.epoch + (position.step > 0)}; the last checkpoint is intact; "
-                "lower train.lr or the loss weights"
-            )
     state = {
         "network": job.network.state_dict(),
         "objective": job.objective.state_dict(),
@@ -183,7 +177,21 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, average: Average | None, t
     }
     if average is not None:
         state["average"] = average.state_dict()
-    processes.of_first(lambda: save_state(job.folder, state))
+
+    def save() -> None:
+        _check_finite(job, position)
+        save_state(job.folder, state)
+
+    processes.of_first(save)
+
+
+def _check_finite(job: Job, position: Position) -> None:
+    for name, tensor in [*job.network.state_dict().items(), *job.objective.state_dict().items()]:
+        if not torch.isfinite(tensor).all():  # the last step may have spoilt them after a loss that was still finite
+            raise WorkError(
+                f"{name} is no longer finite in epoch {position.epoch + (position.step > 0)}; the last checkpoint is intact; "
+                "lower train.lr or the loss weights"
+            )
 
 
 def _check_position(position: Position, job: Job) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from snnkd import processes
 from snnkd.errors import Interrupted, Stopped
 
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = processes.SIGNALS
 
 
 class Stop:
@@ -35,9 +35,10 @@ class Stop:
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self._signal is not None and processes.count() > 1:
+        several = processes.count() > 1
+        if several and self._signal is not None:
             return  # torchrun forwards what the terminal or the batch system has sent already; if saving hangs, it kills
-        if self._signal is not None:
+        if self._signal is not None or (several and not processes.INSIDE.is_set()):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

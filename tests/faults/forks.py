@@ -15,9 +15,9 @@ from typing import Any
 class Forks:
     """`run(folder, words, ...)` carries out a console command in a child; gives its exit status."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Path = Path(__file__).with_name("server.py")) -> None:
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("server.py"))],
+            [sys.executable, str(program)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""How fast the distillation step is here, by part and against the loop that published code runs."""

@@ -1,0 +1,54 @@
+"""Timing works that alternate in one process, so that a noisy machine is noisy to all of them."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+Work = Callable[[], object]
+NOTHING: Work = lambda: None  # noqa: E731
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds(work: Work, device: torch.device) -> float:
+    wait(device)
+    start = time.perf_counter()
+    work()
+    wait(device)
+    return time.perf_counter() - start
+
+
+def alternate(works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING) -> dict[str, list[float]]:
+    """Seconds of each work in each round; every round runs all of them once, beginning with another one each time."""
+    taken: dict[str, list[float]] = {name: [] for name in works}
+    names = list(works)
+    for i in range(rounds):
+        for name in names[i % len(names) :] + names[: i % len(names)]:
+            between()
+            taken[name].append(seconds(works[name], device))
+    return taken
+
+
+def summary(values: Sequence[float], digits: int = 4) -> dict[str, float]:
+    """Median and quartiles."""
+    low, median, high = statistics.quantiles(values, n=4) if len(values) > 1 else (values[0],) * 3
+    return {"median": round(median, digits), "q1": round(low, digits), "q3": round(high, digits)}
+
+
+def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
+    """How many times longer than `base`, round by round."""
+    return summary([a / b for a, b in zip(times, base, strict=True)])
+
+
+def compared(taken: Mapping[str, Sequence[float]], base: str) -> dict[str, Any]:
+    """Ratio to `base` and milliseconds of each work."""
+    return {name: {"ratio": ratio(times, taken[base]), "ms": summary([1000 * t for t in times])} for name, times in taken.items()}

@@ -1,0 +1,104 @@
+"""The milliseconds of a step by part, and what spiking costs over an ANN."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from snnkd.bench.clock import alternate, ratio, summary, wait
+from snnkd.bench.subject import Subject
+from snnkd.losses.targets import time_mean
+from snnkd.models import Network, build_network
+from snnkd.training.environment import autocast
+from snnkd.training.learner import look
+from snnkd.training.optimizer import make_optimizer
+
+PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer")
+
+
+def of_a_step(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Medians and quartiles in ms. Teacher and loss are those inside the step, so the parts add up to it."""
+    taken: dict[str, list[float]] = {part: [] for part in PARTS}
+    for _ in range(rounds):
+        for part, value in _one_step(subject).items():
+            taken[part].append(1000 * value)
+    return {part: summary(values, 2) for part, values in taken.items()}
+
+
+def _one_step(subject: Subject) -> dict[str, float]:
+    job, device, marks = subject.job, subject.job.device, [0.0]
+    inside: dict[str, float] = {}
+
+    def mark() -> float:
+        wait(device)
+        marks.append(time.perf_counter())
+        return marks[-1] - marks[-2]
+
+    def timed(name: str, call: Any) -> Any:
+        def wrapped(*given: Any, **named: Any) -> Any:
+            wait(device)
+            start = time.perf_counter()
+            made = call(*given, **named)
+            wait(device)
+            inside[name] = time.perf_counter() - start
+            return made
+
+        return wrapped
+
+    mark()
+    images, labels = subject.batch()
+    data = mark()
+    subject.optimizer.zero_grad(set_to_none=True)
+    objective = job.objective
+    objective.forward, before = timed("loss", objective.forward), objective.forward  # type: ignore[method-assign]
+    try:
+        teacher = None if job.teacher is None else timed("teacher", job.teacher)
+        _, loss = look(replace(job, teacher=teacher), subject.learner, images, labels, 0)
+    finally:
+        objective.forward = before  # type: ignore[method-assign]
+    forward = mark()
+    loss.total.backward()
+    backward = mark()
+    subject.optimizer.step()
+    teacher_s, loss_s = inside.get("teacher", 0.0), inside["loss"]
+    student = forward - teacher_s - loss_s
+    found = (data, teacher_s, student, loss_s, backward, mark())
+    return dict(zip(PARTS, found, strict=True))
+
+
+def spiking_tax(subject: Subject, rounds: int) -> dict[str, Any]:
+    """Student step over the step of the same topology as ANN on T x B images: forward, cross-entropy, backward, update, both alike."""
+    job, T = subject.job, subject.job.network.specification.T
+    images, labels = subject.batch()
+    ann = _ann_of(job.network).to(job.device).train()
+    many, their_labels = images.repeat(T, 1, 1, 1), labels.repeat(T)
+    run = torch.compile(ann) if job.execution.compile == "on" else ann
+
+    def step(network: Network, forward: Any, x: Tensor, y: Tensor) -> Any:
+        optimizer = make_optimizer((network,), job.train)
+
+        def work() -> None:
+            optimizer.zero_grad(set_to_none=True)
+            with autocast(job.execution, job.device):
+                logits = forward(x)
+            F.cross_entropy(time_mean(logits), y).backward()
+            optimizer.step()
+
+        return work
+
+    student = subject.learner._forward[0]  # type: ignore[index]
+    works = {"student": step(job.network, student, images, labels), "ann": step(ann, run, many, their_labels)}
+    for work in works.values():
+        work()
+    taken = alternate(works, rounds, job.device)
+    return {**ratio(taken["student"], taken["ann"]), "ann_ms": summary([1000 * t for t in taken["ann"]], 2)}
+
+
+def _ann_of(network: Network) -> Network:
+    specification = network.specification
+    return build_network(replace(specification, model=replace(specification.model, T=None), neuron=None))

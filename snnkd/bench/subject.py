@@ -1,0 +1,98 @@
+"""What is timed: a student and an ANN teacher of the same topology with random weights, on random images."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from snnkd.data import ImageSet, Split, load_data
+from snnkd.losses.seen import Loss
+from snnkd.models import Specification, build_network
+from snnkd.models.files import Loaded
+from snnkd.recipe import DATA
+from snnkd.recipe.schema import DataConfig, DistillRecipe, GlyphsConfig
+from snnkd.report import Reporter
+from snnkd.seeds import derive
+from snnkd.stage import Options, Stage, first_network, make_job, make_stage_objective
+from snnkd.training.compiling import Mode
+from snnkd.training.learner import backward, make_learner
+from snnkd.training.loop import Job
+from snnkd.training.optimizer import make_optimizer
+
+BATCHES = 8
+"""Of different images; then they come again."""
+
+
+@dataclass
+class Subject:
+    """A job ready to make steps, as training makes them."""
+
+    stage: Stage
+    job: Job
+    learner: nn.Module
+    optimizer: torch.optim.Optimizer
+    at: int = 0
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The next batch."""
+        made = self.job.batches.batch(self.at // self.job.batches.steps, self.at % self.job.batches.steps)
+        self.at += 1
+        return made
+
+    def step(self) -> list[Loss]:
+        """One training step: data, teacher, student, loss, backward, update (without the loop's bookkeeping)."""
+        torch.manual_seed(derive(self.job.seed, "noise", 0, self.at))
+        images, labels = self.batch()
+        self.optimizer.zero_grad(set_to_none=True)
+        losses = backward(self.job, self.learner, images, labels, epoch=0)
+        self.optimizer.step()
+        return losses
+
+
+def make_stage(recipe: DistillRecipe, device: torch.device) -> Stage:
+    """A stage on random data with a random teacher; reads no file, except for data whose shape only the file knows."""
+    data = _random_data(recipe)
+    specification = Specification(model=replace(recipe.model, T=None), neuron=None, classes=data.classes, shape=data.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(recipe.seed, "teacher"))
+        teacher = Loaded(build_network(specification), {}, "", Path())
+    for buffer, values in zip((teacher.network.mean, teacher.network.std), data.channel_statistics(), strict=True):
+        buffer.copy_(torch.tensor(values))
+    return Stage(recipe=recipe, data=data, teacher=teacher, device=device, options=Options(report=Reporter(quiet=True)))
+
+
+def make_subject(stage: Stage, compile: Mode) -> Subject:
+    """Fresh, and the same each time: weights and batches depend on the recipe's seed alone."""
+    recipe = stage.recipe
+    network = first_network(recipe, stage.data, stage.teacher).to(stage.device)
+    # the teacher is copied: a baseline may lay its weights out differently
+    stage = replace(stage, teacher=copy.deepcopy(stage.teacher))
+    job = make_job(stage, network, make_stage_objective(stage, network), compile)
+    learner = make_learner(job).train()
+    return Subject(stage, job, learner, make_optimizer((network, job.objective), recipe.train))
+
+
+def _random_data(recipe: DistillRecipe) -> ImageSet:
+    classes, shape = _kind_of(recipe.data)
+    generator = torch.Generator().manual_seed(derive(recipe.seed, "images"))
+    count = BATCHES * recipe.train.batch_size
+    images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, classes, (count,), generator=generator)
+    split = Split(images, labels)
+    return ImageSet(recipe.data.name, classes, split, Split(images[:2], labels[:2]), None, "")
+
+
+def _kind_of(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
+    """Classes and shape."""
+    if isinstance(config, GlyphsConfig):
+        return config.classes, (config.channels, config.size, config.size)
+    nominal = DATA[config.name].detail("nominal")
+    if nominal is None:
+        data = load_data(config, Reporter(quiet=True))
+        return data.classes, data.shape
+    classes, shape, _ = nominal
+    return classes, shape
