@@ -2,6 +2,7 @@
 
     python .ci/speed.py hta-kl                      HTA-KL against plain KL, and its share of a training step
     python .ci/speed.py steps TEACHER [--T 2]       a step of the glyphs recipe with each loss, relative to none
+    python .ci/speed.py growth --rounds 3           time and memory of a resnet20 step as T, batch and classes grow
 
 Prints JSON. Set the threads by OMP_NUM_THREADS.
 """
@@ -11,32 +12,29 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import time
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional as F
 
+from snnkd.bench.clock import alternate, compared, summary
+from snnkd.bench.report import peak_memory
+from snnkd.bench.subject import make_stage, make_subject
 from snnkd.data import load_data
 from snnkd.losses import hta_kl, kl
+from snnkd.losses.seen import Seen
 from snnkd.models.files import load_network
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
 from snnkd.report import Reporter
-from snnkd.stage import Options, Stage, first_network, make_job, make_stage_objective
+from snnkd.stage import Options, Stage
 from snnkd.training.environment import hardware, versions
-from snnkd.training.loop import look
-from snnkd.training.optimizer import make_optimizer
 
 LOSSES = ("none", "kl", "rkl", "jeffreys", "hta-kl", "hta-kl head=strict", "tser", "twsnn", "bkdsnn")
 CPU = torch.device("cpu")
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
 
 
 def ratios(works: dict[str, Callable[[], object]], base: str, rounds: int) -> dict[str, Any]:
@@ -44,20 +42,7 @@ def ratios(works: dict[str, Callable[[], object]], base: str, rounds: int) -> di
     for work in works.values():
         for _ in range(3):
             work()
-    taken: dict[str, list[float]] = {name: [] for name in works}
-    names = list(works)
-    for i in range(rounds):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
-            taken[name].append(seconds(works[name]))
-    return {
-        name: {"ratio": summary([a / b for a, b in zip(times, taken[base], strict=True)]), "ms": summary([1000 * t for t in times])}
-        for name, times in taken.items()
-    }
-
-
-def summary(values: Sequence[float]) -> dict[str, float]:
-    low, median, high = statistics.quantiles(values, n=4)
-    return {"median": round(median, 4), "q1": round(low, 4), "q3": round(high, 4)}
+    return compared(alternate(works, rounds, CPU), base)
 
 
 def of_divergences(samples: int, classes: int, rounds: int) -> dict[str, Any]:
@@ -88,22 +73,7 @@ def of_divergences(samples: int, classes: int, rounds: int) -> dict[str, Any]:
 def step_of(recipe: DistillRecipe, teacher: Any, data: Any) -> Callable[[], object]:
     """One training step on the next batch: data, student, teacher, loss, backward, update (without the loop's bookkeeping)."""
     stage = Stage(recipe=recipe, data=data, teacher=teacher, device=CPU, options=Options(report=Reporter(quiet=True)))
-    network = first_network(recipe, data, teacher)
-    job = make_job(stage, network, make_stage_objective(stage, network))
-    optimizer = make_optimizer((network, job.objective), recipe.train)
-    network.train()
-    at = 0
-
-    def step() -> None:
-        nonlocal at
-        images, labels = job.batches.batch(0, at % job.batches.steps)
-        at += 1
-        loss = job.objective(look(job, network, images, labels, 0))
-        optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        optimizer.step()
-
-    return step
+    return make_subject(stage, "off").step
 
 
 def of_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
@@ -143,20 +113,69 @@ def share_of_a_step(rounds: int) -> dict[str, Any]:
     return ratios({"step": step, "hta-kl alone": loss_alone}, "step", rounds)
 
 
+GROWTH = {"T": (1, 2, 4, 6, 8), "batch": (16, 32, 64, 128), "classes": (10, 100, 300, 1000)}
+USUAL = {"T": 4, "batch": 32, "classes": 100}
+
+
+def of_growth(rounds: int) -> list[dict[str, Any]]:
+    """Time, memory and the loss's share of a resnet20 step at 32x32, one thing growing at a time.
+
+    Each setting runs in a process of its own, for its memory; the settings in turn, for the machine's moods.
+    """
+    settings = [{**USUAL, key: value} for key, values in GROWTH.items() for value in values]
+    taken: list[list[dict[str, float]]] = [[] for _ in settings]
+    for _ in range(rounds):
+        for setting, found in zip(settings, taken, strict=True):
+            words = [sys.executable, __file__, "one", "--one", json.dumps(setting)]
+            found.append(json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout))
+    return [
+        {**setting, **{key: summary([one[key] for one in found], 5) for key in found[0]}}
+        for setting, found in zip(settings, taken, strict=True)
+    ]
+
+
+def one_setting(T: int, batch: int, classes: int) -> dict[str, float]:
+    """Milliseconds of a step, MiB that it needs above what stands before it, and the loss's part of the time (both ways)."""
+    recipe = resolve_stage("glyphs", "distill", Flags(data="cifar100", model="resnet20", loss="hta-kl", T=T, batch_size=batch))
+    assert isinstance(recipe, DistillRecipe)
+    subject = make_subject(make_stage(recipe, CPU, (classes, (3, 32, 32))), "neurons")
+    before = peak_memory(CPU)
+    for _ in range(3):
+        subject.step()
+    student = torch.randn(T, batch, classes).requires_grad_()
+    seen = Seen(student=student, labels=torch.arange(batch) % classes, teacher=torch.randn(batch, classes))
+
+    def loss() -> None:
+        student.grad = None
+        subject.job.objective(seen).total.backward()
+
+    loss()
+    taken = alternate({"step": subject.step, "loss": loss}, 5, CPU)
+    step, alone = (statistics.median(taken[name]) for name in ("step", "loss"))
+    return {"ms": 1000 * step, "mib": (peak_memory(CPU) - before) / 2**20, "loss_share": alone / step}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["hta-kl", "steps"])
+    parser.add_argument("what", choices=["hta-kl", "steps", "growth", "one"])
     parser.add_argument("teacher", nargs="?", type=Path)
     parser.add_argument("--T", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.what == "one":
+        print(json.dumps(one_setting(**asked.one)))
+        return
     about = {"hardware": hardware(CPU), "versions": versions(), "rounds": asked.rounds}
+    found: dict[str, Any]
     if asked.what == "hta-kl":
         found = {
             "[128, 100]": of_divergences(128, 100, 10 * asked.rounds),
             "[1024, 1000]": of_divergences(1024, 1000, asked.rounds),
             "resnet20 T=4 batch 64": share_of_a_step(asked.rounds),
         }
+    elif asked.what == "growth":
+        found = {"growth": of_growth(asked.rounds)}
     else:
         found = {"T": asked.T, "losses": of_steps(asked.teacher, asked.T, asked.rounds)}
     print(json.dumps({**about, **found}, indent=2))

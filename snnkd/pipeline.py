@@ -261,6 +261,7 @@ def _measure_and_export(last: Finished, pipeline: Pipeline, options: Options) ->
             return
         with ExitStack() as held:  # one task at a time: another may have the same student
             processes.of_first(lambda: held.enter_context(Lock(last.folder)) and None)
+            held.enter_context(processes.noticing())
             unmeasured, unwritten = processes.of_first(missing)
             if unmeasured and pipeline.eval:
                 options.report.note(last_line(evaluate(last.folder, pipeline.eval, options, stage.execution)))

@@ -60,9 +60,9 @@ class Loop:
 
     def __init__(self, stage: Stage, habits: Collection[str] = tuple(HABITS), compile: Mode = "off") -> None:
         self.habits = frozenset(habits)
-        self._subject = make_subject(stage, compile)
+        self.subject = make_subject(stage, compile)
         self._running, self._correct, self._total = 0.0, 0, 0
-        subject, job = self._subject, self._subject.job
+        subject, job = self.subject, self.subject.job
         assert subject.stage.teacher is not None
         self._teacher = subject.stage.teacher.network
         for network in (job.network, self._teacher):
@@ -76,7 +76,7 @@ class Loop:
 
     def step(self) -> float:
         """One step; returns its loss, or NaN where nobody asks."""
-        subject, job = self._subject, self._subject.job
+        subject, job = self.subject, self.subject.job
         if self._batches is None:
             images, labels = subject.batch()
         else:
@@ -95,7 +95,7 @@ class Loop:
         return float("nan")
 
     def _seen(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        subject, job = self._subject, self._subject.job
+        subject, job = self.subject, self.subject.job
         if "autograd" not in self.habits:
             _, loss = look(job, subject.learner, images, labels, 0)
             return loss.answers, loss.value, loss.total
@@ -205,10 +205,14 @@ def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
         _Pictures(split, transform),
         batch_size=recipe.train.batch_size,
         sampler=_Order(subject),
-        num_workers=min(WORKERS, os.cpu_count() or 1),
+        num_workers=min(WORKERS, _cores()),
         pin_memory=subject.job.device.type == "cuda",
         drop_last=True,
     )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Order:

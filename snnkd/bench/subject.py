@@ -53,9 +53,16 @@ class Subject:
         return losses
 
 
-def make_stage(recipe: DistillRecipe, device: torch.device) -> Stage:
-    """A stage on random data with a random teacher; reads no file, except for data whose shape only the file knows."""
-    data = _random_data(recipe)
+Kind = tuple[int, tuple[int, int, int]]
+"""Classes, and channels, height and width of an image."""
+
+
+def make_stage(recipe: DistillRecipe, device: torch.device, kind: Kind | None = None) -> Stage:
+    """A stage on random data with a random teacher; reads no file, except for data whose shape only the file knows.
+
+    The data are of `kind`, by default that of the recipe's.
+    """
+    data = _random_data(recipe, kind or _kind_of(recipe.data))
     specification = Specification(model=replace(recipe.model, T=None), neuron=None, classes=data.classes, shape=data.shape)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "teacher"))
@@ -76,8 +83,8 @@ def make_subject(stage: Stage, compile: Mode) -> Subject:
     return Subject(stage, job, learner, make_optimizer((network, job.objective), recipe.train))
 
 
-def _random_data(recipe: DistillRecipe) -> ImageSet:
-    classes, shape = _kind_of(recipe.data)
+def _random_data(recipe: DistillRecipe, kind: Kind) -> ImageSet:
+    classes, shape = kind
     generator = torch.Generator().manual_seed(derive(recipe.seed, "images"))
     count = BATCHES * recipe.train.batch_size
     images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)
@@ -86,8 +93,7 @@ def _random_data(recipe: DistillRecipe) -> ImageSet:
     return ImageSet(recipe.data.name, classes, split, Split(images[:2], labels[:2]), None, "")
 
 
-def _kind_of(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
-    """Classes and shape."""
+def _kind_of(config: DataConfig) -> Kind:
     if isinstance(config, GlyphsConfig):
         return config.classes, (config.channels, config.size, config.size)
     nominal = DATA[config.name].detail("nominal")

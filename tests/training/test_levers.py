@@ -1,0 +1,208 @@
+"""Each way to be faster or smaller computes what the plain way computes, and none waits for a device inside an epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL, Cli
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from snnkd.bench.subject import Subject, make_stage, make_subject
+from snnkd.models.activation import LIF
+from snnkd.models.blocks import recompute_blocks
+from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
+from snnkd.recipe.schema import ExecutionConfig, NeuronConfig
+from snnkd.training import compiling
+from snnkd.training.average import make_average
+from snnkd.training.compiling import Mode, decide
+
+CPU = torch.device("cpu")
+# torch's compiler looks at the attribute itself
+pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+
+
+def subject(*settings: str, compile: Mode = "off", loss: str = "hta-kl", T: int = 2) -> Subject:
+    recipe = resolve_stage("glyphs", "distill", Flags(loss=loss, T=T, batch_size=8, settings=["data.size=8", "model.width=4", *settings]))
+    assert isinstance(recipe, DistillRecipe)
+    return make_subject(make_stage(recipe, CPU), compile)
+
+
+def losses(of: Subject, steps: int = 4) -> list[float]:
+    return [sum(float(loss.value) for loss in parts) / len(parts) for parts in (of.step() for _ in range(steps))]
+
+
+def test_compiled_neurons_change_nothing_but_last_digits() -> None:
+    # T = 3 and this tau are compiled nowhere else in the suite
+    plain, fast = (losses(subject("neuron.tau=2.5", compile=mode, T=3)) for mode in ("off", "neurons"))
+    assert fast == pytest.approx(plain, abs=1e-4)
+
+
+def test_compiled_neurons_give_the_same_spikes_and_gradients() -> None:
+    layer = LIF(NeuronConfig(surrogate="atan"))
+    drive = [torch.randn(6, 5, 4, 4, generator=torch.Generator().manual_seed(0)).mul(2).requires_grad_() for _ in range(2)]
+    spikes = []
+    for x, on in zip(drive, (False, True), strict=True):
+        layer.compiled(on)
+        spikes.append(layer(x, 3))
+        spikes[-1].square().cumsum(0).sum().backward()
+    assert spikes[0].equal(spikes[1])
+    assert drive[0].grad is not None
+    assert torch.allclose(drive[0].grad, drive[1].grad, atol=1e-6)  # type: ignore[arg-type]
+
+
+def test_bf16_is_near() -> None:
+    plain, half = (losses(subject(f"execution.precision={precision}"), 2) for precision in ("float32", "bf16"))
+    assert half == pytest.approx(plain, rel=0.05)
+    assert half != plain
+
+
+def test_activation_checkpointing_computes_the_same_bytes_and_statistics() -> None:
+    plain, small = subject(loss="kl"), subject(loss="kl")
+    assert recompute_blocks(small.job.network) == 3
+    assert losses(small) == losses(plain)
+    ours, theirs = small.job.network.state_dict(), plain.job.network.state_dict()
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+    assert int(ours["body.stages.0.0.norm1.num_batches_tracked"]) == 4
+
+
+def test_activation_checkpointing_keeps_less() -> None:
+    def kept(of: Subject) -> int:
+        total = 0
+
+        def pack(x: Tensor) -> Tensor:
+            nonlocal total
+            total += x.numel()
+            return x
+
+        images, _ = of.batch()
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+            of.job.network(images)
+        return total
+
+    plain, small = subject(), subject()
+    recompute_blocks(small.job.network)
+    assert kept(small) < 0.5 * kept(plain)
+
+
+def frozen_norm(of: Subject) -> Subject:
+    """Micro-batches and whole batches differ for a norm that looks at the batch; not for this one."""
+    of.job.network.requires_grad_(True)
+    for module in of.job.network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return of
+
+
+@pytest.mark.parametrize("loss", ["hta-kl", "tet", "kdsnn-feature"])
+def test_accumulated_micro_batches_are_the_batch(loss: str) -> None:
+    whole, parts = frozen_norm(subject(loss=loss)), frozen_norm(subject("execution.accumulate=4", loss=loss))
+    assert losses(parts) == pytest.approx(losses(whole), abs=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["dist", "w2s", "bkdsnn", "ckdsnn"])
+def test_what_looks_across_the_batch_is_not_cut(cli: Cli, loss: str) -> None:
+    ended = cli("distill", "--loss", loss, "--set", "execution.accumulate=2")
+    assert ended.code == 2
+    assert "looks across the whole batch; execution.accumulate must be 1, it is 2" in ended.complaint
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where a value of a tensor is fetched, which on a GPU waits for all that was asked of it."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert "_local_scalar_dense" not in str(function), "a value is fetched inside the step"
+        assert "nonzero" not in str(function), "a size that depends on values is fetched inside the step"
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("loss", [entry.name for entry in LOSSES])
+def test_no_step_waits_for_the_device(loss: str) -> None:
+    of = subject("data.augment=[crop,flip]", loss=loss)
+    of.step()
+    with NoWaiting():
+        of.step()
+
+
+def test_the_loop_itself_waits_once_an_epoch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU: here the device only says so, and whatever fetches a value is counted."""
+    from snnkd.training.tally import Tally
+
+    asked = []
+    honest = Tally.check_finite
+    monkeypatch.setattr(Tally, "check_finite", lambda self, epoch: asked.append(self.steps) or honest(self, epoch))
+    ended = cli("distill", *SMALL, "--loss", "none", "--T", 1, "--out", "run")
+    assert ended.code == 0, ended.err
+    assert asked == [1, 2, 3, 4, 5, 6, 6] * 2, "after every step on a CPU, where it costs nothing, and at the end of the epoch"
+
+
+def test_auto_compiles_neurons_where_the_run_is_long_enough() -> None:
+    network = subject().job.network
+    count = compiling.neurons(network)
+    assert count == sum((4 * 64, 4 * 64, 4 * 64, 8 * 16, 8 * 16, 16 * 4, 16 * 4))
+    enough = int(compiling.WORTH / (compiling.SAVED * count * 2)) + 1
+    auto, off = ExecutionConfig(), ExecutionConfig(compile="off")
+    assert [decide(auto, network, images, CPU) for images in (enough - 2, enough)] == ["off", "neurons"]
+    assert decide(off, network, 100 * enough, CPU) == "off"
+    assert decide(ExecutionConfig(compile="on"), network, 1, CPU) == "on"
+    assert decide(auto, network, enough, torch.device("cuda")) == "off"
+
+
+def test_without_a_compiler_auto_is_off_and_on_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "compiler", lambda: None)
+    assert decide(ExecutionConfig(), subject().job.network, 10**12, CPU) == "off"
+    ended = cli("distill", *SMALL, "--loss", "none", "--set", "execution.compile=neurons", "--out", "run")
+    assert ended.code == 2
+    assert "needs a C++ compiler" in ended.complaint
+
+
+def test_the_decision_is_kept_when_the_run_continues(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["distill", *SMALL, "--loss", "none", "--T", 2, "--out", "run"]
+    monkeypatch.setattr(compiling, "WORTH", 0.0)
+    assert cli(*words, "--max-time", "0s").code == 75
+    monkeypatch.setattr(compiling, "WORTH", 1e9)
+    found = []
+    honest = compiling.compile_neurons
+    monkeypatch.setattr("snnkd.training.learner.compile_neurons", lambda network, on: found.append(on) or honest(network, on))
+    assert cli(*words).code == 0
+    assert found == [True]
+    other = cli(*words[:-1], "other", "--max-time", "0s")
+    assert other.code == 75
+    refused = cli(*words[:-1], "other", "--set", "execution.compile=on")
+    assert refused.code == 2
+    assert "began with compile = 'off', here it is 'on'" in refused.complaint
+
+
+def test_the_average_follows_its_formula_and_is_the_result(cli: Cli) -> None:
+    of = subject("train.ema=0.75", loss="none")
+    average = make_average(of.job.network, 0.75)
+    assert average is not None
+    wanted: Tensor | None = None
+    for _ in range(5):
+        of.step()
+        average.update_parameters(of.job.network)
+        now = of.job.network.state_dict()["body.head.weight"].clone()
+        wanted = now if wanted is None else 0.75 * wanted + 0.25 * now
+    held = average.module.state_dict()
+    assert wanted is not None
+    assert torch.allclose(held["body.head.weight"], wanted, atol=1e-7)
+    assert not held["body.norm.running_mean"].equal(of.job.network.state_dict()["body.norm.running_mean"]), "statistics are averaged, too"
+    assert make_average(of.job.network, 0.0) is None
+
+
+def test_an_averaged_run_stopped_after_every_step_ends_with_the_same_bytes(cli: Cli) -> None:
+    words = ["distill", *SMALL, "--loss", "none", "--T", 1, "--set", "train.ema=0.9"]
+    assert cli(*words, "--out", "whole").code == 0
+    for _ in range(20):
+        code = cli(*words, "--out", "parts", "--max-time", "0s").code
+        if code == 0:
+            break
+        assert code == 75
+    from pathlib import Path
+
+    assert Path("parts/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
+    plain = cli(*words[:-2], "--out", "plain")
+    assert plain.code == 0
+    assert Path("plain/model.safetensors").read_bytes() != Path("whole/model.safetensors").read_bytes()
