@@ -27,10 +27,11 @@ from snnkd.recipe.references import REFERENCES, Reference
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "results" / "glyphs"
+SPEED = ROOT / "recipes" / "results" / "speed"
 COMPARED = ROOT / "recipes" / "results" / "glyphs-losses"
 T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
 """Student's t for 95 % by degrees of freedom."""
-COMMANDS = ("teach", "distill", "eval", "export", "run", "status", "check", "list")
+COMMANDS = ("teach", "distill", "eval", "export", "run", "status", "check", "list", "bench")
 
 
 def help_text(*words: str) -> str:
@@ -212,6 +213,44 @@ def _signed(a: dict[int, float], b: dict[int, float]) -> str:
     return ", ".join(f"{a[seed] - b[seed]:+.1f}" for seed in sorted(a.keys() & b.keys()))
 
 
+def speed() -> str:
+    """The step, its parts, and what each lever brings, as `snnkd bench` measured them."""
+    found = json.loads((SPEED / "bench-resnet20.json").read_text())
+    base, tax, parts = found["baseline"], found["spiking_tax"], found["parts"]
+    whole = sum(part["median"] for part in parts.values())
+    shares = ", ".join(f"{name} {100 * part['median'] / whole:.1f} %" for name, part in parts.items())
+    rows = ["| one change more a row | images/s | times the published loop |", "|---|---|---|"]
+    rows += [f"| {row['lever']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |" for row in found["levers"]]
+    table = "\n".join(rows)
+    return (
+        f"{found['model']['name']}, T = {found['T']}, batch {found['batch_size']}, 32x32, {found['loss']} with an ANN teacher of the same "
+        f"topology: {_quartiles(base['ratio'])} times the images/s of the published loop (median and quartiles of {found['rounds']} "
+        f"rounds in turn, in one process). Of the step: {shares}. A spiking step takes {_quartiles(tax)} times as long as the same "
+        f"topology as an ANN on T x B images. On: {_machine(found)}; 2026-11-23.\n\n{table}"
+    )
+
+
+def growth() -> str:
+    """Time and memory of a step as one thing grows."""
+    found = json.loads((SPEED / "growth.json").read_text())
+    rows = ["| T | batch | classes | ms a step | MiB | loss, share of the step |", "|---|---|---|---|---|---|"]
+    for row in found["growth"]:
+        share = 100 * row["loss_share"]["median"]
+        rows.append(
+            f"| {row['T']} | {row['batch']} | {row['classes']} | {row['ms']['median']:.0f} | {row['mib']['median']:.0f} | {share:.2f} % |"
+        )
+    return "\n".join(rows) + f"\n\nMedians of {found['rounds']} runs in turn, each a process of its own. On: {_machine(found)}; 2026-11-23."
+
+
+def _quartiles(value: dict[str, float]) -> str:
+    return f"{value['median']:.2f} ({value['q1']:.2f} to {value['q3']:.2f})"
+
+
+def _machine(found: dict[str, Any]) -> str:
+    hardware, versions = found["hardware"], found["versions"]
+    return f"{hardware['cpu']}, threads: {hardware['threads']}, torch {versions['torch']}, spikingjelly {versions['spikingjelly']}"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "reference": reference,
     "results": results_table,
@@ -222,6 +261,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "alike": alike,
     "cost": cost,
     "compared_conditions": compared_conditions,
+    "speed": speed,
+    "growth": growth,
 }
 
 

@@ -103,6 +103,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
     place = usercode.culprit(error.__traceback__)
     if place:
         return WorkError.exit_code, f"{place}: {type(error).__name__}: {error} (--debug shows the way there)"
+    if type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+        said = (str(error).strip().splitlines() or [""])[0][:150]
+        return WorkError.exit_code, f"torch.compile failed ({type(error).__name__}: {said}); --set execution.compile=off does without"
     if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or _allocation_failed(error):
         return WorkError.exit_code, "out of memory; lower train.batch_size or model.T"
     return 1, f"bug: {type(error).__name__}: {error} (--debug shows where; please report it)"

@@ -104,12 +104,17 @@ def spikes_of(config: NeuronConfig) -> Spikes:
     return spikes
 
 
-@cache
-def _compiled(config: NeuronConfig) -> Spikes:
-    # the import of torch's compiler says without need that CUDA is configured but not there
+def ready_compiler() -> None:
+    """Set torch's compiler up for a job."""
+    # its import says without need that CUDA is configured but not there
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # above the 8 of torch's default, beyond which it would go on uncompiled, with other last bits
     torch._dynamo.config.recompile_limit = max(MOST_COMPILED, torch._dynamo.config.recompile_limit)
+
+
+@cache
+def _compiled(config: NeuronConfig) -> Spikes:
+    ready_compiler()
     # dynamic in N: one compilation serves the layers of every size
     made: Spikes = torch.compile(spikes_of(config), dynamic=True)
     return made

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnkd.errors import RequestError
 from snnkd.models import Network
-from snnkd.models.activation import LIF
+from snnkd.models.activation import LIF, ready_compiler
 from snnkd.recipe.schema import ExecutionConfig
 
 SAVED = 4e-9
@@ -69,6 +69,13 @@ def neurons(network: Network) -> int:
     for handle in handles:
         handle.remove()
     return found
+
+
+def compile_network(network: Network) -> nn.Module:
+    """The whole network compiled; it holds the same parameters."""
+    ready_compiler()
+    made: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    return made
 
 
 def compile_neurons(network: nn.Module, on: bool) -> None:

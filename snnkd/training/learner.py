@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -14,7 +13,7 @@ from snnkd.losses.objective import Objective
 from snnkd.losses.seen import Loss, Seen
 from snnkd.models import Network
 from snnkd.models.features import Features
-from snnkd.training.compiling import compile_neurons
+from snnkd.training.compiling import compile_network, compile_neurons
 from snnkd.training.environment import autocast
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ class Learner(nn.Module):
         self.network, self.objective = network, objective
         compile_neurons(network, compile == "neurons")
         # in a tuple, since it holds the same parameters again
-        self._forward = (torch.compile(network) if compile == "on" else network,)
+        self._forward = (compile_network(network) if compile == "on" else network,)
 
     def forward(self, images: Tensor, given: dict[str, Any], context: AbstractContextManager[Any], plain: bool) -> tuple[Seen, Loss]:
         """`given` is what of Seen does not come from the student; `plain` runs the network uncompiled, so that hooks see it."""

@@ -53,6 +53,24 @@ def test_compiled_neurons_give_the_same_spikes_and_gradients() -> None:
     assert torch.allclose(drive[0].grad, drive[1].grad, atol=1e-6)  # type: ignore[arg-type]
 
 
+def test_the_whole_network_compiled_is_the_network() -> None:
+    """With a loss that looks at features, and the smallest student, for the time it takes."""
+    plain, fast = (losses(subject("model.width=2", compile=mode, loss="kdsnn-feature"), 2) for mode in ("off", "on"))
+    assert fast == pytest.approx(plain, abs=1e-4)
+
+
+def test_a_compiler_that_fails_is_no_bug(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._dynamo.exc import TorchDynamoException
+
+    def fail(network: object, on: bool) -> None:
+        raise TorchDynamoException("no\nluck")
+
+    monkeypatch.setattr("snnkd.training.learner.compile_neurons", fail)
+    ended = cli("distill", *SMALL, "--loss", "none", "--out", "run")
+    assert ended.code == 4
+    assert ended.complaint.endswith("torch.compile failed (TorchDynamoException: no); --set execution.compile=off does without")
+
+
 def test_bf16_is_near() -> None:
     plain, half = (losses(subject(f"execution.precision={precision}"), 2) for precision in ("float32", "bf16"))
     assert half == pytest.approx(plain, rel=0.05)
