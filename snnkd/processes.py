@@ -30,11 +30,13 @@ SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """Those that ask to stop."""
 INSIDE = threading.Event()
 """Set while this process is joined with the others: before that there is nothing to save, and nobody to agree with."""
+FIRST_ALONE = threading.Event()
+"""Set while the first does what only it does: what it calls there must not wait for the others."""
 PATIENCE = timedelta(hours=2)
 """A process that ends is noticed at once; this is for one that waits for a run which another job holds."""
 CONNECT = timedelta(minutes=5)
 """torchrun's store is up before its workers begin; where nobody answers it is gone."""
-SPEECH = 2.0
+SPEECH = 1.0
 """Seconds that the others give the first to say what all met: torchrun ends all as soon as one ends."""
 _launchers: list[int] = []
 _joins = itertools.count()
@@ -84,19 +86,27 @@ def joined() -> Iterator[None]:
     from torch import distributed
 
     try:
-        with _mortal():
-            _join()
-        INSIDE.set()
-        yield
-        distributed.barrier()  # nobody leaves while the first still writes: torchrun would take its end for the job's
-    except RuntimeError as error:  # torch has no class of its own for what gloo says
-        if isinstance(error, distributed.DistError) or LOST.search(str(error)):
-            raise PeerLost("another process of this job ended; the last checkpoint is intact, the same command continues") from error
-        raise
+        with noticing():
+            with _mortal():
+                _join()
+            INSIDE.set()
+            yield
+            distributed.barrier()  # nobody leaves while the first still writes: torchrun would take its end for the job's
     finally:
         INSIDE.clear()
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def noticing() -> Iterator[None]:
+    """Raise PeerLost for what torch says inside when another process is gone: it has no class of its own for that."""
+    try:
+        yield
+    except RuntimeError as error:
+        if count() > 1 and (type(error).__name__.startswith("Dist") or LOST.search(str(error))):
+            raise PeerLost("another process of this job ended; the last checkpoint is intact, the same command continues") from error
+        raise
 
 
 def _join() -> None:
@@ -151,9 +161,14 @@ def speaks(error: BaseException) -> bool:
     return not isinstance(error, (Stopped, Interrupted)) and not hasattr(error, "of_all")
 
 
+def _together() -> bool:
+    """Whether the others take part now."""
+    return count() > 1 and not FIRST_ALONE.is_set()
+
+
 def agree(asked: bool) -> bool:
     """Whether any of the processes was asked. The answer is the same in all, and no GPU is waited for."""
-    if count() == 1:
+    if not _together():
         return asked
     import torch
     from torch import distributed
@@ -165,16 +180,19 @@ def agree(asked: bool) -> bool:
 
 def of_first(make: Callable[[], V]) -> V:
     """What `make` gives in the first process, in all of them; it is called there only, and its SnnkdError raised in all."""
-    if count() == 1:
+    if not _together():
         return make()
     from torch import distributed
 
     held: list[Any] = [None, None]
     if is_first():
+        FIRST_ALONE.set()
         try:
             held[0] = make()
         except SnnkdError as error:
             held[1] = error
+        finally:
+            FIRST_ALONE.clear()
     distributed.broadcast_object_list(held)
     if held[1] is not None:
         held[1].of_all = True
@@ -188,7 +206,7 @@ def in_all(make: Callable[[], V], first_alone: bool = False) -> V:
     With `first_alone` the first process of each machine is done before the others begin, which then find what it left
     on the disk.
     """
-    if count() == 1:
+    if not _together():
         return make()
     made: list[V] = []
     for turn in ({True}, {False}) if first_alone else ({True, False},):
@@ -211,14 +229,9 @@ def _raise_first(errors: list[SnnkdError | None], own: SnnkdError | None) -> Non
             raise shown
 
 
-def meet() -> None:
-    """Wait until all processes are here."""
-    everyone(None)
-
-
 def everyone(value: V) -> list[V]:
     """The values of all processes, in order."""
-    if count() == 1:
+    if not _together():
         return [value]
     from torch import distributed
 

@@ -112,7 +112,8 @@ def _attempt(stage: Stage) -> Finished:
     try:
         with ExitStack() as held:
             done = processes.of_first(partial(_take, stage, held))
-            return done or _work(stage, judged, network, objective)
+            with processes.noticing():  # that another process is gone is no failure of the run
+                return done or _work(stage, judged, network, objective)
     finally:
         torch.set_num_threads(own_threads)
 

@@ -20,8 +20,9 @@ from conftest import SMALL, Cli, teach_and_distill
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-SHELL_OPTIONS = {"--system-site-packages", "--time", "--requeue", "--signal", "--open-mode", "--array"}
-"""Of pip, Slurm and others, in the README's scripts."""
+SHELL_OPTIONS = {"--system-site-packages", "--time", "--requeue", "--signal", "--open-mode", "--array", "--standalone", "--nproc-per-node",
+                 "--signals-to-handle", "--nnodes", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint"}  # fmt: skip
+"""Of pip, Slurm, torchrun and others, in the README's scripts."""
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +125,18 @@ def test_load_a_student_from_python(cli: Cli) -> None:
     assert names["logits"].shape == (2, 3, 10)
 
 
-def test_the_batch_script_requeues_until_done(tmp_path: Path) -> None:
-    """In a plain shell, with stand-ins for srun and scontrol; the warning signal reaches the step as srun sends it."""
+@pytest.mark.parametrize("several", [False, True])
+def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> None:
+    """In a plain shell, with stand-ins for srun and scontrol; the warning signal reaches the step as srun sends it.
+
+    Once as it stands, once with the README's line for torchrun, whose exit code does not tell why it ended.
+    """
     (script,) = [b for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if "#SBATCH" in b and "--array" not in b]
     one_run = "schema: 1\nstage: teach\ndata: {name: glyphs, classes: 10, train_images: 300, test_images: 100}\n"
     Path("small.yaml").write_text(one_run + "model: {name: resnet8, width: 4}\ntrain: {epochs: 40, batch_size: 50}\n")
+    if several:
+        (line,) = re.findall(r"^torchrun --standalone .*$", TEXT, flags=re.MULTILINE)
+        script = script.replace("snnkd run glyphs", line)
     Path("job.sh").write_text(script.replace("run glyphs", "run ./small.yaml"))
     tools = tmp_path / "tools"
     tools.mkdir()
@@ -136,13 +144,14 @@ def test_the_batch_script_requeues_until_done(tmp_path: Path) -> None:
         "snnkd": f'exec {sys.executable} -m snnkd "$@"',
         "srun": 'echo $$ > step.pid; exec "$@"',
         "scontrol": 'echo "$@" >> requeued',
+        "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
     }.items():
         (tools / name).write_text(f"#!/bin/sh\n{body}\n")
         (tools / name).chmod(0o755)
     environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
     job = subprocess.Popen(["bash", "job.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
-        if list(Path("runs").glob("*/last.pt")):
+        if list(Path("runs-of-this-job").glob("*/last.pt")):
             break
         time.sleep(0.05)
     os.kill(int(Path("step.pid").read_text()), signal.SIGUSR1)
@@ -152,8 +161,10 @@ def test_the_batch_script_requeues_until_done(tmp_path: Path) -> None:
     again = subprocess.run(["bash", "job.sh"], env=environment, capture_output=True, text=True, check=False)
     assert again.returncode == 0, again.stderr
     assert Path("requeued").read_text() == "requeue 17\n"
-    (run,) = Path("runs").iterdir()
-    assert json.loads((run / "result.json").read_text())["selection"]["epoch"] == 40
+    (run,) = Path("runs-of-this-job").iterdir()
+    result = json.loads((run / "result.json").read_text())
+    assert result["selection"]["epoch"] == 40
+    assert result["hardware"].get("processes", 1) == (2 if several else 1)
 
 
 def test_a_plain_shell_goes_on_until_done(cli: Cli, tmp_path: Path) -> None:

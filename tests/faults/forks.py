@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+SERVER = Path(__file__).with_name("server.py")
+
 
 class Forks:
     """`run(folder, words, ...)` carries out a console command in a child; gives its exit status."""
 
-    def __init__(self, program: Path = Path(__file__).with_name("server.py")) -> None:
+    def __init__(self, program: Path = SERVER) -> None:
         self._server = subprocess.Popen(
             [sys.executable, str(program)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -46,7 +46,9 @@ class Jobs:
         return self._forks.start(folder, words, count=count, data=self._data, **request)
 
     def finish(self, folder: Path) -> Ended:
-        return Ended(self._forks.wait(), (folder / "out").read_text(), (folder / "err").read_text())
+        code = self._forks.wait()
+        assert none_left(folder), "a worker outlives the job"
+        return Ended(code, (folder / "out").read_text(), (folder / "err").read_text())
 
     def run(self, folder: Path, words: list[str], count: int = 2, **request: Any) -> Ended:
         self.start(folder, words, count, **request)

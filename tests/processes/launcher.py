@@ -1,9 +1,9 @@
 """torchrun itself, forked after the imports; the workers that it starts are forked likewise, and are its own children.
 
 Reads one JSON request a line: words, folder, count (processes; 1: without torchrun), options (of torchrun), frozen
-(norms use their running statistics), crowd (all in one process group, as on a terminal), code (python that the workers
-run first). Answers with the launcher's pid when it runs, and with its exit status when it has ended. The workers' pids
-stand in FOLDER/workers, their states after training in FOLDER/weights-<rank>.pt.
+(norms use their running statistics), code (python that the workers run first). Answers with the launcher's pid when it
+runs, and with its exit status when it has ended. The workers' pids stand in FOLDER/workers, their states after training
+in FOLDER/weights-<rank>.pt.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class Worker:
         self.returncode: int | None = None
         self.pid = os.fork()
         if self.pid == 0:
-            os.close(self._order)
+            os.closerange(3, reading)  # the orders to other workers, too: each is read to its end
+            os.closerange(reading + 1, 64)
             with os.fdopen(reading) as file:
                 order = file.read()
             if not order:
                 os._exit(0)
-            if not request.get("crowd"):
-                os.setsid()
+            os.setsid()
             _end_as_python_does(lambda: _work(request, json.loads(order)))
         os.close(reading)
 

@@ -24,6 +24,9 @@ CPU = torch.device("cpu")
 pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 
 
+compiles = pytest.mark.skipif(compiling.compiler() is None, reason="no C++ compiler here")
+
+
 def subject(*settings: str, compile: Mode = "off", loss: str = "hta-kl", T: int = 2) -> Subject:
     recipe = resolve_stage("glyphs", "distill", Flags(loss=loss, T=T, batch_size=8, settings=["data.size=8", "model.width=4", *settings]))
     assert isinstance(recipe, DistillRecipe)
@@ -34,12 +37,14 @@ def losses(of: Subject, steps: int = 4) -> list[float]:
     return [sum(float(loss.value) for loss in parts) / len(parts) for parts in (of.step() for _ in range(steps))]
 
 
+@compiles
 def test_compiled_neurons_change_nothing_but_last_digits() -> None:
     # T = 3 and this tau are compiled nowhere else in the suite
     plain, fast = (losses(subject("neuron.tau=2.5", compile=mode, T=3)) for mode in ("off", "neurons"))
     assert fast == pytest.approx(plain, abs=1e-4)
 
 
+@compiles
 def test_compiled_neurons_give_the_same_spikes_and_gradients() -> None:
     layer = LIF(NeuronConfig(surrogate="atan"))
     drive = [torch.randn(6, 5, 4, 4, generator=torch.Generator().manual_seed(0)).mul(2).requires_grad_() for _ in range(2)]
@@ -53,6 +58,7 @@ def test_compiled_neurons_give_the_same_spikes_and_gradients() -> None:
     assert torch.allclose(drive[0].grad, drive[1].grad, atol=1e-6)  # type: ignore[arg-type]
 
 
+@compiles
 def test_the_whole_network_compiled_is_the_network() -> None:
     """With a loss that looks at features, and the smallest student, for the time it takes."""
     plain, fast = (losses(subject("model.width=2", compile=mode, loss="kdsnn-feature"), 2) for mode in ("off", "on"))
@@ -156,6 +162,7 @@ def test_the_loop_itself_waits_once_an_epoch(cli: Cli, monkeypatch: pytest.Monke
     assert asked == [1, 2, 3, 4, 5, 6, 6] * 2, "after every step on a CPU, where it costs nothing, and at the end of the epoch"
 
 
+@compiles
 def test_auto_compiles_neurons_where_the_run_is_long_enough() -> None:
     network = subject().job.network
     count = compiling.neurons(network)
@@ -176,6 +183,7 @@ def test_without_a_compiler_auto_is_off_and_on_is_refused(cli: Cli, monkeypatch:
     assert "needs a C++ compiler" in ended.complaint
 
 
+@compiles
 def test_the_decision_is_kept_when_the_run_continues(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["distill", *SMALL, "--loss", "none", "--T", 2, "--out", "run"]
     monkeypatch.setattr(compiling, "WORTH", 0.0)
