@@ -226,7 +226,7 @@ def speed() -> str:
         f"{found['model']['name']}, T = {found['T']}, batch {found['batch_size']}, 32x32, {found['loss']} with an ANN teacher of the same "
         f"topology: {_quartiles(base['ratio'])} times the images/s of the published loop (median and quartiles of {found['rounds']} "
         f"rounds in turn, in one process). Of the step: {shares}. A spiking step takes {_quartiles(tax)} times as long as the same "
-        f"topology as an ANN on T x B images. On: {_machine(found)}; 2026-11-23.\n\n{table}"
+        f"topology as an ANN on T x B images (plain or compiled, whichever is faster: {tax['against']}). On: {_machine(found)}.\n\n{table}"
     )
 
 
@@ -235,11 +235,10 @@ def growth() -> str:
     found = json.loads((SPEED / "growth.json").read_text())
     rows = ["| T | batch | classes | ms a step | MiB | loss, share of the step |", "|---|---|---|---|---|---|"]
     for row in found["growth"]:
-        share = 100 * row["loss_share"]["median"]
-        rows.append(
-            f"| {row['T']} | {row['batch']} | {row['classes']} | {row['ms']['median']:.0f} | {row['mib']['median']:.0f} | {share:.2f} % |"
-        )
-    return "\n".join(rows) + f"\n\nMedians of {found['rounds']} runs in turn, each a process of its own. On: {_machine(found)}; 2026-11-23."
+        ms, mib, share = (row[key]["median"] for key in ("ms", "mib", "loss_share"))
+        plain = "" if row.get("keep", True) else " (`keep_memory=false`)"
+        rows.append(f"| {row['T']} | {row['batch']}{plain} | {row['classes']} | {ms:.0f} | {mib:.0f} | {100 * share:.2f} % |")
+    return "\n".join(rows) + f"\n\nMedians of {found['rounds']} runs in turn, each a process of its own. On: {_machine(found)}."
 
 
 def _quartiles(value: dict[str, float]) -> str:
@@ -248,7 +247,8 @@ def _quartiles(value: dict[str, float]) -> str:
 
 def _machine(found: dict[str, Any]) -> str:
     hardware, versions = found["hardware"], found["versions"]
-    return f"{hardware['cpu']}, threads: {hardware['threads']}, torch {versions['torch']}, spikingjelly {versions['spikingjelly']}"
+    made = f"{hardware['cpu']}, threads: {hardware['threads']}, torch {versions['torch']}, spikingjelly {versions['spikingjelly']}"
+    return f"{made}; {found['date']}"
 
 
 PARTS: dict[str, Callable[[], str]] = {

@@ -14,6 +14,7 @@ import json
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from snnkd.recipe import DistillRecipe, Flags, resolve_stage
 from snnkd.report import Reporter
 from snnkd.stage import Options, Stage
 from snnkd.training.environment import hardware, versions
+from snnkd.training.learner import backward
 
 LOSSES = ("none", "kl", "rkl", "jeffreys", "hta-kl", "hta-kl head=strict", "tser", "twsnn", "bkdsnn")
 CPU = torch.device("cpu")
@@ -122,7 +124,8 @@ def of_growth(rounds: int) -> list[dict[str, Any]]:
 
     Each setting runs in a process of its own, for its memory; the settings in turn, for the machine's moods.
     """
-    settings = [{**USUAL, key: value} for key, values in GROWTH.items() for value in values]
+    settings: list[dict[str, Any]] = [{**USUAL, key: value} for key, values in GROWTH.items() for value in values]
+    settings += [{**USUAL, "batch": 128, "keep": False}]
     taken: list[list[dict[str, float]]] = [[] for _ in settings]
     for _ in range(rounds):
         for setting, found in zip(settings, taken, strict=True):
@@ -134,11 +137,18 @@ def of_growth(rounds: int) -> list[dict[str, Any]]:
     ]
 
 
-def one_setting(T: int, batch: int, classes: int) -> dict[str, float]:
+def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str, float]:
     """Milliseconds of a step, MiB that it needs above what stands before it, and the loss's part of the time (both ways)."""
-    recipe = resolve_stage("glyphs", "distill", Flags(data="cifar100", model="resnet20", loss="hta-kl", T=T, batch_size=batch))
+    recipe = resolve_stage(
+        "glyphs",
+        "distill",
+        Flags(data="cifar100", model="resnet20", loss="hta-kl", T=T, batch_size=batch, settings=[f"execution.keep_memory={keep}"]),
+    )
     assert isinstance(recipe, DistillRecipe)
     subject = make_subject(make_stage(recipe, CPU, (classes, (3, 32, 32))), "neurons")
+    # the compiler's own memory is not the step's: the smallest batch compiles the same neurons
+    few, labels = subject.batch()
+    backward(subject.job, subject.learner, few[:2], labels[:2], 0)
     before = peak_memory(CPU)
     for _ in range(3):
         subject.step()
@@ -166,7 +176,7 @@ def main() -> None:
     if asked.what == "one":
         print(json.dumps(one_setting(**asked.one)))
         return
-    about = {"hardware": hardware(CPU), "versions": versions(), "rounds": asked.rounds}
+    about = {"hardware": hardware(CPU), "versions": versions(), "rounds": asked.rounds, "date": time.strftime("%Y-%m-%d")}
     found: dict[str, Any]
     if asked.what == "hta-kl":
         found = {

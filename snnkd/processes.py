@@ -24,7 +24,11 @@ from snnkd.errors import Interrupted, RequestError, SnnkdError, Stopped
 V = TypeVar("V")
 LAUNCHED = "TORCHELASTIC_RUN_ID"
 """torchrun sets it; RANK and WORLD_SIZE alone may be left over from another launcher."""
-LOST = re.compile(r"gloo|nccl|connection (?:closed|reset|refused)|broken pipe|socket|\bstore\b|\bpeer\b", re.IGNORECASE)
+LOST = re.compile(
+    r"gloo/transport|connection (?:closed|reset|refused)|broken pipe|pair closure|failed to (?:recv|connect)|remote process exited|"
+    r"communicator was aborted",
+    re.IGNORECASE,
+)
 """In what torch says when another process of the job is gone."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 """Those that ask to stop."""
@@ -32,6 +36,8 @@ INSIDE = threading.Event()
 """Set while this process is joined with the others: before that there is nothing to save, and nobody to agree with."""
 FIRST_ALONE = threading.Event()
 """Set while the first does what only it does: what it calls there must not wait for the others."""
+LONGEST_WAIT = 5400.0
+"""Seconds that the first process may be busy with something of its own, such as waiting for another job's run."""
 PATIENCE = timedelta(hours=2)
 """A process that ends is noticed at once; this is for one that waits for a run which another job holds."""
 CONNECT = timedelta(minutes=5)
@@ -104,9 +110,17 @@ def noticing() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if count() > 1 and (type(error).__name__.startswith("Dist") or LOST.search(str(error))):
-            raise PeerLost("another process of this job ended; the last checkpoint is intact, the same command continues") from error
+        if count() > 1 and _says_lost(error):
+            said = f"another process of this job ended ({(str(error).strip().splitlines() or [''])[0][:100]})"
+            raise PeerLost(f"{said}; the last checkpoint is intact, the same command continues") from error
         raise
+
+
+def _says_lost(error: RuntimeError) -> bool:
+    if type(error).__name__ in ("DistNetworkError", "DistStoreError"):
+        return True
+    # a compiler's error quotes whole programs, which may say anything
+    return not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")) and LOST.search(str(error)[:2000]) is not None
 
 
 def _join() -> None:

@@ -36,7 +36,7 @@ from snnkd.runs.lock import Lock, check_free, in_turn
 from snnkd.runs.open import began_with, begin, check_folder, check_needs, check_same_data, set_aside
 from snnkd.seeds import derive
 from snnkd.teachers import frozen, judge_teacher
-from snnkd.training.compiling import Mode, decide
+from snnkd.training.compiling import Mode, compile_neurons, compiler, decide
 from snnkd.training.environment import check_execution, hardware, same_bytes_need, versions
 from snnkd.training.loop import Job, train
 from snnkd.training.state import LAST, PREVIOUS, remove_state
@@ -106,8 +106,6 @@ def _attempt(stage: Stage) -> Finished:
     judged = judge_teacher(stage.teacher, stage.data, recipe.execution, stage.device, options.report) if stage.teacher else None
     network = first_network(recipe, stage.data, stage.teacher).to(stage.device)
     objective = make_stage_objective(stage, network)
-    if recipe.execution.activation_checkpointing and not recompute_blocks(network):
-        raise RequestError(f"execution.activation_checkpointing: {recipe.model.name} has no blocks to compute again; set it to false")
     own_threads = torch.get_num_threads()
     try:
         with ExitStack() as held:
@@ -153,6 +151,7 @@ def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objecti
     torch.set_num_threads(int(needs["threads"]))
     options.report.note(f"run: {folder}")
     position = train(make_job(stage, network, objective, needs["compile"]))
+    compile_neurons(network, False)  # all processes measure alike
     about = {
         "stage": recipe.stage,
         "seed": recipe.seed,
@@ -192,6 +191,10 @@ def _open(stage: Stage, network: Network) -> dict[str, Any]:
     began = began_with(folder) if (folder / LAST).exists() or (folder / PREVIOUS).exists() else None
     if began and execution.compile == "auto":
         execution = replace(execution, compile=began["compile"])
+        if stage.device.type == "cpu" and execution.compile != "off" and compiler() is None:
+            raise RequestError(
+                f"{folder}: began compiled ({execution.compile}), and no C++ compiler is here; continue where there is one, or --fresh"
+            )
     train, images = stage.recipe.train, len(stage.data.train)
     seen = train.epochs * (images // train.batch_size) * train.batch_size
     now = same_bytes_need(replace(execution, compile=decide(execution, network, seen, stage.device)), stage.device)
@@ -201,6 +204,7 @@ def _open(stage: Stage, network: Network) -> dict[str, Any]:
     check_needs(folder, began, now)
     if began["processes"] != now["processes"]:
         options.report.note(f"began with processes: {began['processes']}, continuing with {now['processes']}: the last digits will differ")
+        return {**began, "threads": now["threads"]}
     return began
 
 
@@ -230,6 +234,8 @@ def first_network(recipe: StageRecipe, data: ImageSet, teacher: Loaded | None) -
                 f"use --model {name} with the teacher's width"
             )
         network.body.load_state_dict(theirs)
+    if recipe.execution.activation_checkpointing and not recompute_blocks(network):
+        raise RequestError(f"execution.activation_checkpointing: {recipe.model.name} has no blocks to compute again; set it to false")
     return network
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from snnkd.bench import levers
 from snnkd.bench.clock import alternate, summary
 from snnkd.bench.parts import of_a_step, spiking_tax
 from snnkd.bench.subject import make_stage, make_subject
+from snnkd.errors import RequestError
 from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.schema import DistillRecipe
 from snnkd.recipe.text import to_plain
@@ -27,6 +29,8 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
     """Time the step of `recipe` on random data; see `snnkd bench`. With `table` the levers one by one, too."""
     device = pick_device(recipe.execution.device)
     check_execution(recipe.train, recipe.execution, device)
+    if recipe.execution.accumulate > 1:
+        raise RequestError(f"execution.accumulate: {recipe.execution.accumulate}; bench times one batch, give --batch-size instead")
     if recipe.execution.threads:
         torch.set_num_threads(recipe.execution.threads)
     if device.type == "cuda":
@@ -45,6 +49,7 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
         "data": recipe.data.name,
         "model": to_plain(recipe.model),
         "T": recipe.model.T,
+        "date": time.strftime("%Y-%m-%d"),
         "batch_size": batch,
         "loss": loss_label(to_plain(recipe.loss)),
         "compile": compile,
@@ -90,7 +95,7 @@ def lines(found: dict[str, Any]) -> list[str]:
     whole = sum(part["median"] for part in found["parts"].values())
     told += [f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / whole:>5.1f} %" for name, part in found["parts"].items()]
     told += ["", f"peak memory {found['peak_memory_bytes'] / 2**20:,.0f} MiB"]
-    told += [f"spiking tax {_spread(found['spiking_tax'])} (student step / ANN step on T x B images)"]
+    told += [f"spiking tax {_spread(found['spiking_tax'])} (student / ANN on T x B images)"]
     if "baseline" in found:
         base = found["baseline"]
         told += ["", f"published loop {base['images_per_s']:.1f} images/s; snnkd is {_spread(base['ratio'])} times as fast"]

@@ -66,7 +66,7 @@ class Network(nn.Module):
         if timesteps < 1:
             raise RequestError(f"T = {T}: a network runs at least 1 timestep")
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
-        ready = normal.contiguous(memory_format=torch.channels_last) if self.channels_last else normal
+        ready = normal.contiguous(memory_format=torch.channels_last) if self.channels_last else normal.contiguous()
         # a network of the user's need not know of features
         logits: Tensor = self.body(ready, timesteps) if features is None else self.body(ready, timesteps, features)
         return logits

@@ -163,6 +163,8 @@ class ExecutionConfig:
     compile: Literal["auto", "neurons", "on", "off"] = "auto"
     """By torch.compile, for training: neurons, their timesteps fused (seconds to compile), on: the whole network (a minute or
     more on a CPU). auto: neurons on a CPU where the run is long enough, otherwise off; fixed in the run at its first start."""
+    keep_memory: bool = True
+    """On a CPU: what is freed stays with the process for the next step (glibc's mallopt), instead of going back and forth."""
     accumulate: Annotated[int, Bounds(1, 100_000)] = 1
     """Micro-batches that each process cuts its batch into, for memory; norms see one at a time. Not for losses across the batch."""
     activation_checkpointing: bool = False

@@ -169,6 +169,8 @@ def _check_key(key: Any, base: Values) -> None:
     head, _, rest = str(key).partition(".")
     if head in FIXED or str(key).split(".")[-1] == "stage":
         raise RequestError(f"sweep: the key {key!r} cannot be swept, every task has the same; remove it")
+    if "execution" in str(key).split(".")[:2]:
+        raise RequestError(f"sweep: the key {key!r} changes nothing of what a run is, its tasks would be one run; remove it")
     if head not in known:
         hint = (
             f"; a recipe of one stage has no sections, write {rest!r}" if stage and head in STAGES else did_you_mean(head, known - {*FIXED})

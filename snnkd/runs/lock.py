@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -15,11 +16,13 @@ from typing import Any, TypeVar
 
 from snnkd import processes
 from snnkd.errors import Interrupted, PlaceError, RequestError, Stopped
-from snnkd.files import parse_json, trouble
+from snnkd.files import parse_json, reason, trouble
 from snnkd.report import Reporter, duration
 
 T = TypeVar("T")
 NAME = "run.lock"
+HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""How flock says that another process has the lock."""
 POLL = 1.0
 """Seconds between two looks at a lock that is waited for."""
 
@@ -47,6 +50,8 @@ class Lock:
             self._take()
         except OSError as error:
             self._file.close()
+            if error.errno not in HELD:
+                raise _unlockable(self._path.parent, error) from error
             raise _held(self._path.parent) from error
         self._before = read_holder(self._path.parent)
         try:
@@ -91,6 +96,10 @@ class Lock:
                 self._file.close()
 
 
+def _unlockable(folder: Path, error: OSError) -> PlaceError:
+    return PlaceError(f"{folder}: cannot be locked ({reason(error)}); runs need a file system with flock, such as local disks have")
+
+
 def _held(folder: Path) -> Held:
     return Held(f"{folder}: held by {_name(read_holder(folder))}; wait for it or stop it")
 
@@ -112,6 +121,8 @@ def in_turn(work: Callable[[], T], folder: Path, seconds: float, stop: Callable[
     Held again, which is no error here.
     """
     waited = 0.0
+    if processes.count() > 1:
+        seconds = min(seconds, processes.LONGEST_WAIT)
     while True:
         try:
             return work()
@@ -154,6 +165,8 @@ def is_held(folder: Path) -> bool:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:
+    except OSError as error:
+        if error.errno not in HELD:
+            raise _unlockable(folder, error) from error
         return True
     return False

@@ -116,12 +116,12 @@ def began_with(folder: Path) -> dict[str, Any]:
         compile = "on" if compile else "off"
     if compile not in ("neurons", "on", "off") or not isinstance(processes, int):
         raise PlaceError(f"{folder / RUN}: damaged: 'needs.compile' is {str(compile)[:40]!r}, 'needs.processes' {str(processes)[:40]!r}")
-    return {**needs, "compile": compile, "processes": processes}
+    return {"accumulate": 1, "sync_norm": False, **needs, "compile": compile, "processes": processes}
 
 
 def check_needs(folder: Path, began: dict[str, Any], now: dict[str, Any]) -> None:
     """Raise RequestError when continuing here could not give the bytes that an uninterrupted run would have given."""
-    # threads are restored, not refused; another number of processes is allowed
+    # threads are restored, not refused, except with another number of processes, which is allowed
     found = difference(began, {**now, "threads": began.get("threads"), "processes": began.get("processes")})
     if found:
         key, before, here = found

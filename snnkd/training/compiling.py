@@ -18,7 +18,7 @@ SAVED = 4e-9
 """Seconds that compiled neurons save for each neuron, timestep and image of training (snnkd bench, resnet20, T = 4, two
 cores of an AMD EPYC: 200 ms a step of 48 million)."""
 WORTH = 100.0
-"""Seconds that must be saved. Compiling took 3 to 10 s there; tenfold, because it is slower elsewhere, and never a loss."""
+"""Seconds that must be saved, by the measure of two cores. Compiling took 3 to 10 s there; it is slower elsewhere."""
 
 
 Mode = Literal["auto", "neurons", "on", "off"]

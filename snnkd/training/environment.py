@@ -98,4 +98,6 @@ def same_bytes_need(execution: ExecutionConfig, device: torch.device) -> dict[st
         "bf16": in_bf16(execution, device),
         "compile": execution.compile,
         "processes": processes.count(),
+        "accumulate": execution.accumulate,
+        "sync_norm": execution.sync_norm,
     }

@@ -15,6 +15,7 @@ from snnkd.models import Network
 from snnkd.models.features import Features
 from snnkd.training.compiling import compile_network, compile_neurons
 from snnkd.training.environment import autocast
+from snnkd.training.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from snnkd.training.loop import Job
@@ -43,6 +44,8 @@ class Learner(nn.Module):
 
 def make_learner(job: Job) -> nn.Module:
     """The job's learner; of several processes, one that averages gradients and starts from the first one's weights."""
+    if job.device.type == "cpu" and job.execution.keep_memory:
+        keep_freed_memory()
     learner = Learner(job.network, job.objective, job.execution.compile)
     if processes.count() == 1:
         return learner

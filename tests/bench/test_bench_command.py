@@ -74,7 +74,7 @@ def test_other_data_than_glyphs_need_no_download(cli: Cli) -> None:
     [
         (["--rounds", 1], "--rounds 1"),
         (["--batch-size", 1], "train.batch_size: 1"),
-        (["--set", "execution.accumulate=3"], "execution.accumulate 3"),
+        (["--set", "execution.accumulate=2"], "execution.accumulate: 2; bench times one batch"),
         (["--model", "resnet9"], "resnet9"),
     ],
 )

@@ -91,7 +91,7 @@ def test_listing_does_not_import_torch(recipe: str) -> None:
         (["--task", "0", "--set", "sweep.seed=[0, x]"], "task 1 (distill.loss=none, seed=x): distill: seed: 'x' is not a whole number"),
         (["--task", "0", "--set", "sweep.distill.loss=[none, htakl]"], "unknown loss 'htakl'; did you mean 'hta-kl'?"),
         (["--set", "sweep.distill.train.batch_size=[50, 500]"], "distill.train.batch_size=500): train.batch_size: 500 is above"),
-        (["--set", "sweep.distill.execution.device=[cpu, 'cuda:99']"], "cuda:99"),
+        (["--set", "sweep.distill.execution.device=[cpu, auto]"], "its tasks would be one run; remove it"),
         (["--set", "eval.split=val", "--set", "sweep.data.val_fraction=[0.5, 0]"], "data.val_fraction=0): "),
         (["--set", "sweep.sede=[1]"], "did you mean 'seed'?"),
         (["--set", "compare.baseline=kl"], "'compare' is not run"),

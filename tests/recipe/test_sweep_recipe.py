@@ -150,10 +150,10 @@ def test_a_section_is_put_before_what_lies_in_it() -> None:
         assert [student.loss.terms[0].head for student in made] == ["strict", "cover"]
 
 
-def test_shared_keys_list_items_and_execution() -> None:
-    made = tasks(f"{PIPELINE}sweep: {{train.lr: [1, 2], data.augment: [[], [crop]], execution.device: [cpu, auto]}}")
+def test_shared_keys_and_list_items() -> None:
+    made = tasks(f"{PIPELINE}sweep: {{train.lr: [1, 2], data.augment: [[], [crop]], seed: [3, 4]}}")
     assert [task.pipeline.teach.train.lr for task in made.all if task.pipeline.teach] == [1, 1, 1, 1, 2, 2, 2, 2]
-    assert made.all[-1].line == "7  train.lr=2  data.augment=[crop]  execution.device=auto"
+    assert made.all[-1].line == "7  train.lr=2  data.augment=[crop]  seed=4"
     made = tasks(f"{FULL}sweep: {{distill.loss.terms.0.head: [top1, strict]}}")
     assert [student.loss.terms[0].head for student in students(made)] == ["top1", "strict"]
 
@@ -292,7 +292,7 @@ def test_too_many_tasks() -> None:
         (f"{PIPELINE}sweep: {{train.lr: [0.1, 1.0e-2], data.noise: [0, 0.1], model.width: [null, 4]}}", []),
         (f"{PIPELINE}sweep: {{train: [{{epochs: 3}}, {{epochs: 4, batch_size: 10}}], data.augment: [[], [crop]]}}", []),
         (f"{PIPELINE}sweep: {{teach.train: [{{epochs: 3}}, {{epochs: 4}}], train.lr: [1, 2]}}", []),
-        (f"{PIPELINE}loss: hta-kl\nsweep: {{loss.head: [top1, strict], distill.execution.device: [cpu, auto]}}", []),
+        (f"{PIPELINE}loss: hta-kl\nsweep: {{loss.head: [top1, strict], distill.neuron.tau: [2, 3]}}", []),
         ("distill: {}\nsweep: {distill.loss: [none, kl], seed: [0, 1]}", []),
         (
             "model: {width: 8}\nloss: enof\nneuron: {last: relu}\nteach:\ndistill: {loss: kl, model: {width: null}}\n"
