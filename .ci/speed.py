@@ -2,7 +2,7 @@
 
     python .ci/speed.py hta-kl                      HTA-KL against plain KL, and its share of a training step
     python .ci/speed.py steps TEACHER [--T 2]       a step of the glyphs recipe with each loss, relative to none
-    python .ci/speed.py growth --rounds 3           time and memory of a resnet20 step as T, batch and classes grow
+    python .ci/speed.py growth --rounds 2           time and memory of a resnet20 step as T, batch and classes grow
 
 Prints JSON. Set the threads by OMP_NUM_THREADS.
 """

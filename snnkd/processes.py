@@ -111,7 +111,8 @@ def noticing() -> Iterator[None]:
         yield
     except RuntimeError as error:
         if count() > 1 and _says_lost(error):
-            said = f"another process of this job ended ({(str(error).strip().splitlines() or [''])[0][:100]})"
+            why = re.sub(r"^\[\S*\]\s*", "", (str(error).strip().splitlines() or [""])[0])  # without the line of gloo's source
+            said = f"another process of this job ended ({why[:100].strip(' :')})"
             raise PeerLost(f"{said}; the last checkpoint is intact, the same command continues") from error
         raise
 

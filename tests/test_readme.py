@@ -21,7 +21,7 @@ from conftest import SMALL, Cli, teach_and_distill
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELL_OPTIONS = {"--system-site-packages", "--time", "--requeue", "--signal", "--open-mode", "--array", "--standalone", "--nproc-per-node",
-                 "--signals-to-handle", "--nnodes", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint"}  # fmt: skip
+                 "--signals-to-handle", "--nnodes", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint", "--dist"}  # fmt: skip
 """Of pip, Slurm, torchrun and others, in the README's scripts."""
 
 
@@ -93,7 +93,7 @@ def test_links_and_pictures_exist() -> None:
 
 
 def test_the_two_commands_stand_alone() -> None:
-    for extras, end in (("-e .", "snnkd run glyphs"), ("-e '.[test]'", "pytest")):
+    for extras, end in (("-e .", "snnkd run glyphs"), ("-e '.[test]'", "pytest -n 2 --dist loadfile")):
         assert f"python3 -m venv .venv && .venv/bin/pip install {extras} && .venv/bin/{end}\n" in TEXT
 
 

@@ -67,7 +67,7 @@ def one_by_one(stage: Stage, compile: Mode, rounds: int) -> list[dict[str, Any]]
 
 
 def _further(stage: Stage, compile: Mode) -> dict[str, Callable[[], object]]:
-    """What keys of `execution` add: compiled, bf16 where the hardware has it, and then the whole network compiled."""
+    """What keys of `execution` add: compiled, and bf16 where the hardware has it."""
     made: dict[str, Callable[[], object]] = {}
     usual = in_bf16(stage.recipe.execution, stage.device)
     remark = "" if usual else " (not by default)"
@@ -75,8 +75,6 @@ def _further(stage: Stage, compile: Mode) -> dict[str, Callable[[], object]]:
         made[f"compile: {compile}"] = make_subject(_at(stage, "float32"), compile).step
     if usual or has_bf16(stage.device):
         made[f"bf16{remark}"] = make_subject(_at(stage, "bf16"), compile).step
-        if compile == "neurons":
-            made["bf16, compile: on (not by default)"] = make_subject(_at(stage, "bf16"), "on").step
     return made
 
 

@@ -120,7 +120,7 @@ def test_the_command_itself_killed_and_continued(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "snnkd", *TEACH]
     words += ["--epochs", "400"]
     with (tmp_path / "err").open("w") as err, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=err, text=True) as job:
-        while not (tmp_path / "run/metrics.jsonl").exists() and job.poll() is None:
+        while not (tmp_path / "run/last.pt").exists() and job.poll() is None:
             time.sleep(0.01)
         pids = [int(pid) for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()]
         assert len(pids) == 2

@@ -151,7 +151,13 @@ def test_fresh_is_refused_while_the_run_is_held(run):
 def test_what_begin_writes_is_runnable_and_read_back(run):
     assert (run / "recipe.yaml").read_text().startswith("# snnkd distill\n")
     assert resolve_stage(str(run / "recipe.yaml"), "distill", Flags()) == recipe()
-    assert began_with(run) == {**NEEDS, "compile": "off", "processes": 1, "accumulate": 1, "sync_norm": False}  # as version 0.1 wrote it, in today's words
+    assert began_with(run) == {
+        **NEEDS,
+        "compile": "off",
+        "processes": 1,
+        "accumulate": 1,
+        "sync_norm": False,
+    }  # as version 0.1 wrote it, in today's words
     (run / "run.json").write_text('{"identity": {}}')
     with pytest.raises(PlaceError, match="'needs' is missing"):
         began_with(run)
