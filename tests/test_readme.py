@@ -125,6 +125,29 @@ def test_load_a_student_from_python(cli: Cli) -> None:
     assert names["logits"].shape == (2, 3, 10)
 
 
+@pytest.mark.parametrize(
+    ("step", "status", "restarts", "ends", "requeued"),
+    [
+        (0, 0, 0, 0, False),
+        (75, 75, 0, 75, True),
+        (1, 75, 0, 75, True),  # torchrun's word for 75
+        (1, 0, 0, 1, False),  # failed before there was a run, or after it was done
+        (1, 4, 0, 1, False),
+        (1, 3, 0, 1, False),  # no runs at all
+        (3, 75, 0, 3, False),  # of one process the code itself counts
+        (75, 75, 50, 75, False),  # not for ever
+    ],
+)
+def test_the_batch_script_requeues_what_can_go_on_and_hides_no_failure(
+    tmp_path: Path, step: int, status: int, restarts: int, ends: int, requeued: bool
+) -> None:
+    (script,) = [b for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if "#SBATCH" in b and "--array" not in b]
+    environment = _with_tools(tmp_path, srun=f"exit {step}", snnkd=f"exit {status}", scontrol='echo "$@" >> requeued')
+    environment |= {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": str(restarts)}
+    assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == ends
+    assert Path("requeued").exists() == requeued
+
+
 @pytest.mark.parametrize("several", [False, True])
 def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> None:
     """In a plain shell, with stand-ins for srun and scontrol; the warning signal reaches the step as srun sends it.
@@ -138,17 +161,9 @@ def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> 
         (line,) = re.findall(r"^torchrun --standalone .*$", TEXT, flags=re.MULTILINE)
         script = script.replace("snnkd run glyphs", line)
     Path("job.sh").write_text(script.replace("run glyphs", "run ./small.yaml"))
-    tools = tmp_path / "tools"
-    tools.mkdir()
-    for name, body in {
-        "snnkd": f'exec {sys.executable} -m snnkd "$@"',
-        "srun": 'echo $$ > step.pid; exec "$@"',
-        "scontrol": 'echo "$@" >> requeued',
-        "torchrun": f'exec {sys.executable} -m torch.distributed.run "$@"',
-    }.items():
-        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tools / name).chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}", "SLURM_JOB_ID": "17"}
+    torchrun = f'exec {sys.executable} -m torch.distributed.run "$@"'
+    environment = _with_tools(tmp_path, srun='echo $$ > step.pid; exec "$@"', scontrol='echo "$@" >> requeued', torchrun=torchrun)
+    environment["SLURM_JOB_ID"] = "17"
     job = subprocess.Popen(["bash", "job.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(1200):
         if list(Path("runs-of-this-job").glob("*/last.pt")):

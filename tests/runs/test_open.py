@@ -112,7 +112,7 @@ def test_a_recipe_without_a_lock_is_somebodys_own(tmp_path, fresh):
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    refusal(PlaceError, tmp_path / "file")
+    assert "file: not a directory" in refusal(PlaceError, tmp_path / "file")
 
 
 def test_a_damaged_run_file(run):

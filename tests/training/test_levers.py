@@ -147,11 +147,18 @@ def test_no_step_waits_for_the_device(loss: str) -> None:
     of = subject("data.augment=[crop,flip]", loss=loss)
     of.step()
     with NoWaiting():
-        of.step()
+        (found,) = of.step()
+    assert torch.isfinite(found.value)
 
 
-def test_the_loop_itself_waits_once_an_epoch(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU: here the device only says so, and whatever fetches a value is counted."""
+@pytest.mark.parametrize("fetch", [Tensor.item, float, bool, Tensor.nonzero], ids=["item", "float", "bool", "nonzero"])
+def test_waiting_would_be_noticed(fetch: Any) -> None:
+    with NoWaiting(), pytest.raises(AssertionError, match="inside the step"):
+        fetch(torch.ones(1))
+
+
+def test_the_loop_looks_at_values_only_where_it_checks_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once more than the steps of each epoch; on a GPU the checks after every step are left out."""
     from snnkd.training.tally import Tally
 
     asked = []
