@@ -92,7 +92,7 @@ def of_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
 def share_of_a_step(rounds: int) -> dict[str, Any]:
     """HTA-KL at [64, 100] relative to forward, loss, backward and update of resnet20, T = 4, batch 64, 32x32 RGB, one batch."""
     from snnkd.models import Specification, build_network
-    from snnkd.recipe.schema import NeuronConfig, ResNetConfig
+    from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
 
     model = ResNetConfig(name="resnet20", T=4)
     network = build_network(Specification(model=model, neuron=NeuronConfig(), classes=100, shape=(3, 32, 32)))

@@ -22,9 +22,10 @@ from snnkd.files import read_json, trouble, write_json
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.models.files import Loaded, load_network
 from snnkd.recipe import DATA, fields
+from snnkd.recipe.data_schema import DataConfig
 from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.resolve import Pipeline
-from snnkd.recipe.schema import DataConfig, DistillRecipe, EvalConfig, ExecutionConfig, StageRecipe, TeacherConfig, TeachRecipe
+from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExecutionConfig, StageRecipe, TeacherConfig, TeachRecipe
 from snnkd.recipe.sweep import Task
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished, choose, finished_runs

@@ -38,7 +38,7 @@ from snnkd.losses.seen import Seen
 from snnkd.models import Network
 from snnkd.models.activation import LIF
 from snnkd.models.features import Features
-from snnkd.recipe.schema import NeuronConfig
+from snnkd.recipe.model_schema import NeuronConfig
 from snnkd.stage import Stage
 from snnkd.training.compiling import Mode
 from snnkd.training.learner import look

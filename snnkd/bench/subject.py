@@ -14,7 +14,8 @@ from snnkd.losses.seen import Loss
 from snnkd.models import Specification, build_network
 from snnkd.models.files import Loaded
 from snnkd.recipe import DATA
-from snnkd.recipe.schema import DataConfig, DistillRecipe, GlyphsConfig
+from snnkd.recipe.data_schema import DataConfig, GlyphsConfig
+from snnkd.recipe.schema import DistillRecipe
 from snnkd.report import Reporter
 from snnkd.seeds import derive
 from snnkd.stage import Options, Stage, first_network, make_job, make_stage_objective

@@ -6,7 +6,8 @@ from snnkd import processes
 from snnkd.data.imageset import ImageSet, Split, hold_out
 from snnkd.errors import RequestError
 from snnkd.recipe.catalogue import DATA
-from snnkd.recipe.schema import DataConfig, TrainConfig
+from snnkd.recipe.data_schema import DataConfig
+from snnkd.recipe.schema import TrainConfig
 from snnkd.report import Reporter
 
 __all__ = ["ImageSet", "Split", "check_fit", "load_data"]

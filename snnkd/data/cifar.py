@@ -11,7 +11,7 @@ import numpy as np
 from snnkd.data.folder import data_folder
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError
-from snnkd.recipe.schema import DataConfig
+from snnkd.recipe.data_schema import DataConfig
 from snnkd.report import Reporter
 
 CLASSES = {"cifar10": 10, "cifar100": 100}

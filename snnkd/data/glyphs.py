@@ -21,7 +21,7 @@ from snnkd.data.folder import data_folder
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError, RequestError
 from snnkd.files import sha256, write_atomic
-from snnkd.recipe.schema import GlyphsConfig
+from snnkd.recipe.data_schema import GlyphsConfig
 from snnkd.report import Reporter
 from snnkd.seeds import derive
 

@@ -12,7 +12,7 @@ import numpy as np
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError
 from snnkd.files import trouble
-from snnkd.recipe.schema import DataConfig
+from snnkd.recipe.data_schema import DataConfig
 from snnkd.report import Reporter
 
 SPLITS = ("train", "test", "val")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from snnkd.data.imageset import ImageSet
 from snnkd.data.npz import SPLITS, checked, has_split, read_split
 from snnkd.errors import PlaceError, RequestError
-from snnkd.recipe.schema import UserData
+from snnkd.recipe.data_schema import UserData
 from snnkd.report import Reporter
 from snnkd.usercode import load_function
 

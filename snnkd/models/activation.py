@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.recipe.schema import NeuronConfig
+from snnkd.recipe.model_schema import NeuronConfig
 
 Activation = Callable[[], nn.Module]
 """Makes one activation module `forward(x [T*B, ...], T) -> [T*B, ...]`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
@@ -13,6 +13,11 @@ from torch.utils.checkpoint import checkpoint
 def over_timesteps(x: Tensor, T: int) -> Tensor:
     """`[B, ...]` as `[T*B, ...]`, the same at every timestep, in the memory layout of `x` (expand and flatten would lose channels_last)."""
     return torch.cat([x] * T) if T > 1 else x
+
+
+def encoded(stem: Callable[[Tensor], Tensor], images: Tensor, T: int) -> Tensor:
+    """`stem(images)` at every timestep, `[T*B, ...]`: computed once for a still image `[B, C, H, W]`, which is the same at each."""
+    return over_timesteps(stem(images), T)
 
 
 def in_full(head: nn.Module, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from snnkd.models.network import Network, Specification, build_network
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import MODELS
 from snnkd.recipe.loss_section import loss_label
-from snnkd.recipe.schema import NeuronConfig
+from snnkd.recipe.model_schema import NeuronConfig
 from snnkd.recipe.text import to_plain
 from snnkd.usercode import check_permitted, is_user_code
 

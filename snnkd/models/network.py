@@ -12,7 +12,7 @@ from snnkd.errors import RequestError
 from snnkd.models.activation import LIF, Activation, ReLU
 from snnkd.models.features import Features
 from snnkd.recipe.catalogue import MODELS
-from snnkd.recipe.schema import ModelConfig, NeuronConfig
+from snnkd.recipe.model_schema import ModelConfig, NeuronConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.models.activation import Activation
-from snnkd.models.blocks import in_full, over_timesteps, run_block
+from snnkd.models.blocks import encoded, in_full, over_timesteps, run_block
 from snnkd.models.features import Features
-from snnkd.recipe.schema import ResNetConfig
+from snnkd.recipe.model_schema import ResNetConfig
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,8 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
         features = features or Features(())
-        # direct encoding: the image is the same at every timestep, so the stem is computed once
-        x = self.norm(self.conv(over_timesteps(images, T) if self.copies_first else images))
-        x = self.act(x if self.copies_first else over_timesteps(x, T), T)
+        x = self._stem(over_timesteps(images, T)) if self.copies_first else encoded(self._stem, images, T)
+        x = self.act(x, T)
         for i, stage in enumerate(self.stages):
             for block in stage:  # type: ignore[attr-defined]
                 x = run_block(block, x, T)
@@ -108,6 +107,10 @@ class ResNet(nn.Module):
         output = self._before_head(x.mean((2, 3)), T)
         features.offer("output", lambda: output)
         return in_full(self.head, output).unflatten(0, (T, -1))
+
+    def _stem(self, images: Tensor) -> Tensor:
+        out: Tensor = self.norm(self.conv(images))
+        return out
 
     def _before_head(self, x: Tensor, T: int) -> Tensor:
         return x if self.hidden is None or self.hidden_act is None else self.hidden_act(self.hidden(x), T)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnkd.errors import RequestError
 from snnkd.models.activation import LIF, Activation, ReLU
-from snnkd.recipe.schema import UserModel
+from snnkd.recipe.model_schema import UserModel
 from snnkd.usercode import load_function
 
 BUILD = "build(*, classes, shape, activation)"

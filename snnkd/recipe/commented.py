@@ -9,7 +9,7 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from snnkd.recipe import loss_schema, schema
+from snnkd.recipe import data_schema, loss_schema, model_schema, schema
 from snnkd.recipe.text import flow_yaml
 
 
@@ -17,7 +17,7 @@ from snnkd.recipe.text import flow_yaml
 def field_help() -> dict[tuple[str, str], str]:
     """The docstring below each field of the schema, by class and field name, on one line."""
     found = {}
-    for node in (node for module in (schema, loss_schema) for node in ast.parse(inspect.getsource(module)).body):
+    for node in (node for module in (schema, data_schema, model_schema, loss_schema) for node in ast.parse(inspect.getsource(module)).body):
         if not isinstance(node, ast.ClassDef):
             continue
         for above, below in zip(node.body, node.body[1:], strict=False):

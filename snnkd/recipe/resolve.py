@@ -12,13 +12,7 @@ from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import DATA, MODELS
 from snnkd.recipe.loss_section import across_batch, also, build_loss, needs_timesteps, replace_loss, term_entry
-from snnkd.recipe.schema import (
-    DistillRecipe,
-    EvalConfig,
-    ExportConfig,
-    StageRecipe,
-    TeachRecipe,
-)
+from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
 from snnkd.recipe.settings import apply_setting, expand_sections, put
 from snnkd.recipe.shipped import read_recipe
 

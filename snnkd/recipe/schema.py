@@ -8,110 +8,12 @@ because the paper's own settings could not be read.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+from snnkd.recipe.data_schema import DataConfig
 from snnkd.recipe.loss_schema import LossConfig
 from snnkd.recipe.marks import ADDED, Bounds
-
-Augmentation = Literal["crop", "flip"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """`data:`, the keys that every data set has."""
-
-    name: str = "glyphs"
-    """A data set of `snnkd list data`."""
-    val_fraction: Annotated[float, Bounds(0, 0.5)] = 0.0
-    """Share of the training split held out for validation, the same images for every seed; needed by select: best."""
-    augment: tuple[Augmentation, ...] = ()
-    """Applied to training images in this order: crop (zero padding of an eighth of the size), flip (horizontal)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GlyphsConfig(DataConfig):
-    """`data:` of the generated glyphs."""
-
-    size: Annotated[int, Bounds(8, 64)] = 16
-    """Height and width in pixels."""
-    channels: Literal[1, 3] = 1
-    """1: grey; 3: RGB with random ink and paper colours."""
-    classes: Annotated[int, Bounds(2, 100)] = 100
-    """The first this many characters: digits, upper case, lower case, Greek, signs."""
-    train_images: Annotated[int, Bounds(1, 1_000_000)] = 10_000
-    """Number of training images, classes in equal shares."""
-    test_images: Annotated[int, Bounds(1, 1_000_000)] = 2_000
-    """Number of test images, drawn from a stream of their own."""
-    noise: Annotated[float, Bounds(0, 1)] = 0.05
-    """Standard deviation of the Gaussian pixel noise, white being 1."""
-    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
-    """Seed of the images; the run's own seed does not change the data."""
-    augment: tuple[Augmentation, ...] = ("crop",)
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhotoConfig(DataConfig):
-    """`data:` of cifar10 and cifar100."""
-
-    augment: tuple[Augmentation, ...] = ("crop", "flip")
-
-
-@dataclass(frozen=True, kw_only=True)
-class UserData(DataConfig):
-    """`data:` of a function of your own."""
-
-    options: dict[str, Any] = field(default_factory=dict)
-    """Keyword arguments of the function."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """`model:`, the keys that every model has."""
-
-    name: str = "resnet8"
-    """A model of `snnkd list models`."""
-    T: Annotated[int, Bounds(1, 1024)] | None = None
-    """Timesteps of the student; a teacher has none."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ResNetConfig(ModelConfig):
-    """`model:` of the residual family."""
-
-    width: Annotated[int, Bounds(1, 4096)] | None = None
-    """Channels of the first stage; empty for the family member's own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class UserModel(ModelConfig):
-    """`model:` of a function of your own."""
-
-    options: dict[str, Any] = field(default_factory=dict)
-    """Further keyword arguments of the function."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NeuronConfig:
-    """`neuron:`, the spiking activation."""
-
-    name: Literal["lif"] = "lif"
-    """lif: leaky integrate-and-fire (SpikingJelly's lif_multi_step)."""
-    tau: Annotated[float, Bounds(1, open_low=True)] = 2.0
-    """Membrane time constant in timesteps."""
-    decay_input: bool = False
-    """Whether the leak also scales the input: v <- v + (x - v)/tau instead of v <- v (1 - 1/tau) + x."""
-    threshold: Annotated[float, Bounds(0, open_low=True)] = 1.0
-    """Membrane potential at which a spike is fired."""
-    reset: Literal["hard", "soft"] = "hard"
-    """hard: the membrane is set to 0 after a spike; soft: the threshold is subtracted."""
-    surrogate: Literal["sigmoid", "atan"] = "sigmoid"
-    """Shape whose derivative stands in for that of the step."""
-    alpha: Annotated[float, Bounds(0, open_low=True)] = 4.0
-    """Steepness of the surrogate."""
-    detach_reset: bool = False
-    """Whether the gradient skips the reset."""
-    last: Annotated[Literal["spike", "relu"], ADDED] = "spike"
-    """The last activation before the classifier; relu: real-valued instead of spikes (EnOF's RepAct)."""
+from snnkd.recipe.model_schema import ModelConfig, NeuronConfig
 
 
 @dataclass(frozen=True, kw_only=True)

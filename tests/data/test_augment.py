@@ -81,6 +81,6 @@ def test_the_parts_of_several_processes_are_the_whole_batch():
 def test_every_operation_of_the_recipe_exists():
     import typing
 
-    from snnkd.recipe.schema import Augmentation
+    from snnkd.recipe.data_schema import Augmentation
 
     assert set(OPERATIONS) == set(typing.get_args(Augmentation))

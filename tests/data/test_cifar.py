@@ -16,7 +16,7 @@ from torchvision import datasets
 from snnkd.data import load_data
 from snnkd.data.imageset import ImageSet
 from snnkd.errors import PlaceError
-from snnkd.recipe.schema import PhotoConfig
+from snnkd.recipe.data_schema import PhotoConfig
 from snnkd.report import Reporter
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3072), dtype=np.uint8)

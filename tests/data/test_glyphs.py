@@ -9,7 +9,7 @@ import torch
 
 from snnkd.data import glyphs
 from snnkd.errors import RequestError
-from snnkd.recipe.schema import GlyphsConfig
+from snnkd.recipe.data_schema import GlyphsConfig
 from snnkd.report import Reporter
 
 SMALL = {"classes": 7, "train_images": 70, "test_images": 28}

@@ -9,7 +9,7 @@ import pytest
 
 from snnkd.data import load_data
 from snnkd.errors import PlaceError, RequestError
-from snnkd.recipe.schema import DataConfig
+from snnkd.recipe.data_schema import DataConfig
 from snnkd.report import Reporter
 
 PATH = Path("mine.npz")

@@ -12,7 +12,7 @@ from snnkd.export.check import compare
 from snnkd.files import sha256
 from snnkd.models import Specification, build_network
 from snnkd.models.files import CONFIG, WEIGHTS, load_network, save_network
-from snnkd.recipe.schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

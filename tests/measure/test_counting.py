@@ -10,7 +10,7 @@ from torch import nn
 from snnkd.measure.counting import Counter, fan_out, macs
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import LIF
-from snnkd.recipe.schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
 
 T = 3
 

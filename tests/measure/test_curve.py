@@ -9,7 +9,7 @@ from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import quality
 from snnkd.measure.result import make_result, table
 from snnkd.models import Specification, build_network
-from snnkd.recipe.schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
 
 T, WIDTH, CLASSES = 4, 4, 10
 STEM, HEAD = 9 * 3 * WIDTH * 16 * 16, 4 * WIDTH * CLASSES

@@ -12,7 +12,7 @@ from snnkd.data import load_data
 from snnkd.data.loader import to_float
 from snnkd.files import read_json
 from snnkd.measure.curve import running_means
-from snnkd.recipe.schema import GlyphsConfig
+from snnkd.recipe.data_schema import GlyphsConfig
 from snnkd.report import Reporter
 
 

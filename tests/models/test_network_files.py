@@ -13,7 +13,7 @@ from snnkd.errors import PlaceError
 from snnkd.files import sha256
 from snnkd.models import Specification, build_network, files
 from snnkd.models.files import CONFIG, WEIGHTS, load, load_network, save_network, weights_bytes
-from snnkd.recipe.schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
 
 ABOUT = {"stage": "distill", "seed": 3}
 

@@ -9,7 +9,7 @@ from torch import nn
 from snnkd.errors import RequestError
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import LIF
-from snnkd.recipe.schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
 
 NAMES = ["resnet8", "resnet18", "resnet19", "resnet20"]
 

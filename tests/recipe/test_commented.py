@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from snnkd.recipe import Flags, loss_schema, resolve_stage, schema, to_plain
+from snnkd.recipe import Flags, data_schema, loss_schema, model_schema, resolve_stage, schema, to_plain
 from snnkd.recipe.commented import commented_yaml, help_of
 from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.text import parse_yaml
@@ -30,7 +30,8 @@ def test_every_key_has_its_help_beside_it(stage: str) -> None:
 
 
 def test_every_field_of_the_schema_has_help() -> None:
-    for cls in [*vars(schema).values(), *vars(loss_schema).values()]:
-        if isinstance(cls, type) and dataclasses.is_dataclass(cls) and cls.__module__ in (schema.__name__, loss_schema.__name__):
+    for module in (schema, data_schema, model_schema, loss_schema):
+        for cls in (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__):
+            assert dataclasses.is_dataclass(cls)
             for field in dataclasses.fields(cls):
                 assert field.name in SECTIONS or help_of(cls, field.name), f"{cls.__name__}.{field.name}"

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnkd.errors import RequestError
-from snnkd.recipe import fields, loss_schema, schema
+from snnkd.recipe import data_schema, fields, loss_schema, model_schema, schema
 
 SECTIONS = [
     value
@@ -83,35 +83,35 @@ def test_on_and_off_are_words_where_they_are_choices(value, wanted):
 
 
 def test_a_truth_value_is_no_choice_elsewhere():
-    assert "hard" in refusal(schema.NeuronConfig, "reset", "firm")
-    refusal(schema.GlyphsConfig, "channels", 2)
+    assert "hard" in refusal(model_schema.NeuronConfig, "reset", "firm")
+    refusal(data_schema.GlyphsConfig, "channels", 2)
     with pytest.raises(RequestError, match=r"s\.channels"):
-        fields.build(schema.GlyphsConfig, {"channels": True}, "s")
+        fields.build(data_schema.GlyphsConfig, {"channels": True}, "s")
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("yes", True), ("off", False), (True, True), ("False", False)])
 def test_truth_values(value, wanted):
-    assert fields.build(schema.NeuronConfig, {"detach_reset": value}, "neuron").detach_reset is wanted
+    assert fields.build(model_schema.NeuronConfig, {"detach_reset": value}, "neuron").detach_reset is wanted
 
 
 @pytest.mark.parametrize("value", [1, 0, "maybe", None, []])
 def test_what_is_no_truth_value(value):
-    refusal(schema.NeuronConfig, "detach_reset", value)
+    refusal(model_schema.NeuronConfig, "detach_reset", value)
 
 
 def test_lists_become_tuples():
-    assert fields.build(schema.DataConfig, {"augment": ["flip", "crop"]}, "data").augment == ("flip", "crop")
-    assert fields.build(schema.DataConfig, {"augment": []}, "data").augment == ()
+    assert fields.build(data_schema.DataConfig, {"augment": ["flip", "crop"]}, "data").augment == ("flip", "crop")
+    assert fields.build(data_schema.DataConfig, {"augment": []}, "data").augment == ()
 
 
 @pytest.mark.parametrize("value", ["crop", {"crop": 1}, None, 3, "a\nb"])
 def test_what_is_no_list(value):
-    refusal(schema.DataConfig, "augment", value)
+    refusal(data_schema.DataConfig, "augment", value)
 
 
 def test_a_bad_list_item_is_named_by_its_number():
     with pytest.raises(RequestError, match=r"data\.augment\.1: 'mixup'"):
-        fields.build(schema.DataConfig, {"augment": ["crop", "mixup"]}, "data")
+        fields.build(data_schema.DataConfig, {"augment": ["crop", "mixup"]}, "data")
 
 
 def test_text_takes_numbers_and_dates_but_no_truth_value():
@@ -123,13 +123,13 @@ def test_text_takes_numbers_and_dates_but_no_truth_value():
 @pytest.mark.parametrize(
     ("section", "key", "good", "bad"),
     [
-        (schema.DataConfig, "val_fraction", [0, 0.5], [-0.01, 0.51]),
-        (schema.GlyphsConfig, "size", [8, 64], [7, 65]),
-        (schema.NeuronConfig, "tau", [1.0001], [1, 0]),
-        (schema.NeuronConfig, "threshold", [1e-9], [0, -1]),
+        (data_schema.DataConfig, "val_fraction", [0, 0.5], [-0.01, 0.51]),
+        (data_schema.GlyphsConfig, "size", [8, 64], [7, 65]),
+        (model_schema.NeuronConfig, "tau", [1.0001], [1, 0]),
+        (model_schema.NeuronConfig, "threshold", [1e-9], [0, -1]),
         (schema.TrainConfig, "momentum", [0, 0.999], [1, 1.0, -0.1]),
         (loss_schema.HtaKlTerm, "delta", [0.001, 1], [0, 1.001]),
-        (schema.ModelConfig, "T", [1, 1024, None], [0, 1025, -1]),
+        (model_schema.ModelConfig, "T", [1, 1024, None], [0, 1025, -1]),
         (schema.TrainConfig, "batch_size", [2], [1]),
     ],
 )

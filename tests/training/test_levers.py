@@ -14,7 +14,8 @@ from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.models.activation import LIF
 from snnkd.models.blocks import recompute_blocks
 from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.schema import ExecutionConfig, NeuronConfig
+from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.schema import ExecutionConfig
 from snnkd.training import compiling
 from snnkd.training.average import make_average
 from snnkd.training.compiling import Mode, decide

@@ -1,0 +1,58 @@
+"""The `data:` section, one dataclass a kind of data set. A field's docstring is its help, `Bounds` its range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from snnkd.recipe.marks import Bounds
+
+Augmentation = Literal["crop", "flip"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """`data:`, the keys that every data set has."""
+
+    name: str = "glyphs"
+    """A data set of `snnkd list data`."""
+    val_fraction: Annotated[float, Bounds(0, 0.5)] = 0.0
+    """Share of the training split held out for validation, the same images for every seed; needed by select: best."""
+    augment: tuple[Augmentation, ...] = ()
+    """Applied to training images in this order: crop (zero padding of an eighth of the size), flip (horizontal)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlyphsConfig(DataConfig):
+    """`data:` of the generated glyphs."""
+
+    size: Annotated[int, Bounds(8, 64)] = 16
+    """Height and width in pixels."""
+    channels: Literal[1, 3] = 1
+    """1: grey; 3: RGB with random ink and paper colours."""
+    classes: Annotated[int, Bounds(2, 100)] = 100
+    """The first this many characters: digits, upper case, lower case, Greek, signs."""
+    train_images: Annotated[int, Bounds(1, 1_000_000)] = 10_000
+    """Number of training images, classes in equal shares."""
+    test_images: Annotated[int, Bounds(1, 1_000_000)] = 2_000
+    """Number of test images, drawn from a stream of their own."""
+    noise: Annotated[float, Bounds(0, 1)] = 0.05
+    """Standard deviation of the Gaussian pixel noise, white being 1."""
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """Seed of the images; the run's own seed does not change the data."""
+    augment: tuple[Augmentation, ...] = ("crop",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoConfig(DataConfig):
+    """`data:` of cifar10 and cifar100."""
+
+    augment: tuple[Augmentation, ...] = ("crop", "flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserData(DataConfig):
+    """`data:` of a function of your own."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the function."""
