@@ -1,67 +1,116 @@
-"""CIFAR-10 and CIFAR-100 through torchvision's classes, which verify checksums before anything is unpacked."""
+"""CIFAR-10 and CIFAR-100 through torchvision's classes, which verify each file's checksum before it is read."""
 
 from __future__ import annotations
 
-from http.client import HTTPException
+import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from snnkd.data.archives import Archive, Way
+from snnkd.data.fetch import fetch
 from snnkd.data.folder import data_folder
+from snnkd.data.hold import held
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError
+from snnkd.files import replacing, trouble
 from snnkd.recipe.data_schema import DataConfig
 from snnkd.report import Reporter
 
 CLASSES = {"cifar10": 10, "cifar100": 100}
 
 
-def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
-    """The data set from SNNKD_DATA, downloaded there when absent; a folder that torchvision made is used as it is.
+def load(config: DataConfig, report: Reporter, way: Way | None = None) -> ImageSet:
+    """The data set from SNNKD_DATA, brought there when absent; a folder that torchvision made is used as it is.
 
     Raises PlaceError when it is neither there nor can be fetched.
     """
     name, root = config.name, data_folder()
-    kind = _dataset_class(name)
-    splits = {split: _arrays(kind, root, split == "train", report, fetch) for split in ("train", "test")}
-    return from_arrays(name, CLASSES[name], splits)
+    kind = dataset_class(name)
+    try:
+        made = _read(kind, root)
+    except (RuntimeError, OSError) as error:
+        if way is None:
+            raise PlaceError(f"{kind.__name__} is not under {root}; it will be downloaded when needed, or {_remedy(kind)}") from error
+        with held(root, name, way.stop, report):
+            made = _fetched(kind, root, way, report)
+    splits = {split: (images.data, np.asarray(images.targets)) for split, images in made.items()}
+    return from_arrays(name, CLASSES[name], splits, files=tuple(root / kind.base_folder / file for file in _files(kind)))
 
 
-def _dataset_class(name: str) -> Any:
+def dataset_class(name: str) -> Any:
     from torchvision import datasets
 
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
 
 
-def _arrays(kind: Any, root: Path, train: bool, report: Reporter, fetch: bool) -> tuple[np.ndarray, np.ndarray]:
+def archive(kind: Any) -> Archive:
+    """The archive as torchvision knows it."""
+    return Archive(kind.filename, kind.url, md5=kind.tgz_md5)
+
+
+def _read(kind: Any, root: Path) -> dict[str, Any]:
+    """Torchvision's data sets. Raises RuntimeError when a file is missing or has another checksum than published."""
+    return {split: kind(root, train=split == "train", download=False) for split in ("train", "test")}
+
+
+def _fetched(kind: Any, root: Path, way: Way, report: Reporter) -> dict[str, Any]:
     try:
-        held = kind(root, train=train, download=False)
-    except (RuntimeError, OSError) as error:
-        if not fetch:
-            raise PlaceError(f"{kind.__name__} is not under {root}; it will be downloaded when needed, or {_remedy(kind)}") from error
-        held = _download(kind, root, train, report)
-    return held.data, np.asarray(held.targets)
-
-
-def _download(kind: Any, root: Path, train: bool, report: Reporter) -> Any:
-    from torchvision.datasets import utils
-
-    report.note(f"{kind.__name__} is not under {root} (or is damaged there): downloading it")
+        return _read(kind, root)  # another process has fetched it meanwhile
+    except (RuntimeError, OSError):
+        pass
+    report.note(f"{kind.__name__} is not under {root} (or is damaged there)")
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        # not `download=True`, which leaves a damaged metadata file as it is when the batches beside it are whole
-        utils.download_and_extract_archive(kind.url, root, filename=kind.filename, md5=kind.tgz_md5)
-        return kind(root, train=train, download=False)
-    except (RuntimeError, OSError, EOFError, HTTPException) as error:
-        raise PlaceError(
-            f"{kind.__name__} is not under {root} and could not be downloaded ({_one_line(error)}); offline, {_remedy(kind)}"
-        ) from error
+        unpacked = _unpacked_copy(kind, way.source)
+        if unpacked is not None:
+            for file in _files(kind):
+                with (unpacked / file).open("rb") as original:
+                    _place(original, root / kind.base_folder / file, way)
+        else:
+            _unpack(fetch(archive(kind), root, way, report), kind, root, way)
+        return _read(kind, root)
+    except OSError as error:
+        raise trouble(error, error.filename or root) from error
+    except RuntimeError as error:
+        raise PlaceError(f"{kind.__name__}: what was put under {root} is not whole ({error}); {_remedy(kind)}") from error
+
+
+def _unpacked_copy(kind: Any, source: Path | None) -> Path | None:
+    """The unpacked files, whole by their checksums, in a folder of the user's; None where there are none."""
+    for folder in (source, source / kind.base_folder) if source is not None else ():
+        if not all((folder / file).is_file() for file in _files(kind)):
+            continue
+        from torchvision.datasets.utils import check_md5
+
+        for file, md5 in _files(kind).items():
+            if not check_md5(folder / file, md5):
+                raise PlaceError(f"--from {source}: {folder / file} is damaged: its md5 is not the published {md5}")
+        return folder
+    return None
+
+
+def _unpack(packed: Path, kind: Any, root: Path, way: Way) -> None:
+    with tarfile.open(packed) as tar:
+        for file in _files(kind):
+            content = tar.extractfile(f"{kind.base_folder}/{file}")
+            if content is None:
+                raise PlaceError(f"{packed}: {file} in it is no file")
+            _place(content, root / kind.base_folder / file, way)
+
+
+def _place(content: Any, path: Path, way: Way) -> None:
+    way.stop(f"before writing {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as file:
+        shutil.copyfileobj(content, file, 2**20)
+
+
+def _files(kind: Any) -> dict[str, str]:
+    """The unpacked files and their md5."""
+    return {**dict(kind.train_list), **dict(kind.test_list), kind.meta["filename"]: kind.meta["md5"]}
 
 
 def _remedy(kind: Any) -> str:
     return f"put {kind.filename} there or set SNNKD_DATA to a folder that holds {kind.base_folder}/"
-
-
-def _one_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

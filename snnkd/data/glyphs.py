@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from snnkd.data.archives import Way
 from snnkd.data.folder import data_folder
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError, RequestError
@@ -51,7 +52,7 @@ RECIPE_VERSION = 1
 """Raised when the drawing changes, so that caches of an older snnkd are not taken for this one's."""
 
 
-def load(config: GlyphsConfig, report: Reporter, fetch: bool = True) -> ImageSet:
+def load(config: GlyphsConfig, report: Reporter, way: Way | None = None) -> ImageSet:
     """The glyphs of `config`, from the cache when its bytes are intact, else drawn (and cached where possible)."""
     _check(config)
     path = data_folder() / f"glyphs-{_key(config)}.npz"
@@ -61,7 +62,7 @@ def load(config: GlyphsConfig, report: Reporter, fetch: bool = True) -> ImageSet
         arrays = draw(config)
         _write_cache(path, arrays, report)
     splits = {split: (arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "test")}
-    return from_arrays("glyphs", config.classes, splits)
+    return from_arrays("glyphs", config.classes, splits, files=(path,))
 
 
 def _check(config: GlyphsConfig) -> None:

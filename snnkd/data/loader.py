@@ -1,4 +1,4 @@
-"""Batches from images that lie on the device as uint8.
+"""Batches from images that lie on the device as uint8, or in a file from which a CPU reads them.
 
 A training batch is a function of (seed, epoch, step): nothing has to be remembered to continue in the middle of an
 epoch, and order and augmentation are separate random streams.
@@ -12,38 +12,51 @@ import torch
 from torch import Tensor
 
 from snnkd import processes
-from snnkd.data.augment import augment
-from snnkd.data.draws import Draws
+from snnkd.data.augment import augment, colour_for
+from snnkd.data.draws import Draws, to_device
 from snnkd.data.imageset import Split
+from snnkd.data.mixing import mix, mixing_of, with_partner
+from snnkd.recipe.augment_schema import Operation
 from snnkd.seeds import derive
 
 
 class TrainBatches:
-    """Shuffled, augmented batches of `split`; `batch(epoch, step)` gives images float 0..1 `[B, C, H, W]` and labels.
+    """Shuffled, augmented batches of `split`; `batch(epoch, step)` gives images float 0..1 `[B, C, H, W]` and labels `[B]`.
 
-    With several processes each gets its part of the batch: joined, they are what one process would get.
+    With operations that mix images the labels are shares of the `classes`, `[B, classes]`. With several processes each
+    gets its part of the batch: joined, they are what one process would get.
     """
 
-    def __init__(self, split: Split, batch_size: int, operations: Sequence[str], seed: int, device: torch.device) -> None:
-        self._images, self._labels = split.images.to(device), split.labels.to(device)
+    def __init__(
+        self, split: Split, batch_size: int, operations: Sequence[Operation], seed: int, device: torch.device, classes: int = 0
+    ) -> None:
+        self._split = split.on(device)
         self._batch_size, self._operations, self._seed = batch_size, tuple(operations), seed
+        self._mixing, self._classes = mixing_of(operations), classes
+        self._colour = colour_for(operations, self._split)
         self.steps = len(split) // batch_size
         """Steps of an epoch; the incomplete last batch is left out."""
         self._order: tuple[int, Tensor] | None = None
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        part = processes.share(self._batch_size)
-        chosen = self.order(epoch)[step * self._batch_size : (step + 1) * self._batch_size][part]
-        images, labels = self._images[chosen], self._labels[chosen]
+        own = processes.share(self._batch_size)
+        part = with_partner(self._batch_size, own) if self._mixing else own
+        order = self.order(epoch)[step * self._batch_size : (step + 1) * self._batch_size]
+        chosen = order[part if isinstance(part, slice) else to_device(part, order.device)]
+        images, labels = self._split.take(chosen), self._split.labels[chosen]
         generator = torch.Generator().manual_seed(derive(self._seed, "augmentation", epoch, step))
         draws = Draws(generator, self._batch_size, part, images.device)
-        return to_float(augment(images, self._operations, draws)), labels
+        images = augment(images, self._operations, draws, self._colour)
+        if not self._mixing:
+            return to_batch(images), labels
+        mixed, shares = mix(to_float(images), labels, self._mixing, self._classes, draws)
+        return time_first(mixed), shares
 
     def order(self, epoch: int) -> Tensor:
         """The images of an epoch in order, `[N]`."""
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(derive(self._seed, "order", epoch))
-            self._order = epoch, torch.randperm(len(self._labels), generator=generator).to(self._labels.device)
+            self._order = epoch, torch.randperm(len(self._split), generator=generator).to(self._split.labels.device)
         return self._order[1]
 
 
@@ -51,9 +64,19 @@ def measure_batches(split: Split, batch_size: int, device: torch.device) -> Iter
     """All images of `split` in order, unaugmented, with their labels; with several processes every so-many-th batch."""
     for start in range(batch_size * processes.index(), len(split), batch_size * processes.count()):
         part = slice(start, start + batch_size)
-        yield to_float(split.images[part].to(device)), split.labels[part].to(device)
+        yield to_batch(split.take(part).to(device)), split.labels[part].to(device)
 
 
 def to_float(images: Tensor) -> Tensor:
     """uint8 0..255 to float32 0..1."""
     return images.float().div_(255)
+
+
+def to_batch(images: Tensor) -> Tensor:
+    """As networks take them: images `[B, C, H, W]`, or of event frames `[B, T, C, H, W]` the time first, `[T, B, C, H, W]`."""
+    return to_float(time_first(images))
+
+
+def time_first(images: Tensor) -> Tensor:
+    """Event frames `[B, T, C, H, W]` as `[T, B, C, H, W]`; images as they are."""
+    return images if images.ndim == 4 else images.movedim(1, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 import zipfile
 from collections.abc import Collection, Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from snnkd.data.archives import Way
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError
 from snnkd.files import trouble
@@ -22,7 +24,7 @@ SMALL = 2**26
 """Bytes that may be packed as tightly as they like."""
 
 
-def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
+def load(config: DataConfig, report: Reporter, way: Way | None = None) -> ImageSet:
     """Read `npz:PATH`: train_images, train_labels, test_images, test_labels, perhaps val_images and val_labels.
 
     Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels whole numbers from 0, `[N]` or `[N, 1]`. Further
@@ -44,7 +46,7 @@ def load(config: DataConfig, report: Reporter, fetch: bool = True) -> ImageSet:
         raise
     except Exception as error:  # what is no npz file fails in many ways, some of them deep in its packing
         raise PlaceError(f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})") from error
-    return checked(str(path), f"npz:{path}", splits, report)
+    return dataclasses.replace(checked(str(path), f"npz:{path}", splits, report), files=(path,))
 
 
 def _check_sizes(path: Path) -> None:

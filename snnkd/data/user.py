@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from snnkd.data.archives import Way
 from snnkd.data.imageset import ImageSet
 from snnkd.data.npz import SPLITS, checked, has_split, read_split
 from snnkd.errors import PlaceError, RequestError
@@ -12,7 +13,7 @@ from snnkd.report import Reporter
 from snnkd.usercode import load_function
 
 
-def load(config: UserData, report: Reporter, fetch: bool = True) -> ImageSet:
+def load(config: UserData, report: Reporter, way: Way | None = None) -> ImageSet:
     """Call the function (with the section's options) and check what it returns, a mapping with the keys of an npz file.
 
     Raises RequestError that names the key and the rule.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
-from snnkd.data.augment import OPERATIONS, augment, crop, flip
+from snnkd.data.augment import augment, crop, flip
 from snnkd.data.draws import Draws
 
 
@@ -76,11 +76,3 @@ def test_the_parts_of_several_processes_are_the_whole_batch():
     given, names = images(), ("crop", "flip")
     parts = [augment(given[part], names, draws(40, part=part)) for part in (slice(0, 10), slice(10, 20), slice(20, 40))]
     assert torch.cat(parts).equal(augment(given, names, draws(40)))
-
-
-def test_every_operation_of_the_recipe_exists():
-    import typing
-
-    from snnkd.recipe.data_schema import Augmentation
-
-    assert set(OPERATIONS) == set(typing.get_args(Augmentation))

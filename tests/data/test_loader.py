@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 import torch
 
+from snnkd import processes
 from snnkd.data import check_fit
+from snnkd.data.augment import augment
+from snnkd.data.draws import Draws
 from snnkd.data.imageset import ImageSet, Split, from_arrays, hold_out
 from snnkd.data.loader import TrainBatches, measure_batches, to_float
+from snnkd.data.mixing import mix, mixing_of, with_partner
 from snnkd.errors import RequestError
+from snnkd.recipe.augment_schema import OPERATIONS, MixupConfig, Operation
 from snnkd.recipe.schema import TrainConfig
 
 CPU = torch.device("cpu")
@@ -22,8 +27,17 @@ def numbered(count: int = 23) -> Split:
     return Split((labels + 1).to(torch.uint8).view(-1, 1, 1, 1).expand(count, 1, 8, 8).contiguous(), labels)
 
 
-def batches(seed: int = 0, operations: tuple[str, ...] = ("crop", "flip"), split: Split | None = None) -> TrainBatches:
-    return TrainBatches(split or numbered(), 5, operations, seed, CPU)
+def batches(seed: int = 0, operations: tuple[Operation, ...] = ("crop", "flip"), split: Split | None = None) -> TrainBatches:
+    return TrainBatches(split or numbered(), 5, operations, seed, CPU, 23)
+
+
+EVERY = tuple(OPERATIONS)
+"""All that there is, each once, what mixes images last."""
+
+
+def pictures(count: int = 40, channels: int = 3) -> Split:
+    pixels = torch.randint(0, 256, (count, channels, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    return Split(pixels, torch.arange(count) % 10)
 
 
 def image_set(count: int = 40, val: bool = False) -> ImageSet:
@@ -43,6 +57,57 @@ def test_a_batch_is_a_pure_function_of_seed_epoch_and_step():
         assert labels.equal(forwards[place][1])
         again = here.batch(*place)
         assert again[0].equal(images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("operations", [EVERY, EVERY[:-2], *((name,) for name in EVERY)])
+def test_with_every_operation_a_batch_is_a_pure_function_and_its_parts_joined_are_the_batch(operations, channels, monkeypatch):
+    def made() -> TrainBatches:
+        return TrainBatches(pictures(channels=channels), 12, operations, 3, CPU, 10)
+
+    here = made()
+    whole = {place: here.batch(*place) for place in itertools.product(range(2), range(3))}
+    plain = TrainBatches(pictures(channels=channels), 12, (), 3, CPU)
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    for place in reversed(whole):
+        for count in (1, 2, 3):
+            monkeypatch.setattr(processes, "count", lambda count=count: count)
+            parts = []
+            for index in range(count):
+                monkeypatch.setattr(processes, "index", lambda index=index: index)
+                parts.append(made().batch(*place))
+            assert torch.cat([images for images, _ in parts]).equal(whole[place][0])
+            assert torch.cat([labels for _, labels in parts]).equal(whole[place][1])
+        assert not whole[place][0].equal(plain.batch(*place)[0])
+        assert whole[place][0].isfinite().all()
+        assert 0 <= whole[place][0].min() <= whole[place][0].max() <= 1
+    assert torch.get_rng_state().equal(before)
+
+
+def test_no_operation_asks_the_device_for_a_value():
+    """Tensors of the device `meta` have none to give, and go together with no other device's."""
+    for channels in (1, 3):
+        split, meta = pictures(channels=channels), torch.device("meta")
+        part = with_partner(40, slice(None))
+        draws = Draws(torch.Generator().manual_seed(0), 40, part, meta)
+        images = split.images.to(meta)[part.to(meta)]
+        made = augment(images, EVERY, draws, torch.zeros(channels, dtype=torch.uint8, device=meta))
+        mixed, shares = mix(to_float(made), split.labels[part].to(meta), mixing_of(EVERY), 10, draws)
+        assert (mixed.device, mixed.shape, shares.shape) == (meta, split.images.shape, (40, 10))
+
+
+def test_labels_of_mixed_images_are_their_classes_shares():
+    operations = ("crop", MixupConfig(p=0.5), "cutmix")
+    for step in range(4):
+        (images, shares), (_, labels) = batches(operations=operations).batch(0, step), batches().batch(0, step)
+        assert shares.shape == (5, 23)
+        allowed = torch.zeros(5, 23).scatter(1, torch.stack((labels, labels.roll(1)), 1), 1.0)
+        assert not shares[allowed == 0].any()
+        torch.testing.assert_close(shares.sum(1), torch.ones(5))
+        # images are filled with their number: the most of a blend lies between the two
+        most = (images.amax((1, 2, 3)) * 255 - 1 - 1e-3).clamp_min(0)
+        assert (most <= torch.maximum(labels, labels.roll(1))).all()
 
 
 def test_the_global_random_state_is_neither_used_nor_changed():

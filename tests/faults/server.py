@@ -20,12 +20,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 import torch._dynamo  # noqa: F401 - the optimizer imports it, which takes longer than all the rest of a small run
 from shim import Shim, kill
 
-from snnkd import pipeline, stage  # everything a command imports, so that children start at once
+from snnkd import evaluation, stage  # everything a command imports, so that children start at once
 from snnkd.cli import main
-from snnkd.export import safetensors
+from snnkd.exports import safetensors
 from snnkd.losses import objective  # noqa: F401
 from snnkd.models.activation import LIF
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 from snnkd.training import loop
 
 LIF(NeuronConfig())
@@ -67,7 +67,7 @@ def _tell_phases(path: str) -> None:
     stage.write_json = in_phase(2, stage.write_json)
     safetensors.save_network = in_phase(2, safetensors.save_network)
     stage.measure_network = in_phase(3, stage.measure_network)
-    pipeline.measure_network = in_phase(3, pipeline.measure_network)
+    evaluation.measure_network = in_phase(3, evaluation.measure_network)
 
 
 def child(request: dict[str, Any]) -> None:

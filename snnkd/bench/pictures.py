@@ -1,0 +1,66 @@
+"""What published code does with one PIL image: the transforms of torchvision that answer to `data.augment`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor
+from torchvision import transforms
+
+from snnkd.errors import RequestError
+from snnkd.recipe.augment_schema import (
+    CutoutConfig,
+    EraseConfig,
+    Operation,
+    Options,
+    RandAugmentConfig,
+    TrivialAugmentConfig,
+    mixing_names,
+    options_of,
+)
+
+
+def check_published(operations: Sequence[Operation]) -> None:
+    """Raise RequestError for an operation that the published loop does not have."""
+    mixing = mixing_names(operations)
+    if mixing:
+        raise RequestError(f"data.augment: the loop of published code has no {mixing[0]}; bench it without --baseline and --levers")
+
+
+def transform_of(operations: Sequence[Operation], height: int, width: int, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """From a PIL image to a normalised float tensor `[C, H, W]`; cutout and erase come last, as published code has them."""
+    made = [(options, _transform(options, height, width)) for options in map(options_of, operations)]
+    painting = [transform for options, transform in made if isinstance(options, (CutoutConfig, EraseConfig))]
+    plain = [transform for options, transform in made if not isinstance(options, (CutoutConfig, EraseConfig))]
+    return transforms.Compose([*plain, transforms.ToTensor(), transforms.Normalize(mean, std), *painting])
+
+
+def _transform(options: Options, height: int, width: int) -> Any:
+    if isinstance(options, RandAugmentConfig):
+        return transforms.RandAugment(options.ops, options.magnitude, options.bins)
+    if isinstance(options, TrivialAugmentConfig):
+        return transforms.TrivialAugmentWide(options.bins)
+    if isinstance(options, CutoutConfig):
+        return _Cutout(options.size or min(height, width) // 2)
+    if isinstance(options, EraseConfig):
+        return transforms.RandomErasing(options.p, (options.scale_low, options.scale_high), (options.ratio_low, options.ratio_high))
+    return {
+        "crop": transforms.RandomCrop((height, width), padding=(max(1, width // 8), max(1, height // 8))),
+        "flip": transforms.RandomHorizontalFlip(),
+        "autoaugment": transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10),
+    }[options.name]
+
+
+class _Cutout:
+    """A square of zeros around any pixel, cut off at the border."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def __call__(self, image: Tensor) -> Tensor:
+        _, height, width = image.shape
+        top, left = random.randrange(height) - self._size // 2, random.randrange(width) - self._size // 2
+        image[:, max(0, top) : top + self._size, max(0, left) : left + self._size] = 0
+        return image

@@ -1,0 +1,175 @@
+"""MNIST, Fashion-MNIST and SVHN, parsed by torchvision's classes."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from snnkd.data.archives import BLOCK, Archive, Way, verified
+from snnkd.data.fetch import fetch_all
+from snnkd.data.folder import data_folder
+from snnkd.data.hold import held
+from snnkd.data.imageset import ImageSet, from_arrays
+from snnkd.errors import PlaceError
+from snnkd.files import replacing, trouble
+from snnkd.recipe.data_schema import DataConfig
+from snnkd.report import Reporter
+
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One data set: where its published files lie, which they are, whether they are whole, and how they are read."""
+
+    folder: Path
+    archives: tuple[Archive, ...]
+    files: tuple[Path, ...]
+    whole: Callable[[], bool]
+    read: Callable[[], Arrays]
+    bring: Callable[[Way, Reporter], object]
+
+
+def load(config: DataConfig, report: Reporter, way: Way | None = None) -> ImageSet:
+    """The data set from SNNKD_DATA, brought there when absent; a folder that torchvision made is used as it is.
+
+    Raises PlaceError when it is neither there nor can be fetched.
+    """
+    name, root = config.name, data_folder()
+    kind = _svhn(root) if name == "svhn" else _mnist(name, root)
+    if not kind.whole():
+        names = ", ".join(archive.name for archive in kind.archives)
+        if way is None:
+            raise PlaceError(f"{name} is not under {root}; it will be downloaded when needed, or put {names} into {kind.folder}")
+        with held(root, name, way.stop, report):
+            if not kind.whole():  # else another process has fetched it meanwhile
+                report.note(f"{name} is not under {root} (or is damaged there)")
+                kind.bring(way, report)
+    try:
+        return from_arrays(name, 10, kind.read(), files=kind.files)
+    except OSError as error:
+        raise trouble(error, error.filename or kind.folder) from error
+    except Exception as error:  # torchvision's parser has no error of its own
+        raise PlaceError(f"{kind.folder}: {name} cannot be read ({type(error).__name__}: {error}); remove it and repeat") from error
+
+
+def mnist_archives(kind: Any) -> tuple[Archive, ...]:
+    """The files as torchvision knows them."""
+    first, *others = kind.mirrors
+    return tuple(Archive(file, f"{first}{file}", md5=md5, also=tuple(f"{url}{file}" for url in others)) for file, md5 in kind.resources)
+
+
+def svhn_archives(kind: Any) -> tuple[Archive, ...]:
+    """The files as torchvision knows them, without the extra training images, which the field leaves out."""
+    return tuple(Archive(file, url, md5=md5) for url, file, md5 in (kind.split_list["train"], kind.split_list["test"]))
+
+
+def _mnist(name: str, root: Path) -> _Kind:
+    from torchvision import datasets
+
+    made = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
+    folder, archives = root / made.__name__ / "raw", mnist_archives(made)
+    pairs = [(folder / archive.name, archive, folder / archive.name.removesuffix(".gz")) for archive in archives]
+
+    def read() -> Arrays:
+        splits = {split: made(root, train=split == "train", download=False) for split in ("train", "test")}
+        return {split: (images.data.numpy(), images.targets.numpy()) for split, images in splits.items()}
+
+    def bring(way: Way, report: Reporter) -> None:
+        unpacked = _unpacked_copy(way.source, [path.name for *_, path in pairs])
+        if unpacked:
+            _copy_unpacked(unpacked, folder, way)
+            return
+        fetch_all(archives, folder, way, report)
+        for packed, _, path in pairs:
+            with gzip.open(packed) as content:
+                _write(content, path)
+
+    return _Kind(folder, archives, tuple(path for *_, path in pairs), lambda: all(_raw_whole(*pair) for pair in pairs), read, bring)
+
+
+def _unpacked_copy(source: Path | None, names: Sequence[str]) -> list[Path]:
+    """The unpacked files of a user's folder that has no archives; empty where it has those, which say more, or lacks a file."""
+    found: list[Path] = []
+    if source is None or not source.is_dir():
+        return found
+    for name in names:
+        packed, paths = next(source.rglob(f"{name}.gz"), None), sorted(source.rglob(name))
+        if packed is not None or not paths:
+            return []
+        found.append(paths[0])
+    return found
+
+
+def _copy_unpacked(paths: Sequence[Path], folder: Path, way: Way) -> None:
+    for path in paths:
+        if not _length_fits(path):
+            raise PlaceError(f"--from {way.source}: {path} is damaged: its length is not what its head says")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in paths:
+        way.stop(f"before copying {path}")
+        (folder / f"{path.name}.gz").unlink(missing_ok=True)  # not whole, or it would have been unpacked
+        with path.open("rb") as content:
+            _write(content, folder / path.name)
+
+
+def _raw_whole(packed: Path, archive: Archive, path: Path) -> bool:
+    """Whether the unpacked file is what its archive holds; where there is no archive, whether its length fits its head.
+
+    Gzip ends with the CRC-32 and the length of what it packs: the archive is checked by its published checksum, the
+    unpacked file by those two.
+    """
+    try:
+        if not packed.exists():
+            return _length_fits(path)
+        raw, ended = path.read_bytes(), packed.read_bytes()[-8:]
+        return verified(packed, archive) and struct.unpack("<II", ended) == (zlib.crc32(raw), len(raw) % 2**32)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise trouble(error, error.filename or path) from error
+
+
+def _length_fits(path: Path) -> bool:
+    """Whether a file is as long as its head says: 0, 0, 8 (bytes), the number of dimensions, and these, big-endian."""
+    raw = path.read_bytes()
+    try:
+        dimensions = raw[3]
+        shape = struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
+    except (IndexError, struct.error):
+        return False
+    return raw[:3] == b"\0\0\x08" and len(raw) == 4 + 4 * dimensions + math.prod(shape)
+
+
+def _write(content: Any, path: Path) -> None:
+    try:
+        with replacing(path) as file:
+            shutil.copyfileobj(content, file, BLOCK)
+    except OSError as error:
+        raise trouble(error, error.filename or path) from error
+
+
+def _svhn(root: Path) -> _Kind:
+    from torchvision.datasets import SVHN
+
+    archives = svhn_archives(SVHN)
+
+    def read() -> Arrays:
+        splits = {split: SVHN(root, split=split, download=False) for split in ("train", "test")}
+        return {split: (images.data.transpose(0, 2, 3, 1), images.labels) for split, images in splits.items()}
+
+    files = tuple(root / archive.name for archive in archives)
+
+    def whole() -> bool:
+        return all(map(verified, files, archives))
+
+    return _Kind(root, archives, files, whole, read, lambda way, report: fetch_all(archives, root, way, report))

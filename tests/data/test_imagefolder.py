@@ -1,0 +1,232 @@
+"""A folder of pictures: torchvision's pixels and labels, decoded once, in bounded memory; trouble names the file."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import finish, start
+from data.pictures import jpeg, laid_out, picture_folder
+from torchvision import datasets, transforms
+
+from snnkd.data import load_data
+from snnkd.data.imageset import hold_out
+from snnkd.data.loader import TrainBatches, measure_batches
+from snnkd.errors import PlaceError
+from snnkd.recipe.data_schema import ImageFolderConfig
+from snnkd.report import Reporter
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    monkeypatch.setenv("SNNKD_DATA", str(tmp_path / "store"))
+    return tmp_path / "store"
+
+
+def load(fetch: bool = True, path: object = "mine", report: Reporter | None = None, **words: object):
+    return load_data(ImageFolderConfig(name=f"imagefolder:{path}", **words), report or Reporter(quiet=True), fetch=fetch)
+
+
+def torchvisions(folder: Path, size: int, channels: int = 3) -> tuple[np.ndarray, list[int]]:
+    steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.PILToTensor()]
+    grey = [transforms.Grayscale()] if channels == 1 else []
+    made = datasets.ImageFolder(folder, transforms.Compose([*grey, *steps]))
+    return torch.stack([image for image, _ in made]).numpy(), made.targets
+
+
+@pytest.mark.parametrize(("size", "channels"), [(16, 3), (64, 3), (16, 1)])
+def test_pixels_and_labels_are_torchvisions(size, channels):
+    root = picture_folder(Path("mine"))
+    further = {"train/class1/deep/er.PNG": jpeg((33, 80), "RGBA"), "train/class0/a.jpeg": jpeg((20, 90), "L"), "train/class0/b.txt": b""}
+    laid_out(further, root)
+    made = load(size=size, channels=channels)
+    assert (made.classes, made.shape) == (3, (channels, size, size))
+    for split, held in (("train", made.train), ("test", made.test)):
+        images, labels = torchvisions(root / split, size, channels)
+        assert np.array_equal(held.images.numpy(), images)
+        assert held.labels.tolist() == labels
+
+
+def test_val_takes_the_place_of_test():
+    root = picture_folder(Path("mine"))
+    (root / "test").rename(root / "val")
+    assert len(load().test) == 6
+
+
+def test_decoded_once_and_again_when_a_picture_changes(store, capfd):
+    root = picture_folder(Path("mine"))
+    first = load(report=Reporter(), size=16)
+    assert "decoding 18 pictures" in capfd.readouterr().err
+    assert load(report=Reporter(), size=16).sha256 == first.sha256
+    assert capfd.readouterr().err == ""
+    assert [path.name for path in store.glob("*.bin")] == [first.files[0].name]
+    picture = root / "train/class1/00002.jpg"
+    raw = picture.read_bytes()
+    picture.write_bytes(raw + b"\0")  # the same pixels
+    assert load(size=16).sha256 == first.sha256
+    (root / "train/class1/00002.jpg").unlink()
+    assert len(load(size=16).train) == 11
+    assert load(size=16).sha256 != first.sha256
+    assert len(list(store.glob("*.bin"))) == 3
+
+
+def test_check_does_not_decode_and_knows_what_it_will_be(store, cli):
+    picture_folder(Path("mine"))
+    data = "data: {name: 'imagefolder:mine', size: 16}"
+    Path("r.yaml").write_text(f"stage: teach\n{data}\nmodel: {{name: resnet8, width: 2}}\ntrain: {{batch_size: 4}}\n")
+    checked = cli("check", "r.yaml", "--json")
+    stage = checked.json["stages"][0]
+    assert (stage["data_present"], stage["classes"], stage["train_images"]) == (False, 3, 12)
+    assert "mine holds 18 pictures" in stage["missing"]
+    assert not store.exists()
+    described = cli("data", "imagefolder:mine", "--set", "data.size=16", "--json")
+    assert described.code == 0, described.err
+    assert (described.json["shape"], described.json["images"]) == ([3, 16, 16], {"train": 12, "test": 6})
+    assert cli("check", "r.yaml", "--json").json["stages"][0]["data_present"]
+    taught = cli("teach", "r.yaml", "--epochs", 1)
+    assert taught.code == 0, taught.err
+
+
+EXTENSIONS = ".jpg, .jpeg, .png"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda root: (root / "train").rename(root / "training"), "mine: has no folder train/"),
+        (lambda root: (root / "test").rename(root / "tests"), "mine: has no folder test/"),
+        (lambda root: [p.unlink() for p in root.glob("train/class1/*")], f"mine/train/class1: holds no picture ({EXTENSIONS}"),
+        (lambda root: [p.unlink() for p in root.glob("test/*/*")], f"mine/test: holds no picture ({EXTENSIONS}"),
+        (lambda root: (root / "test/class1").rename(root / "test/other"), "mine/test: the class 'other' is not in mine/train"),
+        (lambda root: [(root / "train" / n).rename(root / n) for n in ("class1", "class2")], "mine/train: holds 1 class folders"),
+        (lambda root: (root / "train/class1/00002.jpg").write_bytes(b"text"), "mine/train/class1/00002.jpg: cannot be read"),
+        (lambda root: (root / "test/class2/00001.jpg").write_bytes(b""), "mine/test/class2/00001.jpg: cannot be read"),
+        (
+            lambda root: (root / "test/class2/00001.jpg").write_bytes(jpeg()[:300]),
+            "mine/test/class2/00001.jpg: cannot be read",
+        ),
+        (lambda root: (root / "train/class0/x.jpg").symlink_to("nowhere"), "mine/train/class0/x.jpg: no such file or directory"),
+        (lambda root: (root / "train/class0/x.jpg").mkdir(), ""),
+        (lambda root: root.rename("elsewhere"), "mine: has no folder train/"),
+    ],
+)
+def test_what_is_wrong_with_a_folder_is_named(store, cli, change, said):
+    change(picture_folder(Path("mine")))
+    ended = cli("data", "imagefolder:mine", "--set", "data.size=16")
+    assert ended.code == (3 if said else 0), ended.err
+    if said:
+        assert said in ended.complaint
+        assert not list(store.glob("*.bin")) + list(store.glob("*.json")) + list(store.glob("*.tmp"))
+
+
+def test_a_class_without_a_test_picture_is_noted(capfd):
+    root = picture_folder(Path("mine"))
+    for path in root.glob("test/class1/*"):
+        path.unlink()
+    (root / "test/class1").rmdir()
+    made = load(report=Reporter(), size=16)
+    assert "no test image of 1 of 3 classes (class1)" in capfd.readouterr().err
+    assert set(made.test.labels.tolist()) == {0, 2}
+
+
+def test_a_folder_that_changes_meanwhile_is_refused(monkeypatch):
+    root = picture_folder(Path("mine"))
+    from snnkd.data import imagefolder
+
+    honest = imagefolder.write_store
+
+    def changing(*given, **named):
+        honest(*given, **named)
+        (root / "train/class0/new.jpg").write_bytes(jpeg())
+
+    monkeypatch.setattr(imagefolder, "write_store", changing)
+    with pytest.raises(PlaceError, match="mine: changed while it was read"):
+        load(size=16)
+    monkeypatch.setattr(imagefolder, "write_store", honest)
+    assert len(load(size=16).train) == 13
+
+
+def test_from_and_mirror_are_refused(cli):
+    picture_folder(Path("mine"))
+    for option, value in (("--from", "x"), ("--mirror", "http://x/")):
+        refused = cli("data", "imagefolder:mine", option, value)
+        assert refused.code == 2
+        assert f"{option} {value}" in refused.complaint
+    assert cli("data", "glyphs", "--from", "x", "--mirror", "http://x").code == 2
+    assert cli("data", "imagefolder:mine", "--set", "train.lr=1").code == 2
+    assert cli("data", "imagefolder:mine", "--set", "data.sise=16").code == 2
+    assert "imagefolder:PATH" in cli("data", "imagefolder").complaint
+
+
+def test_a_mapped_set_gives_what_one_in_memory_gives():
+    """Statistics, hold-out, batches and measuring, which read it in blocks or by rows."""
+    picture_folder(Path("mine"), train=9)
+    mapped = load(size=16)
+    from snnkd.data.imageset import from_arrays
+
+    splits = {"train": mapped.train, "test": mapped.test}
+    pairs = {name: (split.images.permute(0, 2, 3, 1).numpy().copy(), split.labels.numpy()) for name, split in splits.items()}
+    held = from_arrays(mapped.name, mapped.classes, pairs)
+    assert mapped.sha256 == held.sha256
+    assert mapped.channel_statistics() == held.channel_statistics()
+    mapped, held = hold_out(mapped, 0.25), hold_out(held, 0.25)
+    assert mapped.channel_statistics() == held.channel_statistics()
+    assert mapped.val.rows is not None  # a view: nothing is copied
+    assert held.val.rows is None
+    cpu = torch.device("cpu")
+    for ours, theirs in ((mapped.train, held.train), (mapped.val, held.val)):
+        assert len(ours) == len(theirs)
+        for one, other in zip(measure_batches(ours, 4, cpu), measure_batches(theirs, 4, cpu), strict=True):
+            assert one[0].equal(other[0])
+            assert one[1].equal(other[1])
+    one, other = (TrainBatches(data.train, 5, ("crop", "flip"), 0, cpu) for data in (mapped, held))
+    for step in range(one.steps):
+        assert one.batch(1, step)[0].equal(other.batch(1, step)[0])
+        assert one.batch(1, step)[1].equal(other.batch(1, step)[1])
+
+
+PEAK = """
+import resource, sys
+from snnkd.data import load_data
+from snnkd.recipe.data_schema import ImageFolderConfig
+from snnkd.report import Reporter
+from snnkd.data import imagefolder, decode, store  # what is imported counts for both
+import torchvision.transforms.functional
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+data = load_data(ImageFolderConfig(name="imagefolder:" + sys.argv[1], size=128), Reporter(quiet=True))
+print(data.files[0].stat().st_size, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+"""
+
+
+def test_decoding_takes_a_bounded_part_of_the_memory():
+    """2,000 pictures of 48 KB, 98 MB in all, decoded within a fraction of that; links stand for the files."""
+    root = picture_folder(Path("mine"), classes=2, train=1, test=1, size=(128, 128))
+    for label in range(2):
+        first = root / f"train/class{label}/00000.jpg"
+        for i in range(1, 1000):
+            os.link(first, first.with_name(f"{i:05}.jpg"))
+    made = subprocess.run([sys.executable, "-c", PEAK, root], capture_output=True, text=True, check=True)
+    size, grown = map(int, made.stdout.split())
+    assert size > 98_000_000
+    assert grown < size / 2
+
+
+def test_killed_while_decoding_it_begins_again(store):
+    root = picture_folder(Path("mine"), classes=2, train=1, test=1, size=(1600, 1200))
+    for i in range(1, 200):
+        os.link(root / "train/class0/00000.jpg", root / f"train/class0/{i:05}.jpg")
+    words = ["data", "imagefolder:mine", "--set", "data.size=16", "--json"]
+    first = start(*words)
+    while not store.exists() or not list(store.glob(".*.tmp")):
+        assert first.poll() is None, first.stderr.read()
+        time.sleep(0.01)
+    first.kill()
+    finish(first)
+    assert not list(store.glob("*.bin"))
+    done = finish(start(*words))
+    assert done.code == 0, done.err
+    assert done.json["images"] == {"train": 201, "test": 2}
