@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neuron_schema import AnyNeuron, NeuronConfig
+from snnkd.recipe.neurons import NEURONS, SURROGATES, check_timesteps, most_timesteps
+from snnkd.recipe.text import to_plain
 
 Activation = Callable[[], nn.Module]
 """Makes one activation module `forward(x [T*B, ...], T) -> [T*B, ...]`."""
@@ -25,24 +28,34 @@ class ReLU(nn.Module):
         return torch.relu(x)
 
 
-Spikes = Callable[[Tensor], Tensor]
-"""Input currents `[T, N]` to spikes `[T, N]`, the membrane being 0 before the first."""
+Spikes = Callable[..., Tensor]
+"""Input currents `[T, N]`, then what the layer has learned, to spikes `[T, N]`; the state is new in every call."""
 
 
-class LIF(nn.Module):
-    """Leaky integrate-and-fire through SpikingJelly's stateless `lif_multi_step`.
+class Spiking(nn.Module):
+    """A layer of spiking neurons, told apart by their `neuron:` section; subclasses say how they spike and what they learn.
 
-    Every call starts from a membrane of zeros in float32 (under bf16 autocast too; float64 is kept), so that no state outlives a batch
-    and there is nothing to reset. Spikes come in the type and memory layout of the input.
+    Every call starts from a new state in float32 (under bf16 autocast too; float64 is kept), so that no state outlives a batch
+    and there is nothing to reset. Spikes are 0 or 1 and come in the type and memory layout of the input.
     """
 
-    def __init__(self, config: NeuronConfig) -> None:
+    def __init__(self, config: AnyNeuron, T: int | None = None) -> None:
+        """`T` is for how many timesteps the layer is trained; neurons that learn numbers for each need it."""
         super().__init__()
         self.config = config
+        self.most_T = None if T is None else most_timesteps(config, T)
+        """For how many timesteps it can run; None for any."""
         self._spikes = spikes_of(config)
 
+    @staticmethod
+    def dynamics(config: Any) -> Spikes:
+        """The neuron as a function."""
+        raise NotImplementedError
+
     def forward(self, x: Tensor, T: int) -> Tensor:
-        return _like(self._spikes(_rows(x, T)), x)
+        if self.most_T is not None and self.most_T < T:
+            check_timesteps(self.config, self.most_T, T, f"T = {T}")
+        return _like(self._spikes(_rows(x, T), *self.parameters(recurse=False)), x)
 
     def compiled(self, on: bool) -> None:
         """Run by torch.compile, which fuses all timesteps into one pass over memory, or plainly."""
@@ -56,7 +69,67 @@ class LIF(nn.Module):
         self._spikes = spikes_of(self.config)
 
     def extra_repr(self) -> str:
-        return f"tau={self.config.tau}, threshold={self.config.threshold}, reset={self.config.reset}"
+        return ", ".join(f"{key}={value}" for key, value in to_plain(self.config).items())
+
+
+class LIF(Spiking):
+    """Leaky integrate-and-fire through SpikingJelly's stateless `lif_multi_step`, the membrane being 0 before the first input."""
+
+    @staticmethod
+    def dynamics(config: NeuronConfig) -> Spikes:
+        # late: spikingjelly takes two seconds to import, and an ANN teacher needs none of it
+        from spikingjelly.activation_based import functional
+
+        shape, reset = surrogate_of(config), reset_of(config)
+        tau, decay_input, threshold, detach_reset = config.tau, config.decay_input, config.threshold, config.detach_reset
+
+        def spikes(x: Tensor) -> Tensor:
+            wide = widened(x)
+            fired, _, _ = functional.lif_multi_step(
+                wide,
+                torch.zeros_like(wide[0]),
+                tau=tau,
+                decay_input=decay_input,
+                v_threshold=threshold,
+                v_reset=reset,
+                surrogate_function=shape,
+                detach_reset=detach_reset,
+            )
+            return fired.to(x.dtype)
+
+        return spikes
+
+
+def surrogate_of(config: Any) -> Any:
+    """The step function with the surrogate's derivative."""
+    return SURROGATES[config.surrogate].load()(alpha=config.alpha)
+
+
+def reset_of(config: Any) -> float | None:
+    """What SpikingJelly calls v_reset: the potential that a hard reset sets, None for a soft one."""
+    return getattr(config, "v_reset", 0.0) if config.reset == "hard" else None
+
+
+def widened(x: Tensor) -> Tensor:
+    """In float32 at least: a membrane in half precision would forget small inputs."""
+    return x if x.element_size() >= 4 else x.float()
+
+
+def uncast(device: torch.device) -> AbstractContextManager[object]:
+    """No autocast inside: sums of spikes and membranes are more than half precision can hold."""
+    return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
+
+
+def make_spiking(config: AnyNeuron, T: int | None = None) -> Spiking:
+    """A layer of the neurons that `config` describes."""
+    made: Spiking = NEURONS[config.name].load()(config, T)
+    return made
+
+
+def learned_by_neurons(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters of the spiking layers in `network`, by name."""
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, Spiking)}
+    return {f"{name}.{key}" if name else key: p for name, layer in layers.items() for key, p in layer.named_parameters(recurse=False)}
 
 
 def _rows(x: Tensor, T: int) -> Tensor:
@@ -77,31 +150,10 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 @cache
-def spikes_of(config: NeuronConfig) -> Spikes:
+def spikes_of(config: AnyNeuron) -> Spikes:
     """The neuron as a function; one a configuration, so that all its layers share what is compiled."""
-    # late: spikingjelly takes two seconds to import, and an ANN teacher needs none of it
-    from spikingjelly.activation_based import functional, surrogate
-
-    shapes: dict[str, Any] = {"sigmoid": surrogate.Sigmoid, "atan": surrogate.ATan}
-    shape = shapes[config.surrogate](alpha=config.alpha)
-    tau, decay_input, threshold, detach_reset = config.tau, config.decay_input, config.threshold, config.detach_reset
-    reset = 0.0 if config.reset == "hard" else None
-
-    def spikes(x: Tensor) -> Tensor:
-        wide = x if x.element_size() >= 4 else x.float()
-        fired, _, _ = functional.lif_multi_step(
-            wide,
-            torch.zeros_like(wide[0]),
-            tau=tau,
-            decay_input=decay_input,
-            v_threshold=threshold,
-            v_reset=reset,
-            surrogate_function=shape,
-            detach_reset=detach_reset,
-        )
-        return fired.to(x.dtype)
-
-    return spikes
+    made: Spikes = NEURONS[config.name].load().dynamics(config)
+    return made
 
 
 def ready_compiler() -> None:
@@ -113,7 +165,7 @@ def ready_compiler() -> None:
 
 
 @cache
-def _compiled(config: NeuronConfig) -> Spikes:
+def _compiled(config: AnyNeuron) -> Spikes:
     ready_compiler()
     # dynamic in N: one compilation serves the layers of every size
     made: Spikes = torch.compile(spikes_of(config), dynamic=True)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from snnkd.errors import RequestError
+
 
 def over_timesteps(x: Tensor, T: int) -> Tensor:
     """`[B, ...]` as `[T*B, ...]`, the same at every timestep, in the memory layout of `x` (expand and flatten would lose channels_last)."""
@@ -16,8 +18,46 @@ def over_timesteps(x: Tensor, T: int) -> Tensor:
 
 
 def encoded(stem: Callable[[Tensor], Tensor], images: Tensor, T: int) -> Tensor:
-    """`stem(images)` at every timestep, `[T*B, ...]`: computed once for a still image `[B, C, H, W]`, which is the same at each."""
+    """`stem(images)` at every timestep, `[T*B, ...]`: computed once for a still image `[B, C, H, W]`, which is the same at each.
+
+    Of event frames `[T, B, C, H, W]` each timestep has its own.
+    """
+    if images.ndim == 5:
+        return stem(images.flatten(0, 1))
     return over_timesteps(stem(images), T)
+
+
+def initialise(network: nn.Module) -> None:
+    """Convolutions as for ReLU (He et al. 2015), by the channels they give; all else as torch does."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def check_size(name: str, shape: tuple[int, int, int], least: int) -> None:
+    """Raises RequestError where nothing would be left of images of `shape` after the poolings of `name`."""
+    if min(shape[1:]) < least:
+        raise RequestError(
+            f"model.name: {name} pools images to nothing below {least}x{least}, these are {shape[1]}x{shape[2]}; use resnet8"
+        )
+
+
+class Pointwise(nn.Conv2d):
+    """A 1x1 convolution that takes the pixels of its stride first, and then has none; the same numbers to the last bit.
+
+    torch 2.15 on a CPU writes beyond its memory going backward through a strided one in channels_last, of fewer than 16 channels
+    and 64 pixels or more.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        across, down = self.stride
+        if (across, down) == (1, 1) or x.device.type != "cpu":
+            return super().forward(x)
+        taken = x[..., ::across, ::down].contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(taken, self.weight)
 
 
 def in_full(head: nn.Module, x: Tensor) -> Tensor:

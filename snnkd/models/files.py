@@ -17,9 +17,9 @@ from snnkd.models.network import Network, Specification, build_network
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import MODELS
 from snnkd.recipe.loss_section import loss_label
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neurons import build_neuron
 from snnkd.recipe.text import to_plain
-from snnkd.usercode import check_permitted, is_user_code
+from snnkd.usercode import check_permitted
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -62,13 +62,18 @@ def describe(specification: Specification, digest: str, about: dict[str, Any]) -
         "neuron": to_plain(specification.neuron),
         "classes": specification.classes,
         "input": list(specification.shape),
+        **({} if specification.frames is None else {"frames": specification.frames}),
         **about,
         "weights_sha256": digest,
     }
 
 
-def load_network(folder: Path) -> Loaded:
-    """The network of `folder`; raises PlaceError when a file is missing, damaged, or not what the config says."""
+def load_network(place: Path) -> Loaded:
+    """The network of a folder, or of a .safetensors file with its config.json beside it.
+
+    Raises PlaceError when a file is missing, damaged, or not what the config says.
+    """
+    folder, weights = (place.parent, place) if place.suffix == ".safetensors" and place.is_file() else (place, place / WEIGHTS)
     if not folder.is_dir():
         raise PlaceError(f"{folder}: no such folder; give a finished run or an export")
     if not (folder / CONFIG).exists():
@@ -76,22 +81,25 @@ def load_network(folder: Path) -> Loaded:
     config = read_json(folder / CONFIG)
     specification = _specification(config, folder / CONFIG)
     _check_about(config, folder / CONFIG)
-    content = read_bytes(folder / WEIGHTS)
+    content = read_bytes(weights)
     digest = sha256(content)
     if digest != config.get("weights_sha256"):
         wanted = str(config.get("weights_sha256"))[:12]
-        raise PlaceError(f"{folder / WEIGHTS}: sha256 {digest[:12]}..., config.json says {wanted}...: the file is damaged")
+        raise PlaceError(f"{weights}: sha256 {digest[:12]}..., config.json says {wanted}...: the file is damaged")
     try:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise PlaceError(f"{folder / WEIGHTS}: not a safetensors file: {error}") from error
-    if not is_user_code(specification.model.name):  # those may compute with numbers while they are built
-        with torch.device("meta"):  # sizes are compared before a wrong config.json can take memory for them
-            _check_tensors(build_network(specification), tensors, folder / WEIGHTS)
+        raise PlaceError(f"{weights}: not a safetensors file: {error}") from error
+    if not MODELS.is_users(specification.model.name):  # those may compute with numbers while they are built
+        try:
+            with torch.device("meta"):  # sizes are compared before a wrong config.json can take memory for them
+                _check_tensors(build_network(specification), tensors, weights)
+        except RequestError as error:  # a network that there cannot be, such as one for smaller images than it takes
+            raise PlaceError(f"{folder / CONFIG}: {error}") from error
     network = build_network(specification)
-    _check_tensors(network, tensors, folder / WEIGHTS)
+    _check_tensors(network, tensors, weights)
     network.load_state_dict(tensors)
-    return Loaded(network.eval(), config, digest, folder)
+    return Loaded(network.eval(), config, digest, place)
 
 
 def _specification(config: dict[str, Any], path: Path) -> Specification:
@@ -99,16 +107,17 @@ def _specification(config: dict[str, Any], path: Path) -> Specification:
         raise PlaceError(f"{path}: format {config.get('format')!r}, schema {config.get('schema')!r}; this snnkd reads {FORMAT!r}, schema 1")
     model = config.get("model")
     name = str(model.get("name")) if isinstance(model, dict) else ""
-    if is_user_code(name) and name.partition(":")[0] not in MODELS:
+    if MODELS.is_users(name):
         check_permitted(name, f"{path}: its model")
     try:
         model, neuron = config["model"], config["neuron"]
         shape = fields.coerce(tuple[int, ...], config["input"], "input")
         made = Specification(
             model=fields.build(MODELS[str(model["name"])].options, model, "model"),
-            neuron=None if neuron is None else fields.build(NeuronConfig, neuron, "neuron"),
+            neuron=None if neuron is None else build_neuron(neuron),
             classes=fields.coerce(int, config["classes"], "classes"),
             shape=shape,
+            frames=None if config.get("frames") is None else fields.coerce(int, config["frames"], "frames"),
         )
     except (KeyError, TypeError) as error:
         raise PlaceError(f"{path}: damaged: {error} is missing or malformed") from error
@@ -116,6 +125,8 @@ def _specification(config: dict[str, Any], path: Path) -> Specification:
         raise PlaceError(f"{path}: {error}") from error
     if len(shape) != 3 or not 2 <= made.classes <= 1_000_000 or not all(0 < n <= 4096 for n in shape):
         raise PlaceError(f"{path}: input {list(shape)} and classes {made.classes} are not those of a network")
+    if made.frames is not None and not 1 <= made.frames <= 1024:
+        raise PlaceError(f"{path}: damaged: 'frames' is {made.frames}")
     if made.neuron is not None and made.model.T is None:
         raise PlaceError(f"{path}: damaged: 'model.T' is missing; a spiking network has timesteps")
     return made
@@ -160,6 +171,8 @@ def _check_tensors(network: Network, tensors: dict[str, Any], path: Path) -> Non
 
 def load(folder: str | Path) -> Network:
     """The network of a finished run or an export, in eval mode: images float 0..1 `[B, C, H, W]` to logits `[T, B, C]`.
+
+    One of event data takes frames `[frames, B, 2, H, W]`, events counted and divided by 255.
 
     Raises PlaceError when a file is missing or damaged.
     """

@@ -1,19 +1,22 @@
-"""The residual family for small images (16x16 to 64x64): 3x3 stem without max-pool, neuron after the addition.
+"""The residual family for small images (16x16 to 64x64): 3x3 stem without max-pool; the blocks are in residual.py.
 
 ResNet: He et al. 2016 (arXiv 1512.03385); ResNet-19 as the spiking literature means it: Zheng et al. 2021
-(arXiv 2011.05280). Shortcuts that change shape are a 1x1 convolution with norm.
+(arXiv 2011.05280); the wide ResNet-20 of the spiking literature as in the code of Guo et al. 2022 (IM-Loss, NeurIPS):
+three convolutions and an average pooling before the blocks, shortcuts that average; SEW-ResNet: Fang et al. 2021
+(arXiv 2102.04159); MS-ResNet: Hu et al. 2021 (arXiv 2112.08954).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from snnkd.models.activation import Activation
-from snnkd.models.blocks import encoded, in_full, over_timesteps, run_block
+from snnkd.models.blocks import check_size, encoded, in_full, initialise, over_timesteps, run_block
 from snnkd.models.features import Features
+from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
 from snnkd.recipe.model_schema import ResNetConfig
 
 
@@ -24,6 +27,11 @@ class Shape:
     blocks: tuple[int, ...]
     width: int
     hidden: int = 0
+    block: type[Block] = Block
+    deep_stem: bool = False
+    """Three convolutions and a 2x2 average pooling before the blocks; shortcuts average instead of striding."""
+    zero_residual: bool = False
+    """Blocks begin as their shortcut: the scale of the last norm is 0 at first."""
 
 
 SHAPES = {
@@ -31,82 +39,88 @@ SHAPES = {
     "resnet18": Shape((2, 2, 2, 2), 64),
     "resnet19": Shape((3, 3, 2), 128, hidden=256),
     "resnet20": Shape((3, 3, 3), 16),
+    "resnet20w": Shape((2, 2, 2, 2), 64, deep_stem=True, zero_residual=True),
+    "resnet34": Shape((3, 4, 6, 3), 64),
+    # not from 0 on: its added neurons would be silent at first (the authors' own ImageNet runs do without, too)
+    "sew-resnet18": Shape((2, 2, 2, 2), 64, block=SpikeAddBlock),
+    "sew-resnet34": Shape((3, 4, 6, 3), 64, block=SpikeAddBlock),
+    "ms-resnet18": Shape((2, 2, 2, 2), 64, block=MembraneBlock, zero_residual=True),
+    "ms-resnet34": Shape((3, 4, 6, 3), 64, block=MembraneBlock, zero_residual=True),
 }
 
 
-class Block(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+class StemLayer(nn.Module):
+    """One more convolution of a deep stem."""
 
-    recompute = False
-    """Whether the backward pass computes it again (see models/blocks.py)."""
-
-    def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation, last: Activation | None = None) -> None:
+    def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.norm1 = nn.BatchNorm2d(outputs)
-        self.act1 = activation()
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(outputs)
-        self.act2 = (last or activation)()
-        self.shortcut = (
-            nn.Identity()
-            if inputs == outputs and stride == 1
-            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-        )
+        self.conv = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(width)
+        self.act = activation()
 
     def forward(self, x: Tensor, T: int) -> Tensor:
-        y = self.act1(self.norm1(self.conv1(x)), T)
-        y = self.norm2(self.conv2(y))
-        out: Tensor = self.act2(y + self.shortcut(x), T)
+        out: Tensor = self.act(self.norm(self.conv(x)), T)
         return out
 
 
 class ResNet(nn.Module):
     """Images `[B, C, H, W]` to logits `[T, B, classes]`; tensors stay `[T*B, ...]` between.
 
-    `last` makes the last activation before the classifier.
+    `last` makes the last activation before the classifier. Of blocks that activate first (MS-ResNet) the features stage1,
+    stage2, ... are the sums that the blocks hand on; that of the last stage has gone through the last activation.
     """
 
     def __init__(self, shape: Shape, channels: int, classes: int, activation: Activation, last: Activation) -> None:
         super().__init__()
-        width = shape.width
+        width, first = shape.width, shape.block.activates_first
         self.copies_first = False
         """Compute the stem T times, as published code does; only a benchmark has a reason to."""
         self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        self.act = activation()
+        self.act = None if first else activation()
+        self.deeper = nn.ModuleList(StemLayer(width, activation) for _ in range(2 if shape.deep_stem else 0))
+        self.pool = nn.AvgPool2d(2) if shape.deep_stem else None
         self.stages = nn.ModuleList()
         inputs = width
         for i, blocks in enumerate(shape.blocks):
             outputs = width * 2**i
             stage = nn.ModuleList()
             for j in range(blocks):
-                final = not shape.hidden and (i, j) == (len(shape.blocks) - 1, blocks - 1)
-                stage.append(Block(inputs, outputs, 2 if i > 0 and j == 0 else 1, activation, last if final else None))
+                final = not (shape.hidden or first) and (i, j) == (len(shape.blocks) - 1, blocks - 1)
+                stride = 2 if i > 0 and j == 0 else 1
+                stage.append(shape.block(inputs, outputs, stride, activation, last if final else None, pooled=shape.deep_stem))
                 inputs = outputs
             self.stages.append(stage)
+        self.last_act = last() if first else None
         self.hidden = nn.Linear(inputs, shape.hidden) if shape.hidden else None
         self.hidden_act = last() if shape.hidden else None
         self.head = nn.Linear(shape.hidden or inputs, classes)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        initialise(self)
+        if shape.zero_residual:
+            for module in self.modules():
+                if isinstance(module, Block):
+                    nn.init.zeros_(module.norm2.weight)
 
     def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
         features = features or Features(())
-        x = self._stem(over_timesteps(images, T)) if self.copies_first else encoded(self._stem, images, T)
-        x = self.act(x, T)
+        x = self._before_blocks(images, T)
         for i, stage in enumerate(self.stages):
             for block in stage:  # type: ignore[attr-defined]
                 x = run_block(block, x, T)
+            if self.last_act is not None and i == len(self.stages) - 1:
+                x = self.last_act(x, T)
             features.offer(f"stage{i + 1}", lambda x=x: x)  # type: ignore[misc]
         features.offer("class_map", lambda: self._class_map(x, T))
         output = self._before_head(x.mean((2, 3)), T)
         features.offer("output", lambda: output)
         return in_full(self.head, output).unflatten(0, (T, -1))
+
+    def _before_blocks(self, images: Tensor, T: int) -> Tensor:
+        x = self._stem(over_timesteps(images, T)) if self.copies_first and images.ndim == 4 else encoded(self._stem, images, T)
+        x = x if self.act is None else self.act(x, T)
+        for layer in self.deeper:
+            x = layer(x, T)
+        return x if self.pool is None else self.pool(x)
 
     def _stem(self, images: Tensor) -> Tensor:
         out: Tensor = self.norm(self.conv(images))
@@ -123,6 +137,8 @@ class ResNet(nn.Module):
 
 
 def build(config: ResNetConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> ResNet:
-    """The member `config.name` for images of `shape` (channels, height, width)."""
+    """The member `config.name` for images of `shape` (channels, height, width). Raises RequestError for images it can't take."""
     member = SHAPES[config.name]
-    return ResNet(Shape(member.blocks, config.width or member.width, member.hidden), shape[0], classes, activation, last)
+    if member.deep_stem:
+        check_size(config.name, shape, 2)
+    return ResNet(replace(member, width=config.width or member.width), shape[0], classes, activation, last)

@@ -10,15 +10,19 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.errors import RequestError
-from snnkd.models.activation import LIF, Activation, ReLU
+from snnkd.models.activation import Activation, ReLU, Spiking
 from snnkd.recipe.model_schema import UserModel
 from snnkd.usercode import load_function
 
 BUILD = "build(*, classes, shape, activation)"
 
 
-def build(config: UserModel, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> nn.Module:
+def build(
+    config: UserModel, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int], frames: int | None = None
+) -> nn.Module:
     """The module that the user's function makes: `forward(images [B, C, H, W], T) -> logits [T, B, classes]`.
+
+    With `frames` it is a spiking network on event data, and its images are frames `[T, B, C, H, W]`, one a timestep.
 
     The function is called as `build(classes=..., shape=(C, H, W), activation=..., **options)`; `activation()` makes the
     recipe's activation, `forward(x [T*B, ...], T) -> [T*B, ...]`. Raises RequestError that names what is wrong.
@@ -30,7 +34,7 @@ def build(config: UserModel, activation: Activation, last: Activation, classes: 
     with torch.random.fork_rng(devices=[]):
         trial = _call(function, name, config.options, activation, classes, shape)
         if not any(p.is_meta for p in trial.parameters()):
-            _conform(name, trial, classes, shape)
+            _conform(name, trial, classes, shape, frames is not None)
     return _call(function, name, config.options, activation, classes, shape)
 
 
@@ -47,16 +51,19 @@ def _call(
     return body
 
 
-def _conform(name: str, body: nn.Module, classes: int, shape: tuple[int, int, int]) -> None:
-    images = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
-    for T in (1, 2):
+def _conform(name: str, body: nn.Module, classes: int, shape: tuple[int, int, int], events: bool) -> None:
+    count, generator = 3, torch.Generator().manual_seed(0)
+    # neurons that learn numbers for each timestep run for no more than they were made for
+    most = min((layer.most_T for layer in body.modules() if isinstance(layer, Spiking) and layer.most_T is not None), default=2)
+    for T in (1, 2)[:most]:
+        images = torch.rand(T, count, *shape, generator=generator) if events else torch.rand(count, *shape, generator=generator)
         with _told(body) as told:
             logits = _answer(name, body, images, T)
         if any(number != T for number in told):
             raise RequestError(
                 f"{name}: forward(images, T={T}) gives an activation T={told[0]}; it takes all timesteps at once, [T*B, ...]"
             )
-        wanted = [T, len(images), classes]
+        wanted = [T, count, classes]
         if not isinstance(logits, Tensor) or list(logits.shape) != wanted:
             found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise RequestError(f"{name}: forward(images, T={T}) gave {found}; a network gives [T, B, classes] = {wanted}")
@@ -65,8 +72,8 @@ def _conform(name: str, body: nn.Module, classes: int, shape: tuple[int, int, in
     _conform_training(name, body, logits)
     body.eval()
     with torch.no_grad():
-        first, again = _answer(name, body, images, 2), _answer(name, body, images, 2)
-        alone = torch.cat([_answer(name, body, image[None], 2) for image in images], 1)
+        first, again = _answer(name, body, images, T), _answer(name, body, images, T)
+        alone = torch.cat([_answer(name, body, image, T) for image in images.split(1, -4)], 1)
     if not torch.equal(first, again):
         raise RequestError(f"{name}: two calls with the same images differ; nothing may be left over from one batch to the next")
     if not torch.allclose(first, alone, rtol=1e-3, atol=1e-4):
@@ -80,7 +87,7 @@ def _told(body: nn.Module) -> Iterator[list[int]]:
     handles = [
         module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]) if len(inputs) > 1 else None)
         for module in body.modules()
-        if isinstance(module, (LIF, ReLU))
+        if isinstance(module, (Spiking, ReLU))
     ]
     yield seen
     for handle in handles:

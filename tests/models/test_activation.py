@@ -8,7 +8,7 @@ from spikingjelly.activation_based import surrogate
 from spikingjelly.activation_based.neuron import LIFNode
 
 from snnkd.models.activation import LIF, ReLU
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 
 SURROGATES = {"sigmoid": surrogate.Sigmoid, "atan": surrogate.ATan}
 T, B = 5, 3

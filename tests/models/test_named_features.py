@@ -8,7 +8,8 @@ import torch
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import LIF, ReLU
 from snnkd.models.features import Features, feature_shapes
-from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import ResNetConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 
 
 def network(name: str = "resnet8", neuron: NeuronConfig | None = None, T: int | None = None) -> Network:

@@ -13,7 +13,8 @@ from snnkd.errors import PlaceError
 from snnkd.files import sha256
 from snnkd.models import Specification, build_network, files
 from snnkd.models.files import CONFIG, WEIGHTS, load, load_network, save_network, weights_bytes
-from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import ResNetConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 
 ABOUT = {"stage": "distill", "seed": 3}
 

@@ -9,7 +9,8 @@ from torch import nn
 from snnkd.errors import RequestError
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import LIF
-from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import ResNetConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 
 NAMES = ["resnet8", "resnet18", "resnet19", "resnet20"]
 

@@ -1,0 +1,102 @@
+"""Networks of torchvision and timm, as ANNs: teachers, also of other sizes than the data."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkd.errors import RequestError, did_you_mean
+from snnkd.models.activation import Activation, ReLU
+from snnkd.recipe.model_schema import ModelConfig
+
+CHANNELS = 3
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """How a library's own weights were trained to see an image: height and width, mean and standard deviation, white being 1."""
+
+    size: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+class Library(nn.Module):
+    """`network`, which answers images `[B, 3, H, W]` with `[B, classes]`, as a body that answers `[1, B, classes]`."""
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        self.network = network
+        self.name = name
+
+    def forward(self, images: Tensor, T: int) -> Tensor:
+        """`images` of one channel are shown on all three. An ANN has one timestep, so that `T` is 1."""
+        answer = self.network(images.expand(-1, CHANNELS, -1, -1) if images.shape[1] == 1 else images)
+        if not isinstance(answer, Tensor) or answer.ndim != 2:
+            raise RequestError(f"model.name: {self.name} does not answer with one row of logits an image; choose a plain classifier")
+        return answer[None]
+
+
+def build(config: ModelConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> Library:
+    """`torchvision:NAME` or `timm:NAME` with fresh weights. Raises RequestError for an unknown name, a student, other channels."""
+    if activation is not ReLU:
+        raise RequestError(f"model.name: {config.name} has no spiking form; it can be a teacher only")
+    if shape[0] not in (1, CHANNELS):
+        raise RequestError(f"model.name: {config.name} takes images of 3 channels (or 1, shown on all three), not {shape[0]}")
+    return Library(_create(config.name, classes), config.name)
+
+
+def _create(name: str, classes: int) -> nn.Module:
+    library, _, member = name.partition(":")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of initialisations that will change, in weights that are replaced
+        try:
+            made: nn.Module = _torchvision(member, classes) if library == "torchvision" else _timm(member, classes)
+        except ImportError as error:
+            raise RequestError(f"model.name: {name} needs {library}, which cannot be imported ({error}): pip install {library}") from error
+    return made
+
+
+def _torchvision(member: str, classes: int) -> Any:
+    from torchvision import models
+
+    known = models.list_models(module=models)
+    if member not in known:
+        raise RequestError(f"torchvision has no classifier {member!r}{did_you_mean(member, known)}")
+    return models.get_model(member, weights=None, num_classes=classes)
+
+
+def _timm(member: str, classes: int) -> Any:
+    import timm
+
+    if not timm.is_model(member):
+        raise RequestError(f"timm has no model {member!r}{did_you_mean(member, timm.list_models())}")
+    return timm.create_model(member, pretrained=False, num_classes=classes)
+
+
+def seen_by(body: Library) -> Seen:
+    """How the weights that the library itself offers for this network see an image; ImageNet's statistics where it does not say."""
+    library, _, member = body.name.partition(":")
+    if library == "timm":
+        from timm.data import resolve_model_data_config
+
+        known = resolve_model_data_config(body.network)
+        return Seen(int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"]))
+    from torchvision import models
+
+    # how they crop is a function made with arguments
+    offered = [weights.transforms.keywords for weights in models.get_model_weights(member)]
+    size = max((int(keywords.get("crop_size", 224)) for keywords in offered), default=224)
+    return Seen(size, IMAGENET_MEAN, IMAGENET_STD)
+
+
+def check_name(name: str) -> None:
+    """Raise RequestError when `name` is no network of its library; builds it without memory."""
+    with torch.device("meta"):
+        _create(name, 2)

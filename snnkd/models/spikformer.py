@@ -1,0 +1,71 @@
+"""Spikformer (Zhou et al. 2023, arXiv 2209.15425), the topology of SpikingJelly's model zoo (model/spikformer.py).
+
+Four convolutions make the tokens, the last log2(patch) of them with a max-pooling before the neuron; a fifth adds
+their positions; then blocks of spiking self-attention and MLP. The zoo's own module holds its neurons' state and
+repeats the image before the first layer, so it is built here from the blocks of attention.py; with the zoo's weights
+and neurons it gives the zoo's answers (tests/models/test_spiking_transformers.py).
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from snnkd.models.activation import Activation
+from snnkd.models.attention import MLP, SelfAttention, TokenBlock, class_map
+from snnkd.models.blocks import encoded, in_full, initialise, run_block
+from snnkd.models.features import Features
+from snnkd.recipe.model_schema import SpikformerConfig
+
+
+class Convolution(nn.Module):
+    """3x3 convolution with norm and, to halve the size, max-pooling."""
+
+    def __init__(self, inputs: int, outputs: int, pools: bool) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
+        self.pool = nn.MaxPool2d(3, 2, 1) if pools else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pool(self.norm(self.conv(x)))
+        return out
+
+
+class Spikformer(nn.Module):
+    """Images `[B, C, H, W]` to logits `[T, B, classes]`; features stage1 (the tokens) and stage2 (after the blocks)."""
+
+    def __init__(self, config: SpikformerConfig, channels: int, classes: int, activation: Activation, last: Activation) -> None:
+        super().__init__()
+        dim = config.dim
+        widths = (channels, dim // 8, dim // 4, dim // 2, dim)
+        pools = config.patch.bit_length() - 1
+        self.patches = nn.ModuleList(Convolution(widths[i], widths[i + 1], pools=i >= 4 - pools) for i in range(4))
+        self.acts = nn.ModuleList(activation() for _ in self.patches)
+        self.position = Convolution(dim, dim, pools=False)
+        self.position_act = activation()
+        self.blocks = nn.ModuleList()
+        for i in range(config.depth):
+            mlp = MLP(dim, round(dim * config.mlp_ratio), activation, last if i == config.depth - 1 else activation)
+            self.blocks.append(TokenBlock(SelfAttention(dim, config.heads, activation), mlp))
+        self.head = nn.Linear(dim, classes)
+        initialise(self)
+
+    def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
+        features = features or Features(())
+        x = self.acts[0](encoded(self.patches[0], images, T), T)
+        for convolution, act in zip(self.patches[1:], self.acts[1:], strict=True):
+            x = act(convolution(x), T)
+        x = x + self.position_act(self.position(x), T)
+        features.offer("stage1", lambda x=x: x)  # type: ignore[misc]
+        for block in self.blocks:
+            x = run_block(block, x, T)
+        features.offer("stage2", lambda: x)
+        features.offer("class_map", lambda: class_map(self.head, x))
+        output = x.mean((2, 3))
+        features.offer("output", lambda: output)
+        return in_full(self.head, output).unflatten(0, (T, -1))
+
+
+def build(config: SpikformerConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> Spikformer:
+    """A Spikformer for images of `shape` (channels, height, width)."""
+    return Spikformer(config, shape[0], classes, activation, last)

@@ -1,0 +1,44 @@
+"""The 1x1 convolution with stride: torch's numbers, without its write beyond memory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from snnkd.models.blocks import Pointwise
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "size"), [(4, 8, 16), (16, 32, 32), (64, 128, 8), (3, 5, 7)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_same_bits_as_torchs(inputs: int, outputs: int, size: int, stride: int) -> None:
+    torch.manual_seed(0)
+    ours = Pointwise(inputs, outputs, stride).to(memory_format=torch.channels_last)
+    theirs = nn.Conv2d(inputs, outputs, 1, stride, bias=False).to(memory_format=torch.channels_last)
+    theirs.load_state_dict(ours.state_dict())
+    found = []
+    for convolution in (ours, theirs):
+        x = torch.linspace(-1, 1, 6 * inputs * size**2).view(6, inputs, size, size).contiguous(memory_format=torch.channels_last)
+        x.requires_grad_()
+        y = convolution(x)
+        (y * torch.linspace(-1, 2, y.numel()).view(y.shape)).sum().backward()
+        found.append((y.detach(), x.grad, convolution.weight.grad))
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+def test_no_heap_is_spoilt_at_64_pixels() -> None:
+    """In a process whose malloc checks itself; with a plain nn.Conv2d in its place torch 2.15 ends it."""
+    code = (
+        "import torch\nfrom snnkd.models.blocks import Pointwise\n"
+        "made = Pointwise(2, 4, 2).to(memory_format=torch.channels_last)\n"
+        "for i in range(40):\n"
+        "    made(torch.rand(10, 2, 64, 64).contiguous(memory_format=torch.channels_last)).sum().backward()\n"
+        "    junk = [torch.rand(100 + 7 * i) for _ in range(50)]\n"
+    )
+    environment = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
