@@ -6,13 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from snnkd.errors import PlaceError
-from snnkd.export import safetensors as export
-from snnkd.export.check import compare
+from snnkd.errors import PlaceError, RequestError
+from snnkd.exports import safetensors as export
+from snnkd.exports.card import CARD
+from snnkd.exports.check import agrees, compare
+from snnkd.exports.source import Source
 from snnkd.files import sha256
 from snnkd.models import Specification, build_network
 from snnkd.models.files import CONFIG, WEIGHTS, load_network, save_network
-from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import ResNetConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -31,9 +34,13 @@ def loaded(request, tmp_path):
     return load_network(tmp_path / "run")
 
 
+def source_of(loaded, T=None):
+    return Source(loaded, T or loaded.network.specification.T)
+
+
 @pytest.fixture
 def folder(loaded, tmp_path):
-    export.write(tmp_path / "deep" / "export", loaded)
+    export.write(tmp_path / "deep" / "export", source_of(loaded))
     return tmp_path / "deep" / "export"
 
 
@@ -46,7 +53,7 @@ def flip(folder, offset):
 
 
 def test_what_is_written(loaded, folder):
-    assert sorted(path.name for path in folder.iterdir()) == [CONFIG, WEIGHTS]
+    assert sorted(path.name for path in folder.iterdir()) == [CARD, CONFIG, WEIGHTS]
     assert (folder / WEIGHTS).read_bytes() == (loaded.folder / WEIGHTS).read_bytes()
     config = json.loads((folder / CONFIG).read_text())
     assert config["weights_sha256"] == loaded.sha256
@@ -79,11 +86,19 @@ def test_a_flipped_weight_with_a_fresh_checksum_makes_a_difference(loaded, folde
     content = flip(folder, len(content) - start - 3)
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {"weights_sha256": sha256(content)}))
-    assert compare(loaded.network, export.read_back(folder), IMAGES).max_difference > 0
+    found = compare(loaded.network, export.read_back(folder), IMAGES)
+    assert found.max_difference > 0
+    assert not agrees(found, export.TOLERANCE, loaded.network, loaded.network, IMAGES)
 
 
 def test_an_existing_folder_is_not_overwritten(loaded, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     with pytest.raises(FileExistsError):
-        export.write(folder, loaded)
+        export.write(folder, source_of(loaded))
     assert before == {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_another_t_is_refused(loaded):
+    export.check(source_of(loaded))
+    with pytest.raises(RequestError, match="--T 9: safetensors holds the network itself"):
+        export.check(source_of(loaded, 9))

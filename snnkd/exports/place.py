@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from snnkd.errors import PlaceError, RequestError
-from snnkd.files import read_json, trouble
+from snnkd.exports.card import CARD, OPENING
+from snnkd.files import read_bytes, read_json, trouble
 from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
+
+MARK = f'"format": "{FORMAT}"'.encode()
+"""Stands in every exported file, in what it says of itself."""
 
 
 def check_target(target: Path, force: bool) -> None:
@@ -25,16 +30,20 @@ def check_target(target: Path, force: bool) -> None:
 
 
 def _is_export(target: Path) -> bool:
-    if not target.is_dir() or {path.name for path in target.iterdir()} != {WEIGHTS, CONFIG}:
-        return False
     try:
+        if target.is_file():
+            content = read_bytes(target)
+            return MARK in content and b"\0" in content  # and no text about such files
+        names = {path.name for path in target.iterdir()} if target.is_dir() else set()
+        if names - {CARD} != {WEIGHTS, CONFIG} or (CARD in names and not read_bytes(target / CARD).startswith(OPENING.encode())):
+            return False
         return read_json(target / CONFIG).get("format") == FORMAT
     except PlaceError:
         return False
 
 
 def place(target: Path, force: bool, make: Callable[[Path], None]) -> None:
-    """Let `make` fill a draft folder beside `target`, then rename it there.
+    """Let `make` fill a draft, a file or folder, beside `target`, then rename it there.
 
     Whatever goes wrong, the draft is removed and what stood at `target` stays. Raises PlaceError or WorkError for the
     operating system's errors.
@@ -48,10 +57,23 @@ def place(target: Path, force: bool, make: Callable[[Path], None]) -> None:
                 check_target(target, force)  # again: the draft took time
                 os.replace(target, Path(room) / "old")
             try:
-                os.rename(draft, target)  # fails when something came to stand there meanwhile
+                _move(draft, target)
             except OSError:
                 if (old := Path(room) / "old").exists() and not target.exists():
                     os.replace(old, target)
                 raise
     except OSError as error:
         raise trouble(error, f"--out {target}") from error
+
+
+def _move(draft: Path, target: Path) -> None:
+    """Rename; fails when something came to stand at `target` meanwhile, over which a file's plain rename would go."""
+    if draft.is_dir():
+        os.rename(draft, target)
+        return
+    try:
+        os.link(draft, target)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP) or target.exists():  # a file system without hard links
+            raise
+        os.rename(draft, target)

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from snnkd.errors import PlaceError, RequestError, WorkError
-from snnkd.export.place import check_target, place
+from snnkd.exports.card import CARD, OPENING
+from snnkd.exports.place import MARK, check_target, place
 from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
 
 
@@ -86,3 +87,58 @@ def test_a_last_step_that_fails_leaves_what_stood_there(old, monkeypatch):
     with pytest.raises(PlaceError, match="--out here: input/output error"):
         place(old, True, made)
     assert weights() == b"old"
+
+
+def file_made(path: Path, content: bytes = b"\x00binary" + MARK + b"\x00") -> None:
+    path.write_bytes(content)
+
+
+def test_a_file_takes_its_place():
+    place(Path("deep/model.onnx"), False, file_made)
+    assert [path.name for path in Path("deep").iterdir()] == ["model.onnx"]
+    assert Path("deep/model.onnx").read_bytes().startswith(b"\x00binary")
+
+
+def test_force_replaces_a_file_of_ours():
+    file_made(Path("here"), b"old\x00" + MARK)
+    check_target(Path("here"), True)
+    place(Path("here"), True, file_made)
+    assert Path("here").read_bytes().startswith(b"\x00binary")
+
+
+@pytest.mark.parametrize("content", [b"thesis", b"\x00other", b"a text on " + MARK])
+def test_force_replaces_no_other_file(content):
+    Path("here").write_bytes(content)
+    for act in (lambda: check_target(Path("here"), True), lambda: place(Path("here"), True, file_made)):
+        with pytest.raises(RequestError, match="holds other things"):
+            act()
+    assert Path("here").read_bytes() == content
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_comes_meanwhile_is_kept(monkeypatch, links):
+    """Also on file systems without hard links."""
+    if not links:
+
+        def refuse(source: Path, target: Path) -> None:
+            raise OSError(errno.EPERM, "Operation not permitted")
+
+        monkeypatch.setattr(os, "link", refuse)
+
+    def slow(draft: Path) -> None:
+        file_made(draft)
+        Path("here").write_text("mine")
+
+    with pytest.raises(PlaceError, match="--out here"):
+        place(Path("here"), False, slow)
+    assert Path("here").read_text() == "mine"
+    place(Path("there"), False, file_made)
+    assert sorted(path.name for path in Path().iterdir()) == ["here", "there"]
+
+
+def test_a_card_of_ours_may_be_replaced_and_another_readme_not(old):
+    Path("here", CARD).write_text(f"{OPENING}---\n# a card")
+    check_target(old, True)
+    Path("here", CARD).write_text("# my notes")
+    with pytest.raises(RequestError, match="holds other things"):
+        check_target(old, True)

@@ -1,0 +1,40 @@
+"""What a format is: a module with these names, found through its entry."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol, cast
+
+from torch import Tensor
+
+from snnkd.exports.source import Source
+from snnkd.registry import Entry
+
+Answer = Callable[[Tensor], Tensor]
+"""Images float 0..1 `[B, C, H, W]` to logits `[T, B, classes]`."""
+
+
+class Format(Protocol):
+    """A module of this folder."""
+
+    TOLERANCE: float
+    """Largest difference of a logit that no flipped spike explains; times the largest logit where that is above 1."""
+
+    def check(self, source: Source) -> None:
+        """Raise RequestError, before any work, for what the format cannot say."""
+
+    def write(self, path: Path, source: Source) -> None:
+        """Write the export to `path`, where nothing stands."""
+
+    def read_back(self, path: Path) -> Answer:
+        """The network from the file alone, run by another implementation than wrote it."""
+
+    def reference(self, source: Source) -> Answer:
+        """The network that the file was made from."""
+
+
+def load_format(entry: Entry) -> Format:
+    """The module of a format; its packages are imported when it is used."""
+    return cast(Format, importlib.import_module(entry.target))

@@ -1,0 +1,75 @@
+"""ONNX, opset 20: T unrolled, any batch size, normalisation inside; read back by onnxruntime."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from snnkd.exports.extras import package, quietly
+from snnkd.exports.formats import Answer
+from snnkd.exports.plain import batch_axis, check_plain, example, unrolled
+from snnkd.exports.source import Source
+from snnkd.files import read_bytes, write_atomic
+
+TOLERANCE = 1e-4
+"""onnxruntime folds norms into convolutions and adds up in another order."""
+OPSET = 20
+
+
+def check(source: Source) -> None:
+    """Raise RequestError for a neuron that has no plain form."""
+    check_plain(source.loaded.network, "onnx")
+
+
+def write(path: Path, source: Source) -> None:
+    """Write the model: input `images` `[batch, C, H, W]`, output `logits` `[T, batch, classes]`; equal networks give equal bytes."""
+    network = source.loaded.network
+    with quietly("torch.onnx"), torch.no_grad():
+        program = torch.onnx.export(
+            unrolled(network, source.T),
+            (example(network),),
+            dynamo=True,
+            dynamic_shapes=({batch_axis(network): "batch"},),
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+        )
+        model = program.model_proto  # type: ignore[union-attr]
+        _forget_places(model.graph)
+        facts = source.facts()
+        text = {"snnkd": json.dumps(facts), **{key: str(facts[key]) for key in ("T", "classes", "weights_sha256", "format")}}
+        package("onnx").helper.set_model_props(model, text)
+        content = model.SerializeToString(deterministic=True)
+    write_atomic(path, content)
+
+
+def _forget_places(graph: object) -> None:
+    """Of each node and value the exporter notes where in the source it comes from, with paths of this machine."""
+    for part in ("node", "input", "output", "value_info", "initializer"):
+        for item in getattr(graph, part):
+            item.ClearField("metadata_props")
+            item.ClearField("doc_string")
+    graph.ClearField("metadata_props")  # type: ignore[attr-defined]
+
+
+def read_back(path: Path) -> Answer:
+    """The model as onnxruntime runs it on a CPU, with the optimisations that users get."""
+    onnxruntime = package("onnxruntime")
+    with quietly("onnxruntime"):
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        session = onnxruntime.InferenceSession(read_bytes(path), settings, providers=["CPUExecutionProvider"])
+
+    def answer(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+    return answer
+
+
+def reference(source: Source) -> Answer:
+    """The network itself."""
+    return source.logits

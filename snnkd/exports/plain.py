@@ -1,0 +1,138 @@
+"""A network for others to run: spikes in plain torch operations, T fixed, nothing of SpikingJelly in it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkd.errors import RequestError
+from snnkd.models import Network
+from snnkd.models.activation import Spiking
+
+
+def fired(potential: Tensor, threshold: float | Tensor) -> Tensor:
+    """1 where the potential reaches the threshold."""
+    return (potential >= threshold).to(potential.dtype)
+
+
+def _membrane(layer: Any, currents: Tensor, charge: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Timesteps of a neuron with one membrane, which begins at 0 and is reset to 0 or by the threshold.
+
+    `charge` takes membrane and input to the charged membrane.
+    """
+    config, v, spikes = layer.config, torch.zeros_like(currents[0]), []
+    for x in currents.unbind():
+        v = charge(v, x)
+        spikes.append(fired(v, config.threshold))
+        v = v * (1.0 - spikes[-1]) if config.reset == "hard" else v - spikes[-1] * config.threshold
+    return torch.stack(spikes)
+
+
+def _if(layer: Any, currents: Tensor) -> Tensor:
+    return _membrane(layer, currents, torch.add)
+
+
+def _lif(layer: Any, currents: Tensor) -> Tensor:
+    tau = layer.config.tau
+    if layer.config.decay_input:
+        return _membrane(layer, currents, lambda v, x: v + (x - v) / tau)
+    return _membrane(layer, currents, lambda v, x: v * (1.0 - 1.0 / tau) + x)
+
+
+def _plif(layer: Any, currents: Tensor) -> Tensor:
+    rate = layer.w.sigmoid()
+    if layer.config.decay_input:
+        return _membrane(layer, currents, lambda v, x: v + (x - v) * rate)
+    return _membrane(layer, currents, lambda v, x: v * (1.0 - rate) + x)
+
+
+def _cuba_lif(layer: Any, currents: Tensor) -> Tensor:
+    config, current = layer.config, torch.zeros_like(currents[0])
+    filtered = []
+    for x in currents.unbind():
+        current = current * config.c_decay + x
+        filtered.append(current)
+    return _membrane(layer, torch.stack(filtered), lambda v, x: v * config.v_decay + x)
+
+
+def _psn(layer: Any, currents: Tensor) -> Tensor:
+    return _weighed(currents, layer.weight, layer.bias)
+
+
+def _masked_psn(layer: Any, currents: Tensor) -> Tensor:
+    T = len(currents)
+    return _weighed(currents, layer.weight[:T, :T].tril().triu(1 - layer.config.k), layer.bias[:T])
+
+
+def _weighed(currents: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return fired(torch.addmm(bias, weight, currents.flatten(1)), 0.0).view_as(currents)
+
+
+PLAIN: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "lif": _lif,
+    "plif": _plif,
+    "if": _if,
+    "cuba-lif": _cuba_lif,
+    "psn": _psn,
+    "masked-psn": _masked_psn,
+}
+"""Neurons by the name in the recipe: a layer and its input currents `[T, ...]` to its spikes."""
+
+
+class PlainNeuron(nn.Module):
+    """A layer of neurons by its formula: `[T*B, ...]` to spikes of the same shape."""
+
+    def __init__(self, layer: Spiking) -> None:
+        super().__init__()
+        self.layer = layer
+        self.run = PLAIN[layer.config.name]
+
+    def forward(self, x: Tensor, T: int) -> Tensor:
+        return self.run(self.layer, x.unflatten(0, (T, -1))).flatten(0, 1)
+
+
+class Unrolled(nn.Module):
+    """`images` float 0..1 `[B, C, H, W]` (event frames `[frames, B, C, H, W]`) to logits `[T, B, classes]`."""
+
+    def __init__(self, network: Network, T: int) -> None:
+        super().__init__()
+        self.network, self.T = network, T
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images, self.T)
+        return logits
+
+
+def check_plain(network: Network, format: str) -> None:
+    """Raise RequestError that names the first layer whose neuron has no plain form."""
+    for name, module in network.named_modules():
+        if isinstance(module, Spiking) and module.config.name not in PLAIN:
+            raise RequestError(
+                f"--format {format}: {name} is a neuron {module.config.name!r}, which cannot be written in plain operations; "
+                f"known: {', '.join(sorted(PLAIN))}"
+            )
+
+
+def unrolled(network: Network, T: int) -> Unrolled:
+    """A copy of `network` for tracing: plain neurons, images in rows. Its answers are the network's own, but for rounding."""
+    plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+    plain.channels_last = False  # a layout would be written into the graph
+    for module in list(plain.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Spiking):
+                setattr(module, name, PlainNeuron(child))
+    return Unrolled(plain, T).eval()
+
+
+def example(network: Network) -> Tensor:
+    """Two images to trace with; with one the batch would be taken as fixed."""
+    return torch.zeros(network.specification.batch(2))
+
+
+def batch_axis(network: Network) -> int:
+    """Which axis of the input counts images."""
+    return 0 if network.specification.frames is None else 1
