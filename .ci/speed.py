@@ -3,6 +3,7 @@
     python .ci/speed.py hta-kl                      HTA-KL against plain KL, and its share of a training step
     python .ci/speed.py steps TEACHER [--T 2]       a step of the glyphs recipe with each loss, relative to none
     python .ci/speed.py growth --rounds 2           time and memory of a resnet20 step as T, batch and classes grow
+    python .ci/speed.py curve --rounds 3            the timestep curve of 10,000 images against plain forward passes
 
 Prints JSON. Set the threads by OMP_NUM_THREADS.
 """
@@ -25,9 +26,11 @@ from torch.nn import functional as F
 from snnkd.bench.clock import alternate, compared, summary
 from snnkd.bench.report import peak_memory
 from snnkd.bench.subject import make_stage, make_subject
-from snnkd.data import load_data
+from snnkd.data import Split, load_data
+from snnkd.data.loader import measure_batches
 from snnkd.losses import hta_kl, kl
 from snnkd.losses.seen import Seen
+from snnkd.measure.curve import measure_curve
 from snnkd.models.files import load_network
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
 from snnkd.report import Reporter
@@ -92,7 +95,8 @@ def of_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
 def share_of_a_step(rounds: int) -> dict[str, Any]:
     """HTA-KL at [64, 100] relative to forward, loss, backward and update of resnet20, T = 4, batch 64, 32x32 RGB, one batch."""
     from snnkd.models import Specification, build_network
-    from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+    from snnkd.recipe.model_schema import ResNetConfig
+    from snnkd.recipe.neuron_schema import NeuronConfig
 
     model = ResNetConfig(name="resnet20", T=4)
     network = build_network(Specification(model=model, neuron=NeuronConfig(), classes=100, shape=(3, 32, 32)))
@@ -165,9 +169,27 @@ def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str
     return {"ms": 1000 * step, "mib": (peak_memory(CPU) - before) / 2**20, "loss_share": alone / step}
 
 
+def of_curve(images: int, rounds: int) -> dict[str, Any]:
+    """The timestep curve with rates and SynOps of resnet20 at T = 4, against plain forward passes over the same images."""
+    recipe = resolve_stage("glyphs", "distill", Flags(data="cifar100", model="resnet20", T=4, loss="none"))
+    assert isinstance(recipe, DistillRecipe)
+    stage = make_stage(recipe, CPU, (100, (3, 32, 32)))
+    network = make_subject(stage, "off").job.network.eval()
+    pixels = torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    split = Split(pixels, torch.arange(images) % 100)
+
+    def plain() -> None:
+        with torch.inference_mode():
+            for batch, _ in measure_batches(split, 250, CPU):
+                network(batch)
+
+    taken = alternate({"plain": plain, "curve": lambda: measure_curve(network, measure_batches(split, 250, CPU), 4)}, rounds, CPU)
+    return {"images": images, "T": 4, "model": "resnet20", **compared(taken, "plain")}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["hta-kl", "steps", "growth", "one"])
+    parser.add_argument("what", choices=["hta-kl", "steps", "growth", "curve", "one"])
     parser.add_argument("teacher", nargs="?", type=Path)
     parser.add_argument("--T", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=30)
@@ -186,6 +208,8 @@ def main() -> None:
         }
     elif asked.what == "growth":
         found = {"growth": of_growth(asked.rounds)}
+    elif asked.what == "curve":
+        found = {"curve": of_curve(10_000, asked.rounds)}
     else:
         found = {"T": asked.T, "losses": of_steps(asked.teacher, asked.T, asked.rounds)}
     print(json.dumps({**about, **found}, indent=2))

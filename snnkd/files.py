@@ -9,8 +9,9 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from snnkd.errors import PlaceError, WorkError
 
@@ -25,17 +26,24 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes, keep: Path | None = None) -> None:
-    """Write `content` to `path` through a temporary file in the same folder, fsync, rename and folder fsync.
+    """Write `content` to `path` as `replacing` does. Raises OSError; the temporary file is removed then."""
+    with replacing(path, keep) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
+    """A file to write, which becomes `path` at the end: temporary file in the same folder, fsync, rename and folder fsync.
 
     A reader sees the old file or the new one, never a part. With `keep`, the file that stood at `path` is
     renamed to `keep` first; a kill between the two renames leaves `keep`, from which a reader falls back.
-    Raises OSError; the temporary file is removed then.
+    Whatever is raised inside leaves `path` as it was; the temporary file is removed then.
     """
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())

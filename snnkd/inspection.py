@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.data import check_fit, load_data
-from snnkd.errors import PlaceError
+from snnkd.errors import PlaceError, RequestError
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
-from snnkd.recipe import DATA
+from snnkd.recipe import DATA, MODELS
+from snnkd.recipe.describe import describe_model
+from snnkd.recipe.event_schema import frames_in
 from snnkd.recipe.loss_section import needs_teacher
+from snnkd.recipe.model_schema import ModelConfig
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import DistillRecipe, StageRecipe
+from snnkd.registry import Entry
 from snnkd.report import Reporter
 from snnkd.runs.find import finished_runs
 from snnkd.training.environment import pick_device
-from snnkd.usercode import is_user_code
+
+NOMINAL_INPUT = (3, 32, 32)
+"""Channels, height and width of the image for which models are listed, as CIFAR's."""
+NOMINAL_CLASSES = 100
 
 
 def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -36,13 +44,13 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
         data = load_data(recipe.data, Reporter(quiet=True), fetch=False)
     except PlaceError as error:
         made |= {"data_present": False, "missing": str(error)}
-        nominal = DATA[recipe.data.name].detail("nominal")
+        nominal = getattr(error, "nominal", None) or DATA[recipe.data.name].detail("nominal")
         if nominal is None:
             return made
         classes, shape, images = nominal
         images -= round(images * recipe.data.val_fraction)
     else:
-        check_fit(recipe.train, data)
+        check_fit(recipe.train, data, recipe.data.augment)
         classes, shape, images, data_sha256 = data.classes, data.shape, len(data.train), data.sha256
         made |= {"data_present": True, "data_sha256": data_sha256}
     T = recipe.model.T or 1
@@ -55,10 +63,28 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:
+    # a teacher sees the event frames of a sample together; a student one a timestep, as images
+    frames = None if isinstance(recipe, DistillRecipe) else frames_in(recipe.data)
+    sizes = _sizes(recipe.model, classes, shape, frames)
+    # weights, gradients, momentum; and every layer's output of a batch, kept for the backward pass
+    memory = 3 * 4 * sizes.parameters + sizes.held * T * recipe.train.batch_size
+    return {"parameters": sizes.parameters, "macs": sizes.macs, "memory_bytes": memory}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a network: its parameters, MACs of an image (and timestep), bytes of its layers' outputs for an image."""
+
+    parameters: int
+    macs: int
+    held: int
+
+
+def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames: int | None = None) -> Sizes:
     """Counted on the ANN of the same topology with one image; a spiking one runs its layers T times."""
-    device = "cpu" if is_user_code(recipe.model.name) else "meta"  # sizes need no memory
+    device = "cpu" if MODELS.is_users(model.name) else "meta"  # sizes need no memory
     with torch.device(device):
-        network = build_network(Specification(model=recipe.model, neuron=None, classes=classes, shape=shape)).eval()
+        network = build_network(Specification(model=model, neuron=None, classes=classes, shape=shape, frames=frames)).eval()
     held = 0
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -68,13 +94,27 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
     kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
     handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
     with torch.inference_mode(), Counter(network) as counter:
-        network(torch.zeros(1, *shape, device=device))
+        network(torch.zeros(network.specification.batch(1), device=device))
     for handle in handles:
         handle.remove()
     parameters = sum(p.numel() for p in network.parameters())
-    # weights, gradients, momentum; and every layer's output of a batch, kept for the backward pass
-    memory = 3 * 4 * parameters + held * T * recipe.train.batch_size
-    return {"parameters": parameters, "macs": counter.counts.macs_once + counter.counts.macs_per_step, "memory_bytes": memory}
+    return Sizes(parameters, counter.counts.macs_once + counter.counts.macs_per_step, held)
+
+
+def model_facts() -> list[dict[str, Any]]:
+    """Every model of the catalogue: what it is, and its size for `NOMINAL` (null where it takes a name or other images)."""
+    return [describe_model(entry) | _nominal_size(entry) for entry in MODELS]
+
+
+def _nominal_size(entry: Entry) -> dict[str, int | None]:
+    unknown: dict[str, int | None] = {"parameters": None, "macs": None}
+    if entry.argument:
+        return unknown
+    try:
+        sizes = _sizes(entry.options(name=entry.name), NOMINAL_CLASSES, NOMINAL_INPUT)
+    except RequestError:
+        return unknown
+    return {"parameters": sizes.parameters, "macs": sizes.macs}
 
 
 def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: Pipeline) -> bool | None:
@@ -83,7 +123,8 @@ def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: P
         return None
     named = recipe.teacher.run
     if named is not None and named != "latest":
-        return (Path(named) / "config.json").is_file()
+        path = Path(named)
+        return path.is_file() if recipe.teacher.model or path.suffix == ".safetensors" else (path / "config.json").is_file()
     return pipeline.teach is not None or any(run.result.get("data_sha256") == data_sha256 for run in finished_runs("teach"))
 
 

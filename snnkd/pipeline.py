@@ -13,37 +13,45 @@ import torch
 
 from snnkd import processes
 from snnkd.bench import report as bench_report
-from snnkd.data import ImageSet, check_fit, load_data
-from snnkd.errors import PlaceError, RequestError, WorkError, did_you_mean
-from snnkd.export import check as check_export
-from snnkd.export import safetensors as safetensors_export
-from snnkd.export.place import check_target, place
-from snnkd.files import read_json, trouble, write_json
+from snnkd.compare.report import make_report
+from snnkd.compare.tables import as_table
+from snnkd.compare.words import left_out
+from snnkd.data import ImageSet, Way, check_fit, load_data
+from snnkd.data.archives import check_mirror
+from snnkd.data.describe import describe
+from snnkd.errors import RequestError
+from snnkd.evaluation import Asked, data_of, measure_run, own_eval_file, unmeasured
+from snnkd.exports.check import sample
+from snnkd.exports.extras import check_installed
+from snnkd.exports.formats import load_format
+from snnkd.exports.make import keep
+from snnkd.exports.make import make as make_export
+from snnkd.exports.place import check_target
+from snnkd.exports.source import Source
+from snnkd.files import read_json
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
-from snnkd.models.files import Loaded, load_network
-from snnkd.recipe import DATA, fields
+from snnkd.models.files import load_network
+from snnkd.recipe.catalogue import DATA
 from snnkd.recipe.data_schema import DataConfig
+from snnkd.recipe.exports import EXPORTS
 from snnkd.recipe.loss_section import needs_teacher
+from snnkd.recipe.neurons import check_timesteps
 from snnkd.recipe.resolve import Pipeline
-from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExecutionConfig, StageRecipe, TeacherConfig, TeachRecipe
+from snnkd.recipe.schema import CompareConfig, DistillRecipe, ExecutionConfig, StageRecipe, TeacherConfig, TeachRecipe
 from snnkd.recipe.sweep import Task
-from snnkd.report import Reporter
 from snnkd.runs.find import Finished, choose, finished_runs
-from snnkd.runs.folder import RUN, identity, is_finished, runs_folder
+from snnkd.runs.folder import RUN, identity, is_finished, read_result, runs_folder
 from snnkd.runs.lock import Lock, in_turn
-from snnkd.stage import Options, Stage, folder_of, last_line, measure_network, run_stage
-from snnkd.teachers import find_teacher
+from snnkd.stage import Options, Stage, folder_of, last_line, run_stage
+from snnkd.teachers import check_teacher, find_teacher, fixed_teacher
 from snnkd.training.environment import check_execution, pick_device
-from snnkd.usercode import check_permitted, is_user_code
-
-FORMATS = ("safetensors",)
 
 
 @processes.joined()
 def teach(recipe: TeachRecipe, options: Options) -> Finished:
     """Train an ANN teacher and measure it; a finished run is returned as it is."""
     device = _device(recipe.execution)
-    data = load_data(recipe.data, options.report)
+    data = load_data(recipe.data, options.report, way=_way(options))
     return run_stage(Stage(recipe=recipe, data=data, teacher=None, device=device, options=options))
 
 
@@ -51,14 +59,33 @@ def teach(recipe: TeachRecipe, options: Options) -> Finished:
 def distill(recipe: DistillRecipe, options: Options) -> Finished:
     """Train a spiking student, from a teacher where the loss has one, and measure it at every timestep."""
     device = _device(recipe.execution)
-    data = load_data(recipe.data, options.report)
+    check_teacher(recipe.teacher)
+    data = load_data(recipe.data, options.report, way=_way(options))
     teacher, fixed = None, TeacherConfig()
     if needs_teacher(recipe.loss) or recipe.train.init == "teacher":
         began = partial(_began, recipe, data, options=options)
         teacher = processes.in_all(partial(find_teacher, recipe, data, began, options.report))
-        fixed = TeacherConfig(run=str(teacher.folder), sha256=teacher.sha256)
+        fixed = fixed_teacher(recipe.teacher, teacher)
     recipe = dataclasses.replace(recipe, teacher=fixed)
     return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, options=options))
+
+
+def data(config: DataConfig, source: Path | None, mirror: str | None, options: Options) -> dict[str, Any]:
+    """Bring a data set here, from `source` (a copy of the user's) or `mirror` where these are given, and describe it."""
+    if DATA[config.name].detail("source") is None:
+        for option, given in (("--from", source), ("--mirror", mirror)):
+            if given is not None:
+                raise RequestError(f"{option} {given}: {config.name} is not downloaded, there is nothing to bring")
+    if source is not None and mirror is not None:
+        raise RequestError(f"--mirror {mirror}: given together with --from {source}; name one of them")
+    way = Way(source=source, mirror=mirror, stop=options.stop.check)
+    check_mirror(mirror)
+    return describe(load_data(config, options.report, way=way), config.name)
+
+
+def _way(options: Options) -> Way:
+    """How data that are missing come here; a download stops when asked to."""
+    return Way(stop=options.stop.check)
 
 
 def _device(execution: ExecutionConfig) -> torch.device:
@@ -75,51 +102,44 @@ def _began(recipe: DistillRecipe, data: ImageSet, teacher_sha256: str, options: 
 
 
 @processes.joined()
-def evaluate(folder: Path, settings: EvalConfig, options: Options, execution: ExecutionConfig | None = None) -> dict[str, Any]:
+def evaluate(folder: Path, asked: Asked, options: Options, execution: ExecutionConfig | None = None) -> dict[str, Any]:
     """Measure the network of a run or an export at every timestep; never answers from result.json.
 
     Settings other than a run's own are also written to RUN/eval/<settings>.json.
     """
     execution = execution or ExecutionConfig()
     device = _device(execution)
-    loaded = processes.in_all(partial(load_network, folder))
-    specification = loaded.network.specification
-    if settings.T is not None and specification.kind == "ann" and settings.T != 1:
-        raise RequestError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps")
-    name = _eval_file(settings, specification.T) if (folder / RUN).exists() else None
-    try:
-        if name:  # before the work, so that a place that cannot be written is known at once
-            processes.of_first(lambda: (folder / "eval").mkdir(exist_ok=True))
-        result = measure_network(loaded, _data_of(loaded, options.report), settings, execution, device, options)
-        if name:
-            processes.of_first(lambda: write_json(folder / "eval" / name, result))
-    except OSError as error:
-        raise trouble(error, folder / "eval") from error
-    return result
-
-
-def _eval_file(settings: EvalConfig, trained_T: int) -> str | None:
-    """The name under RUN/eval for settings other than the run's own; None for those."""
-    T = settings.T or trained_T
-    return None if settings.split == "test" and trained_T == T else f"{settings.split}-T{T}.json"
+    asked.check()
+    return measure_run(folder, asked, options, execution, device)
 
 
 @processes.joined()
 def evaluate_all(
     folders: Sequence[Path] | None,
-    latest: bool,
-    settings: EvalConfig,
+    asked: Asked,
     execution: ExecutionConfig,
     options: Options,
+    *,
+    latest: bool = False,
+    every: bool = False,
     plot: Path | None = None,
 ) -> list[dict[str, Any]]:
-    """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`."""
+    """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`.
+
+    With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured so.
+    """
     _device(execution)
+    asked.check()
     if plot:
         processes.of_first(partial(check_plot_path, plot))
-    chosen = list(folders or [processes.of_first(partial(_the_student, latest))])
-    results = [evaluate(folder, settings, options, execution) for folder in chosen]
-    if plot and processes.is_first():
+    if every:
+        chosen = processes.of_first(partial(unmeasured, folders or (), asked, options.report))
+    else:
+        chosen = list(folders or [processes.of_first(partial(_the_student, latest))])
+    if asked.save_logits and len(chosen) > 1:
+        raise RequestError(f"--save-logits {asked.save_logits}: one file for {len(chosen)} runs; give one run")
+    results = [evaluate(folder, asked, options, execution) for folder in chosen]
+    if plot and results and processes.is_first():
         plot_curves(group_by_seed(results), plot)
         options.report.note(f"drawn: {plot}")
     return results
@@ -130,48 +150,45 @@ def _the_student(latest: bool) -> Path:
     return choose(finished_runs("distill"), "student", latest, "--latest", absent).folder
 
 
-def _data_of(loaded: Loaded, report: Reporter) -> ImageSet:
-    """The data that a network was trained on, as its config.json names it."""
-    section = loaded.config.get("data")
-    name = str(section.get("name")) if isinstance(section, dict) else ""
-    if is_user_code(name) and name.partition(":")[0] not in DATA:
-        check_permitted(name, f"{loaded.folder}: its data set")
-    try:
-        entry = DATA[str(section["name"])]  # type: ignore[index]
-        config: DataConfig = fields.build(entry.options, section, "data")
-    except (TypeError, KeyError, RequestError) as error:
-        raise PlaceError(f"{loaded.folder}/config.json: its data section is damaged: {error}") from error
-    data = load_data(config, report)
-    if data.sha256 != loaded.config.get("data_sha256"):
-        report.note(f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of {loaded.folder}")
-    return data
-
-
-def export(run: Path | None, format: str, out: Path | None, force: bool, options: Options, latest: bool = False) -> dict[str, Any]:
+def export(
+    run: Path | None, format: str, out: Path | None, force: bool, options: Options, latest: bool = False, T: int | None = None
+) -> dict[str, Any]:
     """Write the network of `run` (by default the one finished student) in `format`, read it back, compare on 256 test images.
 
-    Raises RequestError for an unknown format or an `out` that exists, WorkError (nothing left behind) on disagreement.
+    `T` timesteps are unrolled, the trained ones by default. What was found is also kept beside RUN/export/<format>, as .json.
+    Raises RequestError for an unknown format, one whose packages are missing or that cannot say the network, or an `out`
+    that exists; WorkError (nothing left behind) on disagreement.
     """
-    if format not in FORMATS:
-        raise RequestError(f"--format {format!r} is not known{did_you_mean(format, FORMATS)}")
+    entry = EXPORTS[format]
+    check_installed(entry)
     folder = run or _the_student(latest)
     target = out or folder / "export" / format
-    loaded = load_network(folder)
+    source = _source(folder, T)
+    load_format(entry).check(source)
     check_target(target, force)
-    images = check_export.sample(_data_of(loaded, options.report).test)
-    found = check_export.Agreement(0, 0.0, 0.0)
+    images = sample(data_of(source.loaded, options.report, way=_way(options)).test)
+    found = make_export(entry, source, target, force, images, options.stop.check)
+    made = {"schema": 1, "run": str(folder), "format": entry.name, "path": str(target), "T": source.T, **found}
+    if out is None and (folder / RUN).exists():
+        keep(target, made)
+    return made
 
-    def make(draft: Path) -> None:
-        nonlocal found
-        safetensors_export.write(draft, loaded)
-        found = check_export.compare(loaded.network, safetensors_export.read_back(draft), images)
-        if found.max_difference > safetensors_export.TOLERANCE:
-            raise WorkError(f"{target}: the export differs from {folder} by {found.max_difference:.3g}; it was removed")
-        options.stop.check("while exporting; nothing was written")
 
-    place(target, force, make)
-    T = loaded.network.specification.T
-    return {"schema": 1, "run": str(folder), "format": format, "path": str(target), "T": T, **dataclasses.asdict(found)}
+def _source(folder: Path, T: int | None) -> Source:
+    """The network of `folder` with its result, where that is of these weights, to be exported with `T` timesteps."""
+    loaded = load_network(folder)
+    specification = loaded.network.specification
+    if T is not None:
+        if T < 1:
+            raise RequestError(f"--T {T}: a network runs at least 1 timestep")
+        if specification.kind == "ann" and T != 1:
+            raise RequestError(f"--T {T}: {folder} is a teacher, which has no timesteps")
+        check_timesteps(specification.neuron, specification.T, T, f"--T {T}")
+        if specification.frames is not None and specification.frames < T:
+            raise RequestError(f"--T {T}: every timestep sees a frame of its own, and these events have {specification.frames}")
+    result = read_result(folder) if is_finished(folder) else None
+    same = result is not None and result.get("weights_sha256") == loaded.sha256
+    return Source(loaded, specification.T if T is None else T, result if same else None)
 
 
 def bench(recipe: DistillRecipe, rounds: int, baseline: bool = False, levers: bool = False) -> dict[str, Any]:
@@ -200,6 +217,20 @@ def run(tasks: Sequence[Task], options: Options) -> list[Finished]:
     return list(done.values())
 
 
+def compare(settings: CompareConfig, runs: Sequence[Finished], whole: bool, options: Options) -> None:
+    """The compare section of a recipe: a table over its students, said on stderr; made when the `whole` recipe was carried out."""
+    if not processes.is_first():
+        return
+    if not whole:
+        options.report.note("compare: made when all tasks run in one command; `snnkd compare` does it afterwards")
+        return
+    report = make_report([finished.folder for finished in runs if finished.result["stage"] == "distill"], settings)
+    for line in as_table(report).splitlines():
+        options.report.note(line)
+    if report.left_out:
+        options.report.note(left_out(report))
+
+
 def _run_one(pipeline: Pipeline, options: Options) -> list[Finished]:
     """The stages of one task."""
     done: list[Finished] = []
@@ -223,16 +254,18 @@ def _check_all(tasks: Sequence[Task], options: Options) -> None:
     by_data: dict[str, list[tuple[Task, StageRecipe]]] = {}
     for task in tasks:
         with _naming(task):
+            for format in task.pipeline.export.formats if task.pipeline.export else ():
+                check_installed(EXPORTS[format])
             for stage in _stages(task.pipeline):
                 _device(stage.execution)
                 by_data.setdefault(repr(stage.data), []).append((task, stage))
             if task.pipeline.eval and not task.pipeline.distill and task.pipeline.eval.T not in (None, 1):
                 raise RequestError(f"eval.T: {task.pipeline.eval.T} given for a teacher, which has no timesteps")
     for group in by_data.values():  # each data set is loaded once
-        data = load_data(group[0][1].data, options.report)
+        data = load_data(group[0][1].data, options.report, way=_way(options))
         for task, stage in group:
             with _naming(task):
-                check_fit(stage.train, data)
+                check_fit(stage.train, data, stage.data.augment)
                 check_execution(stage.train, stage.execution, pick_device(stage.execution.device))
                 if task.pipeline.eval and stage is _stages(task.pipeline)[-1]:
                     data.split(task.pipeline.eval.split)
@@ -250,7 +283,8 @@ def _naming(task: Task) -> Iterator[None]:
 def _measure_and_export(last: Finished, pipeline: Pipeline, options: Options) -> None:
     """The eval and export sections for the last stage's run; what stands there already is not made again."""
     stage = _stages(pipeline)[-1]
-    name = _eval_file(pipeline.eval, last.result["trained_T"] or 1) if pipeline.eval else None
+    asked = Asked(settings=pipeline.eval) if pipeline.eval else None
+    name = own_eval_file(pipeline.eval, last.result["trained_T"] or 1) if pipeline.eval else None
     formats = pipeline.export.formats if pipeline.export else ()
 
     def missing() -> tuple[bool, list[str]]:
@@ -263,9 +297,9 @@ def _measure_and_export(last: Finished, pipeline: Pipeline, options: Options) ->
         with ExitStack() as held:  # one task at a time: another may have the same student
             processes.of_first(lambda: held.enter_context(Lock(last.folder)) and None)
             held.enter_context(processes.noticing())
-            unmeasured, unwritten = processes.of_first(missing)
-            if unmeasured and pipeline.eval:
-                options.report.note(last_line(evaluate(last.folder, pipeline.eval, options, stage.execution)))
+            to_measure, unwritten = processes.of_first(missing)
+            if to_measure and asked:
+                options.report.note(last_line(evaluate(last.folder, asked, options, stage.execution)))
             for format in unwritten:
                 found = processes.of_first(partial(export, last.folder, format, None, False, options))
                 options.report.note(f"exported to {found['path']} (agreement {found['agreement']:.4f})")

@@ -71,6 +71,10 @@ class Registry:
             raise RequestError(f"{self.kind} {name!r}: {head!r} takes nothing after a colon")
         return entry
 
+    def is_users(self, name: str) -> bool:
+        """Whether `name` is a function of the user's, and not an entry that takes something after a colon."""
+        return is_user_code(name) and name.partition(":")[0] not in self
+
     def __iter__(self) -> Iterator[Entry]:
         return iter(self._entries.values())
 

@@ -19,14 +19,18 @@ from snnkd.data.loader import TrainBatches, measure_batches
 from snnkd.errors import PlaceError, RequestError, WorkError
 from snnkd.files import write_json
 from snnkd.losses.objective import Objective, Surroundings, make_objective
+from snnkd.measure.cost import macs_as_ann
 from snnkd.measure.curve import accuracy, measure_curve
+from snnkd.measure.logits import save_logits
 from snnkd.measure.result import make_result
 from snnkd.models import Network, Specification, build_network
+from snnkd.models.activation import learned_by_neurons
 from snnkd.models.blocks import recompute_blocks
 from snnkd.models.features import feature_shapes
 from snnkd.models.files import Loaded, load_network, save_network
 from snnkd.recipe.loss_schema import LossConfig
 from snnkd.recipe.loss_section import needs_teacher
+from snnkd.recipe.neurons import WHOLE, is_causal
 from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExecutionConfig, StageRecipe
 from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
@@ -94,7 +98,7 @@ def run_stage(stage: Stage) -> Finished:
 def _attempt(stage: Stage) -> Finished:
     """Carry it out now. Of several processes the first alone looks at the folder and writes there."""
     recipe, options = stage.recipe, stage.options
-    check_fit(recipe.train, stage.data)
+    check_fit(recipe.train, stage.data, recipe.data.augment)
     check_execution(recipe.train, recipe.execution, stage.device)
     if len(set(processes.everyone(recipe_hash(stage.identity)))) > 1:
         raise PlaceError(
@@ -211,7 +215,7 @@ def _open(stage: Stage, network: Network) -> dict[str, Any]:
 def fresh_network(recipe: StageRecipe, data: ImageSet) -> Network:
     """The recipe's network, initialised from the run's own stream, normalising by the training images."""
     neuron = recipe.neuron if isinstance(recipe, DistillRecipe) else None
-    specification = Specification(model=recipe.model, neuron=neuron, classes=data.classes, shape=data.shape)
+    specification = Specification(model=recipe.model, neuron=neuron, classes=data.classes, shape=data.shape, frames=data.frames)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "initialisation"))
         network = build_network(specification)
@@ -227,6 +231,7 @@ def first_network(recipe: StageRecipe, data: ImageSet, teacher: Loaded | None) -
     if recipe.train.init == "teacher":
         assert teacher is not None
         ours, theirs = network.body.state_dict(), teacher.network.body.state_dict()
+        theirs |= {key: ours[key] for key in learned_by_neurons(network.body)}  # an ANN has none
         if {key: value.shape for key, value in ours.items()} != {key: value.shape for key, value in theirs.items()}:
             name = teacher.network.specification.model.name
             raise RequestError(
@@ -258,7 +263,7 @@ def make_stage_objective(stage: Stage, network: Network) -> Objective:
 def _features_of(network: Network) -> dict[str, tuple[int, ...]]:
     """By name, with shapes; nothing where the network is the user's own and its forward takes no `features`."""
     offers = "features" in inspect.signature(network.body.forward).parameters
-    return feature_shapes(network, network.specification.shape) if offers else {}
+    return feature_shapes(network, network.specification.shape, network.specification.frames) if offers else {}
 
 
 def make_job(stage: Stage, network: Network, objective: Objective, compile: Mode = "off") -> Job:
@@ -276,7 +281,7 @@ def make_job(stage: Stage, network: Network, objective: Objective, compile: Mode
         if stage.teacher and isinstance(recipe, DistillRecipe) and needs_teacher(recipe.loss)
         else None,
         objective=objective,
-        batches=TrainBatches(stage.data.train, recipe.train.batch_size, recipe.data.augment, recipe.seed, device),
+        batches=TrainBatches(stage.data.train, recipe.train.batch_size, recipe.data.augment, recipe.seed, device, stage.data.classes),
         train=recipe.train,
         execution=execution,
         seed=recipe.seed,
@@ -289,17 +294,33 @@ def make_job(stage: Stage, network: Network, objective: Objective, compile: Mode
 
 
 def measure_network(
-    loaded: Loaded, data: ImageSet, settings: EvalConfig, execution: ExecutionConfig, device: torch.device, options: Options
+    loaded: Loaded,
+    data: ImageSet,
+    settings: EvalConfig,
+    execution: ExecutionConfig,
+    device: torch.device,
+    options: Options,
+    logits: Path | None = None,
 ) -> dict[str, Any]:
-    """The result object of a network on a split of `data`. Raises Stopped or Interrupted between batches when asked."""
+    """The result object of a network on a split of `data`, whose logits are also written to `logits`.
+
+    Raises Stopped or Interrupted between batches when asked.
+    """
     network, about = loaded.network.to(device), loaded.config
     spiking, trained_T = network.specification.kind == "snn", network.specification.T
+    if data.frames and spiking and (settings.T or 0) > data.frames:
+        raise RequestError(f"--T {settings.T}: every timestep sees a frame of its own, and {data.name} has {data.frames} (data.frames)")
     batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
     options.stop.check_together("before measuring")
     start = time.monotonic()
+    neuron = network.specification.neuron
+    if not is_causal(neuron):
+        options.report.note(f"{WHOLE}: t = {trained_T} alone is measured")
     curve = measure_curve(network, batches, settings.T or trained_T, partial(options.stop.check, "while measuring"))
     if not all(math.isfinite(entry["nll"] or 0.0) for entry in curve.entries):  # weights may be finite and yet too large
         raise WorkError(f"{loaded.folder}: the network's answers are not finite; lower train.lr or the loss weights")
+    if logits:
+        processes.of_first(lambda: save_logits(logits, curve, loaded.sha256, data.sha256, settings.split))
     return make_result(
         curve,
         {
@@ -307,8 +328,11 @@ def measure_network(
             **{key: about.get(key) for key in ("stage", "seed", "recipe_hash")},
             "data": data.name,
             "split": settings.split,
+            **({"data_split": data.rule} if data.rule else {}),
             "trained_T": trained_T if spiking else None,
             "model": to_plain(network.specification.model),
+            "neuron": None if neuron is None else to_plain(neuron),
+            **({} if is_causal(neuron) else {"curve_note": f"{WHOLE}; the curve has its last entry alone"}),
             **{key: about.get(key) for key in ("loss", "selection", "teacher")},
             "weights_sha256": loaded.sha256,
             "data_sha256": data.sha256,
@@ -318,6 +342,7 @@ def measure_network(
             "hardware": hardware(device),
             "seconds": {"train": about.get("seconds"), "eval": round(time.monotonic() - start, 2)},
         },
+        macs_as_ann(network.specification) if spiking else None,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,11 +12,16 @@ from torch import Tensor
 
 from snnkd.data import ImageSet
 from snnkd.data.loader import measure_batches
-from snnkd.errors import PlaceError
+from snnkd.errors import PlaceError, RequestError
 from snnkd.measure.curve import measure_curve
+from snnkd.models import Network, Specification, build_network
 from snnkd.models.features import Features
 from snnkd.models.files import Loaded, load_network
-from snnkd.recipe.schema import DistillRecipe, ExecutionConfig
+from snnkd.models.fitting import fitted
+from snnkd.models.libraries import CHANNELS, Library, check_name, seen_by
+from snnkd.models.weights import fit_weights, read_weights
+from snnkd.recipe.catalogue import LIBRARIES
+from snnkd.recipe.schema import DistillRecipe, ExecutionConfig, TeacherConfig
 from snnkd.report import Reporter
 from snnkd.runs.find import LATEST, choose, finished_runs
 
@@ -31,13 +37,103 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, began: Began, report: Re
     meant.
     """
     named = recipe.teacher.run
+    if recipe.teacher.model is not None:
+        return _of_weights(recipe.teacher, data, report)
     folder = _search(data, named == LATEST, began) if named is None or named == LATEST else _named(Path(named), recipe.teacher.sha256)
     loaded = load_network(folder)
     _check_fit(loaded, data)
-    if recipe.teacher.sha256 not in (None, loaded.sha256):
-        raise PlaceError(f"{folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(recipe.teacher.sha256)[:12]}...")
+    _check_sha256(recipe.teacher, loaded)
     report.note(f"teacher: {folder}")
+    _let_fit(loaded.network, data, report)
     return loaded
+
+
+def check_teacher(teacher: TeacherConfig) -> None:
+    """Raise RequestError for what can be known of a request before any file is opened."""
+    if teacher.model is not None and teacher.model.name.partition(":")[0] in LIBRARIES:
+        check_name(teacher.model.name)
+
+
+def fixed_teacher(asked: TeacherConfig, loaded: Loaded) -> TeacherConfig:
+    """The section that finds the same weights again, and shows them images in the same way."""
+    fixed = TeacherConfig(run=str(loaded.folder), sha256=loaded.sha256)
+    if asked.model is None:
+        return fixed
+    network = loaded.network
+    # the shortest digits that give the same float32 again
+    mean, std = (tuple(float(str(x)) for x in values.cpu().numpy()) for values in (network.mean, network.std))
+    return replace(fixed, model=asked.model, size=network.specification.shape[1], mean=mean, std=std)
+
+
+def _of_weights(asked: TeacherConfig, data: ImageSet, report: Reporter) -> Loaded:
+    """The network `asked.model` with the weights of a plain file. Raises PlaceError when they are not its."""
+    assert asked.model is not None
+    assert asked.run is not None
+    path = Path(asked.run)
+    if not path.is_file():
+        raise PlaceError(f"{path}: no such file; give the weights of the teacher, {asked.model.name}")
+    tensors, digest = read_weights(path)
+    network = _empty(asked, data)
+    loaded = Loaded(network, {}, digest, path)
+    _check_sha256(asked, loaded)
+    fit_weights(network.body.network if isinstance(network.body, Library) else network.body, tensors, data.classes, path)
+    _try(network, path)
+    report.note(f"teacher: {path}, as {asked.model.name}")
+    mean, std = ([round(float(x), 4) for x in values] for values in (network.mean, network.std))
+    report.note(f"the teacher sees images of {'x'.join(map(str, network.specification.shape))}, mean {mean}, std {std}")
+    network.fits = True
+    return loaded
+
+
+def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
+    """The network without its weights; sizes and statistics as asked, else the library's own, else those of the data."""
+    assert asked.model is not None
+    specification = Specification(model=asked.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames)
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(specification)
+    size, mean, std = asked.size, asked.mean, asked.std
+    channels = data.shape[0]
+    if isinstance(network.body, Library):
+        own, channels = seen_by(network.body), CHANNELS
+        size, mean, std = size or own.size, mean or own.mean, std or own.std
+    elif mean is None or std is None:
+        mean, std = map(tuple, data.channel_statistics())
+    if len(mean) != channels or len(std) != channels:
+        raise RequestError(f"teacher.mean and teacher.std: {len(mean)} numbers; {asked.model.name} sees {channels} channels")
+    shape = (channels, size or data.shape[1], size or data.shape[2])
+    if data.frames is not None and shape != data.shape:
+        raise RequestError(f"teacher.model: {asked.model.name} sees {list(shape)}; event frames {list(data.shape)} are not brought to it")
+    if shape != data.shape:  # small networks may be built for their size
+        with torch.random.fork_rng(devices=[]):
+            network = build_network(replace(specification, shape=shape))
+    network.mean.copy_(torch.tensor(mean))
+    network.std.copy_(torch.tensor(std))
+    return network.eval()
+
+
+def _try(network: Network, path: Path) -> None:
+    """Whether the network takes images of its size; a transformer's is fixed when it is built."""
+    shape = network.specification.shape
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(network.specification.batch(1)))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise RequestError(f"teacher.size: {path} cannot look at images of {shape[1]}x{shape[2]}: {said}") from error
+
+
+def _check_sha256(asked: TeacherConfig, loaded: Loaded) -> None:
+    if asked.sha256 not in (None, loaded.sha256):
+        raise PlaceError(f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(asked.sha256)[:12]}...")
+
+
+def _let_fit(network: Network, data: ImageSet, report: Reporter) -> None:
+    """Let a teacher of another size see the student's images at its own."""
+    made = network.specification
+    if made.shape != data.shape:
+        fitted(torch.zeros(1, *data.shape), made.shape)
+        network.fits = True
+        report.note(f"the teacher sees images of {'x'.join(map(str, made.shape))}, the student of {'x'.join(map(str, data.shape))}")
 
 
 def _search(data: ImageSet, latest: bool, began: Began) -> Path:
@@ -65,8 +161,11 @@ def _check_fit(loaded: Loaded, data: ImageSet) -> None:
         raise PlaceError(f"{loaded.folder}: a spiking student, not a teacher; give a run of `snnkd teach`")
     if made.classes != data.classes:
         raise PlaceError(f"{loaded.folder}: the teacher has {made.classes} classes, {data.name} has {data.classes}")
-    if made.shape != data.shape:
-        raise PlaceError(f"{loaded.folder}: the teacher takes images {list(made.shape)}, {data.name} has {list(data.shape)}")
+    if made.frames != data.frames:
+        seen, held = (f"{count} event frames" if count else "still images" for count in (made.frames, data.frames))
+        raise PlaceError(f"{loaded.folder}: the teacher sees {seen}, {data.name} has {held}")
+    if made.frames is not None and made.shape != data.shape:  # at another size a pixel counts other events
+        raise PlaceError(f"{loaded.folder}: the teacher takes event frames {list(made.shape)}, {data.name} has {list(data.shape)}")
 
 
 def judge_teacher(loaded: Loaded, data: ImageSet, execution: ExecutionConfig, device: torch.device, report: Reporter) -> dict[str, Any]:

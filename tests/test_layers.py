@@ -11,12 +11,13 @@ import snnkd.models
 
 PACKAGE = Path(snnkd.__file__).parent
 LAYERS = [
-    {"cli"},
+    {"cli", "api"},
     {"pipeline", "inspection"},
-    {"bench"},
+    {"bench", "compare"},
+    {"evaluation"},
     {"stage"},
     {"teachers"},
-    {"training", "measure", "export", "runs"},
+    {"training", "measure", "exports", "runs"},
     {"losses", "models", "data"},
     {"recipe"},
     {"registry"},
@@ -58,7 +59,7 @@ def test_a_loss_never_imports_a_model_nor_a_model_a_loss() -> None:
 
 
 def test_public_surface() -> None:
-    assert snnkd.__all__ == ["__version__", "load"]
+    assert snnkd.__all__ == ["Exported", "Point", "Result", "Run", "__version__", "distill", "evaluate", "export", "load", "teach"]
     assert all(hasattr(snnkd, name) for name in snnkd.__all__)
     assert snnkd.losses.__all__ == [
         "abkd", "akl", "ce", "dist", "dkd", "hta_kl", "jeffreys", "js", "kl", "mix", "mse", "rkl", "todi", "wsld",

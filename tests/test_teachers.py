@@ -106,7 +106,9 @@ def test_a_recipe_of_a_run_finds_its_teacher_again_by_its_weights(cli: Cli) -> N
 def test_the_least_that_a_teacher_must_know(cli: Cli, monkeypatch: pytest.MonkeyPatch, classes: int, top1: float, accepted: bool) -> None:
     """Twice chance, or halfway to 100 % where nobody can reach that: of two classes, chance is 50 %."""
     entry = {"t": 1, "top1": top1, "energy_mj": 1.0}
-    monkeypatch.setattr("snnkd.teachers.measure_curve", lambda *_: Curve([entry], None, None, 100))
+    monkeypatch.setattr(
+        "snnkd.teachers.measure_curve", lambda *_: Curve([entry], None, None, 100, torch.zeros(1, 1, classes), torch.zeros(1))
+    )
     loaded = load_network(cli("teach", *SMALL).folder)
     data = ImageSet("some", classes, *[Split(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), torch.zeros(1))] * 2, None, "0")
     if accepted:

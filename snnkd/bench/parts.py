@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from snnkd.bench.clock import Work, alternate, ratio, summary, wait
 from snnkd.bench.subject import Subject
-from snnkd.losses.targets import time_mean
+from snnkd.losses.targets import repeated, time_mean
 from snnkd.models import Network, build_network
 from snnkd.training.compiling import compile_network
 from snnkd.training.environment import autocast
@@ -79,7 +79,7 @@ def spiking_tax(subject: Subject, rounds: int) -> dict[str, Any]:
     """
     job, T = subject.job, subject.job.network.specification.T
     images, labels = subject.batch()
-    many, their_labels = images.repeat(T, 1, 1, 1), labels.repeat(T)
+    many, their_labels = images.repeat(T, 1, 1, 1), repeated(labels, T)
 
     def step(network: Network, forward: Any, x: Tensor, y: Tensor) -> Work:
         optimizer = make_optimizer((network,), job.train)

@@ -25,7 +25,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from PIL import Image
@@ -34,11 +34,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from snnkd.bench.subject import Subject, make_subject
 from snnkd.data.imageset import Split
+from snnkd.errors import RequestError
 from snnkd.losses.seen import Seen
 from snnkd.models import Network
 from snnkd.models.activation import LIF
 from snnkd.models.features import Features
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neuron_schema import AnyNeuron, NeuronConfig
 from snnkd.stage import Stage
 from snnkd.training.compiling import Mode
 from snnkd.training.learner import look
@@ -123,7 +124,19 @@ def _slow_down(network: Network, habits: Collection[str]) -> None:
         for name, module in list(network.named_modules()):
             if isinstance(module, LIF):
                 parent, _, own = name.rpartition(".")
-                setattr(network.get_submodule(parent), own, PlainLIF(module.config))
+                setattr(network.get_submodule(parent), own, PlainLIF(cast(NeuronConfig, module.config)))
+
+
+def check_neuron(neuron: AnyNeuron) -> None:
+    """Raise RequestError for neurons that the published loop does not have; its surrogates are written out below."""
+    if not isinstance(neuron, NeuronConfig) or neuron.name != "lif":
+        raise RequestError(f"neuron.name: {neuron.name}; the published loop has lif alone, so leave out --baseline and --levers")
+    if neuron.surrogate not in SLOPES:
+        known = " and ".join(SLOPES)
+        raise RequestError(f"neuron.surrogate: {neuron.surrogate}; the published loop has {known} alone, leave out --baseline and --levers")
+
+
+SLOPES = ("sigmoid", "atan")
 
 
 class PlainLIF(nn.Module):
@@ -191,16 +204,11 @@ class _Pictures(Dataset[Any]):
 
 def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
     """The subject's images in its own order, so that without augmentation both loops see the same batches."""
-    from torchvision import transforms
+    from snnkd.bench.pictures import transform_of
 
     recipe, split = subject.stage.recipe, subject.stage.data.train
     height, width = split.images.shape[2:]
-    known: dict[str, Any] = {
-        "crop": transforms.RandomCrop((height, width), padding=(max(1, width // 8), max(1, height // 8))),
-        "flip": transforms.RandomHorizontalFlip(),
-    }
-    normalise = transforms.Normalize(network.mean.tolist(), network.std.tolist())
-    transform = transforms.Compose([*(known[name] for name in recipe.data.augment), transforms.ToTensor(), normalise])
+    transform = transform_of(recipe.data.augment, height, width, network.mean.tolist(), network.std.tolist())
     return DataLoader(
         _Pictures(split, transform),
         batch_size=recipe.train.batch_size,

@@ -13,6 +13,8 @@ import torch
 from snnkd.bench import levers
 from snnkd.bench.clock import alternate, summary
 from snnkd.bench.parts import of_a_step, spiking_tax
+from snnkd.bench.pictures import check_published
+from snnkd.bench.published import check_neuron
 from snnkd.bench.subject import make_stage, make_subject
 from snnkd.errors import RequestError
 from snnkd.recipe.loss_section import loss_label
@@ -27,6 +29,9 @@ LONG = 10**9
 
 def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> dict[str, Any]:
     """Time the step of `recipe` on random data; see `snnkd bench`. With `table` the levers one by one, too."""
+    if baseline or table:
+        check_published(recipe.data.augment)
+        check_neuron(recipe.neuron)
     device = pick_device(recipe.execution.device)
     check_execution(recipe.train, recipe.execution, device)
     if recipe.execution.accumulate > 1:

@@ -10,11 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.data import ImageSet, Split, load_data
+from snnkd.errors import RequestError
 from snnkd.losses.seen import Loss
 from snnkd.models import Specification, build_network
 from snnkd.models.files import Loaded
 from snnkd.recipe import DATA
 from snnkd.recipe.data_schema import DataConfig, GlyphsConfig
+from snnkd.recipe.event_schema import frames_in
 from snnkd.recipe.schema import DistillRecipe
 from snnkd.report import Reporter
 from snnkd.seeds import derive
@@ -95,6 +97,8 @@ def _random_data(recipe: DistillRecipe, kind: Kind) -> ImageSet:
 
 
 def _kind_of(config: DataConfig) -> Kind:
+    if frames_in(config):
+        raise RequestError(f"data.name: {config.name}; bench times still images, and these are event frames: name others with --data")
     if isinstance(config, GlyphsConfig):
         return config.classes, (config.channels, config.size, config.size)
     nominal = DATA[config.name].detail("nominal")

@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from snnkd import __version__, processes, usercode
-from snnkd.cli import bench, check, distill, evaluate, export, listing, run, status, teach
+from snnkd.cli import bench, check, compare, data, distill, evaluate, export, listing, run, status, teach
 from snnkd.errors import Interrupted, RequestError, SnnkdError, WorkError, did_you_mean
 from snnkd.files import trouble
 
@@ -33,8 +33,10 @@ for command, function in (
     ("eval", evaluate.evaluate),
     ("export", export.export),
     ("run", run.run),
+    ("compare", compare.compare),
     ("status", status.status),
     ("check", check.check),
+    ("data", data.data),
     ("list", listing.listing),
     ("bench", bench.bench),
 ):

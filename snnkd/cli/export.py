@@ -9,15 +9,20 @@ import typer
 
 from snnkd import processes
 from snnkd.cli import options as o
+from snnkd.recipe import fields
+from snnkd.recipe.exports import EXPORTS
+
+FORMATS = "; ".join(f"{entry.name}: {entry.help}" for entry in EXPORTS)
 
 
 def export(
     run: Annotated[
         Path | None, typer.Argument(metavar="[RUN]", help="A finished run; the one finished student by default.", show_default=False)
     ] = None,
-    format: Annotated[
-        str, typer.Option("--format", metavar="F", help="safetensors: a folder with model.safetensors and config.json.")
-    ] = "safetensors",
+    format: Annotated[str, typer.Option("--format", metavar="F", help=f"{FORMATS}.")] = "safetensors",
+    timesteps: Annotated[
+        str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps in the file; the trained ones by default.")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="PATH", help="Where to; RUN/export/<format> by default.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
     latest: Annotated[bool, typer.Option("--latest", help="The newest finished student when there are several.")] = False,
@@ -27,13 +32,17 @@ def export(
     """Write a network to a file for others, read it back, compare, and print its path."""
     o.permit(code)
     processes.alone("export")
+    T = None if timesteps is None else fields.coerce(int, timesteps, "--T")
     with o.stopping() as stop:
         from snnkd import pipeline
 
         options = o.make_options(stop)
-        found = pipeline.export(run, format, out, force, options, latest=latest)
+        found = pipeline.export(run, format, out, force, options, latest=latest, T=T)
     if as_json:
         o.say_json(found)
         return
-    options.report.note(f"agreement {found['agreement']:.4f} on {found['images']} images, largest difference {found['max_difference']:g}")
+    unfolded = f", {found['agreement_unfolded']:.4f} with norms unfolded" if "agreement_unfolded" in found else ""
+    options.report.note(
+        f"agreement {found['agreement']:.4f} on {found['images']} images{unfolded}, largest difference {found['max_difference']:g}"
+    )
     o.say(found["path"])

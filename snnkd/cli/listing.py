@@ -9,16 +9,17 @@ import typer
 from snnkd.cli import options as o
 from snnkd.cli.tables import columns, fitted
 from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe import DATA, LOSSES, MODELS, shipped_names
+from snnkd.recipe import DATA, LOSSES, shipped_names
 from snnkd.recipe.commented import commented_yaml
 from snnkd.recipe.describe import bibtex, describe_loss, preset_recipe
+from snnkd.recipe.neurons import NEURONS, SURROGATES, describe_neuron
 from snnkd.recipe.shipped import first_comment
 
-KINDS = ("losses", "models", "data", "recipes")
+KINDS = ("losses", "models", "neurons", "surrogates", "data", "recipes")
 
 
 def listing(
-    what: Annotated[str, typer.Argument(metavar="losses|models|data|recipes", help="What to list.")],
+    what: Annotated[str, typer.Argument(metavar="losses|models|neurons|surrogates|data|recipes", help="What to list.")],
     name: Annotated[
         str | None, typer.Argument(metavar="[LOSS]", help="With losses: the recipe section that this one stands for.", show_default=False)
     ] = None,
@@ -36,8 +37,13 @@ def listing(
         _say_loss(name, as_json)
     elif what == "losses":
         _say_losses(as_json)
+    elif what == "models":
+        _say_models(as_json)
+    elif what == "neurons":
+        _say_neurons(as_json)
     else:
-        rows = [(entry.usage, entry.help) for entry in {"models": MODELS, "data": DATA}[what]] if what != "recipes" else _recipes()
+        known = {"data": DATA, "surrogates": SURROGATES}
+        rows = [(entry.usage, entry.help) for entry in known[what]] if what in known else _recipes()
         _say_rows(what, rows, as_json)
 
 
@@ -60,6 +66,30 @@ def _say_losses(as_json: bool) -> None:
     head = ("loss", "year", "teacher", "formula", "source", "is")
     rows = [(x["name"], str(x["year"] or ""), "yes" if x["needs_teacher"] else "no", x["basis"], x["found_at"], x["help"]) for x in found]
     o.say(fitted(columns([head, *rows], left=6)))
+
+
+def _say_models(as_json: bool) -> None:
+    from snnkd.inspection import NOMINAL_CLASSES, NOMINAL_INPUT, model_facts  # late: it counts with torch
+
+    found = model_facts()
+    if as_json:
+        o.say_json({"schema": 1, "nominal": {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES}, "models": found})
+        return
+    rows = [(x["name"], x["help"], _millions(x["parameters"], 2), _millions(x["macs"], 0)) for x in found]
+    o.say(fitted(columns([("model", "is", "parameters", "MACs"), *rows], left=2)))
+
+
+def _millions(count: int | None, digits: int) -> str:
+    return "" if count is None else f"{count / 1e6:,.{digits}f} M"
+
+
+def _say_neurons(as_json: bool) -> None:
+    found = [describe_neuron(entry.name) for entry in NEURONS]
+    if as_json:
+        o.say_json({"schema": 1, "neurons": found})
+        return
+    rows = [(x["name"], "yes" if x["learned"] else "no", "yes" if x["causal"] else "no", x["help"]) for x in found]
+    o.say(fitted(columns([("neuron", "learns", "causal", "is"), *rows], left=4)))
 
 
 def _say_loss(name: str, as_json: bool) -> None:

@@ -45,6 +45,7 @@ Code = Annotated[
     list[str] | None,
     typer.Option("--code", metavar="MODULE:FUNCTION", help="Your function that a recipe or run names and that may run; may be repeated."),
 ]
+Track = Annotated[str | None, typer.Option("--track", metavar="NAME", help="tensorboard: the metrics also as event files in the run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 STARTED = time.monotonic()

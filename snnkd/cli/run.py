@@ -35,9 +35,11 @@ def run(
     with o.stopping(max_time) as stop:
         from snnkd import pipeline
 
-        done = pipeline.run(chosen, o.make_options(stop))
+        options = o.make_options(stop)
+        done = pipeline.run(chosen, options)
     if as_json:
         o.say_json({"schema": 1, "runs": [finished.result for finished in done]})
-        return
-    for finished in done:
-        o.say(finished.folder)
+    else:
+        o.say("\n".join(str(finished.folder) for finished in done))
+    if tasks.compare:
+        pipeline.compare(tasks.compare, done, len(chosen) == len(tasks.all), options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,10 +31,16 @@ def curve_text(result: dict[str, Any]) -> str:
     """The timestep curve of one result."""
     from snnkd.measure.result import table
 
-    teacher, rate = result["teacher"], result["rate"]
+    teacher, rate, dynamic = result["teacher"], result["rate"], result["dynamic"]
     lines = [f"{result['run']}: {result['data']} {result['split']}, {result['images']} images", columns(table(result))]
     if rate is not None:
         lines.append(f"rate {rate:.4f} spikes per neuron and timestep")
+    if dynamic:
+        lines.append("stopping when sure:")
+        rows = [["confidence", "mean t", "top-1 %"]]
+        lines.append(columns([*rows, *([f"{d['threshold']:.2f}", f"{d['timesteps']:.2f}", f"{d['top1']:.2f}"] for d in dynamic)]))
     if teacher:
         lines.append(f"teacher {teacher['top1']:.2f} %, {1000 * teacher['energy_mj']:.3f} µJ")
+    if result["energy_note"]:
+        lines += textwrap.wrap(result["energy_note"], 80)
     return "\n".join(lines)

@@ -20,11 +20,14 @@ def teach(
     out: o.Out = None,
     fresh: o.Fresh = False,
     max_time: o.MaxTime = None,
+    track: o.Track = None,
     as_json: o.Json = False,
 ) -> None:
     """Train an ANN teacher, measure it, print its run directory."""
     o.permit(code, data, model, settings=settings)
-    flags = Flags(data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=settings or ())
+    flags = Flags(
+        data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, track=track, settings=settings or ()
+    )
     resolved = resolve_stage(recipe, "teach", flags)
     assert isinstance(resolved, TeachRecipe)
     with o.stopping(max_time) as stop:

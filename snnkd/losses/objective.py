@@ -117,7 +117,7 @@ def _hard_term(hard: HardConfig, seen: Seen, smoothing: float) -> Tensor:
     if hard.target == "mean":
         return F.cross_entropy(targets.time_mean(seen.student), seen.labels, label_smoothing=smoothing)
     steps = targets.chosen(seen.student, "step")
-    return F.cross_entropy(steps.flatten(0, 1), seen.labels.repeat(len(steps)), label_smoothing=smoothing)
+    return F.cross_entropy(steps.flatten(0, 1), targets.repeated(seen.labels, len(steps)), label_smoothing=smoothing)
 
 
 def _make_term(term: Term, where: str, surroundings: Surroundings) -> Evaluate | FeatureModule:
@@ -149,7 +149,7 @@ def _logit_term(term: LogitTerm, surroundings: Surroundings) -> Evaluate:
             found = [divergence(*pair, labels=seen.labels) for pair in zip(student, teacher.expand_as(student), strict=True)]
             return _mean(found)
         teacher = teacher.expand_as(student).flatten(0, 1)
-        return divergence(student.flatten(0, 1), teacher, labels=seen.labels.repeat(len(student)))
+        return divergence(student.flatten(0, 1), teacher, labels=targets.repeated(seen.labels, len(student)))
 
     return evaluate
 

@@ -15,6 +15,8 @@ from snnkd.losses import batch
 class Seen:
     """One batch: student logits `[T, B, C]`, labels `[B]`, teacher logits `[B, C]` where there is a teacher.
 
+    Labels of mixed images are class shares `[B, C]`.
+
     Features by name: of the student `[T*B, ...]`, of the teacher `[B, ...]`. `epoch` counts from 0.
     """
 
@@ -46,4 +48,4 @@ class Loss:
     answers: Tensor
     """Time means of the student's logits, `[B, C]`, of the whole batch, without gradient."""
     labels: Tensor
-    """Those of the whole batch, `[B]`."""
+    """Those of the whole batch, `[B]` or class shares `[B, C]`."""

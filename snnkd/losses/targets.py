@@ -13,6 +13,11 @@ from torch import Tensor
 from snnkd.losses.divergences import at_least_float32
 
 
+def repeated(labels: Tensor, times: int) -> Tensor:
+    """Labels `[B]`, or class shares `[B, C]`, once for each timestep: `[times * B]` or `[times * B, C]`."""
+    return labels.repeat(times, *[1] * (labels.ndim - 1))
+
+
 def time_mean(logits: Tensor) -> Tensor:
     """`[B, C]` in at least float32 from `[T, B, C]`; the mean over timesteps is the student's answer."""
     return (logits if logits.element_size() >= 4 else logits.float()).mean(0)

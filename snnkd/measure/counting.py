@@ -2,11 +2,14 @@
 
 A synaptic operation is one spike arriving over one connection that really exists: a spike near the border has fewer
 connections, since padding does not count. A weight layer counts SynOps when its input comes straight from a neuron
-layer; any other input (the image, an average of spikes) makes MACs.
+layer; any other input (the image, an average or a sum of spikes) makes MACs. The products of attention have no weights:
+models/attention.py says what a spike costs there. Event frames hold counts, not spikes: the first
+layer makes MACs there too, at every timestep.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -15,10 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.grad import conv2d_input
+from torch.nn.grad import conv1d_input, conv2d_input
 
 from snnkd.models import Network
-from snnkd.models.activation import LIF
+from snnkd.models.activation import Spiking
+from snnkd.models.attention import Product
+
+Counted = nn.Conv1d | nn.Conv2d | nn.Linear | Product
 
 
 @dataclass
@@ -81,9 +87,9 @@ class Counter:
     def __enter__(self) -> Counter:
         self._handles.append(self._network.register_forward_pre_hook(self._before, with_kwargs=True))
         for name, module in self._network.named_modules():
-            if isinstance(module, LIF):
+            if isinstance(module, Spiking):
                 self._handles.append(module.register_forward_hook(self._neuron(name)))
-            elif isinstance(module, (nn.Conv2d, nn.Linear)):
+            elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear, Product)):
                 self._handles.append(module.register_forward_hook(self._weights(name)))
         return self
 
@@ -93,7 +99,7 @@ class Counter:
 
     def _before(self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         T = inputs[1] if len(inputs) > 1 else named.get("T")
-        self._batch = len(inputs[0] if inputs else named["images"])
+        self._batch = (inputs[0] if inputs else named["images"]).shape[-4]  # [B, C, H, W], or event frames [T, B, C, H, W]
         self._T = T or self._network.specification.T
         self.counts.images += self._batch
         self._neurons = {}
@@ -101,9 +107,7 @@ class Counter:
 
     def _neuron(self, name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, int], spikes: Tensor) -> None:
-            # kept per position: the border decides how far a spike reaches
-            wide = spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()  # bf16 counts to 256
-            summed = wide.unflatten(0, (self._T, -1)).sum(1)
+            summed = self._summed(spikes)
             spikes.snnkd_sums = summed  # type: ignore[attr-defined]
             total = summed.flatten(1).double().sum(1).cpu()
             counts = self.counts
@@ -114,40 +118,56 @@ class Counter:
         return hook
 
     def _weights(self, name: str) -> Any:
-        def hook(module: nn.Conv2d | nn.Linear, inputs: tuple[Tensor], output: Tensor) -> None:
+        def hook(module: Counted, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             sums = getattr(inputs[0], "snnkd_sums", None)
+            once = len(output) == self._batch and self._T != 1
             if sums is not None:
                 found = (sums.double() * self._reach(name, module, inputs[0])).flatten(1).sum(1).cpu()
                 self.counts.synops = found if self.counts.synops is None else self.counts.synops + found
-            elif len(output) == self._batch and self._T != 1:
-                self.counts.macs_once += macs(module, output)
+                if isinstance(module, Product) and module.gives_spikes:
+                    output.snnkd_sums = self._summed(output)  # type: ignore[attr-defined]
+            elif once:
+                self.counts.macs_once += macs(module, output, self._batch)
             else:
-                self.counts.macs_per_step += macs(module, output)
+                self.counts.macs_per_step += macs(module, output, self._batch * self._T)
 
         return hook
 
-    def _reach(self, name: str, module: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    def _summed(self, spikes: Tensor) -> Tensor:
+        """Over the images of the batch, `[T, ...]`, kept per position: the border decides how far a spike reaches."""
+        wide = spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()  # bf16 counts to 256
+        return wide.unflatten(0, (self._T, -1)).sum(1)
+
+    def _reach(self, name: str, module: Counted, x: Tensor) -> Tensor:
         key = name, tuple(x.shape[1:])
         if key not in self._fan_out:
             self._fan_out[key] = fan_out(module, x)
         return self._fan_out[key]
 
 
-def fan_out(module: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+def fan_out(module: Counted, x: Tensor) -> Tensor:
     """How many connections each input position has, `[C, H, W]` (or a scalar for Linear), for inputs shaped as `x`."""
+    if isinstance(module, Product):
+        return module.reach(x)
     if isinstance(module, nn.Linear):
         return torch.tensor(float(module.out_features), dtype=torch.float64, device=x.device)
+    forward: Any = F.conv1d if isinstance(module, nn.Conv1d) else F.conv2d
+    backward: Any = conv1d_input if isinstance(module, nn.Conv1d) else conv2d_input
     kernel = torch.ones_like(module.weight, dtype=torch.float64)
     geometry: tuple[Any, ...] = (module.stride, module.padding, module.dilation, module.groups)
-    out = F.conv2d(torch.zeros(1, *x.shape[1:], dtype=torch.float64, device=x.device), kernel, None, *geometry)
+    out = forward(torch.zeros(1, *x.shape[1:], dtype=torch.float64, device=x.device), kernel, None, *geometry)
     # the gradient of the output's sum counts the outputs that each input position reaches
-    reach = conv2d_input((1, *x.shape[1:]), kernel, torch.ones_like(out), *geometry)
+    reach: Tensor = backward((1, *x.shape[1:]), kernel, torch.ones_like(out), *geometry)
     return reach[0]
 
 
-def macs(module: nn.Conv2d | nn.Linear, output: Tensor) -> int:
-    """Multiply-accumulates per row of `output`, padding included, as the field counts them (bias left out)."""
-    if isinstance(module, nn.Linear):
-        return module.in_features * module.out_features
-    per_position = module.in_channels // module.groups * module.kernel_size[0] * module.kernel_size[1]
-    return int(output[0].numel() * per_position)
+def macs(module: Counted, output: Tensor, rows: int | None = None) -> int:
+    """Multiply-accumulates per row of `output`, padding included, as the field counts them (bias left out).
+
+    `rows` is how many images, or images x timesteps, `output` is of: its own rows unless it is laid out otherwise, as `[T, B, C]`.
+    """
+    if isinstance(module, Product):
+        return module.macs(output)
+    # of each number of the output
+    each = module.in_features if isinstance(module, nn.Linear) else module.in_channels // module.groups * math.prod(module.kernel_size)
+    return output.numel() * each // (rows or len(output))

@@ -1,4 +1,7 @@
-"""Accuracy against timesteps from ONE forward pass per batch: the answer at t is the mean of the logits of steps 1..t."""
+"""Accuracy against timesteps from ONE forward pass per batch: the answer at t is the mean of the logits of steps 1..t.
+
+Of neurons that are not causal only the answer at T exists: the steps before it depend on the later ones.
+"""
 
 from __future__ import annotations
 
@@ -15,24 +18,33 @@ from snnkd.measure.counting import Counter, Counts, merged
 from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import quality
 from snnkd.models import Network
+from snnkd.recipe.neurons import is_causal
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One entry for each t, the rates of all T timesteps, and how many images they are from."""
+    """One entry for each t (one in all without causality), the rates of all T timesteps, and how many images they are from."""
 
     entries: list[dict[str, float | None]]
     rate: float | None
     rate_per_layer: dict[str, float] | None
     images: int
+    logits: Tensor
+    """Of each timestep, float32 `[T, N, C]` on the CPU."""
+    labels: Tensor
+    """`[N]`."""
 
 
 @torch.inference_mode()
 def running_means(network: Network, images: Tensor, T: int) -> Tensor:
     """Mean of the logits of steps 1..t for each t, `[T, B, C]`, from one forward pass."""
-    logits = network(images, T).float()
+    return means_to_now(network(images, T).float())
+
+
+def means_to_now(logits: Tensor) -> Tensor:
+    """`[T, N, C]` of each timestep to the mean of those until it."""
     steps = torch.arange(1, len(logits) + 1, device=logits.device).view(-1, 1, 1)
     return logits.cumsum(0) / steps
 
@@ -45,13 +57,16 @@ def measure_curve(network: Network, batches: Batches, T: int, check: Callable[[]
         for images, truth in batches:
             if processes.count() == 1:  # several would stop at different batches
                 check()
-            answers.append(running_means(network, images, T).cpu())
+            with torch.inference_mode():
+                answers.append(network(images, T).float().cpu())
             labels.append(truth.cpu())
     logits, truth = _joined(answers, 1), _joined(labels, 0)
     counts = merged(processes.everyone(counter.counts))
-    entries = [{"t": t + 1, **quality(logits[t], truth), **_cost(counts, t + 1)} for t in range(len(logits))]
+    entries = [{"t": t + 1, **quality(means, truth), **_cost(counts, t + 1)} for t, means in enumerate(means_to_now(logits))]
+    if not is_causal(network.specification.neuron):
+        entries = entries[-1:]
     spiking = bool(counts.spikes)
-    return Curve(entries, counts.rate(), counts.rates() if spiking else None, len(truth))
+    return Curve(entries, counts.rate(), counts.rates() if spiking else None, len(truth), logits, truth)
 
 
 def _joined(parts: list[Tensor], dim: int) -> Tensor:

@@ -52,54 +52,124 @@ def _label(result: dict[str, Any], with_model: bool) -> str:
 
 
 def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
-    """Draw top-1 against t. `groups` maps a label to the results of its seeds; several seeds show mean and +- 1 s.d."""
+    """Draw top-1 and energy against t with the teacher as a line, and the rate of each layer.
+
+    `groups` maps a label to the results of its seeds; several seeds show mean and +- 1 s.d.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
-    longest = 1
-    for i, (label, results) in enumerate(groups.items()):
-        t, means, spreads, n = _statistics(results)
-        longest = max(longest, *t)
-        colour, style = f"C{i % 10}", "-o" if len(t) > 1 else "o"
-        shown = f"{label} (n = {n})" if n > 1 else label
-        axes.plot(t, means, style, color=colour, label=shown, markersize=4)
-        if n > 1:
-            low, high = ([m - k * s for m, s in zip(means, spreads, strict=True)] for k in (1, -1))
-            axes.fill_between(t, low, high, color=colour, alpha=0.2, linewidth=0)
-    for top1 in _teachers(groups):
-        axes.axhline(top1, color="0.4", linestyle="--", linewidth=1, label=f"teacher {top1:.1f} %")
-    axes.set_xlabel("timesteps t")
-    axes.set_ylabel(f"top-1 accuracy (%), {_splits(groups)}")
-    axes.set_xticks(range(1, longest + 1, max(1, longest // 10)))
-    axes.grid(alpha=0.3)
+    spiking = {label: results for label, results in groups.items() if results[0].get("rate_per_layer")}
+    layout = [["top1", "top1"], ["energy", "rates"]] if spiking else [["top1"]]
+    figure, panels = plt.subplot_mosaic(
+        layout, figsize=(7.2, 7.4) if spiking else (6.4, 4.4), layout="constrained", height_ratios=[1.4, 1][: len(layout)]
+    )
+    colours = {label: f"C{i % 10}" for i, label in enumerate(groups)}
+    _draw_accuracy(panels["top1"], groups, colours)
     # outside: within the axes it would lie on the teacher's level or on a band
     title = "band: ± 1 s.d. over n seeds" if any(len(results) > 1 for results in groups.values()) else None
-    figure.legend(loc="outside upper center", ncols=2, frameon=False, title=title, fontsize="small", title_fontsize="small")
+    figure.legend(
+        *panels["top1"].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, title=title, fontsize="small",
+        title_fontsize="small",
+    )  # fmt: skip
+    if spiking:
+        _draw_energy(panels["energy"], spiking, colours)
+        _draw_rates(panels["rates"], spiking, colours)
+    try:
+        save_figure(figure, path)
+    finally:
+        plt.close(figure)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure; the same drawing gives the same bytes. Raises PlaceError or WorkError that names `--plot`."""
+    import matplotlib
+
     try:
         with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # otherwise the ids in an SVG are random
             figure.savefig(path, dpi=150, metadata=_dateless(path))
     except OSError as error:
         raise trouble(error, f"--plot {path}") from error
-    finally:
-        plt.close(figure)
 
 
-def _statistics(results: Sequence[dict[str, Any]]) -> tuple[list[int], list[float], list[float], int]:
-    """The t that all results have, means and sample deviations there, and how many results."""
+Groups = Mapping[str, Sequence[dict[str, Any]]]
+
+
+def _draw_accuracy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
+    for label, results in groups.items():
+        if results[0]["trained_T"] is None:  # a teacher has no timesteps: its level
+            level = statistics.fmean(result["curve"][0]["top1"] for result in results)
+            axes.axhline(level, color=colours[label], linestyle="--", linewidth=1, label=f"{label} {level:.1f} %")
+            continue
+        shown = f"{label} (n = {len(results)})" if len(results) > 1 else label
+        _line(axes, *_statistics(results, "top1"), colours[label], shown)
+    for top1 in _teachers(groups, "top1"):
+        axes.axhline(top1, color="0.4", linestyle="--", linewidth=1, label=f"teacher {top1:.1f} %")
+    axes.set_ylabel(f"top-1 accuracy (%), {_splits(groups)}")
+    _against_t(axes, groups)
+
+
+def _draw_energy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
+    for label, results in groups.items():
+        t, means, spreads = _statistics(results, "energy_mj")
+        _line(axes, t, [1000 * m for m in means], [1000 * s for s in spreads], colours[label])
+    for energy in _teachers(groups, "energy_mj"):
+        axes.axhline(1000 * energy, color="0.4", linestyle="--", linewidth=1)
+        axes.annotate(f"teacher {1000 * energy:.3g}", (0.98, 1000 * energy), xycoords=("axes fraction", "data"), xytext=(0, -3),
+                      textcoords="offset points", ha="right", va="top", fontsize="small", color="0.4")  # fmt: skip
+    axes.set_ylabel("energy (µJ an image)")
+    if _teachers(groups, "energy_mj"):
+        axes.set_yscale("log")  # a teacher may cost a hundred times as much
+        axes.yaxis.set_major_formatter("{x:g}")
+    _against_t(axes, groups)
+
+
+def _draw_rates(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
+    """Of each neuron layer in the order of the network; layers of different networks stand at their numbers."""
+    most = 0
+    for label, results in groups.items():
+        columns = list(zip(*(result["rate_per_layer"].values() for result in results), strict=False))
+        means = [statistics.fmean(column) for column in columns]
+        spreads = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
+        _line(axes, list(range(1, len(means) + 1)), means, spreads, colours[label])
+        most = max(most, len(means))
+    axes.set_xlabel("neuron layer")
+    axes.set_ylabel("rate (spikes per neuron, step)")
+    axes.set_xticks(range(1, most + 1, max(1, most // 10)))
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+
+
+def _line(axes: Any, x: list[int], means: list[float], spreads: list[float], colour: str, label: str | None = None) -> None:
+    axes.plot(x, means, "-o" if len(x) > 1 else "o", color=colour, label=label, markersize=4)
+    if any(spreads):
+        low, high = ([m + k * s for m, s in zip(means, spreads, strict=True)] for k in (-1, 1))
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _against_t(axes: Any, groups: Groups) -> None:
+    longest = max(result["curve"][-1]["t"] for results in groups.values() for result in results)
+    axes.set_xlabel("timesteps t")
+    axes.set_xticks(range(1, longest + 1, max(1, longest // 10)))
+    axes.grid(alpha=0.3)
+
+
+def _statistics(results: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float], list[float]]:
+    """The t that all results have, means and sample deviations of `key` there."""
     shared = min(len(result["curve"]) for result in results)
-    columns = [[result["curve"][i]["top1"] for result in results] for i in range(shared)]
+    columns = [[result["curve"][i][key] for result in results] for i in range(shared)]
     means = [statistics.fmean(column) for column in columns]
     spreads = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
-    return [entry["t"] for entry in results[0]["curve"][:shared]], means, spreads, len(results)
+    return [entry["t"] for entry in results[0]["curve"][:shared]], means, spreads
 
 
-def _teachers(groups: Mapping[str, Sequence[dict[str, Any]]]) -> list[float]:
+def _teachers(groups: Groups, key: str) -> list[float]:
+    """`key` of each teacher that is not drawn itself."""
     drawn = {r.get("weights_sha256") for results in groups.values() for r in results}
-    found = {r["teacher"]["sha256"]: r["teacher"]["top1"] for results in groups.values() for r in results if r.get("teacher")}
-    return sorted(top1 for sha256, top1 in found.items() if sha256 not in drawn)
+    found = {r["teacher"]["sha256"]: r["teacher"].get(key) for results in groups.values() for r in results if r.get("teacher")}
+    return sorted(value for sha256, value in found.items() if sha256 not in drawn and value is not None)
 
 
 def _splits(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:

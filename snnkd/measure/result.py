@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from snnkd.measure.cost import cost_sentence
 from snnkd.measure.curve import Curve
-from snnkd.measure.energy import CONVENTION
+from snnkd.measure.dynamic import dynamic_inference
+from snnkd.measure.energy import CONVENTION, energy_mj
 
 
-def make_result(curve: Curve, about: dict[str, Any]) -> dict[str, Any]:
-    """The result object: what was run (`about`), then what was measured."""
-    return {
+def make_result(curve: Curve, about: dict[str, Any], ann_macs: int | None = None) -> dict[str, Any]:
+    """The result object: what was run (`about`), then what was measured; `ann_macs` are those of the student's topology as an ANN."""
+    made = {
         "schema": 1,
         **about,
         "images": curve.images,
-        "T": len(curve.entries),
+        "T": curve.entries[-1]["t"],
         "curve": curve.entries,
         "rate": curve.rate,
         "rate_per_layer": curve.rate_per_layer,
+        "dynamic": dynamic_inference(curve.logits, curve.labels) if len(curve.entries) > 1 else None,
+        "ann": None if ann_macs is None else {"macs": ann_macs, "energy_mj": energy_mj(ann_macs)},
         "energy_convention": CONVENTION,
     }
+    return {**made, "energy_note": cost_sentence(made)}
 
 
 def table(result: dict[str, Any]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from functools import cache
 from typing import Any
 
-from snnkd.recipe import data_schema, loss_schema, model_schema, schema
+from snnkd.recipe import augment_schema, data_schema, loss_schema, model_schema, neuron_schema, schema
 from snnkd.recipe.text import flow_yaml
 
 
@@ -17,7 +17,8 @@ from snnkd.recipe.text import flow_yaml
 def field_help() -> dict[tuple[str, str], str]:
     """The docstring below each field of the schema, by class and field name, on one line."""
     found = {}
-    for node in (node for module in (schema, data_schema, model_schema, loss_schema) for node in ast.parse(inspect.getsource(module)).body):
+    modules = (schema, data_schema, augment_schema, model_schema, neuron_schema, loss_schema)
+    for node in (node for module in modules for node in ast.parse(inspect.getsource(module)).body):
         if not isinstance(node, ast.ClassDef):
             continue
         for above, below in zip(node.body, node.body[1:], strict=False):
@@ -53,7 +54,7 @@ def commented_yaml(value: Any, indent: str = "", without: Collection[str] = ()) 
             lines.append(f"{indent}{name}: {flow_yaml(held)}  # {help}")
         elif dataclasses.is_dataclass(held) or (isinstance(held, dict) and held):
             lines += [f"{indent}{name}:{f'  # {help}' if help else ''}", commented_yaml(held, indent + "  ", within)]
-        elif isinstance(held, tuple) and any(map(dataclasses.is_dataclass, held)):
+        elif isinstance(held, tuple) and held and all(map(dataclasses.is_dataclass, held)):
             lines.append(f"{indent}{name}:")
             for item in held:
                 block = commented_yaml(item, indent + "    ")

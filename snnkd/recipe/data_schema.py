@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
+from snnkd.recipe.augment_schema import Augmentation
 from snnkd.recipe.marks import Bounds
-
-Augmentation = Literal["crop", "flip"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +18,8 @@ class DataConfig:
     val_fraction: Annotated[float, Bounds(0, 0.5)] = 0.0
     """Share of the training split held out for validation, the same images for every seed; needed by select: best."""
     augment: tuple[Augmentation, ...] = ()
-    """Applied to training images in this order: crop (zero padding of an eighth of the size), flip (horizontal)."""
+    """Applied to training images in this order: crop, flip, autoaugment, randaugment, trivialaugment, cutout, erase, mixup, cutmix;
+    with options as {name: cutout, size: 8}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +45,26 @@ class GlyphsConfig(DataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class PhotoConfig(DataConfig):
-    """`data:` of cifar10 and cifar100."""
+    """`data:` of cifar10, cifar100, tiny-imagenet and fashion-mnist."""
 
+    augment: tuple[Augmentation, ...] = ("crop", "flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitConfig(DataConfig):
+    """`data:` of mnist and svhn; a mirrored digit is none."""
+
+    augment: tuple[Augmentation, ...] = ("crop",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderConfig(DataConfig):
+    """`data:` of a folder of your pictures."""
+
+    size: Annotated[int, Bounds(8, 1024)] = 64
+    """Height and width in pixels: the shorter side is resized to it, then the middle is cut out."""
+    channels: Literal[1, 3] = 3
+    """1: grey; 3: RGB. Every picture is converted to it."""
     augment: tuple[Augmentation, ...] = ("crop", "flip")
 
 

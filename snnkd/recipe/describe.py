@@ -1,13 +1,15 @@
-"""What a loss is, where it comes from, and the recipe section that its name stands for."""
+"""What a loss or model is and where it comes from, and the recipe section that a loss's name stands for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from snnkd.errors import RequestError
 from snnkd.recipe.loss_section import build_loss, needs_teacher, preset_section
 from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.references import REFERENCES, Reference
+from snnkd.registry import Entry
 from snnkd.usercode import is_user_code
 
 
@@ -20,13 +22,30 @@ def describe_loss(name: str) -> dict[str, Any]:
         "name": entry.name,
         "help": entry.help,
         "year": entry.detail("year"),
-        "source": [f"{r.cited}, {r.title} ({r.short or r.year})" for r in _references(name)],
+        "source": _cited(_references(name)),
         "found_at": next((f"arXiv {r.arxiv}" if r.arxiv else r.cited for r in _references(name)), ""),
         "bibtex": list(entry.detail("source", ())),
         "needs_teacher": needs_teacher(build_loss(name)) or entry.detail("also", {}).get("train", {}).get("init") == "teacher",
         "basis": entry.detail("basis"),
         "note": entry.detail("note"),
     }
+
+
+def describe_model(entry: Entry) -> dict[str, Any]:
+    """Name as it is written, help, family, source and year, and whether there is a spiking form; the sources are empty for libraries."""
+    found = [REFERENCES[key] for key in entry.detail("source", ())]
+    return {
+        "name": entry.usage,
+        "help": entry.help,
+        "family": entry.detail("family"),
+        "year": found[0].year if found else None,
+        "source": _cited(found),
+        "spiking": not entry.detail("ann_only", False),
+    }
+
+
+def _cited(references: Sequence[Reference]) -> list[str]:
+    return [f"{r.cited}, {r.title} ({r.short or r.year})" for r in references]
 
 
 def preset_recipe(name: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, Literal, TypeVar
 
 from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe.marks import Bounds
+from snnkd.recipe.marks import Bounds, Named
 
 C = TypeVar("C")
 
@@ -51,15 +51,10 @@ def join(where: str, key: object) -> str:
 
 
 def coerce(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`: int, float, bool, str, Literal, Annotated with Bounds, tuple, Optional or a dataclass."""
+    """`value` as `kind`: int, float, bool, str, Literal, Annotated with Bounds or Named, tuple, Optional or a dataclass."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
-        inner, *notes = typing.get_args(kind)
-        made = coerce(inner, value, where)
-        for note in notes:
-            if isinstance(note, Bounds) and made is not None:
-                check_bounds(note, made, where)
-        return made
+        return _marked(*typing.get_args(kind), value=value, where=where)
     if origin in (types.UnionType, typing.Union):
         (inner,) = [arg for arg in typing.get_args(kind) if arg is not type(None)]
         return None if value is None else coerce(inner, value, where)
@@ -72,10 +67,32 @@ def coerce(kind: Any, value: Any, where: str) -> Any:
     return _scalar(kind, value, where)
 
 
+def _marked(inner: Any, *marks: Any, value: Any, where: str) -> Any:
+    if isinstance(marks[0], Named):
+        return _named(dict(marks[0].kinds), value, where)
+    made = coerce(inner, value, where)
+    for mark in marks:
+        if isinstance(mark, Bounds) and made is not None:
+            check_bounds(mark, made, where)
+    return made
+
+
 def _list(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
     if isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__"):
         raise RequestError(f"{where}: {value!r} is not a list; write [a, b]")
     return tuple(coerce(kind, item, f"{where}.{i}") for i, item in enumerate(value))
+
+
+def _named(kinds: Mapping[str, type], value: Any, where: str) -> Any:
+    """A name, or the dataclass of what differs from the usual options of that name."""
+    if type(value) in kinds.values():
+        return value
+    if isinstance(value, Mapping) and "name" not in value:
+        raise RequestError(f"{where}: {value!r} lacks its name, one of {', '.join(kinds)}")
+    held = value if isinstance(value, Mapping) else {"name": value}
+    name = _choice(tuple(kinds), held["name"], where)
+    made: Any = build(kinds[name], {**held, "name": name}, where)
+    return name if made == kinds[name]() else made
 
 
 def _options(value: Any, where: str) -> dict[str, Any]:

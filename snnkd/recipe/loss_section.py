@@ -153,6 +153,21 @@ def needs_timesteps(loss: LossConfig) -> str | None:
     return None
 
 
+def needs_one_label(loss: LossConfig) -> str | None:
+    """The key of what looks at the one true label of an image, if anything; cross-entropy does with shares of two as well."""
+    for i, term in enumerate(loss.terms):
+        where, against = f"loss.terms.{i}", getattr(term, "against", "")
+        if against in ("correct-mean", "correct-sum"):
+            return f"{where}.against: {against}"
+        if getattr(term, "correct_errors", False):
+            return f"{where}.correct_errors"
+        name = str(getattr(term, "divergence", ""))
+        # a function of the user's is given labels, and may look at them
+        if name and (is_user_code(name) or KINDS["divergence"][name].detail("one_label", False)):
+            return f"{where}.divergence: {name}"
+    return None
+
+
 def across_batch(loss: LossConfig) -> str | None:
     """The key of what looks across the samples of a batch, if anything: micro-batches would make another loss of it."""
     for i, term in enumerate(loss.terms):

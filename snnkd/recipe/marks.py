@@ -21,3 +21,13 @@ class Added:
 
 
 ADDED = Added()
+
+
+@dataclass(frozen=True)
+class Named:
+    """An item that is a name, or a mapping of `name` and the options of that name.
+
+    `kinds` are the dataclasses by name. What has only usual options becomes the name.
+    """
+
+    kinds: tuple[tuple[str, type], ...]

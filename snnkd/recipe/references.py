@@ -1,4 +1,4 @@
-"""The papers behind the losses, as data and as BibTeX."""
+"""The papers behind the losses and the networks, as data and as BibTeX."""
 
 # ruff: noqa: E501
 
@@ -283,6 +283,87 @@ REFERENCES = {
             year=2017,
             venue="ICLR Workshop",
             arxiv="1701.06548",
+        ),
+        Reference(
+            key="he2016resnet",
+            authors=("Kaiming He", "Xiangyu Zhang", "Shaoqing Ren", "Jian Sun"),
+            title="Deep Residual Learning for Image Recognition",
+            year=2016,
+            venue="CVPR",
+            arxiv="1512.03385",
+        ),
+        Reference(
+            key="zheng2021tdbn",
+            authors=("Hanle Zheng", "Yujie Wu", "Lei Deng", "Yifan Hu", "Guoqi Li"),
+            title="Going Deeper With Directly-Trained Larger Spiking Neural Networks",
+            year=2021,
+            venue="AAAI",
+            arxiv="2011.05280",
+        ),
+        Reference(
+            key="guo2022imloss",
+            authors=("Yufei Guo", "Yuanpei Chen", "Liwen Zhang", "Xiaode Liu", "Yinglei Wang", "Xuhui Huang", "Zhe Ma"),
+            title="IM-Loss: Information Maximization Loss for Spiking Neural Networks",
+            year=2022,
+            venue="NeurIPS",
+        ),
+        Reference(
+            key="fang2021sew",
+            authors=("Wei Fang", "Zhaofei Yu", "Yanqi Chen", "Tiejun Huang", "Timothée Masquelier", "Yonghong Tian"),
+            title="Deep Residual Learning in Spiking Neural Networks",
+            year=2021,
+            venue="NeurIPS",
+            arxiv="2102.04159",
+        ),
+        Reference(
+            key="hu2021msresnet",
+            authors=("Yifan Hu", "Lei Deng", "Yujie Wu", "Man Yao", "Guoqi Li"),
+            title="Advancing Spiking Neural Networks towards Deep Residual Learning",
+            year=2021,
+            arxiv="2112.08954",
+        ),
+        Reference(
+            key="simonyan2015vgg",
+            authors=("Karen Simonyan", "Andrew Zisserman"),
+            title="Very Deep Convolutional Networks for Large-Scale Image Recognition",
+            year=2015,
+            venue="ICLR",
+            arxiv="1409.1556",
+        ),
+        Reference(
+            key="zhou2023spikformer",
+            authors=(
+                "Zhaokun Zhou",
+                "Yuesheng Zhu",
+                "Chao He",
+                "Yaowei Wang",
+                "Shuicheng Yan",
+                "Yonghong Tian",
+                "Li Yuan",
+            ),
+            title="Spikformer: When Spiking Neural Network Meets Transformer",
+            year=2023,
+            venue="ICLR",
+            arxiv="2209.15425",
+        ),
+        Reference(
+            key="zhou2024qkformer",
+            authors=(
+                "Chenlin Zhou",
+                "Han Zhang",
+                "Zhaokun Zhou",
+                "Liutao Yu",
+                "Liwei Huang",
+                "Xiaopeng Fan",
+                "Li Yuan",
+                "Zhengyu Ma",
+                "Huihui Zhou",
+                "Yonghong Tian",
+            ),
+            title="QKFormer: Hierarchical Spiking Transformer using Q-K Attention",
+            year=2024,
+            venue="NeurIPS",
+            arxiv="2403.16552",
         ),
     )
 }

@@ -10,11 +10,15 @@ from typing import Any, Literal
 
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
+from snnkd.recipe.augment_schema import check_augment, mixing_names
 from snnkd.recipe.catalogue import DATA, MODELS
-from snnkd.recipe.loss_section import across_batch, also, build_loss, needs_timesteps, replace_loss, term_entry
-from snnkd.recipe.schema import DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
+from snnkd.recipe.event_schema import EventConfig, check_events, frames_in
+from snnkd.recipe.loss_section import across_batch, also, build_loss, needs_one_label, needs_timesteps, replace_loss, term_entry
+from snnkd.recipe.neurons import build_neuron, check_timesteps
+from snnkd.recipe.schema import CompareConfig, DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
 from snnkd.recipe.settings import apply_setting, expand_sections, put
 from snnkd.recipe.shipped import read_recipe
+from snnkd.recipe.teacher_section import build_teacher, teacher_of_flags
 
 Values = dict[str, Any]
 STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
@@ -31,6 +35,7 @@ class Flags:
 
     data: str | None = None
     model: str | None = None
+    neuron: str | None = None
     loss: str | None = None
     T: int | str | None = None
     temperature: float | str | None = None
@@ -39,7 +44,10 @@ class Flags:
     lr: float | str | None = None
     seed: int | str | None = None
     device: str | None = None
+    track: str | None = None
     teacher: str | None = None
+    teacher_model: str | None = None
+    teacher_weights: str | None = None
     allow_weak_teacher: bool = False
     settings: Sequence[str] = ()
 
@@ -52,6 +60,7 @@ class Pipeline:
     distill: DistillRecipe | None = None
     eval: EvalConfig | None = None
     export: ExportConfig | None = None
+    compare: CompareConfig | None = None
 
 
 def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags) -> StageRecipe:
@@ -83,11 +92,20 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
     for setting in shared:
         _check_shared_setting(setting, document)
     stages = {stage: _pipeline_stage(document, stage, recipe, shared) for stage in STAGES if stage in document}
+    _check_eval(document.get("eval"), stages.get("distill"))
     return Pipeline(
         **stages,  # type: ignore[arg-type]
         eval=fields.build(EvalConfig, document["eval"] or {}, "eval") if "eval" in document else None,
         export=fields.build(ExportConfig, document["export"] or {}, "export") if "export" in document else None,
+        compare=fields.build(CompareConfig, document["compare"] or {}, "compare") if "compare" in document else None,
     )
+
+
+def _check_eval(section: Any, student: StageRecipe | None) -> None:
+    """Refuse timesteps that the student's neurons will not have."""
+    if section and isinstance(student, DistillRecipe) and student.model.T is not None:
+        asked = fields.build(EvalConfig, section, "eval").T
+        check_timesteps(student.neuron, student.model.T, asked or student.model.T, f"eval.T: {asked}")
 
 
 def stage_of(document: Values) -> str:
@@ -103,8 +121,8 @@ def _check_pipeline_keys(document: Values, recipe: str) -> None:
             raise RequestError(f"unknown key {key!r}{did_you_mean(key, known)}")
     if "schema" in document:
         fields.coerce(fields.hints(StageRecipe)["schema"], document["schema"], "schema")
-    if "compare" in document:
-        raise RequestError(f"{recipe}: 'compare' is not run by this version of snnkd; remove the section")
+    if "compare" in document and "distill" not in document:
+        raise RequestError(f"{recipe}: 'compare' needs a section 'distill'; teachers are not compared")
     if not any(stage in document for stage in STAGES):
         raise RequestError(f"{recipe}: names no stage; it needs 'stage: teach', 'stage: distill' or a section of that name")
 
@@ -142,7 +160,7 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
         return {key: value for key, value in document.items() if key != "sweep"}
     if stage not in document:
         raise RequestError(f"{recipe} has neither 'stage: {stage}' nor a section {stage!r}")
-    _check_pipeline_keys({key: value for key, value in document.items() if key != "compare"}, recipe)
+    _check_pipeline_keys(document, recipe)
     section = {} if document[stage] is None else document[stage]
     if not isinstance(section, Mapping):
         raise RequestError(f"{stage}: {section!r} is not a mapping of keys to values")
@@ -168,10 +186,15 @@ def _apply_flags(values: Values, flags: Flags) -> None:
     """In place: named sections first, then single flags, then --set in order."""
     if flags.data is not None:
         values["data"] = {"name": flags.data}
+        model = values.get("model")
+        if isinstance(model, dict) and flags.data in DATA and issubclass(DATA[flags.data].options, EventConfig):
+            model.pop("T", None)  # the recipe's T was for other data; events bring their own
     if flags.model is not None:
         old = values.get("model")
         kept = {"T": old["T"]} if isinstance(old, Mapping) and "T" in old else {}
         values["model"] = {"name": flags.model, **kept}
+    if flags.neuron is not None:
+        values["neuron"] = {"name": flags.neuron}
     if flags.loss is not None:
         replace_loss(values, flags.loss)
     singles = {
@@ -181,7 +204,8 @@ def _apply_flags(values: Values, flags: Flags) -> None:
         "train.lr": flags.lr,
         "seed": flags.seed,
         "execution.device": flags.device,
-        "teacher": None if flags.teacher is None else {"run": flags.teacher},
+        "execution.track": flags.track,
+        "teacher": teacher_of_flags(flags.teacher, flags.teacher_model, flags.teacher_weights),
         "execution.allow_weak_teacher": flags.allow_weak_teacher or None,
     }
     for path, value in singles.items():
@@ -211,14 +235,23 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
             del values[key]
     values.setdefault("train", {})
     if stage == "distill":
+        name = values["model"].name
+        if MODELS[name].detail("ann_only"):
+            raise RequestError(f"model.name: {name} has no spiking form; it can be a teacher only")
         if values["model"].T is None:
-            values["model"] = dataclasses.replace(values["model"], T=DEFAULT_T)
+            values["model"] = dataclasses.replace(values["model"], T=frames_in(values["data"]) or DEFAULT_T)
         values["loss"] = build_loss(values.get("loss", "none"))
+        if "teacher" in values:
+            values["teacher"] = build_teacher(values["teacher"])
         _complete_preset(values)
+        values["neuron"] = build_neuron(values.get("neuron", "lif"))
     elif values["model"].T is not None:
         raise RequestError(f"model.T: {values['model'].T} given for a teacher, which has no timesteps; remove the key")
+    elif values["model"].sees is None and frames_in(values["data"]):
+        values["model"] = dataclasses.replace(values["model"], sees="mean")
     made = fields.build(STAGES[stage], values, "")
     _check_together(made)
+    check_events(made)
     return made
 
 
@@ -251,9 +284,12 @@ def _check_together(recipe: StageRecipe) -> None:
         raise RequestError(f"train.warmup_epochs: {train.warmup_epochs} is above train.epochs, {train.epochs}")
     if train.select == "best" and recipe.data.val_fraction == 0 and ":" not in recipe.data.name:
         raise RequestError("train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split")
-    if len(set(recipe.data.augment)) != len(recipe.data.augment):
-        raise RequestError(f"data.augment: {list(recipe.data.augment)} names an operation twice")
+    check_augment(recipe.data.augment)
     if isinstance(recipe, DistillRecipe):
+        mixing = mixing_names(recipe.data.augment)
+        label = needs_one_label(recipe.loss) if mixing else None
+        if label:
+            raise RequestError(f"{label} needs one true label, and {mixing[0]} gives an image two; leave one of them out")
         alone = needs_timesteps(recipe.loss) if recipe.model.T == 1 else None
         if alone:
             raise RequestError(f"{alone} compares timesteps; model.T must be at least 2, it is 1")

@@ -13,17 +13,27 @@ from typing import Annotated, Literal
 from snnkd.recipe.data_schema import DataConfig
 from snnkd.recipe.loss_schema import LossConfig
 from snnkd.recipe.marks import ADDED, Bounds
-from snnkd.recipe.model_schema import ModelConfig, NeuronConfig
+from snnkd.recipe.model_schema import ModelConfig
+from snnkd.recipe.neuron_schema import AnyNeuron, NeuronConfig
 
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """`teacher:`, the finished teacher run that the student learns from."""
+    """`teacher:`, whose answers the student learns from."""
 
     run: str | None = None
-    """Folder with model.safetensors and config.json; empty to use the one finished teacher of the same data."""
+    """A run or export of `snnkd teach`, a .safetensors file beside its config.json, or with `model` a plain file of weights;
+    empty to use the one finished teacher of the same data."""
     sha256: str | None = None
     """Of its weights; added when the run starts, and checked when given."""
+    model: Annotated[ModelConfig | None, ADDED] = None
+    """The network of a plain file of weights (a state_dict): one of `snnkd list models`, torchvision:NAME or timm:NAME."""
+    size: Annotated[int | None, Bounds(4, 4096), ADDED] = None
+    """Height and width that a plain file's network was trained at; empty for the data's, or a library network's own."""
+    mean: Annotated[tuple[float, ...] | None, ADDED] = None
+    """Mean that it was trained to see subtracted, a number a channel, white being 1; empty for the data's, or a library network's own."""
+    std: Annotated[tuple[float, ...] | None, ADDED] = None
+    """Standard deviation that it was trained to see divided by; as mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +91,8 @@ class ExecutionConfig:
     """Accept a teacher below twice chance accuracy."""
     keep_state: bool = False
     """Keep the training checkpoints of a finished run."""
+    track: Literal["none", "tensorboard"] = "none"
+    """Where the metrics of each epoch also go; tensorboard: event files in RUN/tensorboard."""
     wait: Annotated[float, Bounds(0, 1e9)] = 3600.0
     """Seconds that `snnkd run` waits in all for a run that another process holds, such as the shared teacher of a sweep."""
 
@@ -113,7 +125,7 @@ class DistillRecipe(StageRecipe):
 
     stage: Literal["distill"] = "distill"
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
-    neuron: NeuronConfig = field(default_factory=NeuronConfig)
+    neuron: AnyNeuron = field(default_factory=NeuronConfig)
     loss: LossConfig = field(default_factory=LossConfig)
 
 
@@ -125,11 +137,25 @@ class EvalConfig:
     """Which images to measure."""
     T: Annotated[int, Bounds(1, 1024)] | None = None
     """Timesteps to measure; empty for the trained ones."""
+    recalibrate_bn: bool = False
+    """Take the statistics of batch norms anew, on training images at these timesteps, before measuring."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """`export:` of a pipeline."""
 
-    formats: tuple[Literal["safetensors"], ...] = ("safetensors",)
+    formats: tuple[Literal["safetensors", "nir", "onnx", "pt2"], ...] = ("safetensors",)
     """Written to RUN/export/<format>."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """`compare:` of a pipeline, made when `snnkd run` has carried out all of its tasks."""
+
+    baseline: str | None = None
+    """Row that the others are subtracted from, a loss by name or label; empty for kl, else none."""
+    split: Literal["test", "val"] = "test"
+    """Which images."""
+    rank_on: Literal["val"] | None = None
+    """val: of each loss only the setting of highest validation accuracy is shown; empty for all settings."""

@@ -33,25 +33,28 @@ def apply_setting(values: Values, setting: str) -> None:
 
 
 def expand_sections(values: Values) -> Values:
-    """`data: NAME`, `model: NAME` and `loss: NAME` as sections, in place, of a stage or of a pipeline and its stages."""
+    """`data: NAME`, `model: NAME`, `neuron: NAME` and `loss: NAME` as sections, in place, of a stage or of a pipeline and its stages."""
     for holder in (values, *(values.get(stage) for stage in STAGE_SECTIONS)):
         if not isinstance(holder, dict):
             continue
-        for key in ("data", "model"):
+        for key in ("data", "model", "neuron"):
             if isinstance(holder.get(key), str):
                 holder[key] = {"name": holder[key]}
+        teacher = holder.get("teacher")
+        if isinstance(teacher, dict) and isinstance(teacher.get("model"), str):
+            teacher["model"] = {"name": teacher["model"]}
         if "loss" in holder:
             holder["loss"] = expand_loss(holder["loss"])
     return values
 
 
 def put_swept(values: Values, path: str, value: Any) -> None:
-    """Put a swept value at its path, in place: a loss, data set or model replaces the whole section there (T kept)."""
+    """Put a swept value at its path, in place: a loss, data set, model or neuron replaces the whole section there (T kept)."""
     before, _, last = path.rpartition(".")
     for stage in STAGE_SECTIONS:
         if stage in values and values[stage] is None:  # an empty section in YAML
             values[stage] = {}
-    if before not in ("", *STAGE_SECTIONS) or last not in ("data", "model", "loss"):
+    if before not in ("", *STAGE_SECTIONS) or last not in ("data", "model", "neuron", "loss"):
         put(values, path, value, "sweep")
     else:
         holder = values[before] if before else values

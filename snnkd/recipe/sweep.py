@@ -13,9 +13,10 @@ from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
 from snnkd.recipe.loss_section import expand_loss, loss_label
 from snnkd.recipe.resolve import PIPELINE_KEYS, STAGES, Pipeline, resolve_document, stage_of
+from snnkd.recipe.schema import CompareConfig
 from snnkd.recipe.settings import apply_setting, expand_sections, put_swept
 from snnkd.recipe.shipped import read_recipe
-from snnkd.recipe.text import flow_yaml
+from snnkd.recipe.text import flow_yaml, to_plain
 
 Values = dict[str, Any]
 Axes = dict[str, list[Any]]
@@ -55,6 +56,11 @@ class Tasks:
     """The recipe without its sweep, as it is written."""
     axes: Axes
     all: tuple[Task, ...]
+
+    @property
+    def compare(self) -> CompareConfig | None:
+        """How all of them are to be compared, if at all."""
+        return self.all[0].pipeline.compare
 
     @property
     def about(self) -> list[str]:
@@ -109,7 +115,26 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
                 "another key wins over a swept one, or two values mean the same; sweep that other key, or remove one"
             )
         made.append(task)
+    _check_compare(made)
     return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(made))
+
+
+def _check_compare(tasks: Sequence[Task]) -> None:
+    """Refuse now a comparison that could not be made after hours of training."""
+    compare, measured = tasks[0].pipeline.compare, tasks[0].pipeline.eval
+    if compare is None:
+        return
+    students = [task.pipeline.distill for task in tasks if task.pipeline.distill]
+    known = {name for student in students for name in (student.loss.name, loss_label(to_plain(student.loss)))}
+    # a row's label may go on with the settings in which it is unlike others: kl lr=0.05
+    if compare.baseline is not None and not any(f"{compare.baseline} ".startswith(f"{name} ") for name in known):
+        raise RequestError(f"compare.baseline: {compare.baseline!r} is no loss of this recipe{did_you_mean(compare.baseline, known)}")
+    lacking = [student for student in students if student.data.val_fraction == 0 and ":" not in student.data.name]
+    if (compare.rank_on or compare.split == "val") and lacking:
+        key = "rank_on: val" if compare.rank_on else "split: val"
+        raise RequestError(f"compare.{key} needs data.val_fraction above 0; nothing is ever selected on the test split")
+    if compare.split == "val" and (measured is None or measured.split != "val"):
+        raise RequestError("compare.split: val needs the section 'eval: {split: val}', which measures every student there")
 
 
 def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings: Sequence[str]) -> Pipeline:

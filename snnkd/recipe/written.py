@@ -17,7 +17,7 @@ from snnkd.recipe.sweep import Axes, Task, Tasks, tasks_of
 from snnkd.recipe.text import dump_yaml, parse_yaml, to_plain
 
 Values = dict[str, Any]
-BY_NAME = ("data", "model", "loss")
+BY_NAME = ("data", "model", "neuron", "loss")
 """Sections that a swept name replaces as a whole."""
 
 
@@ -69,7 +69,7 @@ def write_out(tasks: Tasks) -> Written:
 def _sections(pipeline: Pipeline, flat: bool | None = None) -> Values:
     """One stage flat, several as sections; left to itself, a pipeline of one stage and nothing else is written flat."""
     stages = {name: stage for name in STAGES if (stage := getattr(pipeline, name)) is not None}
-    ends = {name: end for name in ("eval", "export") if (end := getattr(pipeline, name)) is not None}
+    ends = {name: end for name in ("eval", "export", "compare") if (end := getattr(pipeline, name)) is not None}
     if flat or (flat is None and len(stages) == 1 and not ends):
         return _keys(next(iter(stages.values())), ())
     return {"schema": 1, **{name: _keys(stage, ("schema", "stage")) for name, stage in stages.items()}, **ends}

@@ -11,17 +11,21 @@ from typing import Any
 
 from snnkd.files import read_json, sha256
 from snnkd.recipe import fields
+from snnkd.recipe.catalogue import MODELS
 from snnkd.recipe.loss_section import user_code
 from snnkd.recipe.marks import ADDED
 from snnkd.recipe.schema import DistillRecipe, StageRecipe
 from snnkd.recipe.text import to_plain
-from snnkd.usercode import is_user_code, source_sha256
+from snnkd.usercode import source_sha256
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
 """Identity and what the bytes depend on; its presence says that the run has begun."""
 RESULT = "result.json"
 """Written last: its presence says that the run is finished."""
+
+
+_HOW_SEEN = ("model", "size", "mean", "std")
 
 
 def runs_folder() -> Path:
@@ -31,30 +35,31 @@ def runs_folder() -> Path:
 
 def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) -> dict[str, Any]:
     """What makes this run this run: data and teacher by content, and every key but `execution`."""
-    made: dict[str, Any] = _lasting(recipe)
+    made: dict[str, Any] = lasting(recipe)
     del made["execution"]
-    made["data"] = {"sha256": data_sha256, "val_fraction": recipe.data.val_fraction, "augment": list(recipe.data.augment)}
+    made["data"] = {"sha256": data_sha256, "val_fraction": recipe.data.val_fraction, "augment": lasting(recipe.data.augment)}
     if "teacher" in made:
-        made["teacher"] = {"sha256": teacher_sha256}
+        # a finished teacher's weights say how they see an image; of a plain file the recipe says it
+        made["teacher"] = {"sha256": teacher_sha256, **{key: made["teacher"][key] for key in _HOW_SEEN if key in made["teacher"]}}
     code = {name: source_sha256(name) for name in _user_code(recipe)}
     return {**made, "code": code} if code else made
 
 
-def _lasting(value: Any) -> Any:
+def lasting(value: Any) -> Any:
     """`to_plain` without the keys that came later and hold their defaults: what was the same run stays the same run."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints, plain = fields.hints(type(value)), to_plain(value)
         return {
-            f.name: _lasting(getattr(value, f.name))
+            f.name: lasting(getattr(value, f.name))
             for f in dataclasses.fields(value)
             if f.name in plain and not (ADDED in getattr(hints[f.name], "__metadata__", ()) and getattr(value, f.name) == f.default)
         }
-    return [_lasting(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return [lasting(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def _user_code(recipe: StageRecipe) -> list[str]:
     """The functions of the user's that decide what a run computes; data count by their content."""
-    named = [recipe.model.name] if is_user_code(recipe.model.name) else []
+    named = [recipe.model.name] if MODELS.is_users(recipe.model.name) else []
     return named + (user_code(recipe.loss) if isinstance(recipe, DistillRecipe) else [])
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnkd.errors import RequestError
 from snnkd.models import Network
-from snnkd.models.activation import LIF, ready_compiler
+from snnkd.models.activation import Spiking, ready_compiler
 from snnkd.recipe.schema import ExecutionConfig
 
 SAVED = 4e-9
@@ -58,17 +58,17 @@ def neurons(network: Network) -> int:
         nonlocal found
         found += spikes.numel()
 
-    layers = [module for module in network.modules() if isinstance(module, LIF)]
+    layers = [module for module in network.modules() if isinstance(module, Spiking)]
     if not layers:
         return 0
     handles = [layer.register_forward_hook(count) for layer in layers]
     training = network.training
     network.eval()
-    network(torch.zeros(1, *network.specification.shape, device=network.mean.device), 1)
+    network(torch.zeros(network.specification.batch(1), device=network.mean.device))
     network.train(training)
     for handle in handles:
         handle.remove()
-    return found
+    return found // network.specification.T
 
 
 def compile_network(network: Network) -> nn.Module:
@@ -81,5 +81,5 @@ def compile_network(network: Network) -> nn.Module:
 def compile_neurons(network: nn.Module, on: bool) -> None:
     """Run the neurons of `network` compiled, or plainly."""
     for module in network.modules():
-        if isinstance(module, LIF):
+        if isinstance(module, Spiking):
             module.compiled(on)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.models.activation import LIF
+from snnkd.models.activation import Spiking
 
 SATURATED = 0.95
 """Spikes per neuron and timestep above which a layer says hardly more than a constant."""
@@ -19,7 +19,7 @@ class LayerRates:
     """A context manager that notes the mean output of every neuron layer in the forward passes inside it."""
 
     def __init__(self, network: nn.Module) -> None:
-        self._layers = {name: module for name, module in network.named_modules() if isinstance(module, LIF)}
+        self._layers = {name: module for name, module in network.named_modules() if isinstance(module, Spiking)}
         self._handles: list[Any] = []
         self._calls: dict[str, list[Tensor]] = {}
         self.found: dict[str, Tensor] = {}

@@ -70,7 +70,8 @@ def look(job: Job, learner: nn.Module, images: Tensor, labels: Tensor, epoch: in
 def backward(job: Job, learner: nn.Module, images: Tensor, labels: Tensor, epoch: int, plain: bool = False) -> list[Loss]:
     """Add up the gradients of one step, and give its losses: one for each of `execution.accumulate` micro-batches."""
     parts, losses = job.execution.accumulate, []
-    for i, (some, their_labels) in enumerate(zip(images.chunk(parts), labels.chunk(parts), strict=True)):
+    # event frames are [T, B, C, H, W]: the images lie along the fourth dimension from the end
+    for i, (some, their_labels) in enumerate(zip(images.chunk(parts, -4), labels.chunk(parts), strict=True)):
         # only the last one exchanges gradients
         last = i == parts - 1 or not isinstance(learner, DistributedDataParallel)
         with nullcontext() if last else learner.no_sync():  # type: ignore[operator]

@@ -31,6 +31,7 @@ from snnkd.training.optimizer import learning_rate, make_optimizer
 from snnkd.training.state import load_state, save_state
 from snnkd.training.stopping import Stop
 from snnkd.training.tally import Tally
+from snnkd.training.tracking import tracking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +79,8 @@ def train(job: Job) -> Position:
     clock, made = Clock(position.seconds), 0
     trouble: dict[str, list[str]] = {}
 
-    with job.report.bar("training", epochs * batches.steps, position.epoch * batches.steps + position.step) as bar:
+    bar_of = job.report.bar("training", epochs * batches.steps, position.epoch * batches.steps + position.step)
+    with bar_of as bar, tracking(job.execution.track, job.folder) as track:
         while position.epoch < epochs:
             epoch, lap, images_before = position.epoch, Clock(), tally.images
             learner.train()
@@ -112,7 +114,7 @@ def train(job: Job) -> Position:
                 bar.advance()
             tally.check_finite(epoch)
             trouble = _report_layers(job, tally.rates, trouble, epoch)
-            _finish_epoch(job, optimizer, average, tally, position, clock, (tally.images - images_before) / lap.seconds())
+            track(_finish_epoch(job, optimizer, average, tally, position, clock, (tally.images - images_before) / lap.seconds()))
             tally = Tally(job.device)
     if average is not None:
         job.network.load_state_dict(average.module.state_dict())
@@ -137,7 +139,8 @@ def _report_layers(job: Job, rates: dict[str, float], before: dict[str, list[str
 
 def _finish_epoch(
     job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally, position: Position, clock: Clock, rate: float
-) -> None:
+) -> dict[str, Any]:
+    """Validate, log, save; returns the epoch's row of metrics."""
     row: dict[str, Any] = {"epoch": position.epoch + 1, **tally.means(), "lr": optimizer.param_groups[0]["lr"]}
     if tally.rates:
         row |= {"rate": statistics.fmean(tally.rates.values()), **troubled(tally.rates)}
@@ -155,6 +158,7 @@ def _finish_epoch(
     _save(job, optimizer, average, Tally(job.device), position, clock)
     left = (job.train.epochs - position.epoch) * job.batches.steps * job.train.batch_size / rate
     job.report.note(_epoch_line(row, job.train.epochs, left))
+    return row
 
 
 def _epoch_line(row: dict[str, Any], epochs: int, left: float) -> str:

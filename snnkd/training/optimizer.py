@@ -8,15 +8,22 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from snnkd.models.activation import learned_by_neurons
 from snnkd.recipe.schema import TrainConfig
 
 
 def make_optimizer(modules: Iterable[nn.Module], train: TrainConfig) -> torch.optim.SGD:
-    """Of all parameters of `modules`. Weight decay on matrices and kernels only: shrinking a norm's scale or a bias regularises nothing."""
+    """Of all parameters of `modules`. Weight decay on matrices and kernels only: shrinking a norm's scale or a bias regularises nothing.
+
+    None on what a spiking layer learns either, matrices over timesteps included: towards 0 is no better neuron.
+    """
+    modules = list(modules)
     parameters = [parameter for module in modules for parameter in module.parameters()]
+    kept = {id(parameter) for module in modules for parameter in learned_by_neurons(module).values()}
+    decayed = [p.ndim > 1 and id(p) not in kept for p in parameters]
     groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": train.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p, yes in zip(parameters, decayed, strict=True) if yes], "weight_decay": train.weight_decay},
+        {"params": [p for p, yes in zip(parameters, decayed, strict=True) if not yes], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)
 

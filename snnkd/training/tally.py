@@ -28,7 +28,9 @@ class Tally:
         """One step: the losses of its micro-batches, and the norm of its gradient."""
         share = 1 / len(losses)
         for loss in losses:
-            hits = (loss.answers.argmax(-1) == loss.labels).sum()
+            # of two mixed images the one with the larger share counts
+            labels = loss.labels if loss.labels.ndim == 1 else loss.labels.argmax(-1)
+            hits = (loss.answers.argmax(-1) == labels).sum()
             self._add({"loss": loss.value, **loss.watched}, share)
             self._add({"hits": hits}, 1)
             self.images += len(loss.labels)

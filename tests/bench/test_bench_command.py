@@ -86,3 +86,19 @@ def test_refusals(cli: Cli, words: list[object], why: str) -> None:
 
 def test_a_stored_object_is_plain_json(cli: Cli) -> None:
     assert json.loads(json.dumps(cli("bench", *TINY, "--json").json, allow_nan=False))
+
+
+def test_the_published_loop_augments_with_torchvision(cli: Cli) -> None:
+    names = "[crop, flip, autoaugment, {name: randaugment, ops: 1}, trivialaugment, {name: cutout, size: 4}, erase]"
+    ended = cli("bench", *TINY, "--set", f"data.augment={names}", "--set", "data.channels=3", "--baseline", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["baseline"]["ratio"]["median"] > 0
+
+
+def test_mixed_images_are_timed_but_not_against_the_published_loop(cli: Cli) -> None:
+    mixed = ["--set", "data.augment=[crop, mixup]", "--loss", "kl"]
+    assert cli("bench", *TINY, *mixed, "--json").code == 0
+    for flag in ("--baseline", "--levers"):
+        ended = cli("bench", *TINY, *mixed, flag)
+        assert ended.code == 2
+        assert ended.complaint == ("snnkd: data.augment: the loop of published code has no mixup; bench it without --baseline and --levers")

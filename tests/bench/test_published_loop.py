@@ -12,7 +12,7 @@ from snnkd.bench.published import HABITS, Loop, PlainLIF
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.models.activation import LIF
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 from snnkd.seeds import derive
 from snnkd.stage import Stage
 

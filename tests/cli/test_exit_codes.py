@@ -336,7 +336,7 @@ def test_out_of_memory(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_export_that_disagrees_is_removed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from snnkd.export import safetensors
+    from snnkd.exports import safetensors
 
     folder = cli("teach", *SMALL).folder
     honest = safetensors.read_back

@@ -30,7 +30,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path
     ("words", "where", "named"),
     [
         (["export", "--out", "here"], "snnkd.models.files.write_atomic", "--out here"),
-        (["eval", "--T", "3"], "snnkd.pipeline.write_json", "eval"),
+        (["eval", "--T", "3"], "snnkd.evaluation.write_json", "eval"),
         (["eval", "--plot", "curve.png"], "matplotlib.figure.Figure.savefig", "--plot curve.png"),
         (["teach", *SMALL, "--out", "run"], "snnkd.runs.lock.json.dump", ""),
         (["teach", *SMALL, "--out", "run"], "snnkd.runs.open.write_atomic", ""),
@@ -60,7 +60,7 @@ INTERRUPTED = """
 import os, signal, sys
 sys.argv = ["snnkd", *sys.argv[1:]]
 from snnkd import inspection
-from snnkd.export import safetensors
+from snnkd.exports import safetensors
 def interrupted(honest):
     def call(*words):
         os.kill(os.getpid(), signal.SIGINT)

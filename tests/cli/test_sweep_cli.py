@@ -94,7 +94,7 @@ def test_listing_does_not_import_torch(recipe: str) -> None:
         (["--set", "sweep.distill.execution.device=[cpu, auto]"], "its tasks would be one run; remove it"),
         (["--set", "eval.split=val", "--set", "sweep.data.val_fraction=[0.5, 0]"], "data.val_fraction=0): "),
         (["--set", "sweep.sede=[1]"], "did you mean 'seed'?"),
-        (["--set", "compare.baseline=kl"], "'compare' is not run"),
+        (["--set", "compare.baseline=kl"], "compare.baseline: 'kl' is no loss of this recipe; known: hta-kl, hta-kl head=strict, none"),
     ],
 )
 def test_requests_that_are_refused_before_anything_runs(cli: Cli, recipe: str, words: list[str], said: str) -> None:

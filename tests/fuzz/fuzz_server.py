@@ -60,7 +60,8 @@ def import_all() -> None:
     import snnkd.inspection
     import snnkd.models.resnet
     import snnkd.pipeline
-    from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+    from snnkd.recipe.model_schema import ResNetConfig
+    from snnkd.recipe.neuron_schema import NeuronConfig
 
     specification = snnkd.models.Specification(
         model=ResNetConfig(name="resnet8", width=2, T=2), neuron=NeuronConfig(), classes=3, shape=(1, 8, 8)

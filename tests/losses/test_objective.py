@@ -137,3 +137,28 @@ def test_terms_of_one_divergence_are_told_apart_by_number():
     twice = (HtaKlTerm(divergence="hta-kl"), HtaKlTerm(divergence="hta-kl", head="strict"))
     watched = make_objective(LossConfig(name="custom", terms=twice))(student, teacher, labels).watched
     assert {"hta-kl.0", "hta-kl.1", "w_head.0", "w_head.1"} <= watched.keys()
+
+
+@pytest.mark.parametrize("target", ["mean", "step"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_with_shares_of_two_labels_the_hard_term_is_the_sum_of_both(target, smoothing):
+    student, teacher, labels = batch()
+    share, other = torch.linspace(0, 1, len(labels)), labels.roll(1)
+    shares = F.one_hot(labels, 10) * share[:, None] + F.one_hot(other, 10) * (1 - share)[:, None]
+    objective = make_objective(LossConfig(hard=HardConfig(target=target)), smoothing)
+    steps = student.mean(0, keepdim=True) if target == "mean" else student
+    each = [
+        torch.stack([F.cross_entropy(z, y, label_smoothing=smoothing, reduction="none") for z in steps]).mean(0) for y in (labels, other)
+    ]
+    found = objective(student, teacher, shares)
+    torch.testing.assert_close(found.total, (share * each[0] + (1 - share) * each[1]).mean())
+    assert found.labels.equal(shares)
+
+
+@pytest.mark.parametrize("target", ["mean", "step"])
+@pytest.mark.parametrize("divergence", ["kl", "hta-kl", "dist"])
+def test_a_term_that_needs_no_label_does_not_mind_shares(divergence, target):
+    student, teacher, labels = batch()
+    objective = make_objective(LossConfig(hard=HardConfig(weight=0), terms=(loss_of(divergence, target=target).terms)))
+    found = [objective(student, teacher, y).total for y in (labels, F.one_hot(labels, 10).float())]
+    torch.testing.assert_close(*found)

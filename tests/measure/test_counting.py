@@ -8,9 +8,11 @@ from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpC
 from torch import nn
 
 from snnkd.measure.counting import Counter, fan_out, macs
-from snnkd.models import Specification, build_network
-from snnkd.models.activation import LIF
-from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+from snnkd.models import Network, Specification, build_network
+from snnkd.models.activation import LIF, make_spiking
+from snnkd.recipe.model_schema import ResNetConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.recipe.neurons import build_neuron
 
 T = 3
 
@@ -139,6 +141,53 @@ def test_macs_of_resnet20_are_near_the_published_ones():
 def test_macs_of_a_grouped_convolution():
     conv = nn.Conv2d(4, 6, 3, 2, 1, groups=2)
     assert macs(conv, conv(torch.zeros(2, 4, 8, 8))) == 9 * 2 * 6 * 4 * 4
+
+
+class Tokens(nn.Module):
+    """Layers over tokens as a network of the user's may have them: Conv1d over `[T*B, D, N]`, Linear over `[T*B, N, D]` and `[T, B, D]`."""
+
+    def __init__(self, activation):
+        super().__init__()
+        self.act1, self.act2, self.act3 = activation(), activation(), activation()
+        self.conv = nn.Conv1d(3, 6, 3, 1, 1)
+        self.linear = nn.Linear(6, 5)
+        self.head = nn.Linear(5, 10)
+
+    def forward(self, images, T):
+        x = self.act1(images.flatten(2).repeat(T, 1, 1), T)
+        x = self.act2(self.conv(x) + 1, T)
+        x = x.transpose(1, 2) * 2  # no spikes: MACs
+        x = self.act3(self.linear(x) + 1, T).sum(1)
+        return self.head(x.unflatten(0, (T, -1)))
+
+
+@torch.inference_mode()
+def test_operations_of_tokens():
+    torch.manual_seed(0)
+    specification = Specification(model=ResNetConfig(T=T), neuron=NeuronConfig(), classes=10, shape=(3, 4, 4))
+    made = Network(Tokens(lambda: make_spiking(NeuronConfig())), specification).double()
+    seen = {}
+    made.body.act1.register_forward_hook(lambda m, i, spikes: seen.update(first=spikes.clone()))
+    found = count(made, 3 * images(4, (3, 4, 4)))
+    reach = torch.full((16,), 3.0).double()
+    reach[0] = reach[-1] = 2.0  # a kernel of 3 hangs over at both ends
+    assert seen["first"].sum() > 0
+    assert found.synops.sum() == (seen["first"] * reach * 6).sum()
+    assert (found.macs_once, found.macs_per_step) == (0, 16 * 6 * 5 + 5 * 10)
+
+
+@pytest.mark.parametrize("neuron", ["if", "plif", "glif", "sliding-psn", "qif"])
+def test_synops_of_every_kind_of_neuron_are_those_of_spikingjelly(neuron):
+    torch.manual_seed(0)
+    model = ResNetConfig(width=4, T=T)
+    made = build_network(Specification(model=model, neuron=build_neuron(neuron), classes=10, shape=(3, 16, 16)))
+    for module in made.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.constant_(module.bias, 0.6)
+    made.double().eval()
+    found = count(made, images())
+    assert all(rate > 0.02 for rate in found.rates().values())
+    assert found.synops.sum().item() == oracle(made, images())
 
 
 @torch.inference_mode()

@@ -9,7 +9,8 @@ from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import quality
 from snnkd.measure.result import make_result, table
 from snnkd.models import Specification, build_network
-from snnkd.recipe.model_schema import NeuronConfig, ResNetConfig
+from snnkd.recipe.model_schema import ResNetConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 
 T, WIDTH, CLASSES = 4, 4, 10
 STEM, HEAD = 9 * 3 * WIDTH * 16 * 16, 4 * WIDTH * CLASSES
@@ -122,7 +123,9 @@ def test_the_network_is_measured_in_eval_mode_and_checked_between_batches():
 @pytest.mark.parametrize("kind", ["snn", "ann"])
 def test_result_and_table(kind):
     result = make_result(measure_curve(network(kind), batches(), T if kind == "snn" else 1), {"run": "r", "stage": "distill"})
-    assert result.keys() == {"schema", "run", "stage", "images", "T", "curve", "rate", "rate_per_layer", "energy_convention"}
+    measured = {"images", "T", "curve", "rate", "rate_per_layer", "dynamic", "ann", "energy_convention", "energy_note"}
+    assert result.keys() == {"schema", "run", "stage"} | measured
+    assert (result["dynamic"] is None) == (result["energy_note"] is None) == (kind == "ann")
     assert (result["T"], result["images"]) == (len(result["curve"]), 11)
     assert (result["energy_convention"]["pj_per_mac"], result["energy_convention"]["pj_per_synop"]) == (4.6, 0.9)
     rows = table(result)

@@ -31,7 +31,7 @@ from snnkd import pipeline, processes, stage  # everything a command imports, so
 from snnkd.cli import main
 from snnkd.losses import objective  # noqa: F401
 from snnkd.models.activation import LIF
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 
 LIF(NeuronConfig())
 

@@ -28,6 +28,7 @@ LOSSES = {
     "mine:across": [],
     "bkdsnn averaged": ["--set", "train.ema=0.9", "--lr", "0.02"],
     "hta-kl accumulated": ["--set", "execution.accumulate=2"],
+    "kl mixed": ["--set", "data.augment=[crop, autoaugment, cutout, mixup, cutmix]"],
     "lasnn recomputed": ["--set", "execution.activation_checkpointing=true"],
 }
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnkd.errors import RequestError
-from snnkd.recipe import data_schema, fields, loss_schema, model_schema, schema
+from snnkd.recipe import data_schema, fields, loss_schema, model_schema, neuron_schema, schema
 
 SECTIONS = [
     value
@@ -83,7 +83,7 @@ def test_on_and_off_are_words_where_they_are_choices(value, wanted):
 
 
 def test_a_truth_value_is_no_choice_elsewhere():
-    assert "hard" in refusal(model_schema.NeuronConfig, "reset", "firm")
+    assert "hard" in refusal(neuron_schema.NeuronConfig, "reset", "firm")
     refusal(data_schema.GlyphsConfig, "channels", 2)
     with pytest.raises(RequestError, match=r"s\.channels"):
         fields.build(data_schema.GlyphsConfig, {"channels": True}, "s")
@@ -91,12 +91,12 @@ def test_a_truth_value_is_no_choice_elsewhere():
 
 @pytest.mark.parametrize(("value", "wanted"), [("yes", True), ("off", False), (True, True), ("False", False)])
 def test_truth_values(value, wanted):
-    assert fields.build(model_schema.NeuronConfig, {"detach_reset": value}, "neuron").detach_reset is wanted
+    assert fields.build(neuron_schema.NeuronConfig, {"detach_reset": value}, "neuron").detach_reset is wanted
 
 
 @pytest.mark.parametrize("value", [1, 0, "maybe", None, []])
 def test_what_is_no_truth_value(value):
-    refusal(model_schema.NeuronConfig, "detach_reset", value)
+    refusal(neuron_schema.NeuronConfig, "detach_reset", value)
 
 
 def test_lists_become_tuples():
@@ -110,8 +110,8 @@ def test_what_is_no_list(value):
 
 
 def test_a_bad_list_item_is_named_by_its_number():
-    with pytest.raises(RequestError, match=r"data\.augment\.1: 'mixup'"):
-        fields.build(data_schema.DataConfig, {"augment": ["crop", "mixup"]}, "data")
+    with pytest.raises(RequestError, match=r"data\.augment\.1: 'mirror'"):
+        fields.build(data_schema.DataConfig, {"augment": ["crop", "mirror"]}, "data")
 
 
 def test_text_takes_numbers_and_dates_but_no_truth_value():
@@ -125,8 +125,8 @@ def test_text_takes_numbers_and_dates_but_no_truth_value():
     [
         (data_schema.DataConfig, "val_fraction", [0, 0.5], [-0.01, 0.51]),
         (data_schema.GlyphsConfig, "size", [8, 64], [7, 65]),
-        (model_schema.NeuronConfig, "tau", [1.0001], [1, 0]),
-        (model_schema.NeuronConfig, "threshold", [1e-9], [0, -1]),
+        (neuron_schema.NeuronConfig, "tau", [1.0001], [1, 0]),
+        (neuron_schema.NeuronConfig, "threshold", [1e-9], [0, -1]),
         (schema.TrainConfig, "momentum", [0, 0.999], [1, 1.0, -0.1]),
         (loss_schema.HtaKlTerm, "delta", [0.001, 1], [0, 1.001]),
         (model_schema.ModelConfig, "T", [1, 1024, None], [0, 1025, -1]),

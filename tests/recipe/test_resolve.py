@@ -13,13 +13,13 @@ from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage
 from snnkd.recipe.loss_schema import HtaKlTerm, TermConfig
 from snnkd.recipe.schema import DistillRecipe, TeachRecipe
 
-# DESIGN.md's example of one stage, but for the augmentations that this version lacks
+# DESIGN.md's example of one stage
 DESIGNED = """\
 # snnkd distill recipes/cifar100-resnet19-hta-kl.yaml
 schema: 1
 stage: distill
 seed: 0
-data: {name: cifar100, val_fraction: 0.0, augment: [crop, flip]}
+data: {name: cifar100, val_fraction: 0.0, augment: [crop, flip, autoaugment, cutout]}
 teacher: {run: runs/teach-cifar100-resnet19-51ab0c-s0}   # its sha256 is added when the run starts
 model: {name: resnet19, T: 4}
 neuron: {name: lif, tau: 2.0, decay_input: false, threshold: 1.0, reset: hard, surrogate: sigmoid, alpha: 4.0, detach_reset: false}
@@ -78,6 +78,7 @@ def test_the_shipped_recipe_resolves_for_both_stages():
 
 def test_the_designed_recipe_resolves_as_written():
     made = distill(DESIGNED)
+    assert made.data.augment == ("crop", "flip", "autoaugment", "cutout")
     assert (made.data.name, made.model.name, made.model.T, made.model.width) == ("cifar100", "resnet19", 4, None)
     assert made.teacher.run == "runs/teach-cifar100-resnet19-51ab0c-s0"
     assert made.loss.name == "hta-kl"  # not named there: the name of its only divergence
@@ -286,9 +287,11 @@ def test_warmup_may_fill_the_training_and_best_may_have_a_hold_out():
     assert teach("stage: teach\ntrain: {select: best}\ndata: npz:mine.npz").train.select == "best"  # it may bring its own
 
 
-def test_sections_of_later_versions_are_refused():
-    with pytest.raises(RequestError, match="'compare' is not run"):
-        resolve_pipeline(written(f"{PIPELINE}compare: {{baseline: kl}}"))
+def test_a_comparison_is_a_section_of_recipes_with_students():
+    made = resolve_pipeline(written(f"{PIPELINE}compare: {{baseline: kl}}"), ["compare.rank_on=val"])
+    assert (made.compare.baseline, made.compare.rank_on, made.compare.split) == ("kl", "val", "test")
+    with pytest.raises(RequestError, match="'compare' needs a section 'distill'; teachers are not compared"):
+        resolve_pipeline(written("teach: {}\ncompare: {baseline: kl}"))
 
 
 def test_a_pipelines_settings_lie_over_every_stage_that_has_the_key():

@@ -15,10 +15,10 @@ from snnkd.recipe.sweep import MOST_TASKS, Tasks, tasks_of
 from snnkd.recipe.text import flow_yaml, parse_value, parse_yaml
 from snnkd.recipe.written import write_out
 
-# DESIGN.md's example, but for the augmentations, the format and the section that this version lacks
+# DESIGN.md's example, but for the format and the section that this version lacks
 DESIGNED = """\
 schema: 1
-data: {name: cifar100, augment: [crop, flip]}
+data: {name: cifar100, augment: [crop, flip, autoaugment, cutout]}
 teach: {model: {name: resnet19}, seed: 100, train: {epochs: 300}}
 distill: {model: {name: resnet19, T: 4}, loss: hta-kl, train: {epochs: 300}}
 eval: {split: test}
@@ -263,7 +263,7 @@ def test_sections_in_a_recipe_of_one_stage_or_that_are_not_there_are_refused() -
         assert "unknown key 'loss'" in refused(f"{text}\nsweep: {{loss: [kl]}}")
     assert "needs a section 'teach'" in refused("data: glyphs\nsweep: {teach.seed: [1]}")
     assert "'tech' is not one of" in refused("stage: tech\nsweep: {seed: [1]}")
-    assert "'compare' is not run" in refused(f"{FULL}sweep: {{seed: [0, 1]}}\ncompare: {{baseline: kl}}")
+    assert "'compare' needs a section 'distill'" in refused("teach: {}\nsweep: {seed: [0, 1]}\ncompare: {baseline: kl}")
 
 
 def test_an_error_of_the_recipe_itself_blames_no_task() -> None:

@@ -12,7 +12,7 @@ from conftest import SMALL, Cli
 from torch import nn
 
 from snnkd.models.activation import LIF
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.neuron_schema import NeuronConfig
 from snnkd.training.layers import LayerRates, troubled, warning
 
 

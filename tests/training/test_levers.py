@@ -14,7 +14,8 @@ from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.models.activation import LIF
 from snnkd.models.blocks import recompute_blocks
 from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.model_schema import NeuronConfig
+from snnkd.recipe.augment_schema import OPERATIONS
+from snnkd.recipe.neuron_schema import NeuronConfig
 from snnkd.recipe.schema import ExecutionConfig
 from snnkd.training import compiling
 from snnkd.training.average import make_average
@@ -127,6 +128,12 @@ def test_accumulated_micro_batches_are_the_batch(loss: str) -> None:
     assert losses(parts) == pytest.approx(losses(whole), abs=1e-4)
 
 
+def test_accumulated_micro_batches_of_mixed_images_are_the_batch() -> None:
+    mixed = "data.augment=[crop, cutmix, mixup]"
+    whole, parts = frozen_norm(subject(mixed)), frozen_norm(subject(mixed, "execution.accumulate=4"))
+    assert losses(parts) == pytest.approx(losses(whole), abs=1e-4)
+
+
 @pytest.mark.parametrize("loss", ["dist", "w2s", "bkdsnn", "ckdsnn"])
 def test_what_looks_across_the_batch_is_not_cut(cli: Cli, loss: str) -> None:
     ended = cli("distill", "--loss", loss, "--set", "execution.accumulate=2")
@@ -146,6 +153,15 @@ class NoWaiting(TorchDispatchMode):
 @pytest.mark.parametrize("loss", [entry.name for entry in LOSSES])
 def test_no_step_waits_for_the_device(loss: str) -> None:
     of = subject("data.augment=[crop,flip]", loss=loss)
+    of.step()
+    with NoWaiting():
+        (found,) = of.step()
+    assert torch.isfinite(found.value)
+
+
+def test_no_augmentation_waits_for_the_device() -> None:
+    every = f"data.augment=[{', '.join(OPERATIONS)}]"
+    of = subject("data.channels=3", every, loss="kl")
     of.step()
     with NoWaiting():
         (found,) = of.step()

@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from snnkd.models.activation import make_spiking
+from snnkd.recipe.neurons import build_neuron
 from snnkd.recipe.schema import TrainConfig
 from snnkd.training.optimizer import learning_rate, make_optimizer
 
@@ -17,6 +19,18 @@ def test_no_weight_decay_on_norm_and_bias():
     by_name = {name: decay[id(p)] for name, p in network.named_parameters()}
     assert by_name == {"0.weight": 0.1, "1.weight": 0, "1.bias": 0, "3.weight": 0.1, "3.bias": 0}
     assert all((group["momentum"], group["lr"], group["nesterov"]) == (0.8, 0.3, False) for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", ["plif", "klif", "glif", "psn", "masked-psn", "sliding-psn"])
+def test_no_weight_decay_on_what_a_spiking_layer_learns(name):
+    """Matrices over timesteps included."""
+    network = nn.Sequential(nn.Linear(2, 3), make_spiking(build_neuron(name), 4))
+    optimizer = make_optimizer([network], TrainConfig(weight_decay=0.1))
+    decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    learned = [p for key, p in network.named_parameters() if key.startswith("1.")]
+    assert learned
+    assert {decay[id(p)] for p in learned} == {0.0}
+    assert decay[id(network[0].weight)] == 0.1
 
 
 def test_a_step_is_sgd_with_momentum():

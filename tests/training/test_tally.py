@@ -37,6 +37,13 @@ def test_a_step_of_micro_batches_is_one_step_of_their_mean():
     assert (tally.images, tally.steps) == (6, 1)
 
 
+def test_of_two_mixed_images_the_larger_share_is_the_label():
+    tally = Tally(CPU)
+    shares = torch.tensor([[0.6, 0.4], [0.6, 0.4], [0.0, 1.0]])  # the answers are 0, 1, 0
+    tally.add([Loss(torch.tensor(1.0), {}, torch.tensor(1.0), LOGITS, shares)], torch.tensor(0.5))
+    assert tally.means()["train_top1"] == pytest.approx(100 / 3)
+
+
 def test_sums_are_kept_in_double_precision():
     tally = Tally(CPU)
     for _ in range(1000):

@@ -1,0 +1,196 @@
+"""What the commands do, from Python: `snnkd.teach`, `distill`, `evaluate`, `export`, with typed results.
+
+Recipes, names, keys and errors are those of the command line. Every function raises a subclass of
+`snnkd.errors.SnnkdError`, whose message is the line that the command prints and whose `exit_code` is its exit code. Signals
+are left alone: Ctrl-C raises KeyboardInterrupt, and the next call continues from the last finished epoch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from snnkd import pipeline
+from snnkd.evaluation import Asked
+from snnkd.models import Network
+from snnkd.models.files import load
+from snnkd.recipe import DistillRecipe, Flags, TeachRecipe, fields, resolve_stage
+from snnkd.recipe.schema import EvalConfig, ExecutionConfig
+from snnkd.report import Reporter
+from snnkd.runs.find import Finished
+from snnkd.stage import Options
+
+
+@dataclass(frozen=True)
+class Point:
+    """The measures of one timestep: top1 and top5 in percent, nll in nats, ece 0..1, synops and energy_mj an image until t."""
+
+    t: int
+    top1: float
+    top5: float | None
+    nll: float
+    ece: float
+    synops: float | None
+    energy_mj: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """A measurement: one point a timestep, the rate in spikes per neuron and timestep (None for a teacher).
+
+    `details` is the whole result object, the content of result.json.
+    """
+
+    curve: tuple[Point, ...]
+    rate: float | None
+    split: str
+    images: int
+    details: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def top1(self) -> float:
+        """In percent, after the last timestep."""
+        return self.curve[-1].top1
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its directory and how it measured at its end."""
+
+    folder: Path
+    result: Result
+
+    def network(self) -> Network:
+        """In eval mode: images float 0..1 `[B, C, H, W]` to logits `[T, B, classes]`."""
+        return load(self.folder)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An export that was read back by another implementation.
+
+    `agreement` is the share of equal predictions, 0..1, `max_difference` the largest of logits, over `images` and all timesteps.
+    """
+
+    path: Path
+    format: str
+    T: int
+    images: int
+    agreement: float
+    max_difference: float
+
+
+Settings = Mapping[str, Any]
+"""Any keys of a recipe by dotted path: `{"train.weight_decay": 1e-4}`, as `--set` on the command line."""
+
+
+def teach(
+    recipe: str = "glyphs",
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    settings: Settings | None = None,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train an ANN teacher, as `snnkd teach` does; a finished run is returned as it is, an unfinished one continued."""
+    flags = Flags(data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=_words(settings))
+    resolved = resolve_stage(recipe, "teach", flags)
+    assert isinstance(resolved, TeachRecipe)
+    return _run(pipeline.teach(resolved, _options(quiet, out, fresh)))
+
+
+def distill(
+    recipe: str = "glyphs",
+    *,
+    loss: str | None = None,
+    T: int | None = None,
+    teacher: str | Path | Run | None = None,
+    temperature: float | None = None,
+    data: str | None = None,
+    model: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    lr: float | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    settings: Settings | None = None,
+    allow_weak_teacher: bool = False,
+    out: str | Path | None = None,
+    fresh: bool = False,
+    quiet: bool = False,
+) -> Run:
+    """Train a spiking student, as `snnkd distill` does. `teacher` is a run, its folder, or by default the only one of the same data."""
+    named = None if teacher is None else str(teacher.folder if isinstance(teacher, Run) else teacher)
+    flags = Flags(
+        data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=_words(settings),
+        loss=loss, T=T, teacher=named, temperature=temperature, allow_weak_teacher=allow_weak_teacher,
+    )  # fmt: skip
+    resolved = resolve_stage(recipe, "distill", flags)
+    assert isinstance(resolved, DistillRecipe)
+    return _run(pipeline.distill(resolved, _options(quiet, out, fresh)))
+
+
+def evaluate(
+    run: str | Path | Run,
+    *,
+    T: int | None = None,
+    split: str = "test",
+    data: str | None = None,
+    settings: Settings | None = None,
+    recalibrate_bn: bool = False,
+    save_logits: str | Path | None = None,
+    batch_size: int = 250,
+    device: str = "auto",
+    quiet: bool = False,
+) -> Result:
+    """Measure a run or an export at every timestep, as `snnkd eval` does. `settings` are keys of the data: `{"data.noise": 0.2}`."""
+    asked = Asked(
+        settings=fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval"),
+        data=data,
+        data_settings=_words(settings),
+        save_logits=None if save_logits is None else Path(save_logits),
+    )
+    execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
+    return _result(pipeline.evaluate(_folder(run), asked, _options(quiet), execution))
+
+
+def export(
+    run: str | Path | Run, format: str = "safetensors", *, out: str | Path | None = None, force: bool = False, quiet: bool = False
+) -> Exported:
+    """Write a run's network in `format`, read it back, compare, as `snnkd export` does; WorkError when the two disagree."""
+    target = None if out is None else Path(out)
+    found = pipeline.export(_folder(run), format, target, force, _options(quiet))
+    known = {f.name: found[f.name] for f in dataclasses.fields(Exported)}
+    return Exported(**{**known, "path": Path(found["path"])})
+
+
+def _words(settings: Settings | None) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+
+
+def _options(quiet: bool, out: str | Path | None = None, fresh: bool = False) -> Options:
+    return Options(out=None if out is None else Path(out), fresh=fresh, report=Reporter(quiet=quiet))
+
+
+def _folder(run: str | Path | Run) -> Path:
+    return run.folder if isinstance(run, Run) else Path(run)
+
+
+def _run(finished: Finished) -> Run:
+    return Run(finished.folder, _result(finished.result))
+
+
+def _result(found: dict[str, Any]) -> Result:
+    curve = tuple(Point(**{f.name: entry[f.name] for f in dataclasses.fields(Point)}) for entry in found["curve"])
+    return Result(curve, found["rate"], found["split"], found["images"], found)

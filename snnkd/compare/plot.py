@@ -1,0 +1,72 @@
+"""A comparison as a picture: a panel for each T of each table, a line for each row."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from snnkd.compare.report import Column, Report, Table
+from snnkd.compare.words import heading
+from snnkd.measure.plot import save_figure
+
+FOLD = 28
+"""Characters after which the name of a row goes on below: longer ones would leave the panels no room."""
+
+
+def plot_report(report: Report, path: Path) -> None:
+    """Draw mean ± sample standard deviation of every row, its seeds as dots below it, and the teacher. PNG, SVG or PDF by the suffix."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    panels = [(table, column) for table in report.tables for column in table.columns]
+    columns = max(len(table.columns) for table in report.tables)
+    heights = [max(len(column.rows) for column in table.columns) for table in report.tables]
+    figure, axes = plt.subplots(
+        len(report.tables),
+        columns,
+        figsize=(2.2 + 4.2 * columns, sum(1.5 + 0.32 * rows for rows in heights) + 0.4),
+        height_ratios=[1.5 + 0.32 * rows for rows in heights],
+        layout="constrained",
+        squeeze=False,
+        sharex="row",
+    )
+    try:
+        for i, table in enumerate(report.tables):
+            for k in range(columns):
+                if k < len(table.columns):
+                    _panel(axes[i][k], table, table.columns[k], first=k == 0)
+                else:
+                    axes[i][k].set_axis_off()
+        spread = any(line.top1.n > 1 for _, column in panels for line in column.rows)
+        named = {label: line for panel in axes.flat for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize="small",
+                      title="bar: ± 1 s.d. over n seeds" if spread else None, title_fontsize="small")  # fmt: skip
+        save_figure(figure, path)
+    finally:
+        plt.close(figure)
+
+
+def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
+    """Rows from the top down; the baseline's mean as a dotted line, the teacher's accuracy as a dashed one."""
+    for place, line in enumerate(column.rows):
+        colour = "C1" if line.label == column.baseline else "C0"
+        axes.errorbar(line.top1.mean, place, xerr=line.top1.sd, fmt="|", color=colour, markersize=9, markeredgewidth=2, capsize=3)
+        axes.plot(line.values, [place + 0.25] * len(line.values), "o", color=colour, alpha=0.5, markersize=3, linestyle="none")
+        if line.label == column.baseline:
+            axes.axvline(line.top1.mean, color=colour, linestyle=":", linewidth=1, label="baseline")
+    if table.teacher:
+        axes.axvline(float(table.teacher["top1"]), color="0.4", linestyle="--", linewidth=1, label="teacher")
+    names = [_folded(line.label, line.top1.n) for line in column.rows]
+    axes.set_yticks(range(len(column.rows)), names, fontsize="small")
+    axes.set_ylim(len(column.rows) - 0.4, -0.6)
+    axes.grid(axis="x", alpha=0.3)
+    axes.set_xlabel(f"top-1 accuracy (%), {table.split}")
+    axes.set_title(f"{heading(table)}\nT = {column.T}" if first else f"T = {column.T}", fontsize="small", loc="left")
+
+
+def _folded(label: str, n: int) -> str:
+    text = f"{label} (n\u00a0=\u00a0{n})"  # stays together
+    return textwrap.fill(text, FOLD, break_long_words=False, break_on_hyphens=False).replace("\u00a0", " ")

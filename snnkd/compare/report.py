@@ -1,0 +1,250 @@
+"""The comparison of finished students, as plain values: what `snnkd compare` prints in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from snnkd.compare.labels import find_label, loss_name, unknown_label
+from snnkd.compare.logits import Right, find_logits
+from snnkd.compare.rows import Group, Row, group, places, settings_tried, trial_key
+from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
+from snnkd.compare.students import LeftOut, Student, gather
+from snnkd.errors import PlaceError
+from snnkd.recipe.schema import CompareConfig
+
+USUAL_BASELINES = ("kl", "none")
+"""What a table is compared with where no baseline was named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One row of one column."""
+
+    label: str
+    loss: str
+    recipe_hash: str
+    settings: int
+    """How many settings of this loss are among the runs given, with the same data, model and T."""
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    values: tuple[float, ...]
+    """Top-1 in percent by seed."""
+    top1: Spread
+    val_top1: Spread | None
+    """Validation accuracy, of all seeds; None where a run has none."""
+    difference: Difference | None
+    """To the baseline; None for the baseline itself and where there is none."""
+    over_images: Resampled | None
+    """The same difference with its interval over resampled images; None without saved logits."""
+    rate: Spread
+    synops: Spread
+    energy_mj: Spread
+    device_seconds: Spread | None
+    """Of training, times the processes."""
+    devices: tuple[str, ...]
+
+    @property
+    def on_cpu(self) -> set[bool]:
+        return {"threads: " in device for device in self.devices}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """The students of one T."""
+
+    T: int
+    baseline: str | None
+    rows: tuple[Line, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """What may be compared: one data set, split, model, rule of selection and teacher."""
+
+    data: str
+    data_sha256: str
+    split: str
+    images: int
+    val_fraction: float | None
+    model: dict[str, Any]
+    selection: str
+    epochs: tuple[int, ...]
+    """Those that count: the last ones, or the best by validation."""
+    usual: dict[str, str]
+    teacher: dict[str, Any] | None
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """All tables, and the runs that are in none."""
+
+    split: str
+    rank_on: str | None
+    tables: tuple[Table, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[Path] = ()) -> Report:
+    """Compare the finished students among `runs` (see `gather`).
+
+    Raises PlaceError where there is none, or where `rank_on` finds no validation accuracy; RequestError for a baseline
+    that is no row, or is several, and for two results of one recipe and seed.
+    """
+    found = gather(runs, settings.split)
+    groups, tried = group(found.students), settings_tried(found.students)
+    right, unused = find_logits(logits, found.students)
+    if settings.baseline is not None:
+        everywhere = [row for each in groups for rows in each.columns.values() for row in rows]
+        if not any(settings.baseline in (row.label, row.loss) for row in everywhere):
+            raise unknown_label(settings.baseline, [row.label for row in everywhere])
+    tables = tuple(_table(each, settings, tried, right) for each in groups)
+    return Report(split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*found.left_out, *unused))
+
+
+def _table(group: Group, settings: CompareConfig, tried: Mapping[Any, int], right: Right) -> Table:
+    first = group.first
+    if settings.baseline is None:
+        settings = replace(settings, baseline=_usual_baseline(group, ranked=settings.rank_on is not None))
+    columns = tuple(_column(T, rows, settings, tried, right) for T, rows in group.columns.items())
+    students = [student for rows in group.columns.values() for row in rows for student in row.students.values()]
+    return Table(
+        data=first.data,
+        data_sha256=first.data_sha256,
+        split=first.split,
+        images=first.images,
+        val_fraction=first.val_fraction,
+        model=first.model,
+        selection=first.rule,
+        epochs=tuple(sorted({student.epoch for student in students})),
+        usual=group.usual,
+        teacher=group.teacher,
+        columns=columns,
+        notes=tuple(_mixtures(students)),
+    )
+
+
+def _usual_baseline(group: Group, ranked: bool) -> str | None:
+    """One for the whole table: the first usual loss that is there and means one row in every column that has it."""
+    for name in USUAL_BASELINES:
+        labels = [[row.label for row in rows if row.loss == name] for rows in group.columns.values()]
+        if any(labels) and all(ranked or len(held) <= 1 or name in held for held in labels):
+            return name
+    return None
+
+
+def _mixtures(students: Sequence[Student]) -> list[str]:
+    """What is not the same in all runs of a table, though no setting of theirs."""
+    said = []
+    devices = sorted({student.device for student in students})
+    if len(devices) > 1:
+        said.append(f"Not all on one kind of device: {'; '.join(devices)}.")
+    for package in ("torch", "spikingjelly"):
+        versions = sorted({student.versions.get(package, "?") for student in students})
+        if len(versions) > 1:
+            said.append(f"Not all with one version of {package}: {', '.join(versions)}.")
+    return said
+
+
+def _column(T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping[Any, int], right: Right) -> Column:
+    notes: list[str] = []
+    if settings.rank_on:
+        rows = _ranked(rows, notes)
+    labels, names = [row.label for row in rows], [row.loss for row in rows]
+    baseline = find_label(settings.baseline, labels, names) if settings.baseline else None
+    base = next((row for row in rows if row.label == baseline), None)
+    if base is None and len(rows) > 1:
+        why = f"no row {settings.baseline!r} at T = {T}" if settings.baseline else "--baseline ROW names the one to subtract"
+        notes.append(f"No differences: {why}.")
+    differences = corrected([_difference(row, base) for row in rows])
+    notes += _unpaired(rows, base)
+    lines = [_line(row, difference, base, tried, right) for row, difference in zip(rows, differences, strict=True)]
+    several = sorted({line.loss for line in lines if sum(other.loss == line.loss for other in lines) > 1})
+    if several and not settings.rank_on and settings.split == "test":
+        shown = ", ".join(several)
+        notes.append(f"Several settings of {shown}: to choose among them by these numbers would be to select on the test split.")
+    return Column(T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes))
+
+
+def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
+    """Of each loss the setting of highest mean validation accuracy; of equal ones the first. Says how it was chosen."""
+    made: list[Row] = []
+    for name in dict.fromkeys(row.loss for row in rows):
+        same = [row for row in rows if row.loss == name]
+        if len(same) > 1:
+            scores = [_val(row, needed=True) for row in same]
+            best = max(range(len(same)), key=lambda i: scores[i].mean if scores[i] else -1.0)  # type: ignore[union-attr]
+            shown = ", ".join(f"{row.label} {score.mean:.2f} (n = {score.n})" for row, score in zip(same, scores, strict=True) if score)
+            notes.append(f"{same[best].label} is the best of {len(same)} settings by validation accuracy: {shown}.")
+            same = [same[best]]
+        made += same
+    return made
+
+
+def _val(row: Row, needed: bool = False) -> Spread | None:
+    values = [(student, student.val_top1()) for student in row.students.values()]
+    for student, value in values:
+        if value is None and needed:
+            raise PlaceError(
+                f"{student.place}: no validation accuracy, by which --rank-on val chooses; train with data.val_fraction above 0, "
+                f"or `snnkd eval {student.place} --split val`"
+            )
+    known = [value for _, value in values if value is not None]
+    return spread(known) if len(known) == len(values) else None
+
+
+def _difference(row: Row, base: Row | None) -> Difference | None:
+    return None if base is None or row is base else paired(_top1(row), _top1(base))
+
+
+def _top1(row: Row) -> dict[int, float]:
+    return {seed: student.top1 for seed, student in row.students.items()}
+
+
+def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
+    """Where not every seed has its pair."""
+    said = []
+    for row in rows if base else ():
+        shared = row.students.keys() & base.students.keys()  # type: ignore[union-attr]
+        alone = sorted((row.students.keys() | base.students.keys()) - shared)  # type: ignore[union-attr]
+        if alone:
+            pairs = f"{len(shared)} pair{'s' if len(shared) != 1 else ''}"
+            said.append(f"{row.label}: {pairs}; seed {', '.join(map(str, alone))} of one side only.")
+    return said
+
+
+def _line(row: Row, difference: Difference | None, base: Row | None, tried: Mapping[Any, int], right: Right) -> Line:
+    students = list(row.students.values())
+    seconds = [student.seconds for student in students if student.seconds is not None]
+    return Line(
+        label=row.label,
+        loss=loss_name(row.first.loss),
+        recipe_hash=row.first.recipe_hash,
+        settings=tried[trial_key(row.first)],
+        seeds=tuple(row.students),
+        runs=tuple(map(str, places(row))),
+        values=tuple(student.top1 for student in students),
+        top1=spread([student.top1 for student in students]),
+        val_top1=_val(row),
+        difference=difference,
+        over_images=None if base is None or difference is None else _over_images(row, base, right),
+        rate=spread([student.rate for student in students]),
+        synops=spread([student.synops for student in students]),
+        energy_mj=spread([student.energy_mj for student in students]),
+        device_seconds=spread(seconds) if len(seconds) == len(students) else None,
+        devices=tuple(sorted({student.device for student in students})),
+    )
+
+
+def _over_images(row: Row, base: Row, right: Right) -> Resampled | None:
+    pairs = {}
+    for seed in row.students.keys() & base.students.keys():
+        ours, theirs = right.get(row.students[seed].weights_sha256), right.get(base.students[seed].weights_sha256)
+        if ours is not None and theirs is not None:
+            pairs[seed] = (ours, theirs)
+    return over_images(pairs) if pairs else None

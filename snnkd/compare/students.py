@@ -1,0 +1,235 @@
+"""The finished students among runs and result files, and what is left out of them, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from snnkd.errors import PlaceError, RequestError
+from snnkd.files import read_json
+from snnkd.recipe import fields
+from snnkd.recipe.catalogue import MODELS
+from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, lasting, read_result, runs_folder
+from snnkd.training.metrics import read_metrics
+
+Values = dict[str, Any]
+Split = Literal["test", "val"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """One finished student as its result says, measured at the timesteps it was trained with."""
+
+    place: Path
+    """The run, or the result file."""
+    seed: int
+    recipe_hash: str
+    T: int
+    loss: Values
+    model: Values
+    """Without T."""
+    data: str
+    data_sha256: str
+    split: str
+    images: int
+    rule: str
+    """last or best."""
+    epoch: int
+    teacher: Values | None
+    weights_sha256: str
+    top1: float
+    """In percent, after T timesteps; so are rate, synops and energy_mj."""
+    rate: float
+    synops: float
+    energy_mj: float
+    seconds: float | None
+    """Of training, times the processes."""
+    device: str
+    """What it was trained on."""
+    versions: Values
+    identity: Values | None
+    """As run.json holds it; None for a result file."""
+    is_run: bool
+
+    @property
+    def teacher_key(self) -> Values | None:
+        """What makes the teacher this one: its weights, and how it sees an image where the recipe says that."""
+        told = (self.identity or {}).get("teacher")
+        return {**(told if isinstance(told, dict) else {}), "sha256": self.teacher["sha256"]} if self.teacher else None
+
+    @property
+    def val_fraction(self) -> float | None:
+        """Share of the training images held out; None where only the result is known."""
+        data = (self.identity or {}).get("data")
+        share = data.get("val_fraction") if isinstance(data, dict) else None
+        return float(share) if isinstance(share, (int, float)) else None
+
+    def val_top1(self) -> float | None:
+        """Validation accuracy of these weights: RUN/eval/val-T<T>.json, else what was logged at their epoch."""
+        if self.split == "val":
+            return self.top1
+        if not self.is_run:
+            return None
+        measured = self.place / "eval" / f"val-T{self.T}.json"
+        if measured.is_file():
+            found = read_json(measured)
+            if found.get("weights_sha256") == self.weights_sha256:
+                return _student(measured, found, found, None, False).top1
+        logged = [row.get("val_top1") for row in read_metrics(self.place) if row["epoch"] == self.epoch]
+        return float(logged[-1]) if logged and isinstance(logged[-1], (int, float)) else None
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A run, or a file of logits, that has no place in a table, and why."""
+
+    place: str
+    why: str
+
+
+@dataclass
+class Gathered:
+    """What was found, in the order of the names."""
+
+    students: list[Student] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def gather(places: Sequence[Path], split: Split) -> Gathered:
+    """The students of `places`: runs, folders of runs (or of result files), result files; without any, the runs folder.
+
+    Teachers are passed over. Raises PlaceError for a place that holds nothing of the kind, and when there is no student.
+    """
+    found = Gathered()
+    for place in places or [runs_folder()]:
+        for each in _runs_of(place, named=bool(places)):
+            try:
+                _add(found, each, split)
+            except PlaceError as error:
+                found.left_out.append(LeftOut(str(each), _damage(error, each)))
+    if not found.students:
+        shown = "; ".join(f"{each.place}: {each.why}" for each in found.left_out[:3])
+        where = ", ".join(map(str, places[:3])) if places else str(runs_folder())
+        raise PlaceError(f"no finished student in {where}{f' ({shown})' if shown else ''}; run `snnkd distill` first")
+    return found
+
+
+def _damage(error: PlaceError, place: Path) -> str:
+    return str(error).removeprefix(f"{place}: ").removeprefix(f"{place}/")
+
+
+def _is_run(place: Path) -> bool:
+    return any((place / name).is_file() for name in (RUN, RESULT, RECIPE))
+
+
+def _runs_of(place: Path, named: bool) -> list[Path]:
+    if place.is_file() or _is_run(place):
+        return [place]
+    if not place.is_dir():
+        remedy = "give runs, or a folder of runs" if named else "run `snnkd distill` first, or name runs"
+        raise PlaceError(f"{place}: no such run; {remedy}")
+    inside = sorted(path for path in place.iterdir() if not path.name.startswith("."))
+    runs = [path for path in inside if path.is_dir() and _is_run(path)] or [path for path in inside if _is_result(path)]
+    if not runs:
+        raise PlaceError(f"{place}: holds no runs")
+    return runs
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file holds a result object; a folder may hold other JSON, too."""
+    if path.suffix != ".json" or not path.is_file():
+        return False
+    try:
+        return {"curve", "stage", "weights_sha256"} <= read_json(path).keys()
+    except PlaceError:
+        return False
+
+
+def _add(found: Gathered, place: Path, split: Split) -> None:
+    run = place.is_dir()
+    if run and not is_finished(place):
+        raise PlaceError("not finished")
+    own = read_result(place) if run else read_json(place)
+    if own.get("stage") == "teach":
+        return
+    result = _of_split(place, own, split) if run else own
+    if result.get("split") != split:
+        raise PlaceError(f"measured on {result.get('split')}, not on {split}")
+    if result.get("trained_T") != result.get("T"):
+        raise PlaceError(f"measured at T = {result.get('T')}, trained at T = {result.get('trained_T')}")
+    if any(result.get(key) is None for key in ("seed", "recipe_hash", "selection")):
+        raise PlaceError("its result tells no seed, recipe or selection; it was put together elsewhere")
+    found.students.append(_student(place, result, own, _identity(place) if run else None, run))
+
+
+def _of_split(place: Path, own: Values, split: Split) -> Values:
+    """The result of a run on a split; raises PlaceError where there is none."""
+    if split == "test":
+        return own
+    path = place / "eval" / f"{split}-T{own.get('trained_T')}.json"
+    if not path.is_file():
+        raise PlaceError(f"not measured on {split}; `snnkd eval {place} --split {split}` does")
+    result = read_json(path)
+    if result.get("weights_sha256") != own.get("weights_sha256"):
+        raise PlaceError(f"eval/{path.name} is of other weights")
+    return result
+
+
+def _identity(place: Path) -> Values | None:
+    found = read_json(place / RUN).get("identity") if (place / RUN).is_file() else None
+    return found if isinstance(found, dict) else None
+
+
+def _student(place: Path, result: Values, own: Values, identity: Values | None, is_run: bool) -> Student:
+    """From result objects: `result` of the split asked for, `own` that of the run. Raises PlaceError where one is damaged."""
+    try:
+        end, hardware = result["curve"][result["trained_T"] - 1], own["hardware"]
+        seconds = own["seconds"]["train"]
+        teacher = result["teacher"]
+        if teacher is not None:
+            float(teacher["top1"]), teacher["sha256"]
+        return Student(
+            place=place,
+            seed=int(result["seed"]),
+            recipe_hash=str(result["recipe_hash"]),
+            T=int(result["trained_T"]),
+            loss={**result["loss"], "name": str(result["loss"]["name"]), "terms": [dict(term) for term in result["loss"]["terms"]]},
+            model={key: value for key, value in _model({**result["model"]}, identity).items() if key != "T"},
+            data=str(result["data"]),
+            data_sha256=str(result["data_sha256"]),
+            split=str(result["split"]),
+            images=int(result["images"]),
+            rule=str(result["selection"]["rule"]),
+            epoch=int(result["selection"]["epoch"]),
+            teacher=teacher,
+            weights_sha256=str(result["weights_sha256"]),
+            top1=float(end["top1"]),
+            rate=float(result["rate"]),
+            synops=float(end["synops"]),
+            energy_mj=float(end["energy_mj"]),
+            seconds=None if seconds is None else float(seconds) * int(hardware.get("processes", 1)),
+            device=_device(hardware),
+            versions={key: str(value) for key, value in own["versions"].items()},
+            identity=identity,
+            is_run=is_run,
+        )
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise PlaceError(f"{place}: its result is damaged ({type(error).__name__}: {error})") from error
+
+
+def _model(told: Values, identity: Values | None) -> Values:
+    """The section without keys that came later and hold their defaults, so that a result of an earlier version has the same."""
+    held = (identity or {}).get("model")
+    if isinstance(held, dict) and isinstance(held.get("name"), str):
+        return held
+    try:
+        made: Values = lasting(fields.build(MODELS[str(told["name"])].options, told, "model"))
+    except RequestError:  # the user's own, or of a later version
+        return told
+    return made
+
+
+def _device(hardware: Values) -> str:
+    return str(hardware["gpu"]) if "gpu" in hardware else f"{hardware['cpu']}, threads: {hardware['threads']}"

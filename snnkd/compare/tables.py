@@ -1,0 +1,163 @@
+"""A comparison as text: for terminals, Markdown, CSV, JSON and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from snnkd.compare.report import Column, Line, Report, Table
+from snnkd.compare.words import Part, Sheet, parts
+
+
+def as_table(report: Report, width: int = 80) -> str:
+    """For a terminal of `width` columns; long cells fold."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    out = io.StringIO()
+    console = Console(file=out, width=width, highlight=False, markup=False, no_color=True)
+
+    def sheet_table(sheet: Sheet) -> RichTable:
+        made = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+        for k, name in enumerate(sheet.head):
+            words = k == 0 or name == "verdict"
+            # labels fold before numbers and verdicts do
+            widest = max(len(word) for row in sheet.rows for word in (row[k].split() if words else [row[k]])) if k else 0
+            made.add_column(Text(name), justify="left" if words else "right", overflow="fold", min_width=widest)
+        for row in sheet.rows:
+            made.add_row(*map(Text, row))
+        return made
+
+    for part in parts(report):
+        blocks: list[Any] = [part.heading + "\n" + part.caption]
+        for sheet in part.sheets:
+            blocks += [f"{sheet.title}\n", sheet_table(sheet), *([" ".join(sheet.notes)] if sheet.notes else [])]
+        blocks.append("\n".join(part.closing))
+        for block in blocks:
+            console.print(Text(block) if isinstance(block, str) else block)
+            if not (isinstance(block, str) and block.endswith("\n")):
+                console.print()
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
+
+
+def as_markdown(report: Report) -> str:
+    """GitHub's tables under headings."""
+    return "\n\n".join(_blocks(report, _markdown_sheet, _markdown_text, lambda heading: f"### {_markdown_text(heading)}"))
+
+
+def _blocks(report: Report, sheet: Callable[[Sheet], str], text: Callable[[str], str], heading: Callable[[str], str]) -> Iterator[str]:
+    for part in parts(report):
+        yield heading(part.heading)
+        yield text(part.caption)
+        for each in part.sheets:
+            yield sheet(each)
+            yield from map(text, each.notes)
+        yield from map(text, part.closing)
+
+
+def _markdown_text(text: str) -> str:
+    return re.sub(r"([\\|*_<])", r"\\\1", text)
+
+
+def _markdown_sheet(sheet: Sheet) -> str:
+    lines = [f"**{_markdown_text(sheet.title)}**", ""]
+    lines += [_markdown_row(sheet.head), "|" + "---|" * len(sheet.head), *map(_markdown_row, sheet.rows)]
+    return "\n".join(lines)
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(map(_markdown_text, cells))} |"
+
+
+def as_latex(report: Report) -> str:
+    r"""`tabular`s with booktabs' rules (\usepackage{booktabs}); what is said around them stands as comments and text."""
+    return "\n\n".join(_blocks(report, _latex_sheet, _latex_text, lambda heading: f"% {heading}"))
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "µ": r"$\mu$", "<": "$<$", ">": "$>$",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}  # fmt: skip
+
+
+def _latex_text(text: str) -> str:
+    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    escaped = re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
+    return re.sub(r"(?<![\w-])([+-])(?=\d)", r"$\1$", escaped)
+
+
+def _latex_sheet(sheet: Sheet) -> str:
+    columns = "".join("l" if i == 0 or name == "verdict" else "r" for i, name in enumerate(sheet.head))
+    rows = [" & ".join(map(_latex_text, row)) + r" \\" for row in [sheet.head, *sheet.rows]]
+    head = [f"% {sheet.title}", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule"]
+    return "\n".join([*head, *rows[1:], r"\bottomrule", r"\end{tabular}"])
+
+
+def as_json(report: Report) -> str:
+    """One object, `{"schema": 1, "split", "rank_on", "tables", "left_out"}`.
+
+    A table: `data`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`, `usual`, `teacher`
+    (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes` and `rows`. A row: `label`, `loss`,
+    `recipe_hash`, `settings`, `seeds`, `runs`, `values` (top-1 in percent by seed), the spreads (`{"mean", "sd", "n"}`)
+    `top1`, `val_top1`, `rate`, `synops`, `energy_mj` and `device_seconds`, `devices`, `difference` (`mean`, `low`,
+    `high`, `p`, `p_holm`, `seeds`, `verdict`) and `over_images` (`mean`, `low`, `high`, `seeds`, `images`, `draws`).
+    What does not apply is null.
+    """
+    return json.dumps({"schema": 1, **dataclasses.asdict(report)}, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def as_csv(report: Report) -> str:
+    """A line per row and T with all numbers; what does not apply is empty."""
+    out = io.StringIO()
+    lines = [_flat(table, column, line) for table in report.tables for column in table.columns for line in column.rows]
+    writer = csv.DictWriter(out, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return out.getvalue().rstrip("\n")
+
+
+def _flat(table: Table, column: Column, line: Line) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "data": table.data,
+        "data_sha256": table.data_sha256,
+        "split": table.split,
+        "images": table.images,
+        "val_fraction": table.val_fraction,
+        "model": json.dumps(table.model),
+        "selection": table.selection,
+        "teacher_sha256": table.teacher["sha256"] if table.teacher else None,
+        "teacher_top1": table.teacher["top1"] if table.teacher else None,
+        "T": column.T,
+        **{key: getattr(line, key) for key in ("label", "loss", "recipe_hash", "settings")},
+        "n": line.top1.n,
+        "seeds": " ".join(map(str, line.seeds)),
+        "values": " ".join(map(repr, line.values)),
+    }
+    for key in ("top1", "val_top1", "rate", "synops", "energy_mj", "device_seconds"):
+        found = getattr(line, key)
+        made |= {f"{key}_{part}": getattr(found, part) if found else None for part in ("mean", "sd")}
+    made |= {"devices": "; ".join(line.devices), "baseline": column.baseline}
+    made |= {f"difference_{key}": getattr(line.difference, key, None) for key in ("mean", "low", "high", "p", "p_holm", "verdict")}
+    made["difference_seeds"] = " ".join(map(str, line.difference.seeds)) if line.difference else None
+    made |= {f"over_images_{key}": getattr(line.over_images, key, None) for key in ("mean", "low", "high")}
+    made["over_images_seeds"] = " ".join(map(str, line.over_images.seeds)) if line.over_images else None
+    return made
+
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "table": as_table,
+    "md": as_markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "latex": as_latex,
+}
+"""What `--format` takes."""
+
+__all__ = ["FORMATS", "Part", "as_csv", "as_json", "as_latex", "as_markdown", "as_table"]

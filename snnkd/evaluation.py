@@ -1,0 +1,156 @@
+"""Measuring the network of a run or an export anew: on which images, for how many timesteps, and what is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnkd import processes
+from snnkd.data import ANYWHERE, ImageSet, Way, load_data
+from snnkd.errors import PlaceError, RequestError
+from snnkd.files import trouble, write_json
+from snnkd.measure.logits import check_logits_path
+from snnkd.measure.recalibrate import recalibrate_norms
+from snnkd.models.files import Loaded, load_network
+from snnkd.models.network import Specification
+from snnkd.recipe import DATA, fields
+from snnkd.recipe.data_schema import DataConfig
+from snnkd.recipe.neurons import check_timesteps
+from snnkd.recipe.schema import EvalConfig, ExecutionConfig
+from snnkd.recipe.settings import apply_setting
+from snnkd.recipe.text import to_plain
+from snnkd.report import Reporter
+from snnkd.runs.find import finished_runs
+from snnkd.runs.folder import RUN, is_finished, runs_folder
+from snnkd.stage import Options, measure_network
+from snnkd.usercode import check_permitted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is measured: `data` names another data set than the run's own, `data_settings` are `data.KEY=VALUE` words."""
+
+    settings: EvalConfig = field(default_factory=EvalConfig)
+    data: str | None = None
+    data_settings: Sequence[str] = ()
+    save_logits: Path | None = None
+
+    def check(self) -> None:
+        """Raise RequestError or PlaceError for what is known to be wrong before anything is loaded."""
+        for setting in self.data_settings:
+            if not setting.startswith("data."):
+                raise RequestError(f"--set {setting!r}: what is measured is chosen by data.KEY=VALUE; a network's own keys are fixed")
+        if self.data is not None and not DATA.is_users(self.data):
+            _section({"name": self.data}, self.data_settings)
+        if self.save_logits:
+            check_logits_path(self.save_logits)
+
+
+def measure_run(folder: Path, asked: Asked, options: Options, execution: ExecutionConfig, device: torch.device) -> dict[str, Any]:
+    """The result object of a network; with other settings than the run's own it is also written to RUN/eval/<settings>.json."""
+    loaded = processes.in_all(partial(load_network, folder))
+    check_fits_timesteps(loaded.network.specification, asked.settings, folder)
+    data = data_of(loaded, options.report, asked, Way(stop=options.stop.check))
+    name = eval_file(asked, loaded, data) if (folder / RUN).exists() else None
+    try:
+        if name:  # before the work, so that a place that cannot be written is known at once
+            processes.of_first(lambda: (folder / "eval").mkdir(exist_ok=True))
+        images = _recalibrate(loaded, asked, data, execution, device, options) if asked.settings.recalibrate_bn else None
+        result = measure_network(loaded, data, asked.settings, execution, device, options, asked.save_logits)
+        result |= {"recalibrated_on": images} if images else {}
+        if name:
+            processes.of_first(lambda: write_json(folder / "eval" / name, result))
+    except OSError as error:
+        raise trouble(error, folder / "eval") from error
+    return result
+
+
+def check_fits_timesteps(specification: Specification, settings: EvalConfig, folder: Path) -> None:
+    """Raise RequestError for timesteps that the network cannot be measured at."""
+    if settings.T is not None and specification.kind == "ann" and settings.T != 1:
+        raise RequestError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps")
+    check_timesteps(specification.neuron, specification.T, settings.T or specification.T, f"--T {settings.T}")
+
+
+def _recalibrate(loaded: Loaded, asked: Asked, data: ImageSet, execution: ExecutionConfig, device: torch.device, options: Options) -> int:
+    way = Way(stop=options.stop.check)
+    own = data if asked.data is None and not asked.data_settings else data_of(loaded, options.report, way=way)
+    T = asked.settings.T or loaded.network.specification.T
+    return recalibrate_norms(loaded.network.to(device), own.train, T, execution.eval_batch_size, options.stop.check)
+
+
+def eval_file(asked: Asked, loaded: Loaded, data: ImageSet) -> str | None:
+    """The name under RUN/eval for settings other than the run's own; None for those."""
+    other = data.sha256 != loaded.config.get("data_sha256") and (asked.data is not None or asked.data_settings)
+    which = f"-{data.name.partition(':')[0]}-{data.sha256[:8]}" if other else ""
+    return own_eval_file(asked.settings, loaded.network.specification.T, which)
+
+
+def own_eval_file(settings: EvalConfig, trained_T: int, which: str = "") -> str | None:
+    """`eval_file` on the run's own data, or on those that `which` names."""
+    T = settings.T or trained_T
+    if (settings.split, T, settings.recalibrate_bn, which) == ("test", trained_T, False, ""):
+        return None
+    return f"{settings.split}-T{T}{which}{'-recalibrated' if settings.recalibrate_bn else ''}.json"
+
+
+def data_of(loaded: Loaded, report: Reporter, asked: Asked | None = None, way: Way = ANYWHERE) -> ImageSet:
+    """The data that a network was trained on, as its config.json names it, or what `asked` says over that."""
+    asked = asked or Asked()
+    own = loaded.config.get("data")
+    if asked.data is None:
+        name = str(own.get("name")) if isinstance(own, dict) else ""
+        if DATA.is_users(name):
+            check_permitted(name, f"{loaded.folder}: its data set")
+        try:
+            config = _section(own, ())
+        except (TypeError, KeyError, RequestError) as error:
+            raise PlaceError(f"{loaded.folder}/config.json: its data section is damaged: {error}") from error
+        config = _section(to_plain(config), asked.data_settings)
+    else:
+        config = _section({"name": asked.data}, asked.data_settings)
+    data = load_data(config, report, way=way)
+    if asked.data is None and not asked.data_settings and data.sha256 != loaded.config.get("data_sha256"):
+        report.note(f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of {loaded.folder}")
+    _check_fits(loaded, data)
+    return data
+
+
+def _section(values: Any, settings: Sequence[str]) -> DataConfig:
+    held = {"data": dict(values)}
+    for setting in settings:
+        apply_setting(held, setting)
+    made: DataConfig = fields.build(DATA[str(held["data"]["name"])].options, held["data"], "data")
+    return made
+
+
+def _check_fits(loaded: Loaded, data: ImageSet) -> None:
+    made = loaded.network.specification
+    if data.classes != made.classes:
+        raise PlaceError(f"{data.name} has {data.classes} classes, {loaded.folder} answers with {made.classes}")
+    if data.shape != made.shape:
+        raise PlaceError(f"{data.name} has images {list(data.shape)}, {loaded.folder} takes {list(made.shape)}")
+
+
+def unmeasured(folders: Sequence[Path], asked: Asked, report: Reporter) -> list[Path]:
+    """The finished runs in `folders` (without any, in the runs folder) that were not yet measured as asked; says which were."""
+    found = []
+    for folder in folders or [runs_folder()]:
+        students = [run.folder for stage in ("teach", "distill") for run in finished_runs(stage, folder)]
+        found += students or ([folder] if is_finished(folder) else [])
+    if not found:
+        raise PlaceError(f"no finished run under {', '.join(map(str, folders or [runs_folder()]))}; run `snnkd distill` first")
+    left = []
+    for run in found:
+        loaded = load_network(run)
+        name = eval_file(asked, loaded, data_of(loaded, Reporter(quiet=True), asked))
+        if (run / "eval" / name).exists() if name else is_finished(run):
+            report.note(f"{run}: measured already ({f'eval/{name}' if name else 'result.json'})")
+        else:
+            left.append(run)
+    return left

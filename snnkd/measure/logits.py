@@ -1,0 +1,33 @@
+"""Logits in a file, for paired comparisons and for analyses elsewhere."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from snnkd.errors import PlaceError, RequestError
+from snnkd.files import trouble, write_atomic
+from snnkd.measure.curve import Curve
+
+
+def check_logits_path(path: Path) -> None:
+    """Raise RequestError unless it ends in .npz, PlaceError for a folder that is not there."""
+    if path.suffix != ".npz":
+        raise RequestError(f"--save-logits {path}: the file must end in .npz")
+    if not path.parent.is_dir():
+        raise PlaceError(f"--save-logits {path}: the folder {path.parent} does not exist")
+
+
+def save_logits(path: Path, curve: Curve, weights_sha256: str, data_sha256: str, split: str) -> None:
+    """Write `logits` float32 `[T, N, C]` (of each timestep; the answer at t is the mean until t), `labels` int64 `[N]`, and the texts
+    `weights_sha256`, `data_sha256`, `split`, for numpy.load without pickle. Raises PlaceError or WorkError."""
+    texts = {"weights_sha256": weights_sha256, "data_sha256": data_sha256, "split": split}
+    whole = io.BytesIO()
+    arrays = {"logits": curve.logits.numpy(), "labels": curve.labels.numpy(), **{key: np.array(text) for key, text in texts.items()}}
+    np.savez(whole, **arrays)  # type: ignore[arg-type]
+    try:
+        write_atomic(path, whole.getvalue())
+    except OSError as error:
+        raise trouble(error, f"--save-logits {path}") from error

@@ -1,0 +1,248 @@
+"""The same comparison in every format, on a narrow terminal, and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from compare.synthetic import make_logits, make_run, make_seeds
+
+from snnkd.compare.plot import plot_report
+from snnkd.compare.report import Report, make_report
+from snnkd.compare.tables import FORMATS, as_csv, as_json, as_latex, as_markdown, as_table
+from snnkd.compare.words import Part, interval, left_out, p_text, parts
+from snnkd.errors import PlaceError
+from snnkd.files import sha256
+from snnkd.recipe.schema import CompareConfig
+
+WITHIN = (
+    "Top-1 accuracy in percent on the 200 test images after the T timesteps trained with, mean ± sample standard deviation over n seeds;"
+)
+
+
+@pytest.fixture
+def report() -> Report:
+    """Two T, two teachers, one seed missing, logits of one pair."""
+    for T in (2, 4):
+        make_seeds("none", [60.0, 62.0, 64.5], T=T)
+        make_seeds("kl", [80.0, 81.0, 82.0], T=T)
+    make_seeds({"name": "hta-kl", "head": "strict"}, [80.5, 80.7])
+    make_seeds("kl", [70.0, 75.0], teacher="b" * 64)
+    for name, run in (("a", "runs/*-kl-T4*-s0"), ("b", "runs/*-none-T4*-s0")):
+        (folder,) = [path for path in Path().glob(run) if '"' + "b" * 64 not in (path / "result.json").read_text()]
+        make_logits(folder, Path(f"{name}.npz"), np.arange(200) < (160 if name == "a" else 120))
+    return make_report([], CompareConfig(), [Path("a.npz"), Path("b.npz")])
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+def only(made: list[Part]) -> Part:
+    (part,) = made
+    return part
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_format_says_the_numbers(report: Report, format: str) -> None:
+    text = FORMATS[format](report)
+    for label in ("none", "kl", "hta-kl head=strict"):
+        assert label in text
+    found = report.tables[0].columns[0].rows[1]
+    number = repr(found.top1.mean) if format in ("csv", "json") else "81.0"
+    assert number in text
+    assert not text.endswith("\n")
+    assert text == FORMATS[format](report)
+
+
+def test_what_was_compared_is_said_in_one_sentence(report: Report) -> None:
+    said = f"{WITHIN} the last epoch counts (epoch 16), nothing was selected on the test split."
+    assert [part.caption for part in parts(report)] == [said, said]
+    assert said in words(as_table(report))
+    assert said in as_markdown(report)
+
+
+def test_other_ways_to_choose_are_said() -> None:
+    make_seeds("kl", [80, 81], rule="best", val_fraction=0.1, val=70)
+    make_seeds("kl", [80, 81], rule="best", val_fraction=0.1, val=75, epochs=8)
+    caption = only(parts(make_report([], CompareConfig(rank_on="val")))).caption
+    assert caption == (
+        f"{WITHIN} each run's epoch was chosen on validation images, each loss's setting was chosen by validation accuracy, "
+        "nothing was selected on the test split."
+    )
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_it_fits_the_terminal(report: Report, width: int) -> None:
+    text = as_table(report, width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "distinguishable" in text or width < 80
+    if width >= 60:  # numbers stay whole, only labels and words fold
+        for shown in ("81.0 ± 1.0", "0.180 ± 0.000", "[-22.0, -15.7]"):
+            assert shown in text
+
+
+def test_long_labels_fold() -> None:
+    make_seeds({"name": "hta-kl", "head": "strict", "delta": 0.12345, "temperature": 17.5}, [80, 81], ema=0.999)
+    make_seeds("kl", [80, 81])
+    text = as_table(make_report([], CompareConfig()), 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert {"temperature=17.5", "delta=0.12345", "head=strict"} <= set(text.split())
+
+
+def test_several_t_stand_side_by_side_and_each_has_its_own_tables(report: Report) -> None:
+    titles = [sheet.title for sheet in parts(report)[0].sheets]
+    assert titles == ["top-1 % (n)", "T = 2", "T = 2, cost", "T = 4", "T = 4, over test images", "T = 4, cost"]
+    grid = parts(report)[0].sheets[0]
+    assert grid.head == ["loss", "T = 2", "T = 4"]
+    assert grid.rows[2] == ["hta-kl head=strict", "80.6 ± 0.1 (2)", ""]
+
+
+def test_verdicts_in_words(report: Report) -> None:
+    sheet = parts(report)[0].sheets[1]
+    assert sheet.head == ["loss", "n", "top-1 %", "minus kl [95 %]", "p Holm", "verdict"]
+    verdicts = {row[0]: row[-1] for row in sheet.rows}
+    assert verdicts == {"none": "below", "kl": "baseline", "hta-kl head=strict": "not distinguishable"}
+    assert sheet.notes == ("hta-kl head=strict: 2 pairs; seed 2 of one side only.",)
+
+
+def test_the_teacher_is_a_line_below(report: Report) -> None:
+    part = parts(report)[0]
+    assert part.heading == "glyphs (dddddddddddd), resnet8 width=16, teacher aaaaaaaaaaaa"
+    assert part.closing[-1] == "teacher runs/teacher: 94.50 % on the test split, 50.000 µJ an image."
+
+
+def test_without_logits_a_note_says_how_to_save_them(report: Report) -> None:
+    with_logits, without = (" ".join(part.closing) for part in parts(report))
+    assert "paired bootstrap, 10,000 draws of 200 images; of these trained networks, not of other seeds" in with_logits
+    assert "`snnkd eval RUN --save-logits FILE.npz`" in without
+    assert "--save-logits" not in with_logits
+
+
+def test_the_unit_of_time_names_the_device() -> None:
+    make_run("kl", 0)
+    assert only(parts(make_report([], CompareConfig()))).sheets[-1].head[-2] == "CPU-s a run"
+    make_run("kl", 1, gpu="H100")
+    assert only(parts(make_report([], CompareConfig()))).sheets[-1].head[-2] == "device-s a run"
+    assert only(parts(make_report(list(Path("runs").glob("*s1")), CompareConfig()))).sheets[-1].head[-2] == "GPU-s a run"
+
+
+def test_csv_has_a_line_for_each_row_and_t(report: Report) -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv(report))))
+    assert [(row["T"], row["label"], row["teacher_sha256"][0]) for row in rows] == [
+        ("2", "none", "a"), ("2", "kl", "a"), ("2", "hta-kl head=strict", "a"), ("4", "none", "a"), ("4", "kl", "a"),
+        ("2", "none", "b"), ("2", "kl", "b"), ("4", "none", "b"),
+    ]  # fmt: skip
+    first = rows[0]
+    assert (first["n"], first["seeds"], first["values"]) == ("3", "0 1 2", "60.0 62.0 64.5")
+    assert float(first["difference_mean"]) == pytest.approx(-18.8333333)
+    assert first["difference_verdict"] == "below"
+    assert rows[1]["difference_mean"] == ""
+    assert float(rows[3]["over_images_mean"]) == -20.0
+    assert rows[3]["over_images_seeds"] == "0"
+
+
+def test_json_is_as_described(report: Report) -> None:
+    found = json.loads(as_json(report))
+    assert list(found) == ["schema", "split", "rank_on", "tables", "left_out"]
+    assert found["schema"] == 1
+    table = found["tables"][0]
+    described = as_json.__doc__ or ""
+    for holder in (table, table["columns"][0], row := table["columns"][0]["rows"][0], row["difference"]):
+        assert all(f"`{key}`" in described for key in holder)
+    assert row["top1"] == {"mean": pytest.approx(62.1666667), "sd": pytest.approx(2.2546249), "n": 3}
+    assert table["columns"][1]["rows"][0]["over_images"].keys() == {"mean", "low", "high", "seeds", "images", "draws"}
+
+
+def test_markdown_tables_are_whole(report: Report) -> None:
+    widths = [line.count("|") - line.count(r"\|") for line in as_markdown(report).splitlines() if line.startswith("|")]
+    blocks = [block for block in as_markdown(report).split("\n\n") if block.startswith("|")]
+    assert len(widths) == sum(len(block.splitlines()) for block in blocks)
+    for block in blocks:
+        assert len({line.count("|") for line in block.splitlines()}) == 1
+    assert "| kl | 3 | 81.0 ± 1.0 |" in as_markdown(report)
+
+
+def test_latex_is_escaped_and_whole(report: Report) -> None:
+    text = as_latex(report)
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == text.count(r"\bottomrule")
+    plain = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
+    assert not re.search(r"(?<!\\)[%#_^~]", plain)
+    assert not set(plain) & set("±µ")
+    for tabular in re.findall(r"\\begin{tabular}{(\w+)}\n(.*?)\\end{tabular}", text, re.DOTALL):
+        columns, body = tabular
+        rows = [line for line in body.splitlines() if not line.startswith("\\")]
+        assert rows
+        assert all(len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1 and row.endswith(r" \\") for row in rows)
+    assert r"none & 3 & 62.2 $\pm$ 2.3 & $-$18.8 [$-$22.0, $-$15.7] & 0.003 & below \\" in text
+
+
+def test_letters_that_latex_and_markdown_would_take_for_their_own() -> None:
+    folder = make_run("kl", lr=0.1)
+    (folder / "result.json").write_text((folder / "result.json").read_text().replace('"glyphs"', '"npz:a_b|50%&#$~^{x}\\\\y<z"'))
+    report = make_report([], CompareConfig())
+    assert r"npz:a\_b\|50%&#$~^{x}\\y\<z" in as_markdown(report)
+    (heading,) = [line for line in as_latex(report).splitlines() if "npz" in line]
+    assert heading.startswith("% ")
+
+
+def test_numbers_as_text() -> None:
+    assert interval(1.25, None, None) == "+1.2"
+    assert interval(-0.04, -1.0, 0.92) == "-0.0 [-1.0, +0.9]"
+    assert [p_text(p) for p in (None, 0.0004, 0.0005, 0.05, 1.0)] == ["", "<0.001", "0.001", "0.050", "1.000"]
+
+
+def test_what_is_left_out_in_a_line() -> None:
+    make_run("kl")
+    for seed in range(1, 9):
+        (make_run("kl", seed) / "result.json").unlink()
+    said = left_out(make_report([], CompareConfig()))
+    assert said.startswith("left out, 8: runs/distill")
+    assert said.count("(not finished)") == 6
+    assert said.endswith("; ...")
+
+
+# the picture
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_the_picture_is_the_same_every_time(report: Report, suffix: str) -> None:
+    made = []
+    for _ in range(2):
+        plot_report(report, Path(f"a.{suffix}"))
+        made.append(sha256(Path(f"a.{suffix}").read_bytes()))
+    assert made[0] == made[1]
+    assert Path(f"a.{suffix}").stat().st_size > 3000
+
+
+def test_the_picture_names_rows_t_and_teacher(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    plot_report(report, Path("a.svg"))
+    text = Path("a.svg").read_text()
+    rows = ["hta-kl head=strict (n = 2)", "T = 4", "teacher bbbbbbbbbbbb"]
+    for said in [*rows, "bar: ± 1 s.d. over n seeds", "baseline", "top-1 accuracy (%), test"]:
+        assert said in text
+
+
+def test_long_names_fold_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    import matplotlib
+
+    monkeypatch.setitem(matplotlib.rcParams, "svg.fonttype", "none")
+    make_seeds({"name": "hta-kl", "head": "strict", "delta": 0.3, "temperature": 5}, [80, 81])
+    plot_report(make_report([], CompareConfig()), Path("a.svg"))
+    text = Path("a.svg").read_text()
+    assert ">hta-kl temperature=5<" in text
+    assert ">delta=0.3 head=strict<" in text
+    assert ">(n = 2)<" in text
+
+
+def test_a_place_that_cannot_be_written_is_said(report: Report) -> None:
+    with pytest.raises(PlaceError, match=r"--plot nowhere/a\.png: no such file"):
+        plot_report(report, Path("nowhere/a.png"))
