@@ -19,7 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from snnkd.recipe import LOSSES
+from snnkd.compare.statistics import Difference, paired
+from snnkd.inspection import model_facts
+from snnkd.recipe import LOSSES, MODELS
 from snnkd.recipe.describe import describe_loss
 from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.references import REFERENCES, Reference
@@ -29,9 +31,7 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "results" / "glyphs"
 SPEED = ROOT / "recipes" / "results" / "speed"
 COMPARED = ROOT / "recipes" / "results" / "glyphs-losses"
-T_975 = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262}
-"""Student's t for 95 % by degrees of freedom."""
-COMMANDS = ("teach", "distill", "eval", "export", "run", "status", "check", "list", "bench")
+COMMANDS = ("teach", "distill", "eval", "export", "run", "compare", "status", "check", "data", "list", "bench")
 
 
 def help_text(*words: str) -> str:
@@ -95,6 +95,19 @@ def methods() -> str:
     return "\n".join(rows)
 
 
+def models_table() -> str:
+    """The networks as `snnkd list models --json` counts them, each with its source."""
+    rows = ["| `--model` | | parameters | MACs | source |", "|---|---|---|---|---|"]
+    for entry, x in zip(MODELS, model_facts(), strict=True):
+        links = ", ".join(_link(REFERENCES[key]) for key in entry.detail("source", ()))
+        rows.append(f"| `{x['name']}` | {x['help']} | {_millions(x['parameters'], 2)} | {_millions(x['macs'], 0)} | {links} |")
+    return "\n".join(rows)
+
+
+def _millions(count: int | None, digits: int) -> str:
+    return "" if count is None else f"{count / 1e6:,.{digits}f} M"
+
+
 def _link(reference: Reference) -> str:
     name = f"{reference.cited} {reference.year}"
     return f"[{name}](https://arxiv.org/abs/{reference.arxiv})" if reference.arxiv else name
@@ -111,10 +124,12 @@ def compared() -> dict[str, dict[int, dict[str, Any]]]:
     return {name: made[name] for name in order}
 
 
-def interval(a: dict[int, dict[str, Any]], b: dict[int, dict[str, Any]]) -> tuple[float, float]:
-    """Mean and half-width (95 %, Student's t) of the difference a - b in top-1, paired by seed."""
-    gaps = [a[seed]["curve"][-1]["top1"] - b[seed]["curve"][-1]["top1"] for seed in sorted(a.keys() & b.keys())]
-    return statistics.fmean(gaps), T_975[len(gaps) - 1] * statistics.stdev(gaps) / len(gaps) ** 0.5
+def difference(a: dict[int, dict[str, Any]], b: dict[int, dict[str, Any]]) -> Difference:
+    """Of a - b in top-1 at the last timestep, paired by seed."""
+    ours, theirs = ({seed: r["curve"][-1]["top1"] for seed, r in runs.items()} for runs in (a, b))
+    found = paired(ours, theirs)
+    assert found is not None
+    return found
 
 
 def comparison() -> str:
@@ -126,8 +141,8 @@ def comparison() -> str:
     ]
     for name, seeds in runs.items():
         results = list(seeds.values())
-        gap, half = interval(seeds, runs["kl"])
-        against = "" if name == "kl" else f"{gap:+.1f} ± {half:.1f}"
+        gap = difference(seeds, runs["kl"])
+        against = "" if gap.high is None else f"{gap.mean:+.1f} ± {gap.high - gap.mean:.1f}"  # kl minus itself has no interval
         heads = [_mean_metrics(result["run"]) for result in results] if name.startswith("hta-kl") else []
         shown = [f"{statistics.fmean(h[key] for h in heads):.3f}" if heads else "" for key in ("w_head", "head_empty")]
         top1, rate = spread([r["curve"][-1]["top1"] for r in results], 1), spread([r["rate"] for r in results], 3)
@@ -146,7 +161,7 @@ def alike() -> str:
     """Which losses the seeds do not tell apart."""
     runs = compared()
     names = list(runs)
-    same = {a: [b for b in names if b != a and abs(interval(runs[a], runs[b])[0]) <= interval(runs[a], runs[b])[1]] for a in names}
+    same = {a: [b for b in names if b != a and difference(runs[a], runs[b]).verdict == "not distinguishable"] for a in names}
     n = len(next(iter(runs.values())))
     listed = "; ".join(f"{name}: {', '.join(others) or 'none'}" for name, others in same.items())
     return (
@@ -257,6 +272,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "conditions": conditions,
     "gaps": gaps,
     "methods": methods,
+    "models": models_table,
     "comparison": comparison,
     "alike": alike,
     "cost": cost,

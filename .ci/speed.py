@@ -1,9 +1,10 @@
-"""What the losses cost: alternating runs in one process, as ratios with median and quartiles.
+"""What the losses and the parts cost: alternating runs in one process, as ratios with median and quartiles.
 
     python .ci/speed.py hta-kl                      HTA-KL against plain KL, and its share of a training step
     python .ci/speed.py steps TEACHER [--T 2]       a step of the glyphs recipe with each loss, relative to none
     python .ci/speed.py growth --rounds 2           time and memory of a resnet20 step as T, batch and classes grow
     python .ci/speed.py curve --rounds 3            the timestep curve of 10,000 images against plain forward passes
+    python .ci/speed.py augment                     the augmentation against torchvision's PIL pipeline, on one thread
 
 Prints JSON. Set the threads by OMP_NUM_THREADS.
 """
@@ -21,13 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
+from torch import Tensor
 from torch.nn import functional as F
 
-from snnkd.bench.clock import alternate, compared, summary
+from snnkd.bench.clock import alternate, compared, ratio, summary
+from snnkd.bench.pictures import transform_of
 from snnkd.bench.report import peak_memory
 from snnkd.bench.subject import make_stage, make_subject
 from snnkd.data import Split, load_data
-from snnkd.data.loader import measure_batches
+from snnkd.data.loader import TrainBatches, measure_batches
 from snnkd.losses import hta_kl, kl
 from snnkd.losses.seen import Seen
 from snnkd.measure.curve import measure_curve
@@ -187,9 +191,79 @@ def of_curve(images: int, rounds: int) -> dict[str, Any]:
     return {"images": images, "T": 4, "model": "resnet20", **compared(taken, "plain")}
 
 
+BATCH, BATCHES = 128, 8
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
+PIPELINES = {
+    "crop, flip": ("crop", "flip"),
+    "crop, flip, autoaugment, cutout": ("crop", "flip", "autoaugment", "cutout"),
+    "crop, flip, randaugment, cutout": ("crop", "flip", "randaugment", "cutout"),
+    "crop, flip, trivialaugment, erase": ("crop", "flip", "trivialaugment", "erase"),
+}
+
+
+def smooth_images(count: int) -> Tensor:
+    """RGB images of 32x32 in which neighbours are alike, with a little noise, as photographs are."""
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.rand(count, 3, 8, 8, generator=generator)
+    fine = F.interpolate(coarse, (32, 32), mode="bicubic") + 0.03 * torch.randn(count, 3, 32, 32, generator=generator)
+    return (255 * fine).clamp(0, 255).to(torch.uint8)
+
+
+def _ours(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
+    batches = TrainBatches(Split(images, torch.zeros(len(images), dtype=torch.int64)), BATCH, names, 0, CPU)
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (MEAN, STD))
+    at = 0
+
+    def batch() -> Tensor:
+        nonlocal at
+        made, _ = batches.batch(at // batches.steps, at % batches.steps)
+        at += 1
+        return (made - mean) / std
+
+    return batch
+
+
+def _torchvisions(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
+    pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
+    transform = transform_of(names, 32, 32, MEAN, STD)
+    at = 0
+
+    def batch() -> Tensor:
+        nonlocal at
+        start = at % BATCHES * BATCH
+        at += 1
+        return torch.stack([transform(picture) for picture in pictures[start : start + BATCH]])
+
+    return batch
+
+
+def against_torchvision(rounds: int) -> dict[str, Any]:
+    """Of each pipeline: images/s of both, and how many times as fast ours is (median and quartiles over the rounds).
+
+    Both begin with uint8 images in memory (ours one tensor, torchvision's a PIL image each, made beforehand) and end in
+    one normalised float32 batch. Ours is `TrainBatches.batch` and the network's normalisation; torchvision's is what published
+    CIFAR training does, without worker processes: its transforms image by image, then a stack.
+    """
+    images = smooth_images(BATCH * BATCHES)
+    found: dict[str, Any] = {}
+    for label, names in PIPELINES.items():
+        torch.manual_seed(0)
+        works = {"snnkd": _ours(images, names), "torchvision": _torchvisions(images, names)}
+        for work in works.values():
+            assert work().shape == (BATCH, 3, 32, 32)
+            for _ in range(3):
+                work()
+        taken = alternate(works, rounds, CPU)
+        found[label] = {
+            "speedup": ratio(taken["torchvision"], taken["snnkd"]),
+            "images_per_s": {name: summary([BATCH / t for t in times], 0) for name, times in taken.items()},
+        }
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["hta-kl", "steps", "growth", "curve", "one"])
+    parser.add_argument("what", choices=["hta-kl", "steps", "growth", "curve", "augment", "one"])
     parser.add_argument("teacher", nargs="?", type=Path)
     parser.add_argument("--T", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=30)
@@ -198,6 +272,8 @@ def main() -> None:
     if asked.what == "one":
         print(json.dumps(one_setting(**asked.one)))
         return
+    if asked.what == "augment":
+        torch.set_num_threads(1)
     about = {"hardware": hardware(CPU), "versions": versions(), "rounds": asked.rounds, "date": time.strftime("%Y-%m-%d")}
     found: dict[str, Any]
     if asked.what == "hta-kl":
@@ -210,6 +286,8 @@ def main() -> None:
         found = {"growth": of_growth(asked.rounds)}
     elif asked.what == "curve":
         found = {"curve": of_curve(10_000, asked.rounds)}
+    elif asked.what == "augment":
+        found = {"batch": BATCH, "augment": against_torchvision(asked.rounds)}
     else:
         found = {"T": asked.T, "losses": of_steps(asked.teacher, asked.T, asked.rounds)}
     print(json.dumps({**about, **found}, indent=2))

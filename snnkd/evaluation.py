@@ -48,6 +48,9 @@ class Asked:
         if self.data is not None and not DATA.is_users(self.data):
             _section({"name": self.data}, self.data_settings)
         if self.save_logits:
+            folder = self.save_logits.parent
+            if folder.name == "eval" and (folder.parent / RUN).exists():  # where `compare` finds them by itself
+                processes.of_first(lambda: folder.mkdir(exist_ok=True))
             check_logits_path(self.save_logits)
 
 

@@ -61,11 +61,15 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> None:
-    """Every test works in an empty directory, with the default runs folder under it."""
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> Iterator[None]:
+    """Every test works in an empty directory, with the default runs folder under it, and leaves no module of it imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNNKD_DATA", str(data_folder))
     monkeypatch.delenv("SNNKD_RUNS", raising=False)
+    yield
+    for name, module in list(sys.modules.items()):
+        if str(tmp_path) in (getattr(module, "__file__", None) or ""):
+            del sys.modules[name]
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def _say_models(as_json: bool) -> None:
         o.say_json({"schema": 1, "nominal": {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES}, "models": found})
         return
     rows = [(x["name"], x["help"], _millions(x["parameters"], 2), _millions(x["macs"], 0)) for x in found]
-    o.say(fitted(columns([("model", "is", "parameters", "MACs"), *rows], left=2)))
+    o.say(fitted(columns([("model", "is", "params", "MACs"), *rows], left=2)))
 
 
 def _millions(count: int | None, digits: int) -> str:

@@ -14,13 +14,17 @@ from snnkd.recipe.catalogue import MODELS
 
 
 def macs_as_ann(specification: Specification) -> int | None:
-    """MACs an image of the same topology with ReLU in the neurons' place; None where there is no such network."""
+    """MACs an image (of event frames: of their mean) of the same topology with ReLU in the neurons' place.
+
+    None where there is no such network.
+    """
     device = "cpu" if MODELS.is_users(specification.model.name) else "meta"  # sizes need no memory
     try:
         with torch.random.fork_rng(devices=[]), torch.device(device):
-            network = build_network(replace(specification, neuron=None, model=replace(specification.model, T=None))).eval()
+            ann = replace(specification, neuron=None, model=replace(specification.model, T=None, sees="mean"))
+            network = build_network(ann).eval()
             with torch.inference_mode(), Counter(network) as counter:
-                network(torch.zeros(1, *specification.shape))
+                network(torch.zeros(ann.batch(1)))
     except RequestError:
         return None
     return counter.counts.macs_once + counter.counts.macs_per_step

@@ -43,8 +43,8 @@ def test_data_that_are_not_downloaded_are_described(cli: Cli) -> None:
     npz = cli("data", random_npz("mine.npz", 5), "--json").json
     assert (npz["name"], npz["classes"], npz["files"]) == ("npz:mine.npz", 5, [str(Path("mine.npz").absolute())])
     assert (npz["source"], npz["licence"], npz["rule"], npz["frames"]) == (None, None, None, None)
-    Path("mine.py").write_text("import numpy\ndef load():\n    return dict(numpy.load('mine.npz'))\n")
-    own = cli("data", "mine:load", "--json").json
+    Path("described_arrays.py").write_text("import numpy\ndef load():\n    return dict(numpy.load('mine.npz'))\n")
+    own = cli("data", "described_arrays:load", "--json").json
     assert (own["sha256"], own["files"], own["bytes"]) == (npz["sha256"], [], 0)
     plain = cli("data", "npz:mine.npz")
     assert npz["sha256"] in plain.out

@@ -34,6 +34,13 @@ def test_logits_in_a_file_give_the_curve_again(cli: Cli, student: Path) -> None:
     assert Path("l.npz").read_bytes() == first
 
 
+def test_logits_in_the_run_where_compare_finds_them(cli: Cli, student: Path) -> None:
+    assert not (student / "eval").exists()
+    done = cli("eval", student, "--save-logits", student / "eval/logits.npz")
+    assert done.code == 0, done.err
+    assert (student / "eval/logits.npz").exists()
+
+
 @pytest.mark.parametrize(("path", "code"), [("l.txt", 2), ("none/l.npz", 3)])
 def test_a_place_for_logits_is_checked_first(cli: Cli, path: str, code: int) -> None:
     assert cli("eval", "nowhere", "--save-logits", path).code == code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -63,3 +64,9 @@ def test_it_says_when_the_student_costs_more() -> None:
 def test_without_a_teacher_or_an_ann() -> None:
     assert cost_sentence(CHEAP | {"teacher": None, "ann": None}) == "at t = 2 the student takes 1.000 µJ an image"
     assert cost_sentence(CHEAP | {"rate": None}) is None
+
+
+def test_the_ann_of_a_network_on_events_sees_their_mean() -> None:
+    still = specification()
+    events = replace(still, shape=(2, 16, 16), frames=4)
+    assert macs_as_ann(events) == macs_as_ann(replace(still, shape=(2, 16, 16)))

