@@ -136,6 +136,8 @@ class Counter:
     def _summed(self, spikes: Tensor) -> Tensor:
         """Over the images of the batch, `[T, ...]`, kept per position: the border decides how far a spike reaches."""
         wide = spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()  # bf16 counts to 256
+        if wide.ndim == 4:  # in the order of memory, channels last, where a sum is several times as fast
+            return wide.permute(0, 2, 3, 1).unflatten(0, (self._T, -1)).sum(1).permute(0, 3, 1, 2)
         return wide.unflatten(0, (self._T, -1)).sum(1)
 
     def _reach(self, name: str, module: Counted, x: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def test_processes_with_different_data_do_not_mix(torchrun: Jobs, tmp_path: Path
 from snnkd import pipeline, processes
 import dataclasses
 honest = pipeline.load_data
-pipeline.load_data = lambda *words: dataclasses.replace(honest(*words), sha256="0" * 64) if processes.index() else honest(*words)
+pipeline.load_data = lambda *w, **k: dataclasses.replace(honest(*w, **k), sha256="0" * 64) if processes.index() else honest(*w, **k)
 """
     ended = torchrun.run(tmp_path, TEACH, code=code)
     assert ended.said == [
