@@ -256,6 +256,27 @@ def growth() -> str:
     return "\n".join(rows) + f"\n\nMedians of {found['rounds']} runs in turn, each a process of its own. On: {_machine(found)}."
 
 
+def augment() -> str:
+    """Batched augmentation beside torchvision's pictures."""
+    found = json.loads((SPEED / "augment.json").read_text())
+    rows = ["| `data.augment` | images/s on one core | times torchvision's PIL pipeline |", "|---|---|---|"]
+    for names, row in found["augment"].items():
+        rows.append(f"| {names} | {row['images_per_s']['snnkd']['median']:,.0f} | {_quartiles(row['speedup'])} |")
+    end = f"Medians and quartiles of {found['rounds']} rounds in turn, in one process; both end in normalised floats"
+    return "\n".join(rows) + f"\n\n{end}. On: {_machine(found)}."
+
+
+def curve() -> str:
+    """What measuring costs over running the network."""
+    found = json.loads((SPEED / "curve.json").read_text())
+    ratio, about = found["curve"]["curve"]["ratio"], found["curve"]
+    return (
+        f"The curve of {about['images']:,} images ({about['model']}, T = {about['T']}, 32x32), rates and SynOps included, takes "
+        f"{_quartiles(ratio)} times as long as plain forward passes over them (median and quartiles of {found['rounds']} rounds in turn; "
+        f"{_machine(found)}; `python .ci/speed.py curve --rounds 3`)."
+    )
+
+
 def _quartiles(value: dict[str, float]) -> str:
     return f"{value['median']:.2f} ({value['q1']:.2f} to {value['q3']:.2f})"
 
@@ -273,6 +294,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "gaps": gaps,
     "methods": methods,
     "models": models_table,
+    "augment": augment,
+    "curve": curve,
     "comparison": comparison,
     "alike": alike,
     "cost": cost,
