@@ -82,6 +82,8 @@ class Exported:
     images: int
     agreement: float
     max_difference: float
+    agreement_unfolded: float | None = None
+    """NIR: with the network whose norms are not folded; `agreement` is with the folded twin."""
 
 
 Settings = Mapping[str, Any]
@@ -166,17 +168,28 @@ def evaluate(
 
 
 def export(
-    run: str | Path | Run, format: str = "safetensors", *, out: str | Path | None = None, force: bool = False, quiet: bool = False
+    run: str | Path | Run,
+    format: str = "safetensors",
+    *,
+    out: str | Path | None = None,
+    T: int | None = None,
+    force: bool = False,
+    quiet: bool = False,
 ) -> Exported:
     """Write a run's network in `format`, read it back, compare, as `snnkd export` does; WorkError when the two disagree."""
     target = None if out is None else Path(out)
-    found = pipeline.export(_folder(run), format, target, force, _options(quiet))
-    known = {f.name: found[f.name] for f in dataclasses.fields(Exported)}
+    found = pipeline.export(_folder(run), format, target, force, _options(quiet), T=T)
+    known: dict[str, Any] = {f.name: found.get(f.name) for f in dataclasses.fields(Exported)}
     return Exported(**{**known, "path": Path(found["path"])})
 
 
 def _words(settings: Settings | None) -> list[str]:
-    return [f"{key}={json.dumps(value)}" for key, value in (settings or {}).items()]
+    return [f"{key}={json.dumps(value, default=_plain)}" for key, value in (settings or {}).items()]
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as Python's own; a path as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def _options(quiet: bool, out: str | Path | None = None, fresh: bool = False) -> Options:

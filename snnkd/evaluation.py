@@ -13,7 +13,7 @@ import torch
 from snnkd import processes
 from snnkd.data import ANYWHERE, ImageSet, Way, load_data
 from snnkd.errors import PlaceError, RequestError
-from snnkd.files import trouble, write_json
+from snnkd.files import read_json, trouble, write_json
 from snnkd.measure.logits import check_logits_path
 from snnkd.measure.recalibrate import recalibrate_norms
 from snnkd.models.files import Loaded, load_network
@@ -26,7 +26,7 @@ from snnkd.recipe.settings import apply_setting
 from snnkd.recipe.text import to_plain
 from snnkd.report import Reporter
 from snnkd.runs.find import finished_runs
-from snnkd.runs.folder import RUN, is_finished, runs_folder
+from snnkd.runs.folder import RESULT, RUN, is_finished, runs_folder
 from snnkd.stage import Options, measure_network
 from snnkd.usercode import check_permitted
 
@@ -45,6 +45,8 @@ class Asked:
         for setting in self.data_settings:
             if not setting.startswith("data."):
                 raise RequestError(f"--set {setting!r}: what is measured is chosen by data.KEY=VALUE; a network's own keys are fixed")
+            if self.data is None and setting.startswith("data.val_fraction"):
+                raise RequestError(f"--set {setting}: which images are held out was decided when the run was trained")
         if self.data is not None and not DATA.is_users(self.data):
             _section({"name": self.data}, self.data_settings)
         if self.save_logits:
@@ -140,20 +142,32 @@ def _check_fits(loaded: Loaded, data: ImageSet) -> None:
         raise PlaceError(f"{data.name} has images {list(data.shape)}, {loaded.folder} takes {list(made.shape)}")
 
 
-def unmeasured(folders: Sequence[Path], asked: Asked, report: Reporter) -> list[Path]:
-    """The finished runs in `folders` (without any, in the runs folder) that were not yet measured as asked; says which were."""
-    found = []
-    for folder in folders or [runs_folder()]:
-        students = [run.folder for stage in ("teach", "distill") for run in finished_runs(stage, folder)]
-        found += students or ([folder] if is_finished(folder) else [])
-    if not found:
-        raise PlaceError(f"no finished run under {', '.join(map(str, folders or [runs_folder()]))}; run `snnkd distill` first")
-    left = []
+def measured_already(folders: Sequence[Path], asked: Asked, report: Reporter) -> list[tuple[Path, dict[str, Any] | None]]:
+    """The finished runs in `folders` (without any, in the runs folder), each with its result where it was measured as asked.
+
+    Runs that are damaged are left out, which is said. Raises PlaceError for a folder without a finished run.
+    """
+    found = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, asked)]
+    made: list[tuple[Path, dict[str, Any] | None]] = []
     for run in found:
-        loaded = load_network(run)
-        name = eval_file(asked, loaded, data_of(loaded, Reporter(quiet=True), asked))
-        if (run / "eval" / name).exists() if name else is_finished(run):
-            report.note(f"{run}: measured already ({f'eval/{name}' if name else 'result.json'})")
-        else:
-            left.append(run)
-    return left
+        try:
+            loaded = load_network(run)
+            name = eval_file(asked, loaded, data_of(loaded, Reporter(quiet=True), asked))
+            place = run / "eval" / name if name else run / RESULT
+            stored = read_json(place) if place.exists() else None
+        except PlaceError as error:
+            report.note(f"left out: {error}")
+            continue
+        if stored:
+            report.note(f"{run}: measured already ({f'eval/{name}' if name else RESULT})")
+        made.append((run, stored))
+    return made
+
+
+def _finished_in(folder: Path, asked: Asked) -> list[Path]:
+    # a teacher has no timesteps to ask for
+    stages = ("distill",) if asked.settings.T not in (None, 1) else ("teach", "distill")
+    found = [run.folder for stage in stages for run in finished_runs(stage, folder)] or ([folder] if is_finished(folder) else [])
+    if not found:
+        raise PlaceError(f"no finished run under {folder}; run `snnkd distill` first")
+    return found

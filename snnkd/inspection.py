@@ -15,6 +15,7 @@ from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
 from snnkd.recipe import DATA, MODELS
+from snnkd.recipe.catalogue import LIBRARIES
 from snnkd.recipe.describe import describe_model
 from snnkd.recipe.event_schema import frames_in
 from snnkd.recipe.loss_section import needs_teacher
@@ -82,7 +83,8 @@ class Sizes:
 
 def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames: int | None = None) -> Sizes:
     """Counted on the ANN of the same topology with one image; a spiking one runs its layers T times."""
-    device = "cpu" if MODELS.is_users(model.name) else "meta"  # sizes need no memory
+    computes = MODELS.is_users(model.name) or model.name.partition(":")[0] in LIBRARIES  # with numbers, while it is built
+    device = "cpu" if computes else "meta"  # sizes need no memory
     with torch.device(device):
         network = build_network(Specification(model=model, neuron=None, classes=classes, shape=shape, frames=frames)).eval()
     held = 0

@@ -20,7 +20,7 @@ from snnkd.data import ImageSet, Way, check_fit, load_data
 from snnkd.data.archives import check_mirror
 from snnkd.data.describe import describe
 from snnkd.errors import RequestError
-from snnkd.evaluation import Asked, data_of, measure_run, own_eval_file, unmeasured
+from snnkd.evaluation import Asked, data_of, measure_run, measured_already, own_eval_file
 from snnkd.exports.check import sample
 from snnkd.exports.extras import check_installed
 from snnkd.exports.formats import load_format
@@ -44,7 +44,7 @@ from snnkd.runs.folder import RUN, identity, is_finished, read_result, runs_fold
 from snnkd.runs.lock import Lock, in_turn
 from snnkd.stage import Options, Stage, folder_of, last_line, run_stage
 from snnkd.teachers import check_teacher, find_teacher, fixed_teacher
-from snnkd.training.environment import check_execution, pick_device
+from snnkd.training.environment import check_execution, check_track, pick_device
 
 
 @processes.joined()
@@ -89,6 +89,7 @@ def _way(options: Options) -> Way:
 
 
 def _device(execution: ExecutionConfig) -> torch.device:
+    check_track(execution)
     return processes.in_all(partial(pick_device, execution.device))
 
 
@@ -126,21 +127,26 @@ def evaluate_all(
 ) -> list[dict[str, Any]]:
     """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`.
 
-    With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured so.
+    With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured so; the picture
+    shows those that were, too.
     """
     _device(execution)
     asked.check()
     if plot:
         processes.of_first(partial(check_plot_path, plot))
+    if every and asked.save_logits:
+        raise RequestError(f"--save-logits {asked.save_logits}: one file for --all; give one run")
+    stored: list[dict[str, Any]] = []
     if every:
-        chosen = processes.of_first(partial(unmeasured, folders or (), asked, options.report))
+        known = processes.of_first(partial(measured_already, folders or (), asked, options.report))
+        chosen, stored = [run for run, result in known if result is None], [result for _, result in known if result is not None]
     else:
         chosen = list(folders or [processes.of_first(partial(_the_student, latest))])
     if asked.save_logits and len(chosen) > 1:
         raise RequestError(f"--save-logits {asked.save_logits}: one file for {len(chosen)} runs; give one run")
     results = [evaluate(folder, asked, options, execution) for folder in chosen]
-    if plot and results and processes.is_first():
-        plot_curves(group_by_seed(results), plot)
+    if plot and (stored or results) and processes.is_first():
+        plot_curves(group_by_seed([*stored, *results]), plot)
         options.report.note(f"drawn: {plot}")
     return results
 
@@ -162,8 +168,9 @@ def export(
     entry = EXPORTS[format]
     check_installed(entry)
     folder = run or _the_student(latest)
-    target = out or folder / "export" / format
     source = _source(folder, T)
+    other = "" if source.T == source.loaded.network.specification.T else f"-T{source.T}"
+    target = out or folder / "export" / f"{format}{other}"
     load_format(entry).check(source)
     check_target(target, force)
     images = sample(data_of(source.loaded, options.report, way=_way(options)).test)

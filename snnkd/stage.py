@@ -28,6 +28,7 @@ from snnkd.models.activation import learned_by_neurons
 from snnkd.models.blocks import recompute_blocks
 from snnkd.models.features import feature_shapes
 from snnkd.models.files import Loaded, load_network, save_network
+from snnkd.models.libraries import Library, try_out
 from snnkd.recipe.loss_schema import LossConfig
 from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.neurons import WHOLE, is_causal
@@ -228,6 +229,8 @@ def fresh_network(recipe: StageRecipe, data: ImageSet) -> Network:
 def first_network(recipe: StageRecipe, data: ImageSet, teacher: Loaded | None) -> Network:
     """`fresh_network`, or with `train.init: teacher` one with the teacher's weights. Raises RequestError for another architecture."""
     network = fresh_network(recipe, data)
+    if isinstance(network.body, Library):
+        try_out(network, network.specification.batch(2), f"data.size: {recipe.model.name}")
     if recipe.train.init == "teacher":
         assert teacher is not None
         ours, theirs = network.body.state_dict(), teacher.network.body.state_dict()
@@ -319,8 +322,9 @@ def measure_network(
     curve = measure_curve(network, batches, settings.T or trained_T, partial(options.stop.check, "while measuring"))
     if not all(math.isfinite(entry["nll"] or 0.0) for entry in curve.entries):  # weights may be finite and yet too large
         raise WorkError(f"{loaded.folder}: the network's answers are not finite; lower train.lr or the loss weights")
+    measured = f"{loaded.sha256}{'+recalibrated' if settings.recalibrate_bn else ''}"
     if logits:
-        processes.of_first(lambda: save_logits(logits, curve, loaded.sha256, data.sha256, settings.split))
+        processes.of_first(lambda: save_logits(logits, curve, measured, data.sha256, settings.split))
     return make_result(
         curve,
         {

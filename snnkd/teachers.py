@@ -89,9 +89,11 @@ def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
     """The network without its weights; sizes and statistics as asked, else the library's own, else those of the data."""
     assert asked.model is not None
     specification = Specification(model=asked.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames)
+    size, mean, std = asked.size, asked.mean, asked.std
+    if size is not None and data.frames is None:  # small networks may be built for their size
+        specification = replace(specification, shape=(data.shape[0], size, size))
     with torch.random.fork_rng(devices=[]):
         network = build_network(specification)
-    size, mean, std = asked.size, asked.mean, asked.std
     channels = data.shape[0]
     if isinstance(network.body, Library):
         own, channels = seen_by(network.body), CHANNELS
@@ -103,7 +105,7 @@ def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
     shape = (channels, size or data.shape[1], size or data.shape[2])
     if data.frames is not None and shape != data.shape:
         raise RequestError(f"teacher.model: {asked.model.name} sees {list(shape)}; event frames {list(data.shape)} are not brought to it")
-    if shape != data.shape:  # small networks may be built for their size
+    if shape != specification.shape:
         with torch.random.fork_rng(devices=[]):
             network = build_network(replace(specification, shape=shape))
     network.mean.copy_(torch.tensor(mean))

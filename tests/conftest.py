@@ -70,6 +70,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Pa
     for name, module in list(sys.modules.items()):
         if str(tmp_path) in (getattr(module, "__file__", None) or ""):
             del sys.modules[name]
+    sys.path[:] = [path for path in sys.path if not path.startswith(str(tmp_path))]
 
 
 @pytest.fixture

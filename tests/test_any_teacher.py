@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -253,3 +254,60 @@ def test_random_data_of_three_channels(cli: Cli) -> None:
     )
     assert done.code == 0, done.err
     assert np.isfinite(json.loads((done.folder / "result.json").read_text())["curve"][0]["nll"])
+
+
+def test_options_of_the_network_by_flags(cli: Cli, taught: Path) -> None:
+    words = ["--teacher", as_plain(taught, "t.pt"), "--teacher-model", "resnet8"]
+    assert cli(*STUDENT, *words, "--set", "teacher.model.width=4").code == 0
+
+
+def test_a_network_that_computes_while_it_is_built(cli: Cli) -> None:
+    done = cli("teach", *DATA, "--model", "torchvision:regnet_y_400mf", "--epochs", 1, "--batch-size", 100, "--set", "data.size=32")
+    assert done.code == 0, done.err
+    assert cli("eval", done.folder).code == 0
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_1", "googlenet", "vit_b_16"])
+def test_a_network_for_other_sizes_is_refused_before_the_run(cli: Cli, name: str) -> None:
+    refused = cli("teach", *DATA, "--model", f"torchvision:{name}", "--epochs", 1)
+    assert refused.code == 2, refused.err
+    assert not any(Path("runs").glob("teach*")) if Path("runs").exists() else True
+
+
+@pytest.mark.parametrize(("name", "size"), [("vit_b_16", 224), ("regnet_y_16gf", 224), ("efficientnet_b1", 240), ("resnet50", 224)])
+def test_a_library_network_sees_images_as_its_first_weights_did(name: str, size: int) -> None:
+    from torch import nn
+
+    from snnkd.models.libraries import Library, seen_by
+
+    network = nn.Identity()
+    if name == "vit_b_16":
+        network.image_size = 224
+    assert seen_by(Library(network, f"torchvision:{name}")).size == size
+
+
+def test_the_source_of_a_teacher_of_your_own_is_part_of_the_run(cli: Cli) -> None:
+    source = (
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, classes):\n        super().__init__()\n"
+        "        self.head = nn.Linear(256, classes)\n\n    def forward(self, x, T):\n"
+        "        return (FACTOR * self.head(x.flatten(1)))[None].expand(T, -1, -1)\n\n\n"
+        "def build(*, classes, shape, activation):\n    return Net(classes)\n"
+    )
+    found = []
+    for factor in (1, 100):
+        Path("ownteacher.py").write_text(f"FACTOR = {factor}\n{source}")
+        sys.modules.pop("ownteacher", None)
+        torch.manual_seed(0)
+        torch.save({"head.weight": torch.randn(10, 256), "head.bias": torch.zeros(10)}, "own.pt")
+        done = cli(*STUDENT, "--teacher", "own.pt", "--teacher-model", "ownteacher:build", "--loss", "kl")
+        assert done.code == 0, done.err
+        found.append(done.folder)
+    assert found[0] != found[1]
+
+
+def test_sparse_weights_are_refused(cli: Cli, taught: Path) -> None:
+    state = load_network(taught).network.body.state_dict()
+    torch.save({name: tensor.to_sparse() if tensor.ndim == 2 else tensor for name, tensor in state.items()}, "t.pt")
+    refused = cli(*STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4")
+    assert refused.code == 3
+    assert "sparse" in refused.complaint

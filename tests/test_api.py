@@ -42,6 +42,7 @@ def test_measure_and_export(cli: Cli) -> None:
     assert (run.folder / "eval/test-T4.json").exists()
     noisy = snnkd.evaluate(run, settings={"data.noise": 0.5}, quiet=True)
     assert noisy.details["data_sha256"] != run.result.details["data_sha256"]
+    assert snnkd.evaluate(run, settings={"data.noise": np.float64(0.5)}, quiet=True).details["data_sha256"] == noisy.details["data_sha256"]
     done = snnkd.export(run, out="there", quiet=True)
     assert done == snnkd.Exported(Path("there"), "safetensors", 2, 100, 1.0, 0.0)
     images = torch.rand(3, 1, 16, 16)

@@ -60,7 +60,7 @@ def evaluate(
         asked = Asked(settings=measured, data=data, data_settings=settings or (), save_logits=save_logits)
         results = pipeline.evaluate_all(runs, asked, execution, o.make_options(stop), latest=latest, every=every, plot=plot)
     if as_json:
-        o.say_json(results[0] if len(results) == 1 else {"schema": 1, "results": results})
+        o.say_json(results[0] if len(results) == 1 and not every else {"schema": 1, "results": results})
         return
     for result in results:
         o.say(curve_text(result))

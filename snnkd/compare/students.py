@@ -157,6 +157,8 @@ def _add(found: Gathered, place: Path, split: Split) -> None:
     result = _of_split(place, own, split) if run else own
     if result.get("split") != split:
         raise PlaceError(f"measured on {result.get('split')}, not on {split}")
+    if result.get("recalibrated_on"):
+        raise PlaceError("measured with batch norms recalibrated, which is another network than was trained")
     if result.get("trained_T") != result.get("T"):
         raise PlaceError(f"measured at T = {result.get('T')}, trained at T = {result.get('trained_T')}")
     if any(result.get(key) is None for key in ("seed", "recipe_hash", "selection")):
@@ -185,7 +187,7 @@ def _identity(place: Path) -> Values | None:
 def _student(place: Path, result: Values, own: Values, identity: Values | None, is_run: bool) -> Student:
     """From result objects: `result` of the split asked for, `own` that of the run. Raises PlaceError where one is damaged."""
     try:
-        end, hardware = result["curve"][result["trained_T"] - 1], own["hardware"]
+        end, hardware = result["curve"][-1], own["hardware"]  # at t = T, as was checked; a neuron that is not causal has no other
         seconds = own["seconds"]["train"]
         teacher = result["teacher"]
         if teacher is not None:

@@ -13,11 +13,21 @@ from snnkd.measure.curve import Curve
 
 
 def check_logits_path(path: Path) -> None:
-    """Raise RequestError unless it ends in .npz, PlaceError for a folder that is not there."""
+    """Raise RequestError unless it ends in .npz, or for a file of something else, PlaceError for a folder that is not there."""
     if path.suffix != ".npz":
         raise RequestError(f"--save-logits {path}: the file must end in .npz")
     if not path.parent.is_dir():
         raise PlaceError(f"--save-logits {path}: the folder {path.parent} does not exist")
+    if path.exists() and not _is_ours(path):
+        raise RequestError(f"--save-logits {path}: a file that is not of logits stands there; choose another name")
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as held:
+            return {"logits", "labels", "weights_sha256"} <= set(held.files)
+    except Exception:  # whatever else it is
+        return False
 
 
 def save_logits(path: Path, curve: Curve, weights_sha256: str, data_sha256: str, split: str) -> None:

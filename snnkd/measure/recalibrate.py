@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from snnkd.data import Split
-from snnkd.data.loader import to_float
+from snnkd.data.loader import to_batch
 from snnkd.errors import RequestError
 from snnkd.models import Network
 from snnkd.seeds import derive
@@ -37,7 +37,7 @@ def recalibrate_norms(network: Network, train: Split, T: int, batch_size: int, c
     whole = len(order) // batch_size * batch_size or len(order)  # a small last batch would count as much as a full one
     for chosen in order[:whole].split(batch_size):
         check("while recalibrating")
-        network(to_float(train.images[chosen].to(network.mean.device)), T)
+        network(to_batch(train.take(chosen).to(network.mean.device)), T)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()

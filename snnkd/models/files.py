@@ -15,7 +15,7 @@ from snnkd.errors import PlaceError, RequestError
 from snnkd.files import read_bytes, read_json, sha256, write_atomic, write_json
 from snnkd.models.network import Network, Specification, build_network
 from snnkd.recipe import fields
-from snnkd.recipe.catalogue import MODELS
+from snnkd.recipe.catalogue import LIBRARIES, MODELS
 from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.neurons import build_neuron
 from snnkd.recipe.text import to_plain
@@ -90,7 +90,8 @@ def load_network(place: Path) -> Loaded:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise PlaceError(f"{weights}: not a safetensors file: {error}") from error
-    if not MODELS.is_users(specification.model.name):  # those may compute with numbers while they are built
+    name = specification.model.name
+    if not MODELS.is_users(name) and name.partition(":")[0] not in LIBRARIES:  # those may compute with numbers while they are built
         try:
             with torch.device("meta"):  # sizes are compared before a wrong config.json can take memory for them
                 _check_tensors(build_network(specification), tensors, weights)

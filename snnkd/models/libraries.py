@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -53,31 +54,53 @@ def build(config: ModelConfig, activation: Activation, last: Activation, classes
 
 
 def _create(name: str, classes: int) -> nn.Module:
+    check_name(name)
     library, _, member = name.partition(":")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of initialisations that will change, in weights that are replaced
-        try:
-            made: nn.Module = _torchvision(member, classes) if library == "torchvision" else _timm(member, classes)
-        except ImportError as error:
-            raise RequestError(f"model.name: {name} needs {library}, which cannot be imported ({error}): pip install {library}") from error
+        if library == "timm":
+            import timm
+
+            made: nn.Module = timm.create_model(member, pretrained=False, num_classes=classes)
+        else:
+            from torchvision import models
+
+            made = models.get_model(member, weights=None, num_classes=classes)
     return made
 
 
-def _torchvision(member: str, classes: int) -> Any:
+def check_name(name: str) -> None:
+    """Raise RequestError when `name` is no classifier of its library, or the library cannot be imported."""
+    library, _, member = name.partition(":")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            known = _known(library)
+    except ImportError as error:
+        raise RequestError(f"model.name: {name} needs {library}, which cannot be imported ({error}): pip install {library}") from error
+    if member not in known:
+        raise RequestError(f"{library} has no classifier {member!r}{did_you_mean(member, known)}")
+
+
+def _known(library: str) -> list[str]:
+    if library == "timm":
+        import timm
+
+        return list(timm.list_models())
     from torchvision import models
 
-    known = models.list_models(module=models)
-    if member not in known:
-        raise RequestError(f"torchvision has no classifier {member!r}{did_you_mean(member, known)}")
-    return models.get_model(member, weights=None, num_classes=classes)
+    return list(models.list_models(module=models))
 
 
-def _timm(member: str, classes: int) -> Any:
-    import timm
-
-    if not timm.is_model(member):
-        raise RequestError(f"timm has no model {member!r}{did_you_mean(member, timm.list_models())}")
-    return timm.create_model(member, pretrained=False, num_classes=classes)
+def try_out(network: nn.Module, shape: tuple[int, ...], key: str) -> None:
+    """Raise RequestError naming `key` when the network, built for another size, cannot look at a batch of `shape` or train on it."""
+    trial = copy.deepcopy(network)
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            trial.train()(torch.zeros(shape))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise RequestError(f"{key}: the network cannot look at images of {shape[-2]}x{shape[-1]}: {said}") from error
 
 
 def seen_by(body: Library) -> Seen:
@@ -90,13 +113,8 @@ def seen_by(body: Library) -> Seen:
         return Seen(int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"]))
     from torchvision import models
 
-    # how they crop is a function made with arguments
-    offered = [weights.transforms.keywords for weights in models.get_model_weights(member)]
-    size = max((int(keywords.get("crop_size", 224)) for keywords in offered), default=224)
+    # how they crop is a function made with arguments; of several weights, those that were there first are the usual ones
+    offered = {weights.name: weights.transforms.keywords for weights in models.get_model_weights(member)}
+    usual: dict[str, Any] = offered.get("IMAGENET1K_V1") or next(iter(offered.values()), {})
+    size = int(getattr(body.network, "image_size", None) or usual.get("crop_size", 224))
     return Seen(size, IMAGENET_MEAN, IMAGENET_STD)
-
-
-def check_name(name: str) -> None:
-    """Raise RequestError when `name` is no network of its library; builds it without memory."""
-    with torch.device("meta"):
-        _create(name, 2)

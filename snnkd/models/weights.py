@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import pickle
 import re
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
     unpickled. Raises PlaceError.
     """
     content = read_bytes(path)
-    held = _safetensors(path, content) if path.suffix == ".safetensors" else _torch(path)
+    held = _safetensors(path, content) if path.suffix == ".safetensors" else _torch(path, content)
     return _state_dict(held, path), sha256(content)
 
 
@@ -39,9 +41,11 @@ def _safetensors(path: Path, content: bytes) -> Any:
         raise PlaceError(f"{path}: not a safetensors file: {error}") from error
 
 
-def _torch(path: Path) -> Any:
+def _torch(path: Path, content: bytes) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tensors that are refused below
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise PlaceError(
             f"{path}: not a plain state_dict: it holds objects whose loading would run code, or is damaged; "
@@ -88,6 +92,8 @@ def fit_weights(network: nn.Module, tensors: Mapping[str, Tensor], classes: int,
         theirs, ours = list(named[name].shape), list(wanted[name].shape)
         raise PlaceError(f"{path}: {name} is {theirs}, this network's is {ours}; another width or size?")
     for name, tensor in named.items():
+        if tensor.layout is not torch.strided or tensor.is_quantized:
+            raise PlaceError(f"{path}: {name} is a sparse or quantized tensor; save plain ones")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise PlaceError(f"{path}: {name} holds values that are not finite")
     network.load_state_dict(named, strict=False)

@@ -25,7 +25,7 @@ def teacher_of_flags(teacher: str | None, model: str | None, weights: str | None
     if teacher is not None and weights is not None:
         raise RequestError(f"--teacher {teacher} and --teacher-weights {weights} both say where the weights are; give one")
     run = teacher if weights is None else weights
-    said = {"run": run, "model": model}
+    said = {"run": run, "model": None if model is None else {"name": model}}
     return {key: value for key, value in said.items() if value is not None} or None
 
 

@@ -60,7 +60,11 @@ def lasting(value: Any) -> Any:
 def _user_code(recipe: StageRecipe) -> list[str]:
     """The functions of the user's that decide what a run computes; data count by their content."""
     named = [recipe.model.name] if MODELS.is_users(recipe.model.name) else []
-    return named + (user_code(recipe.loss) if isinstance(recipe, DistillRecipe) else [])
+    if not isinstance(recipe, DistillRecipe):
+        return named
+    teacher = recipe.teacher.model
+    named += [teacher.name] if teacher is not None and MODELS.is_users(teacher.name) else []
+    return named + user_code(recipe.loss)
 
 
 def run_name(recipe: StageRecipe, same: dict[str, Any]) -> str:

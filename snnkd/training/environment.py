@@ -7,6 +7,7 @@ import platform
 import re
 from contextlib import AbstractContextManager
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -37,6 +38,12 @@ def pick_device(name: str) -> torch.device:
     if processes.count() > 1 and name != "cpu":
         torch.cuda.set_device(name)  # what nccl works on
     return torch.device(name)  # only once it is known to be there: torch takes cuda:999 for another number
+
+
+def check_track(execution: ExecutionConfig) -> None:
+    """Raise RequestError for a viewer's files that cannot be written here."""
+    if execution.track != "none" and find_spec(execution.track) is None:
+        raise RequestError(f"execution.track: {execution.track} is not installed: pip install {execution.track}")
 
 
 def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torch.device) -> None:

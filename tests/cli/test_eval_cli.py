@@ -46,6 +46,29 @@ def test_a_place_for_logits_is_checked_first(cli: Cli, path: str, code: int) -> 
     assert cli("eval", "nowhere", "--save-logits", path).code == code
 
 
+def test_a_file_of_something_else_is_not_overwritten(cli: Cli, student: Path) -> None:
+    random_npz("x.npz", 10)
+    before = Path("x.npz").read_bytes()
+    refused = cli("eval", student, "--save-logits", "x.npz")
+    assert refused.code == 2
+    assert Path("x.npz").read_bytes() == before
+
+
+def test_a_damaged_run_of_a_folder_is_left_out(cli: Cli, student: Path) -> None:
+    assert cli("distill", *SMALL, "--T", 1, "--loss", "none").code == 0
+    (student / "model.safetensors").write_bytes(b"")
+    done = cli("eval", "--all", "--T", 3, "--json")
+    assert done.code == 0, done.err
+    assert len(done.json["results"]) == 1
+    assert "left out" in done.err
+
+
+def test_held_out_images_are_those_of_the_training(cli: Cli, student: Path) -> None:
+    refused = cli("eval", student, "--split", "val", "--set", "data.val_fraction=0.5")
+    assert refused.code == 2
+    assert "held out was decided" in refused.complaint
+
+
 def test_one_file_for_two_runs_is_refused(cli: Cli, student: Path) -> None:
     refused = cli("eval", student, student, "--save-logits", "l.npz")
     assert refused.code == 2
@@ -95,6 +118,14 @@ def test_recalibrated_norms_are_said_and_kept_apart(cli: Cli, student: Path) -> 
 
 def test_a_whole_folder_measures_what_is_not_yet_measured(cli: Cli, student: Path) -> None:
     assert cli("distill", *SMALL, "--T", 1, "--loss", "none").code == 0
+    longer = cli("eval", "--all", "--T", 3, "--plot", "all.png", "--json")
+    assert longer.code == 0, longer.err
+    assert [len(result["curve"]) for result in longer.json["results"]] == [3, 3], "a teacher has no timesteps"
+    Path("all.png").unlink()
+    again = cli("eval", "--all", "--T", 3, "--plot", "all.png", "--json")
+    assert again.json["results"] == []
+    assert Path("all.png").exists(), "what was measured before is drawn"
+    assert cli("eval", "--all", "--save-logits", "x.npz").code == 2
     everything = cli("eval", "--all", "--json")
     assert everything.code == 0, everything.err
     assert everything.json == {"schema": 1, "results": []}, "all have their result.json"

@@ -385,3 +385,19 @@ def test_devices_and_versions_that_are_mixed_are_said() -> None:
     found = report().tables[0]
     assert found.notes == ("Not all on one kind of device: H100; x, threads: 1.", "Not all with one version of torch: 2.14.0, 2.15.0.")
     assert found.columns[0].rows[0].devices == ("H100", "x, threads: 1")
+
+
+def test_a_neuron_that_is_not_causal_has_one_entry_and_is_compared_all_the_same() -> None:
+    for run in make_seeds("kl", [50.0, 51.0, 52.0]):
+        last = json.loads((run / "result.json").read_text())["curve"][-1:]
+        change(run, curve=last)
+    found = report()
+    assert not found.left_out
+    assert found.tables
+
+
+def test_recalibrated_networks_are_left_out() -> None:
+    runs = make_seeds("kl", [50.0, 51.0])
+    change(runs[1], recalibrated_on=300)
+    (left,) = report().left_out
+    assert "recalibrated" in left.why

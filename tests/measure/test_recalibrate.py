@@ -53,6 +53,27 @@ def test_a_small_last_batch_is_left_out() -> None:
     assert recalibrate_norms(network(), images(20), 1, 30, lambda _: None) == 20
 
 
+def test_only_the_rows_of_the_split_are_seen() -> None:
+    whole = images(60)
+    rows = torch.arange(30, 60)
+    part, alone = Split(whole.images, whole.labels[rows], rows), Split(whole.images[rows], whole.labels[rows])
+    found = []
+    for train in (part, alone):
+        made = network()
+        recalibrate_norms(made, train, 1, 30, lambda _: None)
+        found.append(made.body.norm.running_mean.clone())
+    assert torch.equal(*found)
+
+
+def test_event_frames_are_seen_in_their_order() -> None:
+    torch.manual_seed(0)
+    model = ResNetConfig(name="resnet8", width=4, T=3)
+    made = build_network(Specification(model=model, neuron=NeuronConfig(), classes=10, shape=(2, 16, 16), frames=3))
+    frames = torch.randint(9, (20, 3, 2, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    assert recalibrate_norms(made, Split(frames, torch.zeros(20, dtype=torch.long)), 3, 10, lambda _: None) == 20
+    assert made.body.norm.num_batches_tracked == 2
+
+
 def test_nothing_to_recalibrate() -> None:
     made = network()
     made.body = nn.Flatten()
