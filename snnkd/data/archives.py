@@ -32,6 +32,8 @@ class Archive:
     sha256: str | None = None
     also: tuple[str, ...] = ()
     """Further URLs of the same file."""
+    items: int | None = None
+    """How many images or labels it holds, where its format says so."""
 
     @property
     def checksum(self) -> str:

@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST and SVHN, parsed by torchvision's classes."""
+"""MNIST, Fashion-MNIST and SVHN, parsed by torchvision."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ from snnkd.data.folder import data_folder
 from snnkd.data.hold import held
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import PlaceError
-from snnkd.files import replacing, trouble
+from snnkd.files import replacing, sha256, trouble
 from snnkd.recipe.data_schema import DataConfig
 from snnkd.report import Reporter
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+Pair = tuple[Path, Archive, Path]
+"""Where an archive of MNIST is kept, the archive, and where its unpacked file is kept."""
+ITEMS = {"train": 60_000, "t10k": 10_000}
+"""Published images of MNIST and of Fashion-MNIST, by the first part of the file names."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +62,19 @@ def load(config: DataConfig, report: Reporter, way: Way | None = None) -> ImageS
         return from_arrays(name, 10, kind.read(), files=kind.files)
     except OSError as error:
         raise trouble(error, error.filename or kind.folder) from error
+    except PlaceError:
+        raise
     except Exception as error:  # torchvision's parser has no error of its own
         raise PlaceError(f"{kind.folder}: {name} cannot be read ({type(error).__name__}: {error}); remove it and repeat") from error
 
 
 def mnist_archives(kind: Any) -> tuple[Archive, ...]:
-    """The files as torchvision knows them."""
+    """The files as torchvision knows them, with the published number of images."""
     first, *others = kind.mirrors
-    return tuple(Archive(file, f"{first}{file}", md5=md5, also=tuple(f"{url}{file}" for url in others)) for file, md5 in kind.resources)
+    return tuple(
+        Archive(file, f"{first}{file}", md5=md5, also=tuple(f"{url}{file}" for url in others), items=ITEMS[file.partition("-")[0]])
+        for file, md5 in kind.resources
+    )
 
 
 def svhn_archives(kind: Any) -> tuple[Archive, ...]:
@@ -80,46 +89,91 @@ def _mnist(name: str, root: Path) -> _Kind:
     folder, archives = root / made.__name__ / "raw", mnist_archives(made)
     pairs = [(folder / archive.name, archive, folder / archive.name.removesuffix(".gz")) for archive in archives]
 
-    def read() -> Arrays:
-        splits = {split: made(root, train=split == "train", download=False) for split in ("train", "test")}
-        return {split: (images.data.numpy(), images.targets.numpy()) for split, images in splits.items()}
-
     def bring(way: Way, report: Reporter) -> None:
-        unpacked = _unpacked_copy(way.source, [path.name for *_, path in pairs])
+        unpacked = _unpacked_copy(name, way.source, [path.name for *_, path in pairs])
         if unpacked:
-            _copy_unpacked(unpacked, folder, way)
+            _copy_unpacked(name, unpacked, pairs, way, report)
             return
         fetch_all(archives, folder, way, report)
         for packed, _, path in pairs:
             with gzip.open(packed) as content:
                 _write(content, path)
 
-    return _Kind(folder, archives, tuple(path for *_, path in pairs), lambda: all(_raw_whole(*pair) for pair in pairs), read, bring)
+    return _Kind(
+        folder,
+        archives,
+        tuple(path for *_, path in pairs),
+        lambda: all(_raw_whole(*pair) for pair in pairs),
+        lambda: _read_idx(pairs),
+        bring,
+    )
 
 
-def _unpacked_copy(source: Path | None, names: Sequence[str]) -> list[Path]:
-    """The unpacked files of a user's folder that has no archives; empty where it has those, which say more, or lacks a file."""
+def _read_idx(pairs: Sequence[Pair]) -> Arrays:
+    """The images and labels of both splits from the raw files that `whole` looked at.
+
+    Torchvision's class would take processed/*.pt beside them instead, which old versions of it left, without a checksum.
+    """
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
+    arrays = {"train": [np.empty(0)] * 2, "t10k": [np.empty(0)] * 2}
+    for _, archive, path in pairs:
+        split, things, *_ = path.name.split("-")
+        labels = things == "labels"
+        arrays[split][labels] = (read_label_file if labels else read_image_file)(str(path)).numpy()
+        _check_items(len(arrays[split][labels]), archive, path)
+    return {"train": (arrays["train"][0], arrays["train"][1]), "test": (arrays["t10k"][0], arrays["t10k"][1])}
+
+
+def _check_items(count: int, archive: Archive, path: Path) -> None:
+    if count != archive.items:
+        raise PlaceError(f"{path} holds {count:,} items; published are {archive.items:,}: it is another file; remove it and repeat")
+
+
+def _unpacked_copy(data: str, source: Path | None, names: Sequence[str]) -> list[Path]:
+    """The unpacked files of a user's folder that has no archives; empty where it has those, which say more, or lacks a file.
+
+    Raises PlaceError where files of one name differ: MNIST and Fashion-MNIST have the same names.
+    """
     found: list[Path] = []
     if source is None or not source.is_dir():
         return found
     for name in names:
-        packed, paths = next(source.rglob(f"{name}.gz"), None), sorted(source.rglob(name))
-        if packed is not None or not paths:
+        packed = [path for path in source.rglob(f"{name}.gz") if path.is_file()]
+        paths = sorted(path for path in source.rglob(name) if path.is_file())
+        if packed or not paths:
             return []
+        if len({sha256(path.read_bytes()) for path in paths}) > 1:
+            held = ", ".join(map(str, paths))
+            raise PlaceError(f"--from {source}: holds different files of one name: {held}; name the folder that holds {data} alone")
         found.append(paths[0])
     return found
 
 
-def _copy_unpacked(paths: Sequence[Path], folder: Path, way: Way) -> None:
-    for path in paths:
+def _copy_unpacked(data: str, paths: Sequence[Path], pairs: Sequence[Pair], way: Way, report: Reporter) -> None:
+    """Take a user's unpacked files after all were checked as far as can be; an archive here that is whole stays, and must agree."""
+    damaged = []
+    for path, (packed, archive, _) in zip(paths, pairs, strict=True):
         if not _length_fits(path):
             raise PlaceError(f"--from {way.source}: {path} is damaged: its length is not what its head says")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in paths:
+        count = struct.unpack(">I", path.read_bytes()[4:8])[0]
+        if count != archive.items:
+            raise PlaceError(f"--from {way.source}: {path} holds {count:,} items; published are {archive.items:,}: it is another file")
+        if not verified(packed, archive):
+            damaged.append(packed)
+        elif not _packs(packed, path):
+            raise PlaceError(f"--from {way.source}: {path} is not what {packed} holds, whose checksum is the published one")
+    if damaged:
+        report.note(
+            f"no checksum is known of unpacked files; that {way.source} holds {data}, and not other data of its format, is not checked"
+        )
+    for path, (packed, _, place) in zip(paths, pairs, strict=True):
         way.stop(f"before copying {path}")
-        (folder / f"{path.name}.gz").unlink(missing_ok=True)  # not whole, or it would have been unpacked
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if packed in damaged:
+            packed.unlink(missing_ok=True)  # beside it the copy would not count as whole
         with path.open("rb") as content:
-            _write(content, folder / path.name)
+            _write(content, place)
 
 
 def _raw_whole(packed: Path, archive: Archive, path: Path) -> bool:
@@ -131,12 +185,17 @@ def _raw_whole(packed: Path, archive: Archive, path: Path) -> bool:
     try:
         if not packed.exists():
             return _length_fits(path)
-        raw, ended = path.read_bytes(), packed.read_bytes()[-8:]
-        return verified(packed, archive) and struct.unpack("<II", ended) == (zlib.crc32(raw), len(raw) % 2**32)
+        return verified(packed, archive) and _packs(packed, path)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise trouble(error, error.filename or path) from error
+
+
+def _packs(packed: Path, path: Path) -> bool:
+    """Whether a whole archive is of these bytes, by the CRC-32 and the length at its end. Raises OSError."""
+    raw, ended = path.read_bytes(), packed.read_bytes()[-8:]
+    return struct.unpack("<II", ended) == (zlib.crc32(raw), len(raw) % 2**32)
 
 
 def _length_fits(path: Path) -> bool:

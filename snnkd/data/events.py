@@ -24,7 +24,7 @@ from snnkd.data.folder import data_folder
 from snnkd.data.hold import held
 from snnkd.data.imageset import ImageSet, Split
 from snnkd.data.integrate import frames_of
-from snnkd.data.jelly import KINDS, find_events, samples
+from snnkd.data.jelly import KINDS, events_root, find_events, samples
 from snnkd.errors import PlaceError, RequestError
 from snnkd.files import read_json, sha256, sync_folder, trouble, write_json
 from snnkd.recipe.catalogue import DATA
@@ -35,6 +35,8 @@ from snnkd.seeds import derive
 VERSION = 1
 """Raised when frames are made differently, so that those of an older snnkd are not taken for this one's."""
 FRAMES, LABELS, ABOUT = "frames.npy", "labels.npy", "about.json"
+OWN = "."
+"""What about.json says of frames made from the events beside them; of others it names the folder."""
 BLOCK = 2**24
 """Bytes hashed at a time."""
 
@@ -42,7 +44,8 @@ BLOCK = 2**24
 def load(config: EventConfig, report: Reporter, way: Way | None) -> ImageSet:
     """The frames of `config`, `[N, frames, 2, size, size]`, from the cache when its bytes are intact, else integrated now.
 
-    Raises PlaceError when the events are neither here nor can be fetched, or a file of them is damaged.
+    Raises PlaceError when the events are neither here nor can be fetched, a file of them is damaged, or the frames here
+    were made from others than `--from` names.
     """
     root = data_folder() / config.name
     place = root / f"frames-{_key(config)}"
@@ -58,7 +61,27 @@ def load(config: EventConfig, report: Reporter, way: Way | None) -> ImageSet:
                 whole = _read(place, report)
     if whole is None:
         raise PlaceError(f"{place}: written just now and damaged already; check the disk")
+    _check_source(place, whole[2], config, way)
+    held_here, published = len(whole[1]), KINDS[config.name].samples
+    if held_here != published:
+        report.note(f"warning: {place} holds {held_here:,} samples of {config.name}; published are {published:,}")
     return _split(*whole, config, (place / FRAMES, place / LABELS))
+
+
+def _origin(config: EventConfig, events: Path) -> str:
+    """The folder of the events as about.json has it; SNNKD_DATA may be moved as a whole."""
+    return OWN if events.resolve() == (data_folder() / config.name).resolve() else str(events.resolve())
+
+
+def _check_source(place: Path, about: dict[str, Any], config: EventConfig, way: Way | None) -> None:
+    """Raise PlaceError where `--from` names events and the frames were made from others."""
+    if way is None or way.source is None:
+        return
+    made, wanted = about.get("events"), _origin(config, events_root(config.name, way))
+    # what an older snnkd made does not say from what; it is taken for its own unless other events are asked for
+    if (made or OWN) != wanted:
+        said = {None: "events that were not noted", OWN: f"the events in {place.parent}"}.get(made, f"the events in {made}")
+        raise PlaceError(f"--from {way.source}: the frames here were made from {said}; to make them anew remove {place} and repeat")
 
 
 def _not_ready(config: EventConfig, root: Path, report: Reporter) -> NotReady:
@@ -136,10 +159,9 @@ def _read(place: Path, report: Reporter) -> tuple[Tensor, Tensor, dict[str, Any]
 def _make(place: Path, events: Path, config: EventConfig, report: Reporter, way: Way) -> None:
     """Integrate all samples in a draft folder, which takes its name when it is whole."""
     draft = place.with_name(f".{place.name}")
-    found, published = samples(config.name, events), KINDS[config.name].samples
-    if len(found) != published:
-        report.note(f"warning: {events} holds {len(found):,} samples of {config.name}; published are {published:,}")
-    report.note(f"integrating {len(found):,} samples of {config.name} into {config.frames} frames each, once")
+    found = samples(config.name, events)
+    counts = f"{len(found):,} samples of {config.name} ({KINDS[config.name].samples:,} are published)"
+    report.note(f"integrating {counts} into {config.frames} frames each, once")
     try:
         shutil.rmtree(draft, ignore_errors=True)  # of one that was killed
         draft.mkdir(parents=True)
@@ -151,7 +173,8 @@ def _make(place: Path, events: Path, config: EventConfig, report: Reporter, way:
             np.save(file, labels, allow_pickle=False)
             _finish(file)
         digest.update(labels.tobytes())
-        about = {"data": config.name, "train": sum(not test for test, _, _ in found), "clipped": clipped}
+        about: dict[str, Any] = {"data": config.name, "train": sum(not test for test, _, _ in found), "clipped": clipped}
+        about["events"] = _origin(config, events)
         write_json(draft / ABOUT, {**about, "sha256": digest.hexdigest(), "spikingjelly": version("spikingjelly")})
         shutil.rmtree(place, ignore_errors=True)  # one that was damaged
         draft.rename(place)

@@ -80,14 +80,19 @@ def archives(name: str) -> list[Archive]:
     return [Archive(file, url, md5=md5) for file, url, md5 in table if file.endswith((".zip", ".tar.gz"))]
 
 
+def events_root(name: str, way: Way | None) -> Path:
+    """Where the events are, or will be: under SNNKD_DATA, or `--from`, where that holds SpikingJelly's events."""
+    if way is not None and way.source is not None and (way.source / EVENTS).is_dir():
+        return way.source
+    return data_folder() / name
+
+
 def find_events(name: str, report: Reporter, way: Way | None) -> Path:
     """The folder, laid out as SpikingJelly's `root`, that holds the events of each sample; made from the published files.
 
     Raises PlaceError where those are not here, with what to do; with `way` None nothing is fetched or converted.
     """
-    root = data_folder() / name
-    if way is not None and way.source is not None and (way.source / EVENTS).is_dir():
-        root = way.source
+    root = events_root(name, way)
     if _is_whole(root):
         return root
     if way is None:

@@ -41,6 +41,7 @@ PACKED = {f"{name}.gz": gzip.compress(raw, mtime=0) for name, raw in RAW.items()
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("SNNKD_DATA", str(tmp_path / "store"))
+    monkeypatch.setattr(digits, "ITEMS", {"train": 6, "t10k": 4})
     return tmp_path / "store"
 
 
@@ -149,6 +150,74 @@ def test_a_copy_of_the_users(root, server, cli, tmp_path, held):
     refused = cli("data", "mnist", "--from", single)
     assert refused.code == 3
     assert "alone; name the folder that also holds train-images-idx3-ubyte.gz" in refused.complaint
+
+
+def put(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def test_what_an_old_torchvision_processed_is_not_read(root, server):
+    import torch
+
+    load("mnist")
+    processed = root / "MNIST" / "processed"
+    processed.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.long)), processed / name)
+    check(load("mnist", fetch=False))
+
+
+def test_other_counts_than_published_are_refused(root, server, cli, tmp_path, monkeypatch):
+    assert [archive.items for archive in digits.mnist_archives(datasets.MNIST)] == [6, 6, 4, 4]
+    mine = put(tmp_path / "mine", {**RAW, "t10k-images-idx3-ubyte": idx(PIXELS[6:9])})
+    refused = cli("data", "mnist", "--from", mine)
+    assert refused.code == 3
+    assert "t10k-images-idx3-ubyte holds 3 items; published are 4" in refused.complaint
+    raw = put(root / "MNIST" / "raw", {**RAW, "t10k-labels-idx1-ubyte": idx(LABELS[6:9])})
+    with pytest.raises(PlaceError, match="t10k-labels-idx1-ubyte holds 3 items; published are 4"):
+        load("mnist")
+    assert (raw / "t10k-labels-idx1-ubyte").read_bytes() == idx(LABELS[6:9])
+    monkeypatch.undo()
+    assert [archive.items for archive in digits.mnist_archives(datasets.MNIST)] == [60_000, 60_000, 10_000, 10_000]
+
+
+def test_a_folder_with_files_of_two_data_sets_is_refused(root, server, cli, tmp_path):
+    put(tmp_path / "mine" / "MNIST" / "raw", RAW)
+    fashion = put(tmp_path / "mine" / "FashionMNIST" / "raw", {name: raw[:-1] + b"\7" for name, raw in RAW.items()})
+    refused = cli("data", "mnist", "--from", tmp_path / "mine")
+    assert refused.code == 3
+    for path in (fashion, tmp_path / "mine" / "MNIST" / "raw"):
+        assert str(path / "train-images-idx3-ubyte") in refused.complaint
+    assert not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").exists()
+    put(fashion, RAW)  # copies of the same are no question
+    done = cli("data", "mnist", "--from", tmp_path / "mine")
+    assert done.code == 0, done.err
+    assert "no checksum is known of unpacked files" in " ".join(done.err.split())
+    shutil.rmtree(root)
+    put(tmp_path / "mine" / "MNIST" / "raw", PACKED)
+    put(fashion, {name: raw[:-1] + b"\7" for name, raw in PACKED.items()})
+    done = cli("data", "mnist", "--from", tmp_path / "mine")
+    assert done.code == 0, done.err
+    assert "no checksum is known" not in " ".join(done.err.split())
+    check(load("mnist", fetch=False))
+
+
+def test_a_whole_archive_stays_and_unpacked_files_must_agree_with_it(root, server, cli, tmp_path):
+    name = "train-images-idx3-ubyte"
+    raw = put(root / "MNIST" / "raw", {f"{name}.gz": PACKED[f"{name}.gz"], "t10k-labels-idx1-ubyte.gz": b"damaged"})
+    mine = put(tmp_path / "mine", {**RAW, name: RAW[name][:-1] + bytes([RAW[name][-1] ^ 1])})
+    refused = cli("data", "mnist", "--from", mine)
+    assert refused.code == 3
+    assert f"{mine / name} is not what {raw / name}.gz holds" in refused.complaint
+    put(mine, RAW)
+    done = cli("data", "mnist", "--from", mine)
+    assert done.code == 0, done.err
+    assert (raw / f"{name}.gz").read_bytes() == PACKED[f"{name}.gz"]
+    assert not (raw / "t10k-labels-idx1-ubyte.gz").exists()
+    check(load("mnist", fetch=False))
 
 
 @pytest.fixture

@@ -166,8 +166,8 @@ def test_frames_are_made_once_and_kept(here: Path, monkeypatch: pytest.MonkeyPat
     assert any("integrating 40 samples" in line for line in heard)
     shutil.rmtree(here / "n-mnist" / jelly.EVENTS)
     again, heard = loaded(small("n-mnist"))
-    assert (again.sha256, heard) == (data.sha256, [])
     (place,) = (here / "n-mnist").glob("frames-*")
+    assert (again.sha256, heard) == (data.sha256, [f"warning: {place} holds 40 samples of n-mnist; published are 70,000"])
     content = (place / "frames.npy").read_bytes()
     (place / "frames.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(PlaceError, match=r"n-mnist: Test.zip, Train.zip not in .*download; get .* and run `snnkd data n-mnist --from"):
@@ -182,6 +182,31 @@ def test_a_folder_that_spikingjelly_made_is_used_where_it_is(
     assert done.code == 0, done.err
     assert (done.json["classes"], done.json["shape"], done.json["frames"]) == (10, [2, 34, 34], 10)
     assert not (tmp_path / "other" / "n-mnist" / jelly.EVENTS).exists()
+
+
+def test_frames_of_other_events_are_not_taken_for_those_asked_for(here: Path, converted: dict[str, Path], cli: Cli, tmp_path: Path) -> None:
+    words = ["data", "n-mnist", "--set", "data.frames=4"]
+    assert cli(*words).code == 0
+    (place,) = (here / "n-mnist").glob("frames-*")
+    said = (place / "about.json").read_text()
+    other = tmp_path / "other"
+    shutil.copytree(converted["n-mnist"] / jelly.EVENTS, other / jelly.EVENTS)
+    (other / jelly.EVENTS / "train" / "0" / "00000.npz").unlink()
+    for noted in (said, said.replace('"events"', '"unknown"')):
+        (place / "about.json").write_text(noted)
+        refused = cli(*words, "--from", other)
+        assert refused.code == 3
+        assert f"to make them anew remove {place} and repeat" in refused.complaint
+        assert cli(*words, "--from", here / "n-mnist").code == 0
+    shutil.rmtree(place)
+    for _ in range(2):
+        done = cli(*words, "--from", other)
+        assert done.code == 0, done.err
+        assert "holds 39 samples of n-mnist; published are 70,000" in " ".join(done.err.split())
+    assert cli(*words).code == 0
+    refused = cli(*words, "--from", here / "n-mnist")
+    assert refused.code == 3
+    assert f"were made from the events in {other.resolve()}" in refused.complaint
 
 
 @pytest.mark.parametrize("harm", ["bit", "truncated", "header", "labels", "about"])

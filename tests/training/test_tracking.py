@@ -50,3 +50,11 @@ def test_it_is_not_part_of_what_a_run_is(cli: Cli) -> None:
     refused = cli("teach", *SMALL, "--track", "wandb")
     assert refused.code == 2
     assert "tensorboard" in refused.complaint
+
+
+def test_without_tensorboard_it_is_refused_before_any_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("snnkd.training.environment.find_spec", lambda name: None)
+    refused = cli("teach", *SMALL, "--track", "tensorboard")
+    assert refused.code == 2
+    assert "pip install tensorboard" in refused.complaint
+    assert not Path("runs").exists()
