@@ -176,22 +176,25 @@ def _logit(p: float) -> float:
     return -math.log(1 / p - 1)
 
 
+def _one_membrane(run: Any, reset: float | None, given: tuple[Any, ...]) -> Spikes:
+    """A neuron of SpikingJelly with a membrane and no further state; `given` follows it in the call."""
+
+    def spikes(x: Tensor) -> Tensor:
+        wide = widened(x)
+        fired, *_ = run(wide, _beginning(wide, reset), *given)
+        return cast(Tensor, fired.to(x.dtype))
+
+    return spikes
+
+
 class QIF(Spiking):
     """Quadratic integrate-and-fire: v <- v + (x + a0 (v - v_rest)(v - v_c)) / tau."""
 
     @staticmethod
     def dynamics(config: schema.QIFConfig) -> Spikes:
-        run, shape, reset = _functional().qif_multi_step, surrogate_of(config), reset_of(config)
-        c = config
-
-        def spikes(x: Tensor) -> Tensor:
-            wide = widened(x)
-            fired, _, _ = run(
-                wide, _beginning(wide, reset), c.tau, c.threshold, reset, c.v_rest, c.v_c, c.a0, c.detach_reset, shape
-            )  # fmt: skip
-            return cast(Tensor, fired.to(x.dtype))
-
-        return spikes
+        c, reset = config, reset_of(config)
+        given = (c.tau, c.threshold, reset, c.v_rest, c.v_c, c.a0, c.detach_reset, surrogate_of(c))
+        return _one_membrane(_functional().qif_multi_step, reset, given)
 
 
 class EIF(Spiking):
@@ -199,17 +202,9 @@ class EIF(Spiking):
 
     @staticmethod
     def dynamics(config: schema.EIFConfig) -> Spikes:
-        run, shape, reset = _functional().eif_multi_step, surrogate_of(config), reset_of(config)
-        c = config
-
-        def spikes(x: Tensor) -> Tensor:
-            wide = widened(x)
-            fired, _, _ = run(
-                wide, _beginning(wide, reset), c.tau, c.threshold, reset, c.v_rest, c.theta_rh, c.delta_T, c.detach_reset, shape
-            )  # fmt: skip
-            return cast(Tensor, fired.to(x.dtype))
-
-        return spikes
+        c, reset = config, reset_of(config)
+        given = (c.tau, c.threshold, reset, c.v_rest, c.theta_rh, c.delta_T, c.detach_reset, surrogate_of(c))
+        return _one_membrane(_functional().eif_multi_step, reset, given)
 
 
 class Izhikevich(Spiking):
