@@ -16,6 +16,7 @@ from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
 from snnkd.recipe import DATA, MODELS
 from snnkd.recipe.catalogue import LIBRARIES
+from snnkd.recipe.data_schema import PartConfig
 from snnkd.recipe.describe import describe_model
 from snnkd.recipe.event_schema import frames_in
 from snnkd.recipe.loss_section import needs_teacher
@@ -49,6 +50,8 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
         if nominal is None:
             return made
         classes, shape, images = nominal
+        if isinstance(recipe.data, PartConfig):
+            classes, images = _nominal_part(recipe.data, classes, images)
         images -= round(images * recipe.data.val_fraction)
     else:
         check_fit(recipe.train, data, recipe.data.augment)
@@ -61,6 +64,13 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
         made["T"] = T
         made["teacher_present"], made["teacher"] = _teacher_present(recipe, data_sha256, pipeline), recipe.teacher.run
     return made
+
+
+def _nominal_part(data: PartConfig, classes: int, images: int) -> tuple[int, int]:
+    """Classes and training images of the part that is asked for, classes being of one size."""
+    kept = min(data.classes or classes, classes)
+    of_each = images // classes
+    return kept, kept * min(data.train_per_class or of_each, of_each)
 
 
 def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:

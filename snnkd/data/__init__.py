@@ -9,6 +9,7 @@ from snnkd import processes
 from snnkd.data.archives import Way
 from snnkd.data.augment import check_shape
 from snnkd.data.imageset import ImageSet, Split, hold_out
+from snnkd.data.part import take_part
 from snnkd.errors import RequestError
 from snnkd.recipe.augment_schema import Operation
 from snnkd.recipe.catalogue import DATA
@@ -23,7 +24,7 @@ ANYWHERE = Way()
 
 
 def load_data(config: DataConfig, report: Reporter, fetch: bool = True, way: Way = ANYWHERE) -> ImageSet:
-    """The data set that a `data:` section names, with its validation split held out.
+    """The data set that a `data:` section names, or the part of it that is asked for, with its validation split held out.
 
     What is not here is fetched by `way`, and large data are unpacked, with `fetch` alone. Raises PlaceError when files
     are missing, damaged or cannot be fetched (NotReady when they are here and were not unpacked).
@@ -32,7 +33,7 @@ def load_data(config: DataConfig, report: Reporter, fetch: bool = True, way: Way
     chosen = dataclasses.replace(way, data=config.name) if fetch else None
     # of several processes the first fetches and caches, the others then find it here
     data: ImageSet = processes.in_all(lambda: load(config, report, chosen), first_alone=True)
-    return hold_out(data, config.val_fraction)
+    return hold_out(take_part(data, config), config.val_fraction)
 
 
 def check_fit(train: TrainConfig, data: ImageSet, operations: Sequence[Operation] = ()) -> None:

@@ -69,6 +69,8 @@ class ImageSet:
     """What was read, or is mapped into memory; empty for data that a function returned."""
     mapped: bool = False
     """Whether the images lie in a file that is mapped into memory, which nobody should copy as a whole."""
+    part: dict[str, int | None] | None = None
+    """Which part of the data set these are, `classes` and `train_per_class`; None for all of it."""
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -135,12 +137,11 @@ def hold_out(data: ImageSet, fraction: float) -> ImageSet:
         raise RequestError(f"data.val_fraction: {fraction} of {len(data.train)} images leaves a split empty")
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(derive(0, "validation")))
     held, kept = order[:count].sort().values, order[count:].sort().values
-    return dataclasses.replace(data, train=_part(data, kept), val=_part(data, held))
+    return dataclasses.replace(data, train=rows_of(data.train, kept, data.mapped), val=rows_of(data.train, held, data.mapped))
 
 
-def _part(data: ImageSet, rows: Tensor) -> Split:
-    """These of the training images: a copy, or a view where they lie in a file."""
-    whole = data.train
-    if not data.mapped:
+def rows_of(whole: Split, rows: Tensor, mapped: bool) -> Split:
+    """These of the images: a copy, or a view where they lie in a file."""
+    if not mapped:
         return Split(whole.images[rows], whole.labels[rows])
     return Split(whole.images, whole.labels[rows], rows if whole.rows is None else whole.rows[rows])

@@ -40,7 +40,7 @@ DATA = Registry(
         _images("dvs128-gesture", "DVS128 Gesture, events of 128x128 pixels, 11 classes", event_schema.GestureConfig, "events",
                 (11, (2, 128, 128), 1_176), source="https://ibm.ent.box.com/s/3hiq58ww1pbbjrinh367ykfdf60xsfm8/folder/50167556794"),
         Entry("npz", "your own uint8 images in one file, key names as in MedMNIST",
-              data_schema.DataConfig, "snnkd.data.npz:load", argument="PATH"),
+              data_schema.PartConfig, "snnkd.data.npz:load", argument="PATH"),
     ],
     user=Entry("MODULE:FUNCTION", "your own function that returns the arrays", data_schema.UserData, "snnkd.data.user:load"),
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from snnkd.recipe.augment_schema import Augmentation
-from snnkd.recipe.marks import Bounds
+from snnkd.recipe.marks import ADDED, Bounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,21 +44,31 @@ class GlyphsConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoConfig(DataConfig):
+class PartConfig(DataConfig):
+    """`data:` of images, of which a part can be taken; an `npz:` file has these keys alone."""
+
+    classes: Annotated[int | None, Bounds(2, 1_000_000), ADDED] = None
+    """The first this many classes; empty for all."""
+    train_per_class: Annotated[int | None, Bounds(1, 1_000_000_000), ADDED] = None
+    """At most this many training images of each class, the first in the data's order; empty for all. Test images stay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoConfig(PartConfig):
     """`data:` of cifar10, cifar100, tiny-imagenet and fashion-mnist."""
 
     augment: tuple[Augmentation, ...] = ("crop", "flip")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitConfig(DataConfig):
+class DigitConfig(PartConfig):
     """`data:` of mnist and svhn; a mirrored digit is none."""
 
     augment: tuple[Augmentation, ...] = ("crop",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolderConfig(DataConfig):
+class ImageFolderConfig(PartConfig):
     """`data:` of a folder of your pictures."""
 
     size: Annotated[int, Bounds(8, 1024)] = 64

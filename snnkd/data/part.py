@@ -1,0 +1,54 @@
+"""A part of a data set: its first classes, and the first training images of each."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from snnkd.data.imageset import ImageSet, rows_of
+from snnkd.errors import RequestError
+from snnkd.files import sha256
+from snnkd.recipe.data_schema import DataConfig, PartConfig
+
+
+def take_part(data: ImageSet, config: DataConfig) -> ImageSet:
+    """The classes 0 to `config.classes` - 1, with at most `config.train_per_class` training images of each, in the data's order.
+
+    Test and validation images are all those of these classes. `data` itself where that leaves nothing out. Raises
+    RequestError for more classes than there are, and for a class that is left without test images.
+    """
+    if not isinstance(config, PartConfig) or (config.classes is None and config.train_per_class is None):
+        return data
+    classes = data.classes if config.classes is None else config.classes
+    if classes > data.classes:
+        raise RequestError(f"data.classes: {classes} is more than {data.name} has, {data.classes}")
+    train = _first(data.train.labels, classes, config.train_per_class)
+    if classes == data.classes and len(train) == len(data.train):
+        return data
+    test = _first(data.test.labels, classes, None)
+    val = None if data.val is None else _first(data.val.labels, classes, None)
+    if not len(train) or not len(test):
+        raise RequestError(
+            f"data.classes: {classes} leaves no {'test' if len(train) else 'training'} image of {data.name}; take more classes"
+        )
+    part = {"classes": classes, "train_per_class": config.train_per_class}
+    # the bytes of the whole and which of them: no image needs to be read
+    told = f"{data.sha256} classes={classes} train_per_class={config.train_per_class}"
+    return dataclasses.replace(
+        data,
+        classes=classes,
+        train=rows_of(data.train, train, data.mapped),
+        test=rows_of(data.test, test, data.mapped),
+        val=None if data.val is None or val is None else rows_of(data.val, val, data.mapped),
+        sha256=sha256(told.encode()),
+        part=part,
+    )
+
+
+def _first(labels: Tensor, classes: int, most: int | None) -> Tensor:
+    """The places of the first `most` labels of each class below `classes`, in order."""
+    if most is None:
+        return torch.nonzero(labels < classes).flatten()
+    return torch.cat([torch.nonzero(labels == each).flatten()[:most] for each in range(classes)]).sort().values
