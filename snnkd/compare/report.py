@@ -9,6 +9,7 @@ from typing import Any
 
 from snnkd.compare.labels import find_label, loss_name, unknown_label
 from snnkd.compare.logits import Right, find_logits
+from snnkd.compare.published import Reported, beside, reported
 from snnkd.compare.rows import Group, Row, group, places, settings_tried, trial_key
 from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
 from snnkd.compare.students import LeftOut, Student, gather
@@ -45,6 +46,8 @@ class Line:
     device_seconds: Spread | None
     """Of training, times the processes."""
     devices: tuple[str, ...]
+    published: Reported | None
+    """What the paper of this loss reports for these data, model and T; None where none does."""
 
     @property
     def on_cpu(self) -> set[bool]:
@@ -59,6 +62,8 @@ class Column:
     baseline: str | None
     rows: tuple[Line, ...]
     notes: tuple[str, ...]
+    published: tuple[Reported, ...]
+    """All that papers report for these data, model and T, or for a T that is not told; beside a row or not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +173,7 @@ def _column(T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping
     if several and not settings.rank_on and settings.split == "test":
         shown = ", ".join(several)
         notes.append(f"Several settings of {shown}: to choose among them by these numbers would be to select on the test split.")
-    return Column(T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes))
+    return Column(T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes), published=reported(rows[0].first))
 
 
 def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
@@ -238,6 +243,7 @@ def _line(row: Row, difference: Difference | None, base: Row | None, tried: Mapp
         energy_mj=spread([student.energy_mj for student in students]),
         device_seconds=spread(seconds) if len(seconds) == len(students) else None,
         devices=tuple(sorted({student.device for student in students})),
+        published=beside(row.first, row.loss),
     )
 
 

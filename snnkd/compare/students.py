@@ -30,7 +30,11 @@ class Student:
     loss: Values
     model: Values
     """Without T."""
+    neuron: str
+    """Its name."""
     data: str
+    part: object
+    """Which part of the data set it is, as the result says; None for the whole."""
     data_sha256: str
     split: str
     images: int
@@ -199,7 +203,9 @@ def _student(place: Path, result: Values, own: Values, identity: Values | None, 
             T=int(result["trained_T"]),
             loss={**result["loss"], "name": str(result["loss"]["name"]), "terms": [dict(term) for term in result["loss"]["terms"]]},
             model={key: value for key, value in _model({**result["model"]}, identity).items() if key != "T"},
+            neuron=_neuron(result, identity),
             data=str(result["data"]),
+            part=result.get("part"),
             data_sha256=str(result["data_sha256"]),
             split=str(result["split"]),
             images=int(result["images"]),
@@ -231,6 +237,12 @@ def _model(told: Values, identity: Values | None) -> Values:
     except RequestError:  # the user's own, or of a later version
         return told
     return made
+
+
+def _neuron(result: Values, identity: Values | None) -> str:
+    """The name; results of the first versions, which had lif alone, do not tell it."""
+    told = (identity or {}).get("neuron") or result.get("neuron") or {}
+    return str(told.get("name", "lif"))
 
 
 def _device(hardware: Values) -> str:

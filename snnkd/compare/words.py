@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from snnkd.compare.report import Column, Report, Table
+from snnkd.compare.published import USUAL_NEURON, Reported
+from snnkd.compare.report import Column, Line, Report, Table
 from snnkd.compare.statistics import LEVEL, Difference, Spread
 
 PERCENT = f"{100 * LEVEL:g} %"
+PAPER = "paper*"
+"""Head of the papers' numbers; what the star means is a closing line."""
 Row = list[str]
 
 
@@ -96,6 +99,7 @@ def _closing(table: Table, report: Report) -> list[str]:
         said += _images_said(table)
     if any(line.settings > 1 for column in table.columns for line in column.rows):
         said.append("settings: how many of that loss are among the runs given, with these data, model and T.")
+    said += _published_said(table)
     if table.teacher:
         energy = table.teacher.get("energy_mj")
         cost = "" if energy is None else f", {1000 * float(energy):.3f} µJ an image"
@@ -113,21 +117,68 @@ def _images_said(table: Table) -> list[str]:
     return ["No interval over images: `snnkd eval RUN --save-logits FILE.npz` saves what it needs, --logits reads it."]
 
 
+def _published_said(table: Table) -> list[str]:
+    """What the star means, the papers' numbers that stand beside no row, and where each is from."""
+    found = list(dict.fromkeys(each for column in table.columns for each in column.published))
+    if not found:
+        return []
+    shown = {line.published for column in table.columns for line in column.rows}
+    others = [each for each in found if each.top1 is not None and each not in shown]
+    rates = [each for each in found if each.rate is not None]
+    what = f"for {table.data} and {table.model['name']}"
+    said = [
+        "* As the papers report it, mostly of the best test epoch, which snnkd never selects. Recipes and teachers are each paper's own."
+    ]
+    if others:
+        said.append(f"Published* {what}, beside no row here: {_by_t(others, lambda each: f'{each.top1:.2f}')}.")
+    if rates:
+        said.append(f"Firing rates published* {what}: {_by_t(rates, lambda each: f'{each.rate:.4f}')}.")
+    sources = dict.fromkeys(f"{_named(each)} {each.source}" for each in found)
+    return [*said, f"Papers: {', '.join(sources)}."]
+
+
+def _by_t(found: Sequence[Reported], number: Callable[[Reported], str]) -> str:
+    told: dict[int | None, list[str]] = {}
+    for each in found:
+        told.setdefault(each.T, []).append(f"{_named(each)} {number(each)}")
+    order = sorted(told, key=lambda T: (T is None, T or 0))
+    return "; ".join(f"{', '.join(told[T])} ({'T not told' if T is None else f'T = {T}'})" for T in order)
+
+
+def _named(each: Reported) -> str:
+    return each.method if each.neuron == USUAL_NEURON else f"{each.method} ({each.neuron})"
+
+
+def _paper(line: Line | None) -> str:
+    return f"{line.published.top1:.2f}" if line and line.published else ""
+
+
+def _has_paper(column: Column) -> bool:
+    return any(line.published for line in column.rows)
+
+
 def _grid(table: Table) -> Sheet:
     labels = list(dict.fromkeys(line.label for column in table.columns for line in column.rows))
-    held = [{line.label: line for line in column.rows} for column in table.columns]
-    cell: Callable[[Spread], str] = lambda top1: f"{of(top1, 1)} ({top1.n})"  # noqa: E731
-    rows = [[label, *(cell(lines[label].top1) if label in lines else "" for lines in held)] for label in labels]
-    return Sheet("top-1 % (n)", ["loss", *(f"T = {column.T}" for column in table.columns)], rows)
+    head, rows = ["loss"], [[label] for label in labels]
+    for column in table.columns:
+        lines = {line.label: line for line in column.rows}
+        head += [f"T = {column.T}", *([PAPER] if _has_paper(column) else [])]
+        for row in rows:
+            line = lines.get(row[0])
+            row.append(f"{of(line.top1, 1)} ({line.top1.n})" if line else "")
+            row.extend([_paper(line)] if _has_paper(column) else [])
+    return Sheet("top-1 % (n)", head, rows)
 
 
 def _accuracy(column: Column, report: Report) -> tuple[Row, list[Row]]:
     head, baseline = ["loss", "n", "top-1 %"], column.baseline
+    head += [PAPER] if _has_paper(column) else []
     head += ["val %"] if report.rank_on else []
     head += [f"minus {baseline} [{PERCENT}]", "p Holm", "verdict"] if baseline else []
     rows = []
     for line in column.rows:
         row = [line.label, str(line.top1.n), of(line.top1, 1)]
+        row += [_paper(line)] if _has_paper(column) else []
         row += [of(line.val_top1, 1) if line.val_top1 else ""] if report.rank_on else []
         rows.append([*row, *(_against(line.difference, line.label == baseline) if baseline else [])])
     return head, rows

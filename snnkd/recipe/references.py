@@ -163,6 +163,13 @@ REFERENCES = {
             arxiv="2605.14252",
         ),
         Reference(
+            key="sun2026meom",
+            authors=("Kai Sun", "Peibo Duan", "Yongsheng Huang", "Nanxu Gong", "Levin Kuhlmann"),
+            title="Many Eyes, One Mind: Temporal Multi-Perspective and Progressive Distillation for Spiking Neural Networks",
+            year=2026,
+            venue="ICLR",
+        ),
+        Reference(
             key="xu2023kdsnn",
             authors=("Qi Xu", "Yaxin Li", "Jiangrong Shen", "Jian K. Liu", "Huajin Tang", "Gang Pan"),
             title="Constructing Deep Spiking Neural Networks from Artificial Neural Networks with Knowledge Distillation",
@@ -329,6 +336,23 @@ REFERENCES = {
             year=2015,
             venue="ICLR",
             arxiv="1409.1556",
+        ),
+        Reference(
+            key="huang2024clif",
+            authors=(
+                "Yulong Huang",
+                "Xiaopeng Lin",
+                "Hongwei Ren",
+                "Haotian Fu",
+                "Yue Zhou",
+                "Zunchang Liu",
+                "Biao Pan",
+                "Bojun Cheng",
+            ),
+            title="CLIF: Complementary Leaky Integrate-and-Fire Neuron for Spiking Neural Networks",
+            year=2024,
+            venue="ICML",
+            arxiv="2402.04663",
         ),
         Reference(
             key="zhou2023spikformer",

@@ -32,35 +32,39 @@ def make_run(
     data: str = DATA,
     rule: str = "last",
     epochs: int = 16,
-    width: int = 16,
+    width: int | None = 16,
     val_fraction: float = 0.0,
     images: int = 200,
     weights: str = "",
     gpu: str = "",
+    name: str = "glyphs",
+    model: str = "resnet8",
+    neuron: str = "lif",
     **train: Any,
 ) -> Path:
-    """A finished student's folder."""
+    """A finished student's folder; `name` is that of the data."""
     section = build_loss(loss)
     taught = {"sha256": teacher, "run": "runs/teacher", "top1": 94.5, "energy_mj": 0.05} if needs_teacher(section) else None
     identity = {
         "schema": 1, "stage": "distill", "seed": seed,
         "data": {"sha256": data, "val_fraction": val_fraction, "augment": ["crop"]},
-        "model": {"name": "resnet8", "T": T, "width": width},
+        "model": {"name": model, "T": T, **({"width": width} if width else {})},
         "train": {"epochs": epochs, "lr": 0.1, "select": rule, **train},
-        "teacher": {"sha256": teacher if taught else None}, "neuron": {"name": "lif", "tau": 2.0}, "loss": to_plain(section),
+        "teacher": {"sha256": teacher if taught else None}, "neuron": {"name": neuron, "tau": 2.0}, "loss": to_plain(section),
     }  # fmt: skip
     recipe_hash = digest({**identity, "seed": None})[:6]
     ends = [{"t": t, "top1": top1 - (T - t), "synops": 500.0 * t + seed, "energy_mj": 0.001 * t} for t in range(1, T + 1)]
     result = {
-        "schema": 1, "stage": "distill", "seed": seed, "recipe_hash": recipe_hash, "data": "glyphs", "split": "test", "trained_T": T,
+        "schema": 1, "stage": "distill", "seed": seed, "recipe_hash": recipe_hash, "data": name, "split": "test", "trained_T": T,
         "model": identity["model"], "loss": to_plain(section), "selection": {"rule": rule, "epoch": epochs}, "teacher": taught,
         "weights_sha256": weights or digest(identity, weights), "data_sha256": data,
         "versions": {"torch": "2.15.0", "spikingjelly": "2.0.0"},
         "hardware": {"device": "cuda", "cpu": "x", "threads": 1, "gpu": gpu} if gpu else {"device": "cpu", "cpu": "x", "threads": 1},
         "seconds": {"train": 10.0 + seed, "eval": 1.0}, "images": images, "T": T, "curve": ends, "rate": 0.18, "rate_per_layer": {},
     }  # fmt: skip
-    name = section.name
-    folder = root / f"distill-glyphs-resnet8-{name}-T{T}-{recipe_hash}-s{seed}"
+    if neuron != "lif":  # the first versions had no other and did not tell it
+        result["neuron"] = identity["neuron"]
+    folder = root / f"distill-{name}-{model}-{section.name}-T{T}-{recipe_hash}-s{seed}"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"schema": 1, "identity": identity}))
     (folder / "result.json").write_text(json.dumps(result))
