@@ -19,6 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for tables.py, whoever imports this file
+import tables
+
 from snnkd.compare.statistics import Difference, paired
 from snnkd.inspection import model_facts
 from snnkd.recipe import LOSSES, MODELS
@@ -292,6 +295,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "results": results_table,
     "conditions": conditions,
     "gaps": gaps,
+    "tables": tables.results,
     "methods": methods,
     "models": models_table,
     "augment": augment,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from snnkd.models import Network
 from snnkd.models.files import load
 from snnkd.recipe import DistillRecipe, Flags, TeachRecipe, fields, resolve_stage
 from snnkd.recipe.schema import EvalConfig, ExecutionConfig
+from snnkd.recipe.sweep import not_swept
 from snnkd.report import Reporter
 from snnkd.runs.find import Finished
 from snnkd.stage import Options
@@ -109,7 +110,7 @@ def teach(
     flags = Flags(data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=_words(settings))
     resolved = resolve_stage(recipe, "teach", flags)
     assert isinstance(resolved, TeachRecipe)
-    return _run(pipeline.teach(resolved, _options(quiet, out, fresh)))
+    return _run(pipeline.teach(resolved, _options(quiet, out, fresh, not_swept(recipe, resolved, "teach"))))
 
 
 def distill(
@@ -140,7 +141,7 @@ def distill(
     )  # fmt: skip
     resolved = resolve_stage(recipe, "distill", flags)
     assert isinstance(resolved, DistillRecipe)
-    return _run(pipeline.distill(resolved, _options(quiet, out, fresh)))
+    return _run(pipeline.distill(resolved, _options(quiet, out, fresh, not_swept(recipe, resolved, "distill"))))
 
 
 def evaluate(
@@ -192,8 +193,11 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def _options(quiet: bool, out: str | Path | None = None, fresh: bool = False) -> Options:
-    return Options(out=None if out is None else Path(out), fresh=fresh, report=Reporter(quiet=quiet))
+def _options(quiet: bool, out: str | Path | None = None, fresh: bool = False, notes: Sequence[str] = ()) -> Options:
+    report = Reporter(quiet=quiet)
+    for line in notes:
+        report.note(line)
+    return Options(out=None if out is None else Path(out), fresh=fresh, report=report)
 
 
 def _folder(run: str | Path | Run) -> Path:

@@ -10,6 +10,7 @@ from snnkd import processes
 from snnkd.cli import options as o
 from snnkd.errors import RequestError
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
+from snnkd.recipe.sweep import not_swept
 
 
 def bench(
@@ -35,9 +36,11 @@ def bench(
     flags = Flags(data=data, model=model, batch_size=batch_size, device=device, settings=settings or (), loss=loss, T=T)
     resolved = resolve_stage(recipe, "distill", flags)
     assert isinstance(resolved, DistillRecipe)
+    notes = not_swept(recipe, resolved, "bench")
     with o.stopping():
         from snnkd import pipeline
 
+        o.reporter(notes)
         found = pipeline.bench(resolved, rounds, baseline, levers)
     if as_json:
         o.say_json(found)

@@ -8,6 +8,7 @@ import typer
 
 from snnkd.cli import options as o
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
+from snnkd.recipe.sweep import not_swept
 
 
 def distill(
@@ -57,8 +58,9 @@ def distill(
     )  # fmt: skip
     resolved = resolve_stage(recipe, "distill", flags)
     assert isinstance(resolved, DistillRecipe)
+    notes = not_swept(recipe, resolved, "distill")
     with o.stopping(max_time) as stop:
         from snnkd import pipeline
 
-        done = pipeline.distill(resolved, o.make_options(stop, out, fresh))
+        done = pipeline.distill(resolved, o.make_options(stop, out, fresh, notes))
     o.say_json(done.result) if as_json else o.say(done.folder)

@@ -55,7 +55,7 @@ def _say_rows(what: str, rows: list[tuple[str, str]], as_json: bool) -> None:
     if as_json:
         o.say_json({"schema": 1, what: [{"name": name, "help": help} for name, help in rows]})
     elif rows:
-        o.say(columns(rows, left=2))
+        o.say(fitted(columns(rows, left=2)))
 
 
 def _say_losses(as_json: bool) -> None:

@@ -18,6 +18,7 @@ from snnkd import processes, usercode
 from snnkd.errors import RequestError
 
 if TYPE_CHECKING:
+    from snnkd.report import Reporter
     from snnkd.stage import Options
     from snnkd.training.stopping import Stop
 
@@ -82,12 +83,21 @@ def stopping(max_time: str | None = None) -> Stop:
     return Stop(limit, since=STARTED)
 
 
-def make_options(stop: Stop, out: Path | None = None, fresh: bool = False) -> Options:
-    """The pipeline's options; imports torch."""
+def reporter(notes: Sequence[str] = ()) -> Reporter:
+    """Says on stderr what a run has to say, beginning with `notes`."""
     from snnkd.report import Reporter
+
+    made = Reporter(quiet=not processes.is_first())
+    for line in notes:
+        made.note(line)
+    return made
+
+
+def make_options(stop: Stop, out: Path | None = None, fresh: bool = False, notes: Sequence[str] = ()) -> Options:
+    """The pipeline's options; imports torch. `notes` are said at once."""
     from snnkd.stage import Options
 
-    return Options(out=out, fresh=fresh, command=command_line(), stop=stop, report=Reporter(quiet=not processes.is_first()))
+    return Options(out=out, fresh=fresh, command=command_line(), stop=stop, report=reporter(notes))
 
 
 def say(text: object) -> None:

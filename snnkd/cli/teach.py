@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from snnkd.cli import options as o
 from snnkd.recipe import Flags, TeachRecipe, resolve_stage
+from snnkd.recipe.sweep import not_swept
 
 
 def teach(
@@ -30,8 +31,9 @@ def teach(
     )
     resolved = resolve_stage(recipe, "teach", flags)
     assert isinstance(resolved, TeachRecipe)
+    notes = not_swept(recipe, resolved, "teach")
     with o.stopping(max_time) as stop:
         from snnkd import pipeline
 
-        done = pipeline.teach(resolved, o.make_options(stop, out, fresh))
+        done = pipeline.teach(resolved, o.make_options(stop, out, fresh, notes))
     o.say_json(done.result) if as_json else o.say(done.folder)

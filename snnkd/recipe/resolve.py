@@ -13,16 +13,16 @@ from snnkd.recipe import fields
 from snnkd.recipe.augment_schema import check_augment, mixing_names
 from snnkd.recipe.catalogue import DATA, MODELS
 from snnkd.recipe.event_schema import EventConfig, check_events, frames_in
+from snnkd.recipe.extends import read_recipe
+from snnkd.recipe.laying import merge
 from snnkd.recipe.loss_section import across_batch, also, build_loss, needs_one_label, needs_timesteps, replace_loss, term_entry
 from snnkd.recipe.neurons import build_neuron, check_timesteps
 from snnkd.recipe.schema import CompareConfig, DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
 from snnkd.recipe.settings import apply_setting, expand_sections, put
-from snnkd.recipe.shipped import read_recipe
+from snnkd.recipe.stages import PIPELINE_KEYS, STAGES, applies
 from snnkd.recipe.teacher_section import build_teacher, teacher_of_flags
 
 Values = dict[str, Any]
-STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
-PIPELINE_KEYS = ("teach", "distill", "eval", "export", "sweep", "compare")
 DEFAULT_T = 4
 
 
@@ -127,15 +127,10 @@ def _check_pipeline_keys(document: Values, recipe: str) -> None:
         raise RequestError(f"{recipe}: names no stage; it needs 'stage: teach', 'stage: distill' or a section of that name")
 
 
-def _applies(setting: str, stage: str) -> bool:
-    """Whether a setting on shared keys is one for `stage`: a teacher has no loss, neuron, teacher or T."""
-    path = setting.partition("=")[0]
-    return path.split(".")[0] in fields.hints(STAGES[stage]) and not (stage == "teach" and path == "model.T")
-
-
 def _check_shared_setting(setting: str, document: Values) -> None:
-    key = setting.partition("=")[0].split(".")[0]
-    if not any(stage in document and _applies(setting, stage) for stage in STAGES):
+    path = setting.partition("=")[0]
+    if not any(stage in document and applies(path, stage) for stage in STAGES):
+        key = path.split(".")[0]
         raise RequestError(f"unknown key {key!r}{did_you_mean(key, set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS))}")
 
 
@@ -144,7 +139,7 @@ def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[
     try:
         values = _stage_values(document, stage, recipe)
         for setting in shared:
-            if _applies(setting, stage):
+            if applies(setting.partition("=")[0], stage):
                 apply_setting(values, setting)
         return _build_stage(values, stage)
     except RequestError as error:
@@ -170,16 +165,7 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     shared = {key: value for key, value in document.items() if key in own}
     if stage == "teach" and isinstance(shared.get("model"), dict):
         shared["model"].pop("T", None)  # shared with the student; a teacher has no timesteps
-    return _merge(shared, dict(section))
-
-
-def _merge(under: Values, over: Values) -> Values:
-    """`over` laid on `under`, mapping by mapping; a loss replaces a loss as a whole."""
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping) and key != "loss"
-        merged[key] = _merge(merged[key], dict(value)) if both else value
-    return merged
+    return merge(shared, section)
 
 
 def _apply_flags(values: Values, flags: Flags) -> None:

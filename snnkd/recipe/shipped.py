@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from pathlib import Path
-from typing import Any
 
 from snnkd.errors import RequestError, did_you_mean
-from snnkd.files import read_bytes
-from snnkd.recipe.text import LARGEST, parse_yaml
+
+COMMANDS = ("snnkd ", "sbatch ", "srun ", "torchrun ")
+"""How a line begins that says how the recipe is run."""
+LONGEST = 200
+"""Characters of a list of known names in a message."""
 
 
 def recipes_folder() -> Path:
@@ -21,24 +25,33 @@ def shipped_names() -> list[str]:
     return sorted(path.stem for path in recipes_folder().glob("*.yaml"))
 
 
-def read_recipe(name: str) -> dict[str, Any]:
-    """The mapping of a shipped recipe, or of a file when `name` has a slash or ends in .yaml.
+def is_path(name: str) -> bool:
+    """Whether a recipe is named by its file."""
+    return "/" in name or name.endswith((".yaml", ".yml"))
 
-    Raises RequestError for an unknown name, PlaceError for a file that is missing or not plain YAML.
+
+def find_recipe(name: str, folder: Path = Path()) -> Path:
+    """The file of a shipped recipe, or the path `name`, from `folder`, when it has a slash or ends in .yaml.
+
+    Raises RequestError for an unknown name; whether the file is there is not looked at.
     """
-    if "/" in name or name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    elif name in shipped_names():
-        path = recipes_folder() / f"{name}.yaml"
-    else:
-        hint = f"; for the file write ./{name}" if Path(name).is_file() else did_you_mean(name, shipped_names())
-        raise RequestError(f"unknown recipe {name!r}{hint}")
-    return parse_yaml(read_bytes(path, LARGEST + 1), str(path))
+    if is_path(name):
+        return folder / name
+    if name in shipped_names():
+        return recipes_folder() / f"{name}.yaml"
+    hint = f"; for the file write ./{name}" if os.path.isfile(folder / name) else did_you_mean(name, shipped_names())
+    if len(hint) > LONGEST:
+        hint = "; `snnkd list recipes` shows those there are"
+    raise RequestError(f"unknown recipe {name!r}{hint}")
 
 
 def first_comment(name: str) -> str:
-    """What a shipped recipe is: its first comment line after the command that runs it."""
-    for line in (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines():
-        if line.startswith("#") and not line.startswith("# snnkd "):
-            return line.lstrip("# ").rstrip()
-    return ""
+    """What a shipped recipe is: its opening comment after the commands that run it, up to the first line with a full stop at its end."""
+    lines = (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    opening = [line.lstrip("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    told = []
+    for line in itertools.dropwhile(lambda line: not line or line.startswith(COMMANDS), opening):
+        told.append(line)
+        if not line or line.endswith("."):
+            break
+    return " ".join(told).strip()

@@ -11,11 +11,12 @@ from typing import Any
 
 from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
+from snnkd.recipe.extends import read_recipe
 from snnkd.recipe.loss_section import expand_loss, loss_label
-from snnkd.recipe.resolve import PIPELINE_KEYS, STAGES, Pipeline, resolve_document, stage_of
-from snnkd.recipe.schema import CompareConfig
+from snnkd.recipe.resolve import Pipeline, resolve_document, stage_of
+from snnkd.recipe.schema import CompareConfig, StageRecipe
 from snnkd.recipe.settings import apply_setting, expand_sections, put_swept
-from snnkd.recipe.shipped import read_recipe
+from snnkd.recipe.stages import PIPELINE_KEYS, STAGES, applies
 from snnkd.recipe.text import flow_yaml, to_plain
 
 Values = dict[str, Any]
@@ -117,6 +118,39 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
         made.append(task)
     _check_compare(made)
     return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(made))
+
+
+def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
+    """What a command that carries out one stage says of a sweep beside it: a line, or none where there is no sweep.
+
+    `stage` is the recipe as it is carried out. Raises RequestError for a sweep that no command could run.
+    """
+    document = read_recipe(recipe)
+    if "sweep" not in document:
+        return []
+    axes = _axes(document["sweep"], document)
+    count, here = math.prod(map(len, axes.values())), []
+    for key in axes:
+        head, _, rest = key.partition(".")
+        path = rest if head == stage.stage else key
+        if applies(path, stage.stage):
+            here.append(f"{key}={_shown(key, _value_at(to_plain(stage), path))}")
+    tasks = f"{count} tasks" if count > 1 else "1 task"
+    held = f"here {', '.join(here)}, as its sections and the flags say" if here else "none of its keys is this stage's"
+    return [f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {held}; `snnkd run {recipe} --task K` runs one"]
+
+
+def _value_at(stage: Values, path: str) -> Any:
+    """What a stage has at a swept key: of a section that goes by a name the name, of a loss's options the first term's."""
+    held: Any = stage
+    for key in path.split("."):
+        if isinstance(held, list) and key.isdecimal() and int(key) < len(held):
+            held = held[int(key)]
+        elif isinstance(held, Mapping) and "terms" in held and key not in held:
+            held = next((term[key] for term in held["terms"] if key in term), None)
+        else:
+            held = held.get(key) if isinstance(held, Mapping) else None
+    return held["name"] if isinstance(held, Mapping) and "name" in held and path != "loss" else held
 
 
 def _check_compare(tasks: Sequence[Task]) -> None:

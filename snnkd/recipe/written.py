@@ -10,9 +10,10 @@ from typing import Any
 
 from snnkd.errors import RequestError
 from snnkd.recipe.commented import commented_yaml
-from snnkd.recipe.resolve import PIPELINE_KEYS, STAGES, Pipeline
+from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import StageRecipe
 from snnkd.recipe.settings import put, put_swept
+from snnkd.recipe.stages import PIPELINE_KEYS, STAGES
 from snnkd.recipe.sweep import Axes, Task, Tasks, tasks_of
 from snnkd.recipe.text import dump_yaml, parse_yaml, to_plain
 

@@ -1,0 +1,186 @@
+"""The recipes that travel with snnkd: each resolves, builds its networks, takes a step, and says what it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import Cli
+
+from snnkd.bench.subject import Subject, make_stage, make_subject
+from snnkd.recipe import resolve_tasks
+from snnkd.recipe.methods import LOSSES
+from snnkd.recipe.resolve import Pipeline
+from snnkd.recipe.schema import DistillRecipe, StageRecipe, TeachRecipe
+from snnkd.recipe.shipped import recipes_folder, shipped_names
+from snnkd.recipe.sweep import Tasks
+from snnkd.stage import Stage
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = shipped_names()
+TABLES = [
+    name for name in NAMES if re.fullmatch(r"(cifar10|cifar100|tiny-imagenet)-(resnet18|resnet19|resnet20w|vgg16)(-[a-z0-9-]+)?", name)
+]
+CPU = torch.device("cpu")
+
+
+@cache  # hundreds of tasks, looked at from several sides
+def tasks_of(name: str) -> Tasks:
+    return resolve_tasks(name)
+
+
+def text_of(name: str) -> str:
+    return (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tables_maker", ROOT / ".ci" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def few(recipe: StageRecipe) -> StageRecipe:
+    """The recipe with batches that a test has time for."""
+    return replace(recipe, train=replace(recipe.train, batch_size=2))
+
+
+def subjects(pipeline: Pipeline) -> list[Subject]:
+    """Student and teacher of one task on random images of the data's shape; the teacher as a stage of its own."""
+    assert isinstance(pipeline.distill, DistillRecipe)
+    student = few(pipeline.distill)
+    assert isinstance(student, DistillRecipe)
+    stage = make_stage(student, CPU)
+    made = [make_subject(stage, "off")]
+    if isinstance(pipeline.teach, TeachRecipe):
+        made.append(
+            make_subject(Stage(recipe=few(pipeline.teach), data=stage.data, teacher=None, device=CPU, options=stage.options), "off")
+        )
+    return made
+
+
+def takes_a_step(pipeline: Pipeline) -> None:
+    for subject in subjects(pipeline):
+        before = [parameter.detach().clone() for parameter in subject.job.network.parameters()]
+        losses = subject.step()
+        assert all(torch.isfinite(loss.total).all() for loss in losses)
+        assert any(not old.equal(new) for old, new in zip(before, subject.job.network.parameters(), strict=True)), "nothing was learned"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_recipe_takes_a_step_on_data_of_its_shape(name: str) -> None:
+    """Its first task, which has the fewest timesteps, and one more, so that all recipes together go through all losses and T."""
+    tasks = tasks_of(name).all
+    chosen = {0, (37 * NAMES.index(name)) % len(tasks)}
+    for k in sorted(chosen):
+        takes_a_step(tasks[k].pipeline)
+
+
+@pytest.mark.parametrize("name", ["cifar100-resnet18", "cifar100-resnet19", "cifar100-resnet20w", "cifar100-vgg16"])
+def test_every_network_takes_a_step_with_every_loss_of_the_tables(name: str) -> None:
+    tasks = [task for task in tasks_of(name).all if task.settings["seed"] == 0 and task.settings["distill.model.T"] == 1]
+    assert len(tasks) == 19
+    for task in tasks:
+        takes_a_step(replace(task.pipeline, teach=None))
+
+
+def test_the_tables_are_there() -> None:
+    whole = {name for name in TABLES if not name.endswith("-short")}
+    assert {f"{name}-short" for name in whole} == set(TABLES) - whole
+    data, models = ("cifar10", "cifar100", "tiny-imagenet"), ("resnet18", "resnet19", "resnet20w", "vgg16")
+    assert {f"{d}-{m}" for d in data for m in models} <= whole
+    assert len(shipped_names()) == len(TABLES) + 2  # glyphs, and the small-scale one
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_what_its_name_says(name: str) -> None:
+    tasks = tasks_of(name)
+    students = [task.pipeline.distill for task in tasks.all]
+    (short,) = {student.train.epochs for student in students if student}
+    assert short == (30 if name.endswith("-short") else 300)
+    for task in tasks.all:
+        student, teacher = task.pipeline.distill, task.pipeline.teach
+        assert student is not None
+        assert name.startswith(f"{student.data.name}-{student.model.name}")
+        train, neuron = student.train, student.neuron
+        # the stand-in of DESIGN.md
+        assert (train.batch_size, train.lr, train.momentum, train.weight_decay, train.schedule) == (128, 0.1, 0.9, 5e-4, "cosine")
+        assert student.data.augment == ("crop", "flip", "autoaugment", "cutout")
+        assert (neuron.name, neuron.tau, neuron.decay_input, neuron.threshold, neuron.surrogate) == ("lif", 2.0, False, 1.0, "sigmoid")  # type: ignore[union-attr]
+        assert (train.select, student.data.val_fraction) == ("last", 0.0)
+        if teacher:
+            assert (teacher.model.name, teacher.data, teacher.train, teacher.seed) == (
+                student.model.name,
+                student.data,
+                replace(train, init="random"),
+                100,
+            )
+    assert {task.settings["seed"] for task in tasks.all} == {0, 1, 2}
+
+
+def test_the_tables_of_one_network_have_every_method() -> None:
+    """Those that compare timesteps have a recipe of their own, without T = 1."""
+    losses = {task.settings["distill.loss"] if isinstance(task.settings["distill.loss"], str) else "hta-kl strict"
+              for name in TABLES if name.startswith("cifar100-resnet19") for task in tasks_of(name).all}  # fmt: skip
+    published = {"none", "tet", "kl", "rkl", "jeffreys", "hta-kl", "akl", "dkd", "dist", "tser", "tks", "twsnn", "kdsnn-feature", "lasnn"}
+    published |= {"bkdsnn", "ckdsnn", "enof", "sakd", "w2s", "s2w"}
+    assert published <= losses
+    assert published <= {entry.name for entry in LOSSES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_opens_with_its_command_and_says_what_it_is(name: str) -> None:
+    text = text_of(name)
+    command = text.splitlines()[0].removeprefix("# ").partition("     #")[0]
+    assert command.startswith(f"snnkd run {name}")
+    if name in TABLES:
+        for word in ("# Source: ", "stand-in", "# Published (mostly the best test epoch): ", "# Ours (last epoch): "):
+            assert word in text
+        (last,) = re.findall(r"K from 0 to (\d+)", text.splitlines()[0])
+        assert len(tasks_of(name).all) == int(last) + 1
+
+
+def test_the_command_line_lists_them_and_their_tasks(cli: Cli) -> None:
+    listed = cli("list", "recipes")
+    assert [line.split()[0] for line in listed.out.splitlines()] == NAMES
+    assert max(map(len, listed.out.splitlines())) <= 140
+    tasks = cli("run", "cifar100-resnet19-w2s-short", "--tasks")
+    assert tasks.out.splitlines()[-1].split() == ["17", "seed=2", "distill.model.T=6", "distill.loss=s2w"]
+
+
+def test_published_and_own_numbers_are_those_of_the_stored_ones(maker: ModuleType) -> None:
+    for name in NAMES:
+        assert maker.rewritten(name) == text_of(name), "run .ci/tables.py"
+    assert "hta-kl 80.51 (T = 2), 81.03 (T = 4)" in text_of("cifar100-resnet19-hta-kl").replace("\n#  ", "")
+    assert "Ours (last epoch): not run yet." in text_of("tiny-imagenet-vgg16-short")
+
+
+def test_shared_parts_stand_once() -> None:
+    """What a table says is what it has apart: no line of settings is copied into another, but augmentation, which belongs to its data."""
+    lines = [line for name in TABLES for line in text_of(name).splitlines() if not line.startswith("#")]
+    copied = {line for line in lines if lines.count(line) > 1 and len(line) > 60 and "augment" not in line and "hta-kl" not in line}
+    assert not copied
+
+
+def test_the_readmes_example_of_a_recipe_on_another(cli: Cli) -> None:
+    (example,) = re.findall(r"```yaml\n(extends: .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    Path("mine.yaml").write_text(example)
+    listed = cli("run", "mine.yaml", "--tasks")
+    assert listed.code == 0, listed.err
+    assert [line.split(maxsplit=2)[2] for line in listed.out.splitlines()] == [
+        "distill.loss=hta-kl",
+        "distill.loss=hta-kl head=strict",
+        "distill.loss=hta-kl head=cover",
+    ]
+    (_, _, third) = resolve_tasks("mine.yaml").all
+    assert third.pipeline.distill is not None
+    assert (third.pipeline.distill.model.name, third.pipeline.distill.model.T, third.pipeline.compare) == ("vgg16", 4, None)
