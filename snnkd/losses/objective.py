@@ -72,11 +72,11 @@ class Objective(nn.Module):
         # and stay where they are; their terms are means over samples.
         whole = seen.whole()
         hard = _hard_term(self._hard, whole, self._smoothing)
-        total = _weight(self._hard, seen) * hard
+        total = _times(_weight(self._hard, seen), hard)
         watched = {"hard": hard.detach()}
         for (name, term), evaluate in zip(self._terms, self._evaluate, strict=True):
             value, extra = evaluate(seen if isinstance(term, FeatureTerm) else whole)
-            total = total + _weight(term, seen) * value
+            total = total + _times(_weight(term, seen), value)
             suffix = "".join(name.rpartition(".")[1:]) if name.rpartition(".")[2].isdecimal() else ""
             watched[name] = value.detach()
             watched.update({key + suffix: found for key, found in extra.items()})
@@ -111,6 +111,10 @@ def _weight(config: Term | HardConfig, seen: Seen) -> float:
     weight = config.weight + (end - config.weight) * seen.epoch / seen.epochs
     warmup = getattr(config, "warmup", 0.0) * seen.epochs
     return weight * min(1.0, (seen.epoch + 1) / warmup) if warmup > 0 else weight
+
+
+def _times(weight: float, value: Tensor) -> Tensor:
+    return value if weight == 1 else weight * value  # a product the less, forward and backward
 
 
 def _hard_term(hard: HardConfig, seen: Seen, smoothing: float) -> Tensor:

@@ -15,12 +15,13 @@ from snnkd.losses.divergences import at_least_float32
 
 def repeated(labels: Tensor, times: int) -> Tensor:
     """Labels `[B]`, or class shares `[B, C]`, once for each timestep: `[times * B]` or `[times * B, C]`."""
-    return labels.repeat(times, *[1] * (labels.ndim - 1))
+    return labels if times == 1 else labels.repeat(times, *[1] * (labels.ndim - 1))
 
 
 def time_mean(logits: Tensor) -> Tensor:
     """`[B, C]` in at least float32 from `[T, B, C]`; the mean over timesteps is the student's answer."""
-    return (logits if logits.element_size() >= 4 else logits.float()).mean(0)
+    wide = logits if logits.element_size() >= 4 else logits.float()
+    return wide.squeeze(0) if len(wide) == 1 else wide.mean(0)  # of few logits every operation counts
 
 
 def chosen(logits: Tensor, target: str) -> Tensor:
