@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -104,6 +106,16 @@ def start(*words: object, **options: Any) -> subprocess.Popen[str]:
 def finish(process: subprocess.Popen[str]) -> Outcome:
     out, err = process.communicate(timeout=300)
     return Outcome(process.returncode, out, err)
+
+
+def script_of_ci(name: str) -> ModuleType:
+    """A script of .ci/ as a module."""
+    spec = importlib.util.spec_from_file_location(f"ci_{name}", Path(__file__).resolve().parent.parent / ".ci" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def random_npz(path: str, classes: int, size: int = 16, channels: tuple[int, ...] = ()) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import SMALL, Cli
+from conftest import SMALL, Cli, script_of_ci
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,12 +27,7 @@ SHELL_OPTIONS = {"--system-site-packages", "--time", "--requeue", "--signal", "-
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("readme", ROOT / ".ci" / "readme.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_of_ci("readme")
 
 
 def test_numbers_are_those_of_the_stored_results(maker: ModuleType) -> None:

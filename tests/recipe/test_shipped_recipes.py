@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from dataclasses import replace
 from functools import cache
@@ -11,7 +10,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import Cli
+from conftest import Cli, script_of_ci
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.recipe import resolve_tasks
@@ -41,12 +40,7 @@ def text_of(name: str) -> str:
 
 @pytest.fixture(scope="module")
 def maker() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tables_maker", ROOT / ".ci" / "tables.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script_of_ci("tables")
 
 
 def few(recipe: StageRecipe) -> StageRecipe:
