@@ -87,7 +87,15 @@ def store(name: str, runs: Path) -> None:
         shutil.copy(run / "result.json", folder / f"{run.name}.json")
         if "hta-kl" in run.name:
             shutil.copy(run / "metrics.jsonl", folder / f"{run.name}.metrics.jsonl")
-    (folder / COMPARED).write_text(as_json(report) + "\n")
+    found = json.loads(as_json(report))
+    for row in rows_of(found):
+        row["runs"] = [Path(run).name for run in row["runs"]]  # where they lay is nobody's business
+    (folder / COMPARED).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
+    """All rows of a comparison as JSON."""
+    return [row for table in found["tables"] for column in table["columns"] for row in column["rows"]]
 
 
 def _baseline(name: str) -> str | None:
@@ -117,10 +125,25 @@ def _study(name: str) -> str:
     for table in found["tables"]:
         for column in table["columns"]:
             blocks.append("\n".join(_rows(name, column)))
-            shown = table["teacher"]
-            if shown:
-                blocks.append(f"T = {column['T']}; {table['images']:,} test images; the teacher reaches {shown['top1']:.1f} %.")
+            teacher = f"; the teacher reaches {table['teacher']['top1']:.2f} %" if table["teacher"] else ""
+            blocks.append(f"T = {column['T']}; {table['images']:,} test images{teacher}. {INTERVALS} {_verdicts(column)}")
     return "\n\n".join(blocks)
+
+
+INTERVALS = (
+    "Means ± sample standard deviation over n seeds. Differences are paired: their first interval is over seeds, by Student's t; the one "
+    "over images is of these very networks on other test images, by a bootstrap. p is that of the first, corrected by Holm over the rows."
+)
+
+
+def _verdicts(column: dict[str, Any]) -> str:
+    """Which rows differ from the baseline, by the corrected p."""
+    told: dict[str, list[str]] = {}
+    for row in column["rows"]:
+        if row["difference"]:
+            told.setdefault(row["difference"]["verdict"], []).append(row["label"])
+    said = "; ".join(f"{verdict}: {', '.join(labels)}" for verdict, labels in sorted(told.items()))
+    return f"Against {column['baseline']} at p < 0.05: {said}."
 
 
 def _conditions(files: list[dict[str, Any]]) -> str:

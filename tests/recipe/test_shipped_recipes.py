@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from functools import cache
@@ -13,6 +14,7 @@ import torch
 from conftest import Cli, script_of_ci
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
+from snnkd.compare.tables import as_json
 from snnkd.recipe import resolve_tasks
 from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.resolve import Pipeline
@@ -156,6 +158,23 @@ def test_published_and_own_numbers_are_those_of_the_stored_ones(maker: ModuleTyp
         assert maker.rewritten(name) == text_of(name), "run .ci/tables.py"
     assert "hta-kl 80.51 (T = 2), 81.03 (T = 4)" in text_of("cifar100-resnet19-hta-kl").replace("\n#  ", "")
     assert "Ours (last epoch): not run yet." in text_of("tiny-imagenet-vgg16-short")
+
+
+def test_stored_comparisons_are_those_of_the_stored_results(maker: ModuleType) -> None:
+    """But for intervals over images, which need logits; and nobody's paths are in them."""
+    assert "cifar100-resnet20-small" in maker.studies()
+    for name in maker.studies():
+        folder = recipes_folder() / "results" / name
+        stored, anew = json.loads((folder / "compare.json").read_text()), json.loads(as_json(maker.recomputed(name)))
+        ours, theirs = maker.rows_of(stored), maker.rows_of(anew)
+        assert [row["label"] for row in ours] == [row["label"] for row in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            for key in ("seeds", "values", "top1", "difference", "rate", "synops", "energy_mj"):
+                assert one[key] == other[key]
+            assert {Path(run).stem for run in other["runs"]} == set(one["runs"])
+        assert not [path.name for path in folder.iterdir() if re.search(r'"/(tmp|home|root|work)', path.read_text())]
+        commands = {json.loads(path.read_text())["command"] for path in folder.glob("*-s*.json")}
+        assert all(command.startswith(f"snnkd run {name}") for command in commands)
 
 
 def test_shared_parts_stand_once() -> None:
