@@ -9,22 +9,26 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import shlex
 import shutil
 import statistics
 import sys
 import textwrap
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from snnkd.compare.report import Report, make_report
 from snnkd.compare.tables import as_json
-from snnkd.recipe import resolve_tasks
+from snnkd.recipe import Flags, resolve_stage, resolve_tasks
 from snnkd.recipe.published import PUBLISHED
-from snnkd.recipe.schema import CompareConfig
+from snnkd.recipe.schema import CompareConfig, StageRecipe
 from snnkd.recipe.shipped import first_comment, shipped_names
 from snnkd.recipe.sweep import Tasks
+from snnkd.recipe.text import to_plain
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "recipes"
@@ -80,10 +84,13 @@ def rewritten(name: str) -> str:
 def store(name: str, runs: Path) -> None:
     """Keep results, the comparison (with intervals over images where logits were saved), and what heads did."""
     folder = RESULTS / name
-    students = [path for path in sorted(runs.iterdir()) if path.name.startswith("distill-")]
+    whole = sorted(path for path in runs.iterdir() if (path / "result.json").exists())
+    for run in whole:
+        check_is_of(name, run)
+    students = [path for path in whole if path.name.startswith("distill-")]
     report = make_report(students, CompareConfig(baseline=_baseline(name)))
     folder.mkdir(parents=True, exist_ok=True)
-    for run in (*sorted(runs.glob("teach-*")), *students):
+    for run in whole:
         shutil.copy(run / "result.json", folder / f"{run.name}.json")
         if "hta-kl" in run.name:
             shutil.copy(run / "metrics.jsonl", folder / f"{run.name}.metrics.jsonl")
@@ -91,6 +98,29 @@ def store(name: str, runs: Path) -> None:
     for row in rows_of(found):
         row["runs"] = [Path(run).name for run in row["runs"]]  # where they lay is nobody's business
     (folder / COMPARED).write_text(json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_is_of(name: str, run: Path) -> None:
+    """Exit where a run is no task of the recipe: what stands in its header must be what it gives.
+
+    Other cells, other places and another file of the same images are no other recipe.
+    """
+    result = json.loads((run / "result.json").read_text())
+    words = shlex.split(result["command"])
+    settings = [after for word, after in pairwise(words) if word == "--set"]
+    other = [setting for setting in settings if not setting.startswith(("data.name=", "execution.", "sweep."))]
+    stage: Literal["teach", "distill"] = result["stage"]
+    if words[1:3] != ["run", name] or other:
+        sys.exit(f"{run}: made by {result['command']!r}, which is not `snnkd run {name}` as it stands")
+    made = _identity(resolve_stage(str(run / "recipe.yaml"), stage, Flags()))
+    asked = [getattr(task.pipeline, stage) for task in resolve_tasks(name, settings).all]
+    if made not in [_identity(recipe) for recipe in asked if recipe]:
+        sys.exit(f"{run}: is no task of {name} as it stands")
+
+
+def _identity(recipe: StageRecipe) -> dict[str, Any]:
+    """Without where it ran, and the teacher's run."""
+    return {key: value for key, value in to_plain(recipe).items() if key not in ("execution", "teacher")}
 
 
 def rows_of(found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -149,9 +179,10 @@ def _verdicts(column: dict[str, Any]) -> str:
 def _conditions(files: list[dict[str, Any]]) -> str:
     """Command, epochs, seeds, hardware, versions and dates of stored results."""
     students = [each for each in files if each["stage"] == "distill"]
-    (command,) = {each["command"] for each in files}
-    (machine,) = {(each["hardware"]["cpu"], each["hardware"]["threads"]) for each in files if "gpu" not in each["hardware"]}
-    (versions,) = {(each["versions"]["torch"], each["versions"]["spikingjelly"]) for each in files}
+    # a task's own number is no part of what they share
+    command = "`, `".join(sorted({re.sub(r" --task \S+", "", each["command"]) for each in files}))
+    machine = "; ".join(sorted({_machine(each["hardware"]) for each in files}))
+    versions = "; ".join(sorted({f"torch {each['versions']['torch']}, spikingjelly {each['versions']['spikingjelly']}" for each in files}))
     (epochs,) = {each["selection"]["epoch"] for each in students}
     taught = sorted({each["selection"]["epoch"] for each in files if each["stage"] == "teach"})
     seeds = ", ".join(map(str, sorted({each["seed"] for each in students})))
@@ -159,9 +190,13 @@ def _conditions(files: list[dict[str, Any]]) -> str:
     minutes = sum(each["seconds"]["train"] + each["seconds"]["eval"] for each in files) / 60
     return (
         f"`{command}`: {len(files)} runs, {minutes:.0f} minutes in all one after the other; students {epochs} epochs, teacher "
-        f"{', '.join(map(str, taught))}; seeds {seeds}. {machine[0]}, threads: {machine[1]}; torch {versions[0]}, spikingjelly "
-        f"{versions[1]}; {dates}. The last epoch counts, nothing was selected on test images."
+        f"{', '.join(map(str, taught))}; seeds {seeds}. {machine}; {versions}; {dates}. The last epoch counts, nothing was selected on "
+        "test images."
     )
+
+
+def _machine(hardware: dict[str, Any]) -> str:
+    return str(hardware.get("gpu") or f"{hardware['cpu']}, threads: {hardware['threads']}")
 
 
 def _rows(name: str, column: dict[str, Any]) -> list[str]:
@@ -209,16 +244,23 @@ def _interval(found: dict[str, Any] | None) -> str:
     return f"{found['mean']:+.1f}" + ("" if found["low"] is None else f" [{found['low']:+.1f}, {found['high']:+.1f}]")
 
 
-def main(words: list[str]) -> None:
-    if words[:1] == ["store"]:
-        name, runs = words[1:]
-        store(name, Path(runs))
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("store", nargs="?", choices=["store"])
+    parser.add_argument("name", nargs="?", choices=shipped_names())
+    parser.add_argument("runs", nargs="?", type=Path)
+    asked = parser.parse_args()
+    if asked.store:
+        if asked.runs is None:
+            parser.error("store takes NAME and RUNS")
+        store(asked.name, asked.runs)
     changed = [name for name in shipped_names() if rewritten(name) != (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")]
-    if "--check" in words and changed:
+    if asked.check and changed:
         sys.exit(f"{', '.join(changed)}: not what .ci/tables.py makes; run it")
     for name in changed:
         (RECIPES / f"{name}.yaml").write_text(rewritten(name), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -68,7 +68,7 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
 
 def _nominal_part(data: PartConfig, classes: int, images: int) -> tuple[int, int]:
     """Classes and training images of the part that is asked for, classes being of one size."""
-    kept = min(data.classes or classes, classes)
+    kept = data.classes or classes
     of_each = images // classes
     return kept, kept * min(data.train_per_class or of_each, of_each)
 

@@ -27,9 +27,9 @@ def data(
 ) -> None:
     """Fetch a data set, verify it, and describe it.
 
-    With --json: schema, name, classes, shape [channels, height, width], frames (of event data), images of each split,
-    sha256 (that runs record), files, bytes (of these files), mapped (not read into memory), source, licence, rule (how
-    test images were told). What is not known is null.
+    With --json: schema, name, part (if not all of it), classes, shape [channels, height, width], frames (of event
+    data), images of each split, sha256 (that runs record), files, bytes (of these files), mapped (not read into
+    memory), source, licence, rule (how test images were told). What is not known is null.
     """
     o.permit(None, name, settings=settings)
     processes.alone("data")

@@ -30,9 +30,11 @@ def fitted(text: str) -> str:
 def curve_text(result: dict[str, Any]) -> str:
     """The timestep curve of one result."""
     from snnkd.measure.result import table
+    from snnkd.recipe.data_section import data_label
 
     teacher, rate, dynamic = result["teacher"], result["rate"], result["dynamic"]
-    lines = [f"{result['run']}: {result['data']} {result['split']}, {result['images']} images", columns(table(result))]
+    data = data_label(result["data"], result.get("part"))
+    lines = [f"{result['run']}: {data} {result['split']}, {result['images']} images", columns(table(result))]
     if rate is not None:
         lines.append(f"rate {rate:.4f} spikes per neuron and timestep")
     if dynamic:

@@ -71,6 +71,8 @@ class Table:
     """What may be compared: one data set, split, model, rule of selection and teacher."""
 
     data: str
+    part: object
+    """Which part of the data set, as results say it; None for all of it."""
     data_sha256: str
     split: str
     images: int
@@ -120,6 +122,7 @@ def _table(group: Group, settings: CompareConfig, tried: Mapping[Any, int], righ
     students = [student for rows in group.columns.values() for row in rows for student in row.students.values()]
     return Table(
         data=first.data,
+        part=first.part,
         data_sha256=first.data_sha256,
         split=first.split,
         images=first.images,

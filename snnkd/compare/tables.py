@@ -161,7 +161,7 @@ def _latex_sheet(sheet: Sheet) -> str:
 def as_json(report: Report) -> str:
     """One object, `{"schema": 1, "split", "rank_on", "tables", "left_out"}`.
 
-    A table: `data`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`, `usual`, `teacher`
+    A table: `data`, `part`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`, `usual`, `teacher`
     (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes`, `rows` and `published`. A row: `label`, `loss`,
     `recipe_hash`, `settings`, `seeds`, `runs`, `values` (top-1 in percent by seed), the spreads (`{"mean", "sd", "n"}`)
     `top1`, `val_top1`, `rate`, `synops`, `energy_mj` and `device_seconds`, `devices`, `difference` (`mean`, `low`,
@@ -186,6 +186,7 @@ def as_csv(report: Report) -> str:
 def _flat(table: Table, column: Column, line: Line) -> dict[str, Any]:
     made: dict[str, Any] = {
         "data": table.data,
+        "part": None if table.part is None else json.dumps(table.part),
         "data_sha256": table.data_sha256,
         "split": table.split,
         "images": table.images,

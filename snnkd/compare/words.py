@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from snnkd.compare.published import USUAL_NEURON, Reported
 from snnkd.compare.report import Column, Line, Report, Table
 from snnkd.compare.statistics import LEVEL, Difference, Spread
+from snnkd.recipe.data_section import data_label
 
 PERCENT = f"{100 * LEVEL:g} %"
 PAPER = "paper*"
@@ -66,7 +67,8 @@ def heading(table: Table) -> str:
     model = " ".join([str(table.model["name"]), *(f"{key}={value}" for key, value in table.model.items() if key != "name")])
     taught = f", teacher {table.teacher['sha256'][:12]}" if table.teacher else ", no teacher"
     held = f", {100 * table.val_fraction:g} % of the training images held out" if table.val_fraction else ""
-    return f"{table.data} ({table.data_sha256[:12]}), {model}{taught}{held}"
+    part = table.part if isinstance(table.part, dict) and "classes" in table.part else None
+    return f"{data_label(table.data, part)} ({table.data_sha256[:12]}), {model}{taught}{held}"
 
 
 def caption(table: Table, report: Report) -> str:

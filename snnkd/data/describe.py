@@ -7,17 +7,19 @@ from typing import Any
 
 from snnkd.data.imageset import ImageSet
 from snnkd.recipe.catalogue import DATA
+from snnkd.recipe.data_section import data_label
 
 
 def describe(data: ImageSet, name: str) -> dict[str, Any]:
-    """`name` as it was asked for; classes, shape [channels, height, width], images of each split, the sha256 that runs
-    record, the files that hold it with their bytes, source, licence and the rule by which the test images were told
-    (null where nothing is known)."""
+    """`name` as it was asked for; which part of it, if not all; classes, shape [channels, height, width], images of each split, the
+    sha256 that runs record, the files that hold it with their bytes, source, licence and the rule by which the test images were
+    told (null where nothing is known)."""
     entry = DATA[name]
     splits = {"train": data.train, "test": data.test, **({"val": data.val} if data.val is not None else {})}
     files = [path for path in data.files if path.exists()]
     return {
         "name": name,
+        "part": data.part,
         "classes": data.classes,
         "shape": list(data.shape),
         "frames": data.frames,
@@ -47,7 +49,7 @@ def lines(described: dict[str, Any]) -> list[tuple[str, str]]:
     place = described["files"][0] if len(described["files"]) == 1 else _folder(described["files"])
     held = f"{place} ({described['bytes']:,} bytes{', mapped into memory' if described['mapped'] else ''})" if place else ""
     rows = [
-        ("name", described["name"]),
+        ("name", data_label(described["name"], described["part"])),
         ("images", images),
         ("shape", f"{size} {channels}{frames}"),
         ("classes", str(described["classes"])),

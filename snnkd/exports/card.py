@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from snnkd.exports.source import Source
+from snnkd.recipe.data_section import data_label
 from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.text import to_plain
 
@@ -40,20 +41,28 @@ def _front_matter(source: Source) -> str:
     if specification.kind == "snn":
         tags += ["spiking-neural-network", "snn"]
         tags += ["knowledge-distillation"] if about.get("teacher") else []
-    data = (about.get("data") or {}).get("name")
+    data = about.get("data") or {}
     facts: dict[str, Any] = {"tags": tags, "pipeline_tag": "image-classification"}
-    if data in ("cifar10", "cifar100"):  # names that the hub knows
-        facts["datasets"] = [data]
+    if data.get("name") in ("cifar10", "cifar100") and _part(data) is None:  # names that the hub knows
+        facts["datasets"] = [data["name"]]
     return f"{OPENING}{yaml.safe_dump(facts, sort_keys=False)}---"
+
+
+def _part(data: dict[str, Any]) -> dict[str, Any] | None:
+    """Which part of the data set a `data:` section asks for; None for all of it, and for data that are drawn in any number."""
+    if "train_per_class" not in data or (data.get("classes"), data["train_per_class"]) == (None, None):
+        return None
+    return {"classes": data.get("classes") or "all", "train_per_class": data["train_per_class"]}
 
 
 def _what(source: Source) -> str:
     specification, about = source.loaded.network.specification, source.loaded.config
+    data = about.get("data") or {}
     parameters = sum(p.numel() for p in source.loaded.network.parameters())
     size = " x ".join(map(str, specification.shape))
     takes = "images float 0..1" if specification.frames is None else f"{specification.frames} event frames, counts / 255, each"
     rows = [
-        ("data", str((about.get("data") or {}).get("name", "unknown"))),
+        ("data", data_label(str(data.get("name", "unknown")), _part(data))),
         ("input", f"{takes} {size}; normalised inside"),
         ("output", f"logits [T, B, {specification.classes}], one row a timestep; the prediction is the class of the largest mean over T"),
         ("parameters", f"{parameters:,}"),
@@ -76,7 +85,7 @@ def _result(result: dict[str, Any], spiking: bool) -> list[str]:
     """What was measured, on which images, and how the weights were chosen."""
     chosen = result.get("selection")
     how = f"{chosen['rule']} epoch ({chosen['epoch']})" if chosen else "unknown"
-    said = f"{result['data']}, {result['split']} split, {result['images']:,} images; weights of the {how}."
+    said = f"{data_label(result['data'], result.get('part'))}, {result['split']} split, {result['images']:,} images; weights of the {how}."
     if chosen and chosen["rule"] == "best":
         said += " The epoch was chosen on validation images, never on the test split."
     rows = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snnkd.errors import RequestError
 from snnkd.recipe import fields
 from snnkd.recipe.catalogue import DATA
-from snnkd.recipe.data_schema import DataConfig
+from snnkd.recipe.data_schema import DataConfig, PartConfig
 from snnkd.recipe.settings import apply_setting
 
 
@@ -20,4 +20,20 @@ def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
             raise RequestError(f"--set {setting!r}: here only keys of data can be set, for example --set data.size=32")
         apply_setting(values, setting)
     made: DataConfig = fields.build(DATA[name].options, values["data"], "data")
+    check_part(made)
     return made
+
+
+def check_part(data: DataConfig) -> None:
+    """Raise RequestError for more classes than a published data set has; of others the files tell."""
+    nominal = DATA[data.name].detail("nominal")
+    if isinstance(data, PartConfig) and nominal is not None and (data.classes or 0) > nominal[0]:
+        raise RequestError(f"data.classes: {data.classes} is more than {data.name} has, {nominal[0]}")
+
+
+def data_label(name: str, part: Mapping[str, Any] | None) -> str:
+    """A data set as reports call it: `cifar100`, of a part `cifar100 [20 classes, 100 training images each]`."""
+    if not part:
+        return name
+    each = part.get("train_per_class")
+    return f"{name} [{part['classes']} classes{f', {each} training images each' if each else ''}]"

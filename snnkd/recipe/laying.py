@@ -97,15 +97,19 @@ def _check_form(base: Values, own: Values, name: str) -> None:
 def _part_sections(made: Values, own: Values, stages: Sequence[str], swept: Sequence[tuple[str, Path]]) -> None:
     """In place: where `own` starts a section of one stage anew, what the base says of it beside the stages moves into each of them.
 
-    Left there, options of the one network would reach the other. Not where `own` itself, or the sweep, says it beside the stages.
+    Left there, options of the one network would reach the other. What `own` itself, or the sweep, says beside the stages stays.
     """
     for stage in (stage for stage in stages if _is_section(made.get(stage))):
         for key, value in _mapping(own.get(stage)).items():
             shared = made.get(key)
             known = _name_in(_mapping(made.get(stage)).get(key), _name_in(shared, USUAL.get(key)))
-            beside = key in own or any(section == "" and axis[0] == key for section, axis in swept)
-            if beside or key not in (*USUAL, "teacher") or not isinstance(shared, dict) or not _starts_anew(key, value, known):
+            if key not in (*USUAL, "teacher") or not isinstance(shared, dict) or not _starts_anew(key, value, known):
                 continue
+            beside = [axis for section, axis in swept if section == "" and axis[0] == key]
+            if (key,) in beside or (key in own and _starts_anew(key, own[key], _name_in(shared, USUAL.get(key)))):
+                continue  # no option of the base's shared section is left
+            shared = _without(shared, _mapping(as_section(key, own.get(key))))
+            shared = {option: held for option, held in shared.items() if (key, option) not in beside}
             for other in (other for other in takers(key, stages) if _is_section(made.get(other))):
                 held = made.get(other) or {}
                 whole = merge(shared, _mapping(held.get(key)))
@@ -186,7 +190,8 @@ def _take_away(holder: Values, key: str, shown: str, name: str) -> None:
 
 def _laid(key: str, held: Any, over: Any, starts_anew: bool) -> Any:
     """The value of one key: `over` on what the base holds."""
-    section, under = as_section(key, over), _mapping(held)
+    section = as_section(key, over)
+    under = _without_checksum(key, _mapping(held), section)
     if key == "loss" or not isinstance(section, Mapping):
         return section
     made = merge(_kept(key, under) if starts_anew else under, section)
@@ -201,7 +206,15 @@ def _uncover(holder: Values, key: str, over: Any, starts_anew: bool) -> None:
     """Take out of a stage's section, in place, what `over`, said beside it, replaces."""
     section, held = as_section(key, over), holder.pop(key)
     if key != "loss" and isinstance(section, Mapping) and isinstance(held, Mapping):
+        held = _without_checksum(key, held, section)
         holder[key] = _without(_kept(key, held) if starts_anew else held, section)
+
+
+def _without_checksum(key: str, held: Mapping[str, Any], over: Any) -> Mapping[str, Any]:
+    """`held`; of a teacher whose run `over` names anew without the checksum, which was the other's."""
+    if key != "teacher" or "run" not in _mapping(over) or "sha256" in over:
+        return held
+    return {name: value for name, value in held.items() if name != "sha256"}
 
 
 def _without(held: Mapping[str, Any], over: Mapping[str, Any]) -> Values:

@@ -12,6 +12,7 @@ from snnkd.errors import RequestError, did_you_mean
 from snnkd.recipe import fields
 from snnkd.recipe.augment_schema import check_augment, mixing_names
 from snnkd.recipe.catalogue import DATA, MODELS
+from snnkd.recipe.data_section import check_part
 from snnkd.recipe.event_schema import EventConfig, check_events, frames_in
 from snnkd.recipe.extends import read_recipe
 from snnkd.recipe.laying import merge
@@ -270,6 +271,7 @@ def _check_together(recipe: StageRecipe) -> None:
         raise RequestError(f"train.warmup_epochs: {train.warmup_epochs} is above train.epochs, {train.epochs}")
     if train.select == "best" and recipe.data.val_fraction == 0 and ":" not in recipe.data.name:
         raise RequestError("train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split")
+    check_part(recipe.data)
     check_augment(recipe.data.augment)
     if isinstance(recipe, DistillRecipe):
         mixing = mixing_names(recipe.data.augment)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,9 +12,10 @@ import torch
 from conftest import Cli, random_npz
 
 from snnkd.data import load_data
-from snnkd.data.imageset import from_arrays, hold_out
+from snnkd.data.imageset import Split, from_arrays, hold_out
 from snnkd.data.part import take_part
 from snnkd.errors import RequestError
+from snnkd.exports.card import _part
 from snnkd.inspection import facts
 from snnkd.recipe import resolve_pipeline
 from snnkd.recipe.data_schema import GlyphsConfig, PartConfig
@@ -27,7 +29,7 @@ def numbered(mapped: bool = False, val: bool = False):
     images = np.arange(10, dtype=np.uint8).reshape(-1, 1, 1, 1).repeat(8, 1).repeat(8, 2).repeat(3, 3)
     splits = {"train": (images, LABELS), "test": (images[:6] + 100, LABELS[:6]), **({"val": (images[:3], LABELS[:3])} if val else {})}
     data = from_arrays("some", 4, splits)
-    return data if not mapped else data.__class__(**{**vars(data), "mapped": True})
+    return dataclasses.replace(data, mapped=mapped)
 
 
 def shown(split) -> list[tuple[int, int]]:
@@ -69,9 +71,20 @@ def test_each_part_has_a_checksum_of_its_own():
     assert take_part(numbered(), again).sha256 == take_part(numbered(mapped=True), again).sha256
 
 
+def test_the_same_images_have_the_same_checksum():
+    """However they were asked for: class 0 has four training images, the others fewer."""
+    asked = [(2, None), (2, 4), (2, 500)]
+    assert len({take_part(numbered(), PartConfig(name="some", classes=a, train_per_class=b)).sha256 for a, b in asked}) == 1
+    assert take_part(numbered(), PartConfig(name="some", train_per_class=4)).part is None
+
+
 def test_what_cannot_be_taken_is_refused():
     with pytest.raises(RequestError, match=r"data\.classes: 5 is more than some has, 4"):
         take_part(numbered(), PartConfig(name="some", classes=5))
+    late = numbered(val=True)
+    late = dataclasses.replace(late, val=Split(late.val.images[:1], late.val.labels[:1]))  # of class 3
+    with pytest.raises(RequestError, match="leaves no validation image of some"):
+        take_part(late, PartConfig(name="some", classes=2))
     images = np.zeros((4, 8, 8), np.uint8)
     data = from_arrays("late", 4, {"train": (images, np.arange(4)), "test": (images[:2], np.array([2, 3]))})
     with pytest.raises(RequestError, match=r"data\.classes: 2 leaves no test image of late"):
@@ -115,9 +128,16 @@ def test_a_run_of_a_part(cli: Cli):
     assert "part" not in json.loads((whole.folder / "result.json").read_text())
     assert result["images"] == 26  # the 50 test images have labels 0, 1, 2, 3, 0, ...
     assert result["date"][:2] == "20"
+    label = f"{words[1]} [2 classes, 20 training images each]"
+    assert f"{student.folder}: {label} test, 26 images" in cli("eval", student.folder).out
+    assert f"name     {label}" in cli("data", words[1], *part).out
     again = cli("eval", student.folder, "--json")
     assert again.json["curve"] == result["curve"]
     assert cli("export", student.folder).code == 0
+    card = (student.folder / "export" / "safetensors" / "README.md").read_text()
+    assert card.count(label) == 2
+    assert f"{label} ({result['data_sha256'][:12]})" in " ".join(cli("compare").out.split())
+    assert json.loads(cli("compare", "--json").out)["tables"][0]["part"] == result["part"]
     described = cli("data", words[1], *part, "--json").json
     assert (described["classes"], described["images"]) == (2, {"train": 40, "test": 26})
     assert described["sha256"] == result["data_sha256"]
@@ -135,6 +155,29 @@ def test_wrong_values_are_refused_at_once(cli: Cli):
         assert refused.code == 2
         assert said in refused.complaint
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "cifar100-resnet20-small", "--set", "data.classes=101"),
+        ("bench", "--data", "cifar10", "--set", "data.classes=11"),
+        ("run", "cifar10-resnet19", "--task", "0", "--set", "data.classes=11"),
+        ("data", "cifar100", "--set", "data.classes=101"),
+    ],
+)
+def test_more_classes_than_are_published_are_refused_before_any_file_is_sought(cli: Cli, words: tuple[str, ...]):
+    refused = cli(*words)
+    assert refused.code == 2
+    assert "data.classes: 1" in refused.complaint
+    assert "is more than cifar10" in refused.complaint
+
+
+def test_a_card_calls_a_part_a_part():
+    """The hub would file it under the data set otherwise."""
+    assert _part({"name": "cifar100", "classes": None, "train_per_class": None}) is None
+    assert _part({"name": "glyphs", "classes": 100}) is None
+    assert _part({"name": "cifar100", "classes": 20, "train_per_class": None}) == {"classes": 20, "train_per_class": None}
 
 
 def test_check_counts_the_part_of_data_that_are_not_here(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

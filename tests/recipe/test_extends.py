@@ -148,6 +148,45 @@ def test_what_is_said_beside_the_stages_stays_there_unless_a_stage_starts_anew()
     assert to_plain(found.distill.model) == {"name": "vgg11", "T": 3, "width": 4, "pool": "avg"}
 
 
+LEAKY = "model: {name: resnet20, width: 8}\nteach: {}\ndistill: {model: {T: 4}, loss: kl}\n"
+
+
+@pytest.mark.parametrize(
+    ("child", "base"),
+    [
+        ("teach: {model: resnet18}", LEAKY),
+        ("model: {T: 2}\nteach: {model: resnet18}", LEAKY),
+        ("teach: {model: resnet18}", LEAKY.replace("model: {T: 4}, ", "") + "sweep: {model.T: [2, 4]}\n"),
+    ],
+)
+def test_options_of_one_network_do_not_reach_another(child: str, base: str) -> None:
+    found = made(child, base)
+    assert found.teach is not None
+    assert found.distill is not None
+    assert (found.teach.model.name, found.teach.model.width) == ("resnet18", None)  # type: ignore[attr-defined]
+    assert (found.distill.model.name, found.distill.model.width) == ("resnet20", 8)  # type: ignore[attr-defined]
+    assert (2 if "T: 2" in child or "sweep" in base else 4) == found.distill.model.T
+
+
+def test_a_part_of_one_data_set_is_not_one_of_another() -> None:
+    base = "data: {name: cifar100, classes: 20, train_per_class: 100}\nteach: {}\ndistill: {loss: kl}\n"
+    found = made("data: {augment: [flip]}\ndistill: {data: {name: cifar10}}", base)
+    assert found.teach is not None
+    assert found.distill is not None
+    assert (found.teach.data.classes, found.teach.data.augment) == (20, ("flip",))  # type: ignore[attr-defined]
+    assert (found.distill.data.classes, found.distill.data.train_per_class) == (None, None)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("base", "child"), [("", ""), ("distill: ", "distill: "), ("distill: ", "")])
+def test_another_run_of_a_teacher_has_another_checksum(base: str, child: str) -> None:
+    """That of the base's would be looked for in its place, and found."""
+    held = "teacher: {run: runs/one, sha256: 1234}"
+    whole = f"distill: {{loss: kl, {held}}}\n" if base else f"distill: {{loss: kl}}\n{held}\n"
+    told = "teacher: {run: runs/two}"
+    found = student(f"distill: {{{told}}}" if child else told, whole)
+    assert (found.teacher.run, found.teacher.sha256) == ("runs/two", None)
+
+
 def test_where_there_is_one_stage_its_section_and_the_keys_beside_it_are_one() -> None:
     base = "model: {name: resnet20, width: 8}\ndistill: {model: {name: vgg11, width: 4, T: 3}, train: {epochs: 5, lr: 1}, seed: 3, neuron: plif}"  # noqa: E501
     found = student("model: {name: vgg11, T: 2}\ntrain: {epochs: 6}\nseed: 4\nneuron: {tau: 3.0}\n", base)
@@ -500,7 +539,8 @@ def test_reading_does_not_import_torch() -> None:
 # properties: small recipes in which each key may stand beside the stages or in one
 
 PLAIN = {"seed": st.integers(0, 3), "train.epochs": st.integers(1, 4), "train.lr": st.sampled_from([0.1, 0.2, 0.3]),
-         "data.noise": st.sampled_from([0.1, 0.2]), "model.width": st.integers(2, 5)}  # fmt: skip
+         "data.noise": st.sampled_from([0.1, 0.2]), "model.width": st.integers(2, 5),
+         "model.name": st.sampled_from(["resnet8", "resnet20", "vgg11"])}  # fmt: skip
 STUDENTS = {
     **PLAIN,
     "model.T": st.integers(2, 5),
@@ -554,7 +594,7 @@ def value_at(stage: Any, path: str) -> Any:
     return held["name"] if path == "loss" else held
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(pipelines(), pipelines())
 def test_nothing_is_said_in_vain(base: tuple[Said, dict[str, Said]], own: tuple[Said, dict[str, Said]]) -> None:
     whole, refusal = laid(document(base), document(own))

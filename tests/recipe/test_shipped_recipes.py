@@ -16,11 +16,13 @@ from conftest import Cli, script_of_ci
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.compare.tables import as_json
 from snnkd.recipe import resolve_tasks
+from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import DistillRecipe, StageRecipe, TeachRecipe
 from snnkd.recipe.shipped import recipes_folder, shipped_names
 from snnkd.recipe.sweep import Tasks
+from snnkd.recipe.text import to_plain
 from snnkd.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,11 +76,21 @@ def takes_a_step(pipeline: Pipeline) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_takes_a_step_on_data_of_its_shape(name: str) -> None:
-    """Its first task, which has the fewest timesteps, and one more, so that all recipes together go through all losses and T."""
-    tasks = tasks_of(name).all
-    chosen = {0, (37 * NAMES.index(name)) % len(tasks)}
-    for k in sorted(chosen):
-        takes_a_step(tasks[k].pipeline)
+    for k in chosen(name):
+        takes_a_step(tasks_of(name).all[k].pipeline)
+
+
+def chosen(name: str) -> list[int]:
+    """The first task, which has the fewest timesteps, and one more."""
+    return sorted({0, (13 * NAMES.index(name)) % len(tasks_of(name).all)})
+
+
+def test_these_tasks_go_through_all_losses_and_timesteps() -> None:
+    def told(all_tasks: bool) -> tuple[set[str], set[int | None]]:
+        students = [task.pipeline.distill for name in NAMES for task in tasks_of(name).all if all_tasks or task.number in chosen(name)]
+        return {loss_label(to_plain(student.loss)) for student in students if student}, {student.model.T for student in students if student}
+
+    assert told(all_tasks=False) == told(all_tasks=True)
 
 
 @pytest.mark.parametrize("name", ["cifar100-resnet18", "cifar100-resnet19", "cifar100-resnet20w", "cifar100-vgg16"])
@@ -148,7 +160,7 @@ def test_a_recipe_opens_with_its_command_and_says_what_it_is(name: str) -> None:
 def test_the_command_line_lists_them_and_their_tasks(cli: Cli) -> None:
     listed = cli("list", "recipes")
     assert [line.split()[0] for line in listed.out.splitlines()] == NAMES
-    assert max(map(len, listed.out.splitlines())) <= 140
+    assert max(map(len, listed.out.splitlines())) <= 150
     tasks = cli("run", "cifar100-resnet19-w2s-short", "--tasks")
     assert tasks.out.splitlines()[-1].split() == ["17", "seed=2", "distill.model.T=6", "distill.loss=s2w"]
 
@@ -175,6 +187,39 @@ def test_stored_comparisons_are_those_of_the_stored_results(maker: ModuleType) -
         assert not [path.name for path in folder.iterdir() if re.search(r'"/(tmp|home|root|work)', path.read_text())]
         commands = {json.loads(path.read_text())["command"] for path in folder.glob("*-s*.json")}
         assert all(command.startswith(f"snnkd run {name}") for command in commands)
+
+
+def test_results_of_single_tasks_and_of_gpus_are_told(maker: ModuleType) -> None:
+    folder = recipes_folder() / "results" / "cifar100-resnet20-small"
+    files = [json.loads(path.read_text()) for path in sorted(folder.glob("*-s*.json"))]
+    for k, each in enumerate(files):
+        each["command"] = f"snnkd run NAME --task {k}"
+        each["hardware"] = {"gpu": "A Card", **each["hardware"]} if k else each["hardware"]
+    told = maker._conditions(files)
+    assert told.startswith("`snnkd run NAME`: 22 runs")
+    assert "A Card; AMD EPYC, threads: 1" in told
+
+
+def test_only_tasks_of_a_recipe_are_stored_as_its_results(maker: ModuleType, cli: Cli) -> None:
+    """Otherwise its header would tell what it does not give."""
+    few = [
+        "--set",
+        "teach.train.epochs=1",
+        "--set",
+        "distill.train.epochs=1",
+        "--set",
+        "data.train_images=200",
+        "--set",
+        "data.test_images=100",
+    ]
+    assert cli("run", "glyphs", *few, "--set", "execution.allow_weak_teacher=true").code == 0
+    for run in Path("runs").iterdir():
+        with pytest.raises(SystemExit, match="which is not `snnkd run glyphs` as it stands"):
+            maker.check_is_of("glyphs", run)
+        result = json.loads((run / "result.json").read_text())
+        (run / "result.json").write_text(json.dumps(result | {"command": "snnkd run glyphs"}))
+        with pytest.raises(SystemExit, match="is no task of glyphs"):
+            maker.check_is_of("glyphs", run)
 
 
 def test_shared_parts_stand_once() -> None:
