@@ -186,8 +186,8 @@ def as_csv(report: Report) -> str:
 def _flat(table: Table, column: Column, line: Line) -> dict[str, Any]:
     made: dict[str, Any] = {
         "data": table.data,
-        "part": None if table.part is None else json.dumps(table.part),
         "data_sha256": table.data_sha256,
+        "part": None if table.part is None else json.dumps(table.part),
         "split": table.split,
         "images": table.images,
         "val_fraction": table.val_fraction,
