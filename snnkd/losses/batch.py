@@ -51,10 +51,10 @@ def smallest(x: Tensor) -> Tensor:
     return _reduced(x.detach().amin(), "MIN")
 
 
-@torch.no_grad()
 def mean(x: Tensor) -> Tensor:
     """The mean over the processes, without gradient."""
-    return _reduced(x.detach(), "SUM") / processes.count() if processes.count() > 1 else x.detach()
+    count, x = processes.count(), x.detach()
+    return x if count == 1 else _reduced(x, "SUM") / count
 
 
 def _reduced(x: Tensor, how: str) -> Tensor:
