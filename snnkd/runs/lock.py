@@ -138,11 +138,13 @@ def wait_until_free(folder: Path, seconds: float, stop: Callable[[str], None], r
     """
     start, said = time.monotonic() - waited, ""
     while is_held(folder):
-        holder, waited = _name(read_holder(folder)), time.monotonic() - start
+        about, waited = read_holder(folder), time.monotonic() - start
+        holder = _name(about)
         stop(f"while waiting for {folder}, held by {holder}")
         if waited >= seconds:
             raise Stopped(f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command continues")
-        if holder != said:  # another one may take it while this one sleeps
+        # another one may take it while this one sleeps; one that says no longer (or not yet) that it runs is about to let go
+        if about.get("state") == "running" and holder != said:
             report.note(f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more (execution.wait)")
             said = holder
         time.sleep(min(POLL, seconds - waited))

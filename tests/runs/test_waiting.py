@@ -58,6 +58,23 @@ def test_held_is_a_bad_place(tmp_path: Path) -> None:
     assert caught.value.exit_code == 3
 
 
+def test_one_that_is_letting_go_is_not_said(tmp_path: Path) -> None:
+    """It writes how its work ended, and when, before the lock is free: that is no other holder."""
+    told, letting_go = Told(), threading.Event()
+    with Lock(tmp_path) as held:
+        waiter = threading.Thread(target=lambda: wait_until_free(tmp_path, 3600, lambda where: letting_go.set(), told))
+        held._file.seek(0)
+        held._file.truncate()  # as at the beginning of writing
+        held._file.flush()
+        waiter.start()
+        assert letting_go.wait(10)
+        letting_go.clear()
+        held._say("done")
+        assert letting_go.wait(10)
+    waiter.join()
+    assert told.lines == []
+
+
 def test_it_waits_until_the_run_is_free_and_says_so_once(tmp_path: Path) -> None:
     told = Told()
     with held_for(tmp_path, 0.3):
