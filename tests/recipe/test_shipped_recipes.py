@@ -15,12 +15,12 @@ from conftest import Cli, script_of_ci
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.compare.tables import as_json
-from snnkd.recipe import resolve_tasks
+from snnkd.recipe import resolve_tasks, shipped
 from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.schema import DistillRecipe, StageRecipe, TeachRecipe
-from snnkd.recipe.shipped import recipes_folder, shipped_names
+from snnkd.recipe.shipped import first_comment, recipes_folder, shipped_names
 from snnkd.recipe.sweep import Tasks
 from snnkd.recipe.text import to_plain
 from snnkd.stage import Stage
@@ -242,3 +242,20 @@ def test_the_readmes_example_of_a_recipe_on_another(cli: Cli) -> None:
     (_, _, third) = resolve_tasks("mine.yaml").all
     assert third.pipeline.distill is not None
     assert (third.pipeline.distill.model.name, third.pipeline.distill.model.T, third.pipeline.compare) == ("vgg16", 4, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("# snnkd run x\n# What it is. And more.\n# Further.\nseed: 1\n# not this.", "What it is. And more."),
+        ("# snnkd run x --task K\n#   sbatch --array=0-3 job.sh\n#\n# Told on\n#   two lines.\nseed: 1", "Told on two lines."),
+        ("# First, by He et al.\n#\n# Then.\nseed: 1", "First, by He et al."),
+        ("# Without an end\n#\n# Other.\nseed: 1", "Without an end"),
+        ("seed: 1\n# inside.", ""),
+        ("", ""),
+    ],
+)
+def test_what_a_shipped_recipe_says_of_itself(text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    monkeypatch.setattr(shipped, "recipes_folder", lambda: tmp_path)
+    assert first_comment("x") == told

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recipe.children import PIPELINE as BASE
 
 from snnkd.errors import RequestError
 from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage, resolve_tasks
-from snnkd.recipe.sweep import MOST_TASKS, Tasks, tasks_of
+from snnkd.recipe.sweep import MOST_TASKS, Tasks, not_swept, tasks_of
 from snnkd.recipe.text import flow_yaml, parse_value, parse_yaml
 from snnkd.recipe.written import write_out
 
@@ -345,3 +346,29 @@ def test_flow_yaml_is_one_line_that_reads_back(value: Any) -> None:
     text = flow_yaml(value)
     assert "\n" not in text
     assert parse_value(text, "here") == value
+
+
+# what the commands of one stage say of a sweep
+
+
+def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
+    Path("r.yaml").write_text(
+        BASE + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], distill.loss.head: [strict]}"
+    )
+    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "distill", Flags(seed=5)), "bench")
+    assert line == (
+        "r.yaml has a sweep of 12 tasks, which `snnkd bench` does not run: here distill.loss=hta-kl head=strict, seed=5, model.T=6, "
+        "model=resnet20, distill.loss.head=strict, as its sections and the flags say; `snnkd run r.yaml --task K` runs one"
+    )
+    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")
+    assert "here seed=100, model=resnet20, as" in line
+    Path("r.yaml").write_text("teach: {}\ndistill: {}\nsweep: {distill.loss: [kl]}")
+    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")
+    assert "has a sweep of 1 task, which `snnkd teach` does not run: none of its keys is this stage's; `snnkd run" in line
+    assert not_swept("glyphs", resolve_stage("glyphs", "teach", Flags()), "teach") == []
+
+
+def test_a_sweep_that_no_command_could_run_is_refused_by_each() -> None:
+    Path("r.yaml").write_text("teach: {}\nsweep: {sede: [0]}")
+    with pytest.raises(RequestError, match="did you mean 'seed'"):
+        not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")
