@@ -164,6 +164,7 @@ def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objecti
         "loss": to_plain(recipe.loss) if isinstance(recipe, DistillRecipe) else None,
         "selection": {"rule": recipe.train.select, "epoch": position.best_epoch or recipe.train.epochs},
         "data": to_plain(recipe.data),
+        **({"part": data.part} if data.part else {}),
         "data_sha256": data.sha256,
         "teacher": judged,
         "seconds": round(position.seconds, 2),

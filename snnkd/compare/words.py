@@ -67,8 +67,7 @@ def heading(table: Table) -> str:
     model = " ".join([str(table.model["name"]), *(f"{key}={value}" for key, value in table.model.items() if key != "name")])
     taught = f", teacher {table.teacher['sha256'][:12]}" if table.teacher else ", no teacher"
     held = f", {100 * table.val_fraction:g} % of the training images held out" if table.val_fraction else ""
-    part = table.part if isinstance(table.part, dict) and "classes" in table.part else None
-    return f"{data_label(table.data, part)} ({table.data_sha256[:12]}), {model}{taught}{held}"
+    return f"{data_label(table.data, table.part)} ({table.data_sha256[:12]}), {model}{taught}{held}"
 
 
 def caption(table: Table, report: Report) -> str:

@@ -41,28 +41,21 @@ def _front_matter(source: Source) -> str:
     if specification.kind == "snn":
         tags += ["spiking-neural-network", "snn"]
         tags += ["knowledge-distillation"] if about.get("teacher") else []
-    data = about.get("data") or {}
+    data = (about.get("data") or {}).get("name")
     facts: dict[str, Any] = {"tags": tags, "pipeline_tag": "image-classification"}
-    if data.get("name") in ("cifar10", "cifar100") and _part(data) is None:  # names that the hub knows
-        facts["datasets"] = [data["name"]]
+    if data in ("cifar10", "cifar100") and not about.get("part"):  # names that the hub knows; a part is not what they name
+        facts["datasets"] = [data]
     return f"{OPENING}{yaml.safe_dump(facts, sort_keys=False)}---"
-
-
-def _part(data: dict[str, Any]) -> dict[str, Any] | None:
-    """Which part of the data set a `data:` section asks for; None for all of it, and for data that are drawn in any number."""
-    if "train_per_class" not in data or (data.get("classes"), data["train_per_class"]) == (None, None):
-        return None
-    return {"classes": data.get("classes") or "all", "train_per_class": data["train_per_class"]}
 
 
 def _what(source: Source) -> str:
     specification, about = source.loaded.network.specification, source.loaded.config
-    data = about.get("data") or {}
+    data = str((about.get("data") or {}).get("name", "unknown"))
     parameters = sum(p.numel() for p in source.loaded.network.parameters())
     size = " x ".join(map(str, specification.shape))
     takes = "images float 0..1" if specification.frames is None else f"{specification.frames} event frames, counts / 255, each"
     rows = [
-        ("data", data_label(str(data.get("name", "unknown")), _part(data))),
+        ("data", data_label(data, about.get("part"))),
         ("input", f"{takes} {size}; normalised inside"),
         ("output", f"logits [T, B, {specification.classes}], one row a timestep; the prediction is the class of the largest mean over T"),
         ("parameters", f"{parameters:,}"),

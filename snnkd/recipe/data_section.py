@@ -31,9 +31,12 @@ def check_part(data: DataConfig) -> None:
         raise RequestError(f"data.classes: {data.classes} is more than {data.name} has, {nominal[0]}")
 
 
-def data_label(name: str, part: Mapping[str, Any] | None) -> str:
-    """A data set as reports call it: `cifar100`, of a part `cifar100 [20 classes, 100 training images each]`."""
-    if not part:
+def data_label(name: str, part: object) -> str:
+    """A data set as reports call it: `cifar100`, of a part `cifar100 [20 classes, 100 training images each]`.
+
+    `part` as results and config.json hold it; one that is damaged says nothing.
+    """
+    if not isinstance(part, Mapping) or "classes" not in part:
         return name
     each = part.get("train_per_class")
     return f"{name} [{part['classes']} classes{f', {each} training images each' if each else ''}]"

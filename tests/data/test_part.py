@@ -15,7 +15,6 @@ from snnkd.data import load_data
 from snnkd.data.imageset import Split, from_arrays, hold_out
 from snnkd.data.part import take_part
 from snnkd.errors import RequestError
-from snnkd.exports.card import _part
 from snnkd.inspection import facts
 from snnkd.recipe import resolve_pipeline
 from snnkd.recipe.data_schema import GlyphsConfig, PartConfig
@@ -171,13 +170,6 @@ def test_more_classes_than_are_published_are_refused_before_any_file_is_sought(c
     assert refused.code == 2
     assert "data.classes: 1" in refused.complaint
     assert "is more than cifar10" in refused.complaint
-
-
-def test_a_card_calls_a_part_a_part():
-    """The hub would file it under the data set otherwise."""
-    assert _part({"name": "cifar100", "classes": None, "train_per_class": None}) is None
-    assert _part({"name": "glyphs", "classes": 100}) is None
-    assert _part({"name": "cifar100", "classes": 20, "train_per_class": None}) == {"classes": 20, "train_per_class": None}
 
 
 def test_check_counts_the_part_of_data_that_are_not_here(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -50,6 +50,14 @@ def test_the_front_matter_is_that_of_the_hub(source):
     }
 
 
+def test_a_part_is_not_filed_under_its_data_set(tmp_path):
+    part = {"classes": 20, "train_per_class": 100}
+    text = card(source_of(tmp_path / "run", **ABOUT, part=part))
+    assert "datasets" not in front_matter(text)
+    assert "| data | cifar100 [20 classes, 100 training images each] |" in text
+    assert "| data | cifar100 |" in card(source_of(tmp_path / "damaged", **ABOUT, part="x"))
+
+
 def test_what_was_measured_on_what(source):
     text = card(source)
     for said in (
