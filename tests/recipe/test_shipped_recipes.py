@@ -150,6 +150,9 @@ def test_a_recipe_opens_with_its_command_and_says_what_it_is(name: str) -> None:
     text = text_of(name)
     command = text.splitlines()[0].removeprefix("# ").partition("     #")[0]
     assert command.startswith(f"snnkd run {name}")
+    assert "# Source: " in text
+    assert re.search(r"published", text, re.IGNORECASE)
+    assert "# Ours (last epoch): " in text or "Gave, seed 0, two cores" in text
     if name in TABLES:
         for word in ("# Source: ", "stand-in", "# Published (mostly the best test epoch): ", "# Ours (last epoch): "):
             assert word in text
