@@ -26,14 +26,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from snnkd.bench.clock import alternate, compared, ratio, summary
+from snnkd.bench.clock import alternate, compared, ratio, seconds, summary
 from snnkd.bench.pictures import transform_of
 from snnkd.bench.report import peak_memory
-from snnkd.bench.subject import make_stage, make_subject
+from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.data import Split, load_data
 from snnkd.data.loader import TrainBatches, measure_batches
 from snnkd.losses import hta_kl, kl
-from snnkd.losses.seen import Seen
+from snnkd.losses.seen import Loss, Seen
 from snnkd.measure.curve import measure_curve
 from snnkd.models.files import load_network
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
@@ -125,14 +125,17 @@ def share_of_a_step(rounds: int) -> dict[str, Any]:
 
 GROWTH = {"T": (1, 2, 4, 6, 8), "batch": (16, 32, 64, 128), "classes": (10, 100, 300, 1000)}
 USUAL = {"T": 4, "batch": 32, "classes": 100}
+CORNERS = ((1, 16, 10), (1, 16, 1000), (8, 128, 10), (8, 128, 1000))
+STEPS = 15
 
 
 def of_growth(rounds: int) -> list[dict[str, Any]]:
-    """Time, memory and the loss's share of a resnet20 step at 32x32, one thing growing at a time.
+    """Time, memory and the loss's share of a resnet20 step at 32x32, one thing growing at a time, and all of them together.
 
     Each setting runs in a process of its own, for its memory; the settings in turn, for the machine's moods.
     """
     settings: list[dict[str, Any]] = [{**USUAL, key: value} for key, values in GROWTH.items() for value in values]
+    settings += [{"T": T, "batch": batch, "classes": C} for T, batch, C in CORNERS]
     settings += [{**USUAL, "batch": 128, "keep": False}]
     taken: list[list[dict[str, float]]] = [[] for _ in settings]
     for _ in range(rounds):
@@ -146,7 +149,7 @@ def of_growth(rounds: int) -> list[dict[str, Any]]:
 
 
 def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str, float]:
-    """Milliseconds of a step, MiB that it needs above what stands before it, and the loss's part of the time (both ways)."""
+    """Milliseconds of a step, MiB that it needs above what stands before it, and the loss's part of the time, both ways."""
     recipe = resolve_stage(
         "glyphs",
         "distill",
@@ -158,19 +161,37 @@ def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str
     few, labels = subject.batch()
     backward(subject.job, subject.learner, few[:2], labels[:2], 0)
     before = peak_memory(CPU)
+    shares = share_of_the_loss(subject)
     for _ in range(3):
         subject.step()
-    student = torch.randn(T, batch, classes).requires_grad_()
-    seen = Seen(student=student, labels=torch.arange(batch) % classes, teacher=torch.randn(batch, classes))
+    shares.clear()
+    taken = [seconds(subject.step, CPU) for _ in range(STEPS)]
+    share = statistics.median(loss / step for loss, step in zip(shares, taken, strict=True))
+    return {"ms": 1000 * statistics.median(taken), "mib": (peak_memory(CPU) - before) / 2**20, "loss_share": share}
 
-    def loss() -> None:
-        student.grad = None
-        subject.job.objective(seen).total.backward()
 
-    loss()
-    taken = alternate({"step": subject.step, "loss": loss}, 5, CPU)
-    step, alone = (statistics.median(taken[name]) for name in ("step", "loss"))
-    return {"ms": 1000 * step, "mib": (peak_memory(CPU) - before) / 2**20, "loss_share": alone / step}
+def share_of_the_loss(subject: Subject) -> list[float]:
+    """A list that grows by the seconds of the loss in each step: from the logits to its value, and from its gradient to theirs."""
+    found: list[float] = []
+    at: dict[str, float] = {}
+
+    def mark(name: str) -> None:
+        at[name] = time.perf_counter()
+
+    def begin(_: object, given: tuple[Seen]) -> None:
+        given[0].student.register_hook(lambda gradient: end())
+        mark("begin")
+
+    def valued(_: object, given: object, loss: Loss) -> None:
+        mark("value")
+        loss.total.register_hook(lambda gradient: mark("back"))
+
+    def end() -> None:
+        found.append(at["value"] - at["begin"] + time.perf_counter() - at["back"])
+
+    subject.job.objective.register_forward_pre_hook(begin)
+    subject.job.objective.register_forward_hook(valued)
+    return found
 
 
 def of_curve(images: int, rounds: int) -> dict[str, Any]:

@@ -19,6 +19,8 @@ from snnkd.errors import RequestError
 LARGEST_LOGIT = 1e30
 LARGEST_SQUARED = 1e15
 """The largest logit that is squared: sums of squares stay finite in float32."""
+LARGEST_TEMPERATURE = 1e6
+"""Its square times a divergence is a number of float32; far below it all distributions are flat."""
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -33,13 +35,13 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
 
 
 def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> None:
-    """Raise RequestError for shapes other than twice `[B, C]`, B > 0, C > 1, and for a temperature that is not above 0."""
+    """Raise RequestError for shapes other than twice `[B, C]`, B > 0, C > 1, and for a temperature that is not in (0, 1e6]."""
     if student.ndim != 2 or student.shape != teacher.shape:
         raise RequestError(f"logits of shape {list(student.shape)} and {list(teacher.shape)}; a divergence takes two of shape [B, C]")
     if student.shape[0] == 0 or student.shape[1] < 2:
         raise RequestError(f"logits of shape {list(student.shape)}; a divergence needs a sample and two classes at least")
-    if not temperature > 0:
-        raise RequestError(f"temperature {temperature} is not above 0")
+    if not 0 < temperature <= LARGEST_TEMPERATURE:
+        raise RequestError(f"temperature {temperature} is not in (0, {LARGEST_TEMPERATURE:g}]")
 
 
 def log_pair(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

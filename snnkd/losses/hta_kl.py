@@ -8,20 +8,14 @@ over all classes (not masked), detached weights, cross-entropy on the time mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from snnkd.errors import RequestError
-from snnkd.losses.divergences import check_pair, log_probabilities
-
-Head = Literal["top1", "strict", "cover"]
-
-
-BLOCK = 2**16
-"""Probabilities handled at a time on a CPU."""
+from snnkd.losses import hta_kl_cpu
+from snnkd.losses.divergences import check_pair, log_pair
+from snnkd.losses.head import TINY, Head, check_split, in_head
 
 
 @dataclass(frozen=True)
@@ -32,128 +26,47 @@ class Split:
     size: Tensor
 
 
-def head_size(sorted_p: Tensor, delta: float, head: Head) -> Tensor:
-    """How many classes of `sorted_p` `[B, C]` (descending) are the head, `[B]`; S is their cumulative sum.
-
-    top1: those with S_i <= delta, and i = 1 (the AKL reference code; never empty). strict: S_i < delta (the paper as
-    quoted; empty once max p >= delta). cover: S_i - p_i < delta, that is one more (the smallest set that reaches delta).
-    """
-    if head not in ("top1", "strict", "cover"):
-        raise RequestError(f"head {head!r} is not one of top1, strict, cover")
-    total = sorted_p.cumsum(-1)
-    bound = total.new_full((len(total), 1), delta)
-    size = torch.searchsorted(total, bound, right=head == "top1").squeeze(-1)
-    if head == "top1":
-        return size.clamp_min_(1)
-    return size if head == "strict" else size.add_(1).clamp_max_(total.shape[-1])
-
-
 @torch.no_grad()
 def split(p: Tensor, q: Tensor, delta: float = 0.5, head: Head = "top1") -> Split:
     """Head weight d_head / (d_head + d_tail) from the L1 distances of p and q `[B, C]` within head and tail.
 
     Ties of p are broken by class order (stable sort). Where both distances are 0 the weight is 0, and so is the loss.
     """
-    if not 0 < delta <= 1:
-        raise RequestError(f"delta {delta} is not in (0, 1]")
-    return _split(p.clone(), (p - q).abs(), delta, head)
-
-
-def _split(p: Tensor, distance: Tensor, delta: float, head: Head) -> Split:
-    """`split` of p and |p - q|; p is used up."""
-    tail, size = _tail(p, delta, head)
-    whole = distance.sum(-1)
-    in_tail = tail.mul_(distance).sum(-1)
-    return Split((whole - in_tail).div_(whole.clamp_min_(torch.finfo(whole.dtype).tiny)), size)
-
-
-def _tail(p: Tensor, delta: float, head: Head) -> tuple[Tensor, Tensor]:
-    """The tail as 0 or 1 in place of `p`, and the size of the head `[B]`."""
-    if p.device.type == "cpu":
-        return _tail_by_threshold(p, delta, head)
+    check_split(delta, head)
+    distance = (p - q).abs()
     sorted_p, order = p.sort(dim=-1, descending=True, stable=True)
-    size = head_size(sorted_p, delta, head)
-    return p.scatter_(-1, order, _places_from(size, p)), size
+    inside = in_head(sorted_p.cumsum(-1), delta, head)
+    in_tail = torch.empty_like(p).scatter_(-1, order, (~inside).to(p.dtype)).mul_(distance).sum(-1)
+    whole = distance.sum(-1)
+    return Split((whole - in_tail).div_(whole.clamp_min_(TINY)), inside.sum(-1))
 
 
-def _places_from(size: Tensor, p: Tensor) -> Tensor:
-    """1 where a place is not among the first `size` of its row, else 0, as `p`."""
-    return (torch.arange(p.shape[-1], device=p.device) >= size[:, None]).to(p.dtype)
+def evaluate(student: Tensor, teacher: Tensor, temperature: float, delta: float, head: Head) -> tuple[Tensor, ...]:
+    """The loss, mean head weight, shares of empty and of single-class heads, and the gradient for the student `[B, C]`.
 
-
-def _tail_by_threshold(p: Tensor, delta: float, head: Head) -> tuple[Tensor, Tensor]:
-    """The same from sorted values alone, whose sort numpy vectorises: torch's with indices takes 30 times as long."""
-    values = p.neg().numpy()
-    values.sort(axis=-1)
-    size = head_size(torch.from_numpy(values).neg_(), delta, head)
-    rows, inside = np.arange(len(values)), size.numpy()
-    smallest = values[rows, np.maximum(inside, 1) - 1]  # of the head
-    tied = smallest == values[rows, np.minimum(inside, values.shape[-1] - 1)]  # with the largest of the tail
-    if head == "strict":
-        smallest[inside == 0] = np.inf
-    if tied.any():
-        tied &= (inside > 0) & (inside < values.shape[-1])
-    if not tied.any():
-        return p.lt_(torch.from_numpy(smallest)[:, None]), size
-    # only the order of classes tells head and tail apart
-    chosen = torch.from_numpy(tied)
-    order = p[chosen].argsort(dim=-1, descending=True, stable=True)
-    parted = torch.empty_like(p[chosen]).scatter_(-1, order, _places_from(size[chosen], p))
-    p.lt_(torch.from_numpy(smallest)[:, None])
-    p[chosen] = parted
-    return p, size
-
-
-def _exp_(x: Tensor) -> Tensor:
-    """exp in place; on a CPU numpy's, which takes half the time of torch's."""
-    if x.device.type != "cpu":
-        return x.exp_()
-    values = x.numpy()
-    np.exp(values, out=values)
-    return x
-
-
-def _rows(student: Tensor, teacher: Tensor, temperature: float, delta: float, head: Head) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Of each sample: loss / temperature^2, head weight, size of the head, and minus the gradient / temperature `[B, C]`."""
-    log_q, log_p = log_probabilities(student, temperature), log_probabilities(teacher, temperature)
-    if log_p.dtype != log_q.dtype:
-        log_p, log_q = log_p.double(), log_q.double()
-    ratio = log_p - log_q
-    p, q = _exp_(log_p), _exp_(log_q)
-    gap = p - q
-    forward = (p * ratio).sum(-1)
-    parts = _split(p, gap.abs(), delta, head)
-    ratio *= q
-    reverse = -ratio.sum(-1)
-    gradient = ratio.addcmul_(q, reverse[:, None]).lerp_(gap, parts.weight[:, None])
-    return torch.lerp(reverse, forward, parts.weight), parts.weight, parts.size, gradient
-
-
-def _in_blocks(student: Tensor, teacher: Tensor, *options: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """`_rows`, on a CPU in blocks that stay in its cache: with 1000 classes that halves the time."""
-    rows = max(1, BLOCK // student.shape[-1])
-    if student.device.type != "cpu" or len(student) <= rows:
-        return _rows(student, teacher, *options)
-    blocks = [_rows(*block, *options) for block in zip(student.split(rows), teacher.split(rows), strict=True)]
-    loss, weight, size, gradient = (torch.cat(parts) for parts in zip(*blocks, strict=True))
-    return loss, weight, size, gradient
+    With the weights detached the gradient is temperature / B x [w_head (q - p) + (1 - w_head) q (log(q / p) - KL(q || p))].
+    """
+    log_q, log_p = log_pair(student, teacher, temperature)
+    p, q, ratio = log_p.exp(), log_q.exp(), log_p - log_q
+    parts = split(p, q, delta, head)
+    forward, reverse = (p * ratio).sum(-1), -(q * ratio).sum(-1)
+    loss = temperature**2 * torch.lerp(reverse, forward, parts.weight).mean()
+    upward = torch.lerp(q * (ratio + reverse[:, None]), p - q, parts.weight[:, None])
+    empty, single = ((parts.size == size).float().mean() for size in (0, 1))
+    return loss, parts.weight.mean(), empty, single, upward.mul_(-temperature / len(student))
 
 
 class _HtaKl(torch.autograd.Function):
-    """Value and gradient in one pass: with the weights detached the gradient is
-
-    temperature / B x [w_head (q - p) + (1 - w_head) q (log(q / p) - KL(q || p))]; its parts are at hand in the forward pass.
-    """
+    """Value and gradient in one pass, since the parts of the gradient are at hand in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, options: tuple[float, float, Head], seen: list[Tensor]) -> Tensor:
-        """The loss; head weight and size of each sample are appended to `seen`: as outputs they would cost autograd's handling."""
-        loss, weight, size, gradient = _in_blocks(student, teacher, *options)
-        seen += weight, size
-        temperature = options[0]
-        ctx.save_for_backward(gradient.mul_(-temperature / len(student)))
+    def forward(ctx: Any, student: Tensor, teacher: Tensor, options: tuple[float, float, Head], watched: dict[str, Tensor]) -> Tensor:
+        """The loss; what to watch is put into `watched`: as outputs it would cost autograd's handling."""
+        found = (hta_kl_cpu.evaluate if student.device.type == "cpu" else evaluate)(student, teacher, *options)
+        loss, watched["w_head"], watched["head_empty"], watched["head_single"], gradient = found
+        ctx.save_for_backward(gradient)
         ctx.dtype = student.dtype
-        return temperature**2 * loss.mean()
+        return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -172,23 +85,11 @@ def measured_hta_kl(
     head: Head = "top1",
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """`hta_kl` and what to watch: mean head weight, shares of empty and of single-class heads (0..1, no gradient)."""
-    loss, weight, size = _evaluate(student, teacher, temperature, delta, head)
-    watched = {
-        "w_head": weight.mean(),
-        "head_empty": (size == 0).float().mean(),
-        "head_single": (size == 1).float().mean(),
-    }
-    return loss, watched
-
-
-def _evaluate(student: Tensor, teacher: Tensor, temperature: float, delta: float, head: Head) -> tuple[Tensor, Tensor, Tensor]:
     check_pair(student, teacher, temperature)
-    if not 0 < delta <= 1:
-        raise RequestError(f"delta {delta} is not in (0, 1]")
-    seen: list[Tensor] = []
-    loss: Tensor = _HtaKl.apply(student, teacher, (temperature, delta, head), seen)
-    weight, size = seen
-    return loss, weight, size
+    check_split(delta, head)
+    watched: dict[str, Tensor] = {}
+    loss: Tensor = _HtaKl.apply(student, teacher, (temperature, delta, head), watched)
+    return loss, watched
 
 
 def hta_kl(
@@ -207,4 +108,4 @@ def hta_kl(
     `jeffreys` are its nearest neighbours: compare with them. Can be differentiated once. Raises RequestError for
     shapes, delta, head or a temperature out of range. Source: module docstring.
     """
-    return _evaluate(student, teacher, temperature, delta, head)[0]
+    return measured_hta_kl(student, teacher, temperature=temperature, delta=delta, head=head)[0]

@@ -80,8 +80,7 @@ class Objective(nn.Module):
             suffix = "".join(name.rpartition(".")[1:]) if name.rpartition(".")[2].isdecimal() else ""
             watched[name] = value.detach()
             watched.update({key + suffix: found for key, found in extra.items()})
-        answers = targets.time_mean(whole.student.detach())
-        return Loss(total, _over_processes(watched), batch.mean(total), answers, whole.labels)
+        return Loss(total, _over_processes(watched), batch.mean(total), whole.mean.detach(), whole.labels)
 
 
 def make_objective(loss: LossConfig, label_smoothing: float = 0.0, surroundings: Surroundings | None = None) -> Objective:
@@ -119,7 +118,7 @@ def _times(weight: float, value: Tensor) -> Tensor:
 
 def _hard_term(hard: HardConfig, seen: Seen, smoothing: float) -> Tensor:
     if hard.target == "mean":
-        return F.cross_entropy(targets.time_mean(seen.student), seen.labels, label_smoothing=smoothing)
+        return F.cross_entropy(seen.mean, seen.labels, label_smoothing=smoothing)
     steps = targets.chosen(seen.student, "step")
     return F.cross_entropy(steps.flatten(0, 1), targets.repeated(seen.labels, len(steps)), label_smoothing=smoothing)
 
@@ -149,6 +148,8 @@ def _logit_term(term: LogitTerm, surroundings: Surroundings) -> Evaluate:
 
     def evaluate(seen: Seen) -> Evaluated:
         student, teacher = _both_sides(term, seen)
+        if student.ndim == 2:
+            return divergence(student, teacher.reshape(student.shape), labels=seen.labels)
         if len(student) > 1 and across_batch:  # the samples of a batch are those of one timestep
             found = [divergence(*pair, labels=seen.labels) for pair in zip(student, teacher.expand_as(student), strict=True)]
             return _mean(found)
@@ -164,12 +165,12 @@ def _mean(found: Sequence[Evaluated]) -> Evaluated:
 
 
 def _both_sides(term: LogitTerm, seen: Seen) -> tuple[Tensor, Tensor]:
-    """Student `[R, B, C]` and what teaches it, `[1, B, C]` or `[R, B, C]`, after the transforms."""
+    """Student `[B, C]` or `[R, B, C]` and what teaches it, `[B, C]`, `[1, B, C]` or `[R, B, C]`, after the transforms."""
     temperature = getattr(term, "temperature", 1.0)
-    student = targets.chosen(seen.student, term.target)
+    student = seen.mean if term.target == "mean" else targets.chosen(seen.student, term.target)
     if term.against == "teacher":
         assert seen.teacher is not None, "a loss that looks at a teacher is only evaluated with one"
-        teacher = seen.teacher[None]
+        teacher = seen.teacher
     else:
         teacher = targets.self_target(seen.student, seen.labels, term.against, temperature)
     if not isinstance(term, WsldTerm):

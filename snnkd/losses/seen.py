@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from torch import Tensor
 
 from snnkd import processes
 from snnkd.losses import batch
+from snnkd.losses.targets import time_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,11 @@ class Seen:
     teacher_features: Mapping[str, Tensor] = field(default_factory=dict)
     epoch: int = 0
     epochs: int = 1
+
+    @cached_property
+    def mean(self) -> Tensor:
+        """Time means of the student's logits, `[B, C]` in at least float32: one node of the graph for all who look at them."""
+        return time_mean(self.student)
 
     def whole(self) -> Seen:
         """The logits and labels of the whole batch, where several processes hold a part each; features stay the own part's."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from snnkd.recipe.marks import ADDED, Bounds
 
 Weight = Annotated[float, Bounds(0)]
-Temperature = Annotated[float, Bounds(0, open_low=True)]
+Temperature = Annotated[float, Bounds(0, 1e6, open_low=True)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from snnkd.errors import RequestError
 from snnkd.losses import hta_kl, jeffreys, kl, rkl
-from snnkd.losses.hta_kl import head_size, measured_hta_kl, split
+from snnkd.losses.head import in_head
+from snnkd.losses.hta_kl import measured_hta_kl, split
 
 HEADS = ("top1", "strict", "cover")
 PLAIN = {"kl": kl, "rkl": rkl, "jeffreys": jeffreys}
@@ -123,8 +124,8 @@ def test_top1_is_strict_where_the_strict_head_is_not_empty(pair, delta):
 
 def test_top1_and_strict_differ_where_the_sum_is_delta():
     p = torch.full((1, 4), 0.25)
-    assert head_size(p.clone(), 0.5, "top1") == 2
-    assert head_size(p.clone(), 0.5, "strict") == 1
+    assert in_head(p.cumsum(-1), 0.5, "top1").tolist() == [[True, True, False, False]]
+    assert in_head(p.cumsum(-1), 0.5, "strict").tolist() == [[True, False, False, False]]
 
 
 @quick
@@ -304,7 +305,7 @@ def test_jeffreys_is_the_sum_of_both(pair):
 
 
 @every
-@pytest.mark.parametrize("temperature", [0, 0.0, -1.5, float("nan")])
+@pytest.mark.parametrize("temperature", [0, 0.0, -1.5, float("nan"), 1e7, float("inf")])
 def test_a_temperature_out_of_range_is_refused(divergence, temperature):
     student, teacher = random_pair(2, 3)
     with pytest.raises(RequestError, match=f"temperature {temperature} "):
