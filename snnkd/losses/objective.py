@@ -77,9 +77,8 @@ class Objective(nn.Module):
         for (name, term), evaluate in zip(self._terms, self._evaluate, strict=True):
             value, extra = evaluate(seen if isinstance(term, FeatureTerm) else whole)
             total = total + _times(_weight(term, seen), value)
-            suffix = "".join(name.rpartition(".")[1:]) if name.rpartition(".")[2].isdecimal() else ""
             watched[name] = value.detach()
-            watched.update({key + suffix: found for key, found in extra.items()})
+            watched.update({key + _number(name): found for key, found in extra.items()})
         return Loss(total, _over_processes(watched), batch.mean(total), whole.mean.detach(), whole.labels)
 
 
@@ -102,6 +101,12 @@ def _names(terms: Sequence[Term]) -> list[str]:
     """What each term is logged under; terms of one name are numbered."""
     plain = [term_name(term) for term in terms]
     return [name if plain.count(name) == 1 else f"{name}.{i}" for i, name in enumerate(plain)]
+
+
+def _number(name: str) -> str:
+    """What follows the watched values of a term that is one of several of its name."""
+    _, dot, number = name.rpartition(".")
+    return dot + number if number.isdecimal() else ""
 
 
 def _weight(config: Term | HardConfig, seen: Seen) -> float:
@@ -149,7 +154,7 @@ def _logit_term(term: LogitTerm, surroundings: Surroundings) -> Evaluate:
     def evaluate(seen: Seen) -> Evaluated:
         student, teacher = _both_sides(term, seen)
         if student.ndim == 2:
-            return divergence(student, teacher.reshape(student.shape), labels=seen.labels)
+            return divergence(student, teacher if teacher.ndim == 2 else teacher[0], labels=seen.labels)
         if len(student) > 1 and across_batch:  # the samples of a batch are those of one timestep
             found = [divergence(*pair, labels=seen.labels) for pair in zip(student, teacher.expand_as(student), strict=True)]
             return _mean(found)
