@@ -59,6 +59,21 @@ def test_the_first_20_losses_are_ours(loss: str) -> None:
     assert len({round(loss, 6) for loss in found}) == 20, "the batches differ, and it learns"
 
 
+def plainly(of: Stage, *habits: str) -> Iterator[float]:
+    loop = Loop(of, (*habits, "items"))
+    while True:
+        yield loop.step()
+
+
+def test_in_float32_what_adds_in_the_same_order_gives_the_same_bits() -> None:
+    given = stage()
+    subject = make_subject(given, "off")
+    wanted = [subject.step()[0].value.item() for _ in range(20)]
+    assert list(itertools.islice(plainly(given, "workers", "autograd"), 20)) == wanted
+    for habit in ("copies", "loop"):  # their gradients are added up in another order
+        assert [next(plainly(given, habit))] == wanted[:1]
+
+
 @pytest.mark.parametrize("habit", sorted(set(HABITS) - {"items"}))
 def test_each_habit_alone_changes_no_loss(habit: str) -> None:
     given = stage()
