@@ -29,6 +29,7 @@ LOSSES = {
     "bkdsnn averaged": ["--set", "train.ema=0.9", "--lr", "0.02"],
     "hta-kl accumulated": ["--set", "execution.accumulate=2"],
     "kl mixed": ["--set", "data.augment=[crop, autoaugment, cutout, mixup, cutmix]"],
+    "hta-kl transformer": ["--set", "model={name: spikformer, dim: 16, heads: 2, depth: 1, T: 2}", "--T", "2", "--lr", "0.02"],
     "lasnn recomputed": ["--set", "execution.activation_checkpointing=true"],
 }
 
