@@ -23,7 +23,11 @@ LONGEST = 2_000
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader that also refuses a key given twice."""
+    """SafeLoader that also refuses a key given twice, and that merges (<<) as YAML says whatever PyYAML's version.
+
+    6.0.4 tells the keys of merged mappings apart by their strings' identity: of two keys of one letter, such as T, it
+    takes the wrong one.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # before merge keys (<<) add to the node
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -33,6 +37,33 @@ class _PlainLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)
         return node
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Write merged mappings out: a mapping's own keys win, then those of the first mapping that has them."""
+        own: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
+        for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                for mapping in _mappings(value):
+                    self.flatten_mapping(mapping)
+                    for pair in mapping.value:
+                        merged.setdefault(_name(pair[0]), pair)
+            else:
+                own[_name(key)] = (key, value)
+        node.value = list({**merged, **own}.values())
+
+
+def _mappings(merged: yaml.Node) -> list[yaml.MappingNode]:
+    """What a merge key names: a mapping, or a list of them."""
+    found = merged.value if isinstance(merged, yaml.SequenceNode) else [merged]
+    for node in found:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(None, None, "<< takes a mapping or a list of mappings", node.start_mark)
+    return list(found)
+
+
+def _name(key: yaml.Node) -> Any:
+    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 def _decimal_numbers_only() -> None:

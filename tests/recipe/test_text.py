@@ -119,6 +119,29 @@ def test_a_merged_mapping_may_be_merged_again():
     assert made["top"]["inner"] == made["b"] == {"x": 2}
 
 
+@pytest.mark.parametrize("key", ["T", "name"])
+def test_merge_keys_mean_what_yaml_says_whatever_the_version_of_pyyaml(key):
+    """6.0.4 takes the wrong one of two keys of one letter in the first case, of more letters in the second."""
+    made = text.parse_yaml(f"""
+one: &one {{{key}: 1, other: 1}}
+two: &two {{{key}: 2, third: 2}}
+laid: &laid {{<<: *one, {key}: 3}}
+again: {{<<: *laid}}
+first: {{<<: [*one, *two]}}
+own: {{<<: [*one, *two], {key}: 4}}
+both: {{<<: *one, third: 5}}
+""".encode(), "x")  # fmt: skip
+    assert made["laid"] == made["again"] == {key: 3, "other": 1}
+    assert made["first"] == {key: 1, "other": 1, "third": 2}
+    assert made["own"] == {key: 4, "other": 1, "third": 2}
+    assert made["both"] == {key: 1, "other": 1, "third": 5}
+
+
+@pytest.mark.parametrize("content", ["a: {<<: 1}", "a: {<<: [{b: 1}, 2]}", "a: {<<: [[{b: 1}]]}"])
+def test_only_mappings_are_merged(content):
+    assert "<< takes a mapping or a list of mappings" in refusal(content)
+
+
 @pytest.mark.parametrize("nested", ["a: " + "[" * 25 + "]" * 25, "a: " + "[" * 25 + "1" + "]" * 25, "a: " + "{b: " * 25 + "1" + "}" * 25])
 def test_too_deep(nested):
     assert "levels" in refusal(nested)
