@@ -84,10 +84,9 @@ class LIF(Spiking):
         tau, decay_input, threshold, detach_reset = config.tau, config.decay_input, config.threshold, config.detach_reset
 
         def spikes(x: Tensor) -> Tensor:
-            wide = widened(x)
             fired, _, _ = functional.lif_multi_step(
-                wide,
-                torch.zeros_like(wide[0]),
+                x,
+                membrane(x),
                 tau=tau,
                 decay_input=decay_input,
                 v_threshold=threshold,
@@ -110,8 +109,17 @@ def reset_of(config: Any) -> float | None:
     return getattr(config, "v_reset", 0.0) if config.reset == "hard" else None
 
 
+def membrane(x: Tensor, potential: float = 0.0) -> Tensor:
+    """A membrane `[N]` before the first of the inputs `[T, N]`, in float32 at least: in half precision it would forget small inputs.
+
+    SpikingJelly's functions over all timesteps take inputs in half precision beside it: a copy of them in float32 would be
+    twice the memory to move, of which a neuron on a GPU does little else.
+    """
+    return torch.full_like(x[0], potential, dtype=torch.promote_types(x.dtype, torch.float32))
+
+
 def widened(x: Tensor) -> Tensor:
-    """In float32 at least: a membrane in half precision would forget small inputs."""
+    """In float32 at least, for what is computed with the type of its input."""
     return x if x.element_size() >= 4 else x.float()
 
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from snnkd.models.activation import Spikes, Spiking, reset_of, surrogate_of, uncast, widened
+from snnkd.models.activation import Spikes, Spiking, membrane, reset_of, surrogate_of, uncast, widened
 from snnkd.recipe import neuron_schema as schema
 
 
@@ -24,9 +24,9 @@ def _functional() -> Any:
     return functional
 
 
-def _beginning(wide: Tensor, reset: float | None) -> Tensor:
+def _beginning(x: Tensor, reset: float | None) -> Tensor:
     """The membrane before the first input: at the potential that a hard reset sets, at 0 with a soft one."""
-    return torch.full_like(wide[0], reset or 0.0)
+    return membrane(x, reset or 0.0)
 
 
 def _in_turn(step: Callable[..., tuple[Tensor, ...]], wide: Tensor, *state: Tensor) -> Tensor:
@@ -50,9 +50,8 @@ class PLIF(Spiking):
         run, shape, reset = _functional().plif_multi_step, surrogate_of(config), reset_of(config)
 
         def spikes(x: Tensor, w: Tensor) -> Tensor:
-            wide = widened(x)
             fired, _, _ = run(
-                wide, _beginning(wide, reset), w, config.decay_input, config.threshold, reset, shape, config.detach_reset
+                x, _beginning(x, reset), w, config.decay_input, config.threshold, reset, shape, config.detach_reset
             )  # fmt: skip
             return cast(Tensor, fired.to(x.dtype))
 
@@ -67,8 +66,7 @@ class IF(Spiking):
         run, shape, reset = _functional().if_multi_step, surrogate_of(config), reset_of(config)
 
         def spikes(x: Tensor) -> Tensor:
-            wide = widened(x)
-            fired, _, _ = run(wide, _beginning(wide, reset), config.threshold, reset, shape, config.detach_reset)
+            fired, _, _ = run(x, _beginning(x, reset), config.threshold, reset, shape, config.detach_reset)
             return cast(Tensor, fired.to(x.dtype))
 
         return spikes
@@ -180,8 +178,7 @@ def _one_membrane(run: Any, reset: float | None, given: tuple[Any, ...]) -> Spik
     """A neuron of SpikingJelly with a membrane and no further state; `given` follows it in the call."""
 
     def spikes(x: Tensor) -> Tensor:
-        wide = widened(x)
-        fired, *_ = run(wide, _beginning(wide, reset), *given)
+        fired, *_ = run(x, _beginning(x, reset), *given)
         return cast(Tensor, fired.to(x.dtype))
 
     return spikes
@@ -216,9 +213,8 @@ class Izhikevich(Spiking):
         c = config
 
         def spikes(x: Tensor) -> Tensor:
-            wide = widened(x)
             fired, *_ = run(
-                wide, _beginning(wide, reset), torch.zeros_like(wide[0]), c.tau, c.threshold, reset,
+                x, _beginning(x, reset), membrane(x), c.tau, c.threshold, reset,
                 c.v_rest, c.a, c.b, c.tau_w, c.v_c, c.a0, c.detach_reset, shape,
             )  # fmt: skip
             return fired.to(x.dtype)

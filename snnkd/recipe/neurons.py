@@ -18,16 +18,19 @@ _EACH_TIMESTEP = ("each_timestep", True)
 """It has learned numbers for each timestep, and so runs for no more of them than it was trained for."""
 _NOT_CAUSAL = ("causal", False)
 """A spike depends on later inputs too."""
+_FUSED = ("fused", True)
+"""SpikingJelly has one function for all its timesteps."""
 _WEIGHTS = ("learned", ("weight", "bias"))
 _GATES = ("learned", ("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset", "conduct"))
 
 NEURONS = Registry(
     "neuron",
     [
-        Entry("lif", "leaky integrate-and-fire, the default", neuron_schema.NeuronConfig, "snnkd.models.activation:LIF"),
+        Entry("lif", "leaky integrate-and-fire, the default", neuron_schema.NeuronConfig, "snnkd.models.activation:LIF",
+              details=(_FUSED,)),
         Entry("plif", "lif with a time constant learned by each layer (Fang et al. 2021)",
-              neuron_schema.PLIFConfig, f"{_MODULE}:PLIF", details=(("learned", ("w",)),)),
-        Entry("if", "integrate-and-fire, no leak", neuron_schema.IFConfig, f"{_MODULE}:IF"),
+              neuron_schema.PLIFConfig, f"{_MODULE}:PLIF", details=(_FUSED, ("learned", ("w",)))),
+        Entry("if", "integrate-and-fire, no leak", neuron_schema.IFConfig, f"{_MODULE}:IF", details=(_FUSED,)),
         Entry("klif", "lif whose membrane passes a ReLU of learned slope k (Jiang & Zhang 2023)",
               neuron_schema.KLIFConfig, f"{_MODULE}:KLIF", details=(("learned", ("k",)),)),
         Entry("clif", "complementary lif: a second membrane keeps a record of spikes (Huang et al. 2024)",
@@ -36,10 +39,10 @@ NEURONS = Registry(
               neuron_schema.CubaLIFConfig, f"{_MODULE}:CubaLIF"),
         Entry("glif", "gated lif: decay, input and reset each mixed of two by learned gates (Yao et al. 2022)",
               neuron_schema.GLIFConfig, f"{_MODULE}:GLIF", details=(_EACH_TIMESTEP, _GATES)),
-        Entry("qif", "quadratic integrate-and-fire", neuron_schema.QIFConfig, f"{_MODULE}:QIF"),
-        Entry("eif", "exponential integrate-and-fire", neuron_schema.EIFConfig, f"{_MODULE}:EIF"),
+        Entry("qif", "quadratic integrate-and-fire", neuron_schema.QIFConfig, f"{_MODULE}:QIF", details=(_FUSED,)),
+        Entry("eif", "exponential integrate-and-fire", neuron_schema.EIFConfig, f"{_MODULE}:EIF", details=(_FUSED,)),
         Entry("izhikevich", "quadratic integrate-and-fire with recovery (Izhikevich 2003)",
-              neuron_schema.IzhikevichConfig, f"{_MODULE}:Izhikevich"),
+              neuron_schema.IzhikevichConfig, f"{_MODULE}:Izhikevich", details=(_FUSED,)),
         Entry("psn", "parallel spiking neuron: learned weights across all timesteps, not causal (Fang et al. 2023)",
               neuron_schema.PSNConfig, f"{_MODULE}:PSN", details=(_EACH_TIMESTEP, _NOT_CAUSAL, _WEIGHTS)),
         Entry("masked-psn", "psn that looks at the last k timesteps, with weights of each timestep's own; masked from the first step on",
@@ -98,6 +101,11 @@ def describe_neuron(name: str) -> dict[str, Any]:
         "each_timestep": entry.detail("each_timestep", False),
         "defaults": to_plain(build_neuron(entry.name)),
     }
+
+
+def is_fused(neuron: AnyNeuron | None) -> bool:
+    """Whether SpikingJelly computes all timesteps of it in one function."""
+    return neuron is not None and bool(NEURONS[neuron.name].detail("fused", False))
 
 
 def is_causal(neuron: AnyNeuron | None) -> bool:

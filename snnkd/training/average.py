@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
@@ -19,17 +17,22 @@ def make_average(network: Network, decay: float) -> Average | None:
     d = min(decay, n / (n + 9)), so that the first weights do not stay (as in timm and TensorFlow's averages). The norms'
     running statistics are averaged alike, so that they fit the weights.
     """
-    if decay == 0:
-        return None
+    return AveragedModel(network, use_buffers=True) if decay else None
 
-    @torch.no_grad()
-    def follow(averages: Sequence[Tensor], weights: Sequence[Tensor], steps: Tensor | int) -> None:
-        n = torch.as_tensor(steps) + 1  # `steps` came before this one
-        new = 1 - torch.clamp(n / (n + 9), max=decay)  # stays on its device
-        for average, weight in zip(averages, weights, strict=True):
-            if average.is_floating_point():
-                average.lerp_(weight, new.to(average.dtype))
-            else:
-                average.copy_(weight)
 
-    return AveragedModel(network, multi_avg_fn=follow, use_buffers=True)
+@torch.no_grad()
+def follow(average: Average, network: Network, decay: float, n: int) -> None:
+    """Take the `n`-th step that `network` has made into its average.
+
+    Not `update_parameters`, which takes its number of steps to the device, and waits for it, in each.
+    """
+    new = 1 - min(decay, n / (n + 9)) if n > 1 else 1.0
+    numbers: tuple[list[Tensor], list[Tensor]] = [], []
+    for old, now in zip(average.module.state_dict().values(), network.state_dict().values(), strict=True):
+        if old.is_floating_point():
+            numbers[0].append(old)
+            numbers[1].append(now)
+        else:
+            old.copy_(now)
+    torch._foreach_lerp_(*numbers, new)
+    average.n_averaged += 1

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from snnkd.errors import RequestError
 from snnkd.models import Network
 from snnkd.models.activation import Spiking, ready_compiler
+from snnkd.recipe.neurons import is_fused
 from snnkd.recipe.schema import ExecutionConfig
 
 SAVED = 4e-9
@@ -28,7 +29,8 @@ def decide(execution: ExecutionConfig, network: Network, images: int, device: to
     """`execution.compile` with `auto` decided for training on `images` images in all (epochs x steps x batch).
 
     By counting, not by timing: the same recipe on the same machine decides alike, and its bytes depend on it. On GPUs
-    SpikingJelly's neurons are fused kernels already. Raises RequestError where there is no C++ compiler to do what was asked.
+    SpikingJelly's neurons are fused kernels already. Loops over timesteps are left alone: torch 2.14 cannot compile some,
+    and the gain was measured with lif. Raises RequestError where there is no C++ compiler to do what was asked.
     """
     here = device.type != "cpu" or compiler() is not None
     if execution.compile != "auto":
@@ -38,7 +40,7 @@ def decide(execution: ExecutionConfig, network: Network, images: int, device: to
                 "install one or set it to off"
             )
         return execution.compile
-    if device.type != "cpu" or not here:
+    if device.type != "cpu" or not here or not is_fused(network.specification.neuron):
         return "off"
     return "neurons" if neurons(network) * network.specification.T * images * SAVED >= WORTH else "off"
 

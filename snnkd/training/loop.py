@@ -23,7 +23,7 @@ from snnkd.models.features import Features
 from snnkd.recipe.schema import ExecutionConfig, TrainConfig
 from snnkd.report import Clock, Reporter, duration
 from snnkd.seeds import derive
-from snnkd.training.average import Average, make_average
+from snnkd.training.average import Average, follow, make_average
 from snnkd.training.layers import LayerRates, troubled, warning
 from snnkd.training.learner import backward, make_learner
 from snnkd.training.metrics import append_metrics, rewind_metrics
@@ -104,7 +104,7 @@ def train(job: Job) -> Position:
                     losses = backward(job, learner, images, labels, epoch, plain=isinstance(watched, LayerRates))
                 optimizer.step()
                 if average is not None:
-                    average.update_parameters(job.network)
+                    follow(average, job.network, job.train.ema, epoch * batches.steps + step + 1)
                 tally.add(losses, _gradient_norm(optimizer))
                 if isinstance(watched, LayerRates):
                     tally.rates = {name: float(rate) for name, rate in watched.found.items()}

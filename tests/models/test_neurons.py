@@ -254,6 +254,20 @@ def test_half_precision_is_integrated_in_float32_and_float64_is_kept(name):
     assert made.double()(drive(dtype=torch.float64), T).dtype == torch.float64
 
 
+@pytest.mark.parametrize("shape", ["sigmoid", "rect"])
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_in_half_precision_are_those_in_float32_rounded(name, shape):
+    made, T = layer(name, surrogate=shape), 5
+    weights = torch.randn(drive().shape, generator=torch.Generator().manual_seed(1)).bfloat16()
+    gradients = []
+    for x in (drive(dtype=torch.bfloat16), drive(dtype=torch.bfloat16).float()):
+        made.zero_grad()
+        (made(x.requires_grad_(), T) * weights).sum().backward()
+        gradients.append([x.grad.bfloat16(), *(parameter.grad for parameter in made.parameters())])
+    for ours, wanted in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("entry", list(SURROGATES), ids=lambda entry: entry.name)
 def test_surrogates_decide_gradients_alone(entry):
     """Spikes stay; the slope at the threshold is that of SpikingJelly's function, and alpha scales it."""
@@ -316,7 +330,7 @@ def test_soft_resets_need_no_reset_potential():
 
 # torch's compiler looks at the attribute itself
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
-@pytest.mark.parametrize("name", ["glif", "sliding-psn"])
+@pytest.mark.parametrize("name", ["clif", "sliding-psn"])
 def test_compiled_neurons_are_the_same_neurons(name):
     """One with a loop, one with a matrix product; lif's function over all timesteps is compiled in training/test_levers.py."""
     if compiler() is None:

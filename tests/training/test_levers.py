@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +17,10 @@ from snnkd.models.blocks import recompute_blocks
 from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
 from snnkd.recipe.augment_schema import OPERATIONS
 from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.recipe.neurons import NEURONS
 from snnkd.recipe.schema import ExecutionConfig
 from snnkd.training import compiling
-from snnkd.training.average import make_average
+from snnkd.training.average import follow, make_average
 from snnkd.training.compiling import Mode, decide
 
 CPU = torch.device("cpu")
@@ -77,6 +79,19 @@ def test_a_compiler_that_fails_is_no_bug(cli: Cli, monkeypatch: pytest.MonkeyPat
     ended = cli("distill", *SMALL, "--loss", "none", "--out", "run")
     assert ended.code == 4
     assert ended.complaint.endswith("torch.compile failed (TorchDynamoException: no); --set execution.compile=off does without")
+
+
+def test_a_compiler_that_fails_by_an_assertion_is_no_bug_either(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch 2.14 does on neurons that are a loop over timesteps."""
+    place = Path("torch/_dynamo/broken.py")
+    place.parent.mkdir(parents=True)
+    place.write_text("def fail(network, on):\n    raise AssertionError('not called on root')\n")
+    names: dict[str, Any] = {}
+    exec(compile(place.read_text(), str(place.resolve()), "exec"), names)
+    monkeypatch.setattr("snnkd.training.learner.compile_neurons", names["fail"])
+    ended = cli("distill", *SMALL, "--loss", "none", "--out", "run")
+    assert ended.code == 4
+    assert "torch.compile failed (AssertionError: not called on root)" in ended.complaint
 
 
 def test_bf16_is_near() -> None:
@@ -159,6 +174,16 @@ def test_no_step_waits_for_the_device(loss: str) -> None:
     assert torch.isfinite(found.value)
 
 
+def test_the_average_does_not_wait_for_the_device() -> None:
+    of = subject()
+    average = make_average(of.job.network, 0.9)
+    assert average is not None
+    of.step()
+    with NoWaiting():
+        follow(average, of.job.network, 0.9, 1)
+        follow(average, of.job.network, 0.9, 2)
+
+
 def test_no_augmentation_waits_for_the_device() -> None:
     every = f"data.augment=[{', '.join(OPERATIONS)}]"
     of = subject("data.channels=3", every, loss="kl")
@@ -199,6 +224,15 @@ def test_auto_compiles_neurons_where_the_run_is_long_enough() -> None:
     assert decide(auto, network, enough, torch.device("cuda")) == "off"
 
 
+@compiles
+@pytest.mark.parametrize("name", [entry.name for entry in NEURONS])
+def test_auto_compiles_what_spikingjelly_has_as_one_function(name: str) -> None:
+    network = subject(f"neuron.name={name}").job.network
+    fused = name in ("lif", "plif", "if", "qif", "eif", "izhikevich")
+    assert decide(ExecutionConfig(), network, 10**12, CPU) == ("neurons" if fused else "off")
+    assert decide(ExecutionConfig(compile="neurons"), network, 1, CPU) == "neurons"
+
+
 def test_without_a_compiler_auto_is_off_and_on_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "compiler", lambda: None)
     assert decide(ExecutionConfig(), subject().job.network, 10**12, CPU) == "off"
@@ -232,7 +266,8 @@ def test_the_average_follows_its_formula_and_is_the_result(cli: Cli) -> None:
     wanted: Tensor | None = None
     for n in range(1, 40):
         of.step()
-        average.update_parameters(of.job.network)
+        follow(average, of.job.network, 0.75, n)
+        assert int(average.n_averaged) == n
         now = of.job.network.state_dict()["body.head.weight"].clone()
         d = min(0.75, n / (n + 9))
         wanted = now if wanted is None else d * wanted + (1 - d) * now
@@ -251,8 +286,6 @@ def test_an_averaged_run_stopped_after_every_step_ends_with_the_same_bytes(cli: 
         if code == 0:
             break
         assert code == 75
-    from pathlib import Path
-
     assert Path("parts/model.safetensors").read_bytes() == Path("whole/model.safetensors").read_bytes()
     plain = cli(*words[:-2], "--out", "plain")
     assert plain.code == 0
