@@ -5,6 +5,7 @@
     python .ci/speed.py growth --rounds 2           time and memory of a resnet20 step as T, batch and classes grow
     python .ci/speed.py curve --rounds 3            the timestep curve of 10,000 images against plain forward passes
     python .ci/speed.py augment                     the augmentation against torchvision's PIL pipeline, on one thread
+    python .ci/speed.py epoch --model resnet19      the epochs of a real run on images of CIFAR-100's size and number
 
 Prints JSON. Set the threads by OMP_NUM_THREADS.
 """
@@ -12,20 +13,24 @@ Prints JSON. Set the threads by OMP_NUM_THREADS.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+import snnkd
 from snnkd.bench.clock import alternate, compared, ratio, seconds, summary
 from snnkd.bench.pictures import transform_of
 from snnkd.bench.report import peak_memory
@@ -39,7 +44,7 @@ from snnkd.models.files import load_network
 from snnkd.recipe import DistillRecipe, Flags, resolve_stage
 from snnkd.report import Reporter
 from snnkd.stage import Options, Stage
-from snnkd.training.environment import hardware, versions
+from snnkd.training.environment import hardware, pick_device, versions
 from snnkd.training.learner import backward
 
 LOSSES = ("none", "kl", "rkl", "jeffreys", "hta-kl", "hta-kl head=strict", "tser", "twsnn", "bkdsnn")
@@ -282,12 +287,43 @@ def against_torchvision(rounds: int) -> dict[str, Any]:
     return found
 
 
+AUGMENT = ["crop", "flip", "autoaugment", "cutout"]
+EPOCH_BATCH = 128
+
+
+def of_epochs(model: str, T: int, images: int, epochs: int, device: str) -> dict[str, Any]:
+    """Seconds of an epoch by a run's own metrics: data, teacher, bookkeeping and checkpoints included, as `snnkd distill` makes them.
+
+    hta-kl, crop, flip, AutoAugment and Cutout, 100 classes, random 32x32 images and a teacher of the same topology that has
+    learned nothing of them. The first epoch, which warms up, is not counted.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "images.npz"
+        generator = np.random.default_rng(0)
+        pixels = generator.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
+        np.savez(
+            file, train_images=pixels, train_labels=np.arange(images) % 100, test_images=pixels[:200], test_labels=np.arange(200) % 100
+        )
+        same: dict[str, Any] = {"data": f"npz:{file}", "model": model, "batch_size": EPOCH_BATCH, "device": device, "quiet": True}
+        same["settings"] = {"data.augment": AUGMENT}
+        teacher = snnkd.teach(epochs=1, out=Path(folder) / "teacher", **same)
+        words = {"loss": "hta-kl", "T": T, "teacher": teacher, "allow_weak_teacher": True}
+        run = snnkd.distill(epochs=1 + epochs, out=Path(folder) / "student", **words, **same)
+        at = [json.loads(line)["seconds"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
+    taken = [after - before for before, after in itertools.pairwise(at)]
+    return {"model": model, "T": T, "batch_size": EPOCH_BATCH, "images": images, "seconds": summary(taken, 2), "epochs": len(taken)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["hta-kl", "steps", "growth", "curve", "augment", "one"])
+    parser.add_argument("what", choices=["hta-kl", "steps", "growth", "curve", "augment", "epoch", "one"])
     parser.add_argument("teacher", nargs="?", type=Path)
     parser.add_argument("--T", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--model", default="resnet19")
+    parser.add_argument("--images", type=int, default=50_000)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.what == "one":
@@ -295,7 +331,8 @@ def main() -> None:
         return
     if asked.what == "augment":
         torch.set_num_threads(1)
-    about = {"hardware": hardware(CPU), "versions": versions(), "rounds": asked.rounds, "date": time.strftime("%Y-%m-%d")}
+    device = pick_device(asked.device) if asked.what == "epoch" else CPU
+    about = {"hardware": hardware(device), "versions": versions(), "rounds": asked.rounds, "date": time.strftime("%Y-%m-%d")}
     found: dict[str, Any]
     if asked.what == "hta-kl":
         found = {
@@ -309,6 +346,8 @@ def main() -> None:
         found = {"curve": of_curve(10_000, asked.rounds)}
     elif asked.what == "augment":
         found = {"batch": BATCH, "augment": against_torchvision(asked.rounds)}
+    elif asked.what == "epoch":
+        found = {"epoch": of_epochs(asked.model, asked.T, asked.images, asked.epochs, asked.device)}
     else:
         found = {"T": asked.T, "losses": of_steps(asked.teacher, asked.T, asked.rounds)}
     print(json.dumps({**about, **found}, indent=2))

@@ -168,6 +168,7 @@ def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objecti
         "data_sha256": data.sha256,
         "teacher": judged,
         "seconds": round(position.seconds, 2),
+        "precision": "bf16" if needs["bf16"] else "float32",
     }
     written: list[Loaded] = []
     processes.of_first(lambda: written.append(_saved(folder, network, about)))
@@ -339,7 +340,7 @@ def measure_network(
             "model": to_plain(network.specification.model),
             "neuron": None if neuron is None else to_plain(neuron),
             **({} if is_causal(neuron) else {"curve_note": f"{WHOLE}; the curve has its last entry alone"}),
-            **{key: about.get(key) for key in ("loss", "selection", "teacher")},
+            **{key: about.get(key) for key in ("loss", "selection", "teacher", "precision")},
             "weights_sha256": loaded.sha256,
             "data_sha256": data.sha256,
             "parameters": sum(p.numel() for p in network.parameters()),

@@ -27,6 +27,28 @@ def seconds(work: Work, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
+def steps_at_once(device: torch.device) -> int:
+    """Steps timed together. On a GPU many: training never waits for it, so the wait before and after must not be charged to one step."""
+    return 20 if device.type == "cuda" else 2
+
+
+def several(work: Work, times: int) -> Work:
+    def repeated() -> None:
+        for _ in range(times):
+            work()
+
+    return repeated
+
+
+def of_steps(works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING) -> dict[str, list[float]]:
+    """`alternate` for works that are a step each: seconds of one step, from `steps_at_once`, after as many that do not count."""
+    steps = steps_at_once(device)
+    many = {name: several(work, steps) for name, work in works.items()}
+    for work in many.values():
+        work()  # compiles, starts workers, warms caches
+    return {name: [s / steps for s in taken] for name, taken in alternate(many, rounds, device, between).items()}
+
+
 def alternate(works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING) -> dict[str, list[float]]:
     """Seconds of each work in each round; every round runs all of them once, beginning with another one each time."""
     taken: dict[str, list[float]] = {name: [] for name in works}

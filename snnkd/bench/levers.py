@@ -9,15 +9,13 @@ from typing import Any, Literal
 
 import torch
 
-from snnkd.bench.clock import Work, alternate, ratio, summary
+from snnkd.bench.clock import Work, of_steps, ratio, summary
 from snnkd.bench.published import HABITS, Loop
 from snnkd.bench.subject import make_subject
 from snnkd.stage import Stage
 from snnkd.training.compiling import Mode
-from snnkd.training.environment import in_bf16
+from snnkd.training.environment import gpu_has_bf16, in_bf16
 
-STEPS = 2
-"""Of each loop in a round."""
 SETTLE = 0.2
 """Seconds before a loop is timed, in which worker processes of another one fill their queues: their work must not be charged to it."""
 OURS = "snnkd"
@@ -84,7 +82,7 @@ def _at(stage: Stage, precision: Literal["float32", "bf16"]) -> Stage:
 
 def has_bf16(device: torch.device) -> bool:
     """Whether bf16 is faster than float32 on this device, as far as it says so."""
-    return torch.cuda.is_bf16_supported() if device.type == "cuda" else bool(torch.backends.mkldnn.is_available()) and _cpu_bf16()
+    return gpu_has_bf16(device) if device.type == "cuda" else bool(torch.backends.mkldnn.is_available()) and _cpu_bf16()
 
 
 def _cpu_bf16() -> bool:
@@ -96,21 +94,12 @@ def _cpu_bf16() -> bool:
 
 
 def _in_turn(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    def several(work: Work) -> Work:
-        def steps() -> None:
-            for _ in range(STEPS):
-                work()
-
-        return steps
-
-    for work in works.values():
-        several(work)()  # compiles, starts workers, warms caches
-    return alternate({name: several(work) for name, work in works.items()}, rounds, device, lambda: time.sleep(SETTLE))
+    return of_steps(works, rounds, device, lambda: time.sleep(SETTLE))
 
 
 def _per_second(times: list[float], stage: Stage) -> float:
-    return round(STEPS * stage.recipe.train.batch_size / summary(times, 9)["median"], 2)
+    return round(stage.recipe.train.batch_size / summary(times, 9)["median"], 2)
 
 
 def _step_ms(times: list[float]) -> dict[str, float]:
-    return summary([1000 * t / STEPS for t in times], 2)
+    return summary([1000 * t for t in times], 2)

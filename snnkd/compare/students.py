@@ -218,7 +218,7 @@ def _student(place: Path, result: Values, own: Values, identity: Values | None, 
             synops=float(end["synops"]),
             energy_mj=float(end["energy_mj"]),
             seconds=None if seconds is None else float(seconds) * int(hardware.get("processes", 1)),
-            device=_device(hardware),
+            device=_device(hardware, result.get("precision")),
             versions={key: str(value) for key, value in own["versions"].items()},
             identity=identity,
             is_run=is_run,
@@ -245,5 +245,7 @@ def _neuron(result: Values, identity: Values | None) -> str:
     return str(told.get("name", "lif"))
 
 
-def _device(hardware: Values) -> str:
-    return str(hardware["gpu"]) if "gpu" in hardware else f"{hardware['cpu']}, threads: {hardware['threads']}"
+def _device(hardware: Values, precision: str | None) -> str:
+    """What it was trained on, and how where that is not in float32; results of the first versions do not tell."""
+    made = str(hardware["gpu"]) if "gpu" in hardware else f"{hardware['cpu']}, threads: {hardware['threads']}"
+    return made if precision in (None, "float32") else f"{made}, {precision}"

@@ -19,6 +19,8 @@ from snnkd.data.draws import to_device
 from snnkd.data.geometry import MATRICES, move
 
 LEVELS = 256
+LUMA: tuple[float, ...] = tuple(torch.tensor([0.2989, 0.587, 0.114]).tolist())
+"""Weights of red, green and blue as float32 holds them."""
 Operator = Callable[[Tensor, Sequence[float]], Tensor]
 
 
@@ -71,10 +73,9 @@ def _grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images.float()
     red, green, blue = images.unbind(1)
-    weights = torch.tensor([0.2989, 0.587, 0.114]).tolist()  # as float32 holds them
-    first = red * weights[0]
-    second = torch.add(first.double(), green.double(), alpha=weights[1]).float()
-    return torch.add(second.double(), blue.double(), alpha=weights[2]).float().floor_()[:, None]
+    first = red * LUMA[0]
+    second = torch.add(first.double(), green.double(), alpha=LUMA[1]).float()
+    return torch.add(second.double(), blue.double(), alpha=LUMA[2]).float().floor_()[:, None]
 
 
 def _color(images: Tensor, magnitudes: Sequence[float]) -> Tensor:

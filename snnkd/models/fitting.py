@@ -21,7 +21,8 @@ def fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
         if images.shape[1] == 1:
             images = images.expand(-1, channels, -1, -1)
         elif (images.shape[1], channels) == (3, 1):
-            images = (images * images.new_tensor(GREY).view(-1, 1, 1)).sum(1, keepdim=True)
+            # channel by channel: a tensor of the weights would have to be brought to the device, which waits
+            images = sum(weight * images[:, i : i + 1] for i, weight in enumerate(GREY))  # type: ignore[assignment]
         else:
             raise RequestError(f"images of {images.shape[1]} channels cannot be shown to a network that takes {channels}")
     if images.shape[2:] == (height, width):

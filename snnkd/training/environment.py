@@ -63,8 +63,12 @@ def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextMa
 
 def in_bf16(config: ExecutionConfig, device: torch.device) -> bool:
     """Whether `precision` means bf16 on this device."""
-    auto = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return config.precision == "bf16" or (config.precision == "auto" and auto)
+    return config.precision == "bf16" or (config.precision == "auto" and gpu_has_bf16(device))
+
+
+def gpu_has_bf16(device: torch.device) -> bool:
+    """Whether it is a GPU that computes in bf16: older ones only imitate it, slower than float32."""
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def versions() -> dict[str, str]:
@@ -74,8 +78,14 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """What a number was measured on."""
-    made: dict[str, Any] = {"device": device.type, "cpu": _cpu_name(), "cpus": os.cpu_count(), "threads": torch.get_num_threads()}
+    """What a number was measured on. `vectors` are the instructions that torch uses here, half as wide on some machines of one name."""
+    made: dict[str, Any] = {
+        "device": device.type,
+        "cpu": _cpu_name(),
+        "vectors": torch.backends.cpu.get_cpu_capability(),
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+    }
     if processes.count() > 1:
         made["processes"] = processes.count()
     if device.type == "cuda":

@@ -381,10 +381,12 @@ def test_without_a_student_there_is_nothing_to_compare() -> None:
 def test_devices_and_versions_that_are_mixed_are_said() -> None:
     make_run("kl", 0)
     make_run("kl", 1, gpu="H100")
-    change(make_run("kl", 2), versions={"torch": "2.14.0", "spikingjelly": "2.0.0"})
+    change(make_run("kl", 2), versions={"torch": "2.14.0", "spikingjelly": "2.0.0"}, precision="float32")
+    change(make_run("kl", 3, gpu="H100"), precision="bf16")
     found = report().tables[0]
-    assert found.notes == ("Not all on one kind of device: H100; x, threads: 1.", "Not all with one version of torch: 2.14.0, 2.15.0.")
-    assert found.columns[0].rows[0].devices == ("H100", "x, threads: 1")
+    devices = ("H100", "H100, bf16", "x, threads: 1")
+    assert found.notes == (f"Not all on one kind of device: {'; '.join(devices)}.", "Not all with one version of torch: 2.14.0, 2.15.0.")
+    assert found.columns[0].rows[0].devices == devices
 
 
 def test_a_neuron_that_is_not_causal_has_one_entry_and_is_compared_all_the_same() -> None:

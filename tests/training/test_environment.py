@@ -9,9 +9,10 @@ import pytest
 import torch
 from conftest import SMALL, Cli
 
+from snnkd.bench.levers import has_bf16
 from snnkd.errors import RequestError
 from snnkd.recipe.schema import ExecutionConfig
-from snnkd.training.environment import autocast, hardware, pick_device, versions
+from snnkd.training.environment import autocast, hardware, in_bf16, pick_device, versions
 
 
 @pytest.mark.parametrize("name", ["meta", "mps", "cuda:999", "gpu", ""])
@@ -29,8 +30,19 @@ def test_bf16_is_for_the_layers_and_float32_for_the_loss(cli: Cli) -> None:
     ended = cli("distill", *SMALL, "--loss", "none", "--T", 2, "--set", "execution.precision=bf16", "--json")
     assert ended.code == 0, ended.err
     weights = Path(ended.json["run"], "model.safetensors").read_bytes()
+    assert ended.json["precision"] == "bf16"
+    assert cli("eval", ended.json["run"], "--json").json["precision"] == "bf16", "what it was trained in, not measured in"
     float32 = cli("distill", *SMALL, "--loss", "none", "--T", 2, "--out", "float32")
+    assert json.loads(Path("float32/result.json").read_text())["precision"] == "float32"
     assert (float32.folder / "model.safetensors").read_bytes() != weights
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_bf16_that_a_gpu_only_imitates_is_not_used_by_itself(real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or real)
+    device = torch.device("cuda")
+    assert in_bf16(ExecutionConfig(precision="auto"), device) == has_bf16(device) == real
+    assert in_bf16(ExecutionConfig(precision="bf16"), device), "asked for, it is done"
 
 
 def test_the_threads_of_the_start_are_restored(cli: Cli) -> None:
@@ -64,5 +76,5 @@ def test_compiled_training_comes_to_the_same_loss(cli: Cli) -> None:
 
 
 def test_results_say_on_what_and_with_what() -> None:
-    assert {"device", "cpu", "cpus", "threads"} <= hardware(torch.device("cpu")).keys()
+    assert {"device", "cpu", "vectors", "cpus", "threads"} <= hardware(torch.device("cpu")).keys()
     assert {"snnkd", "python", "torch", "spikingjelly", "pillow", "matplotlib"} <= versions().keys()

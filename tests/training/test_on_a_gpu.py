@@ -17,6 +17,7 @@ from snnkd.models.activation import Spiking, make_spiking
 from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
 from snnkd.recipe.neurons import NEURONS
 from snnkd.training.compiling import Mode
+from snnkd.training.environment import gpu_has_bf16
 
 DEVICE, CPU = torch.device("cuda"), torch.device("cpu")
 pytestmark = [
@@ -30,7 +31,8 @@ DRAWN = {"bkdsnn", "ckdsnn", "enof"}
 
 @pytest.fixture(autouse=True)
 def _float32_means_float32() -> Iterator[None]:
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    """And the same twice."""
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
         yield
 
 
@@ -108,7 +110,7 @@ def test_bf16_is_near_and_is_the_default() -> None:
     plain, half, auto = (losses(subject(DEVICE, f"execution.precision={key}")) for key in ("float32", "bf16", "auto"))
     assert half == pytest.approx(plain, rel=0.05)
     assert half != plain
-    assert auto == pytest.approx(half if torch.cuda.is_bf16_supported() else plain, rel=1e-3)
+    assert auto == pytest.approx(half if gpu_has_bf16(DEVICE) else plain, rel=1e-3)
 
 
 def test_a_run_is_stopped_continued_and_measured_on_both(cli: Cli) -> None:

@@ -1,0 +1,78 @@
+"""The scripts of .ci that measure: what they time, and what the README makes of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from conftest import script_of_ci
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def maker() -> ModuleType:
+    return script_of_ci("readme")
+
+
+def test_an_epoch_is_that_of_a_run_without_the_first() -> None:
+    found = script_of_ci("speed").of_epochs("resnet8", 1, images=256, epochs=2, device="cpu")
+    assert found["epochs"] == 2
+    assert found["images"] == 256
+    assert 0 < found["seconds"]["q1"] <= found["seconds"]["median"] <= found["seconds"]["q3"] < 60
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_what_only_a_gpu_can_show_ends_where_there_is_none(tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    words = ["bash", str(ROOT / ".ci" / "gpu.sh"), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "no GPU here\n")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_every_machine_measured_is_shown(maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(maker.SPEED, tmp_path, dirs_exist_ok=True)
+    found = json.loads((tmp_path / "bench-resnet20.json").read_text())
+    found["hardware"] |= {"device": "cuda", "gpu": "A Card"}
+    found["baseline"]["ratio"] = {"median": 4.56, "q1": 4.5, "q3": 4.6}
+    del found["levers"]
+    (tmp_path / "bench-resnet99-gpu.json").write_text(json.dumps(found))
+    about = {"model": "resnet99", "T": 2, "batch_size": 128, "images": 50000, "epochs": 5}
+    epoch = {"epoch": {**about, "seconds": {"median": 5.5, "q1": 5.4, "q3": 5.75}}}
+    (tmp_path / "epoch-resnet99-gpu.json").write_text(json.dumps({**found, **epoch}))
+    before = maker.speed()
+    monkeypatch.setattr(maker, "SPEED", tmp_path)
+    after = maker.speed()
+    assert after.startswith(before)
+    assert "4.56 (4.50 to 4.60) times the images/s of the published loop" in after
+    assert "An epoch of 50,000 images of resnet99, T = 2, batch 128, hta-kl, with all that a run does, takes 5.50 (5.40 to 5.75) s" in after
+    assert after.count("On: A Card, torch ") == 2
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ((0.021, 0.012), "2.10 % of 30 ms at T = 1, batch 16, 10 classes, elsewhere at most 1.20 %"),
+        ((0.019, 0.012), "the same table: at most 1.90 %"),
+    ],
+)
+def test_where_the_loss_takes_most_on_another_machine_is_said(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: tuple[float, float], said: str
+) -> None:
+    shutil.copytree(maker.SPEED, tmp_path, dirs_exist_ok=True)
+    found = json.loads((tmp_path / "growth.json").read_text())
+    found["growth"] = [
+        {"T": T, "batch": 16, "classes": 10, "ms": {"median": 30}, "loss_share": {"median": share}}
+        for T, share in zip((1, 2), shares, strict=True)
+    ]
+    (tmp_path / "growth-other.json").write_text(json.dumps(found))
+    monkeypatch.setattr(maker, "SPEED", tmp_path)
+    assert said in maker.growth()
