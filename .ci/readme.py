@@ -160,19 +160,6 @@ def _mean_metrics(run: str) -> dict[str, float]:
     return {key: statistics.fmean(row[key] for row in rows) for key in ("w_head", "head_empty")}
 
 
-def alike() -> str:
-    """Which losses the seeds do not tell apart."""
-    runs = compared()
-    names = list(runs)
-    same = {a: [b for b in names if b != a and difference(runs[a], runs[b]).verdict == "not distinguishable"] for a in names}
-    n = len(next(iter(runs.values())))
-    listed = "; ".join(f"{name}: {', '.join(others) or 'none'}" for name, others in same.items())
-    return (
-        f"Not distinguishable with n = {n} (the 95 % interval of the difference, paired by seed, holds 0; not corrected for "
-        f"the {len(names) * (len(names) - 1) // 2} pairs): {listed}."
-    )
-
-
 def cost() -> str:
     """What HTA-KL costs, from the stored measurement."""
     found = json.loads((COMPARED / "hta-kl-cost.json").read_text())
@@ -232,31 +219,56 @@ def _signed(a: dict[int, float], b: dict[int, float]) -> str:
 
 
 def speed() -> str:
-    """The step, its parts, and what each lever brings, as `snnkd bench` measured them."""
-    found = json.loads((SPEED / "bench-resnet20.json").read_text())
+    """The step, its parts, and what each lever brings, as `snnkd bench` measured them, one machine after another; epochs of real runs."""
+    return "\n\n".join(
+        [_step(found) for found in stored("bench-*.json", SPEED)] + [_epoch(found) for found in stored("epoch-*.json", SPEED)]
+    )
+
+
+def _step(found: dict[str, Any]) -> str:
     base, tax, parts = found["baseline"], found["spiking_tax"], found["parts"]
     whole = sum(part["median"] for part in parts.values())
     shares = ", ".join(f"{name} {100 * part['median'] / whole:.1f} %" for name, part in parts.items())
-    rows = ["| one change more a row | images/s | times the published loop |", "|---|---|---|"]
-    rows += [f"| {row['lever']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |" for row in found["levers"]]
-    table = "\n".join(rows)
-    return (
+    said = (
         f"{found['model']['name']}, T = {found['T']}, batch {found['batch_size']}, 32x32, {found['loss']} with an ANN teacher of the same "
         f"topology: {_quartiles(base['ratio'])} times the images/s of the published loop (median and quartiles of {found['rounds']} "
         f"rounds in turn, in one process). Of the step: {shares}. A spiking step takes {_quartiles(tax)} times as long as the same "
-        f"topology as an ANN on T x B images (plain or compiled, whichever is faster: {tax['against']}). On: {_machine(found)}.\n\n{table}"
+        f"topology as an ANN on T x B images (plain or compiled, whichever is faster: {tax['against']}). On: {_machine(found)}."
+    )
+    rows = [f"| {row['lever']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |" for row in found.get("levers", [])]
+    head = ["| one change more a row | images/s | times the published loop |", "|---|---|---|"] if rows else []
+    return "\n\n".join([said, *(["\n".join(head + rows)] if rows else [])])
+
+
+def _epoch(found: dict[str, Any]) -> str:
+    about = found["epoch"]
+    return (
+        f"An epoch of {about['images']:,} images of {about['model']}, T = {about['T']}, batch {about['batch_size']}, hta-kl, with all "
+        f"that a run does, takes {_quartiles(about['seconds'])} s (median and quartiles of {about['epochs']} epochs). "
+        f"On: {_machine(found)}."
     )
 
 
 def growth() -> str:
-    """Time and memory of a step as one thing grows."""
+    """Time and memory of a step as one thing grows; of other machines where the loss took most."""
     found = json.loads((SPEED / "growth.json").read_text())
     rows = ["| T | batch | classes | ms a step | MiB | loss, share of the step |", "|---|---|---|---|---|---|"]
     for row in found["growth"]:
         ms, mib, share = (row[key]["median"] for key in ("ms", "mib", "loss_share"))
         plain = "" if row.get("keep", True) else " (`keep_memory=false`)"
         rows.append(f"| {row['T']} | {row['batch']}{plain} | {row['classes']} | {ms:.0f} | {mib:.0f} | {100 * share:.2f} % |")
-    return "\n".join(rows) + f"\n\nMedians of {found['rounds']} runs in turn, each a process of its own. On: {_machine(found)}."
+    end = f"Medians of {found['rounds']} runs in turn, each a process of its own. On: {_machine(found)}."
+    return "\n\n".join(["\n".join(rows), " ".join([end, *map(_most, stored("growth-*.json", SPEED))])])
+
+
+def _most(found: dict[str, Any]) -> str:
+    """Where the loss took the largest share, and what was next below 2 %."""
+    shares = sorted(found["growth"], key=lambda row: -row["loss_share"]["median"])
+    above = [row for row in shares if row["loss_share"]["median"] >= 0.02]
+    told = "; ".join(f"{100 * r['loss_share']['median']:.2f} % of {r['ms']['median']:.0f} ms at T = {r['T']}, batch {r['batch']}, "
+                     f"{r['classes']} classes" for r in above)  # fmt: skip
+    rest = 100 * shares[len(above)]["loss_share"]["median"]
+    return f"On {_machine(found)}, the same table: {told + ', elsewhere ' if told else ''}at most {rest:.2f} %."
 
 
 def augment() -> str:
@@ -286,8 +298,9 @@ def _quartiles(value: dict[str, float]) -> str:
 
 def _machine(found: dict[str, Any]) -> str:
     hardware, versions = found["hardware"], found["versions"]
-    made = f"{hardware['cpu']}, threads: {hardware['threads']}, torch {versions['torch']}, spikingjelly {versions['spikingjelly']}"
-    return f"{made}; {found['date']}"
+    vectors = f" ({hardware['vectors']})" if "vectors" in hardware else ""  # older results do not say
+    cpu = f"{hardware['cpu']}{vectors}, threads: {hardware['threads']}"
+    return f"{hardware.get('gpu', cpu)}, torch {versions['torch']}, spikingjelly {versions['spikingjelly']}; {found['date']}"
 
 
 PARTS: dict[str, Callable[[], str]] = {
@@ -301,7 +314,6 @@ PARTS: dict[str, Callable[[], str]] = {
     "augment": augment,
     "curve": curve,
     "comparison": comparison,
-    "alike": alike,
     "cost": cost,
     "compared_conditions": compared_conditions,
     "speed": speed,

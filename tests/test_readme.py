@@ -21,7 +21,8 @@ from conftest import SMALL, Cli, script_of_ci
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SHELL_OPTIONS = {"--system-site-packages", "--time", "--requeue", "--signal", "--open-mode", "--array", "--standalone", "--nproc-per-node",
-                 "--signals-to-handle", "--nnodes", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint", "--dist"}  # fmt: skip
+                 "--signals-to-handle", "--nnodes", "--rdzv-id", "--rdzv-backend", "--rdzv-endpoint", "--dist", "--constraint",
+                 "--gres", "--cpus-per-task", "--mem", "--parsable", "--wrap", "--dependency"}  # fmt: skip
 """Of pip, Slurm, torchrun and others, in the README's scripts."""
 
 
@@ -83,8 +84,9 @@ def test_the_example_of_a_composed_loss_is_a_loss(cli: Cli) -> None:
 def test_links_and_pictures_exist() -> None:
     for target in re.findall(r"\]\((?!http|#)([^)]+)\)", TEXT):
         assert (ROOT / target).exists(), target
-    for anchor in re.findall(r"\]\(#([^)]+)\)", TEXT):
-        assert re.search(rf"^#+ {anchor.replace('-', '[ -]')}$", TEXT, flags=re.MULTILINE | re.IGNORECASE), anchor
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL), flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
 
 
 def test_the_two_commands_stand_alone() -> None:
@@ -204,6 +206,26 @@ def _with_tools(tmp_path: Path, **bodies: str) -> dict[str, str]:
         (tools / name).write_text(f"#!/bin/sh\n{body}\n")
         (tools / name).chmod(0o755)
     return {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_from_nothing_to_a_table_on_a_cluster(cli: Cli, tmp_path: Path) -> None:
+    """The README's block asks Slurm for the teacher, then for the tasks that there are, each of which the recipe knows."""
+    section = TEXT[TEXT.index("## CIFAR-100 on a cluster") : TEXT.index("## The papers' tables")]
+    (block,) = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
+    environment = _with_tools(tmp_path, sbatch='for word in "$@"; do echo "$word"; done >> asked; echo 71', snnkd='echo "$@" >> called')
+    done = subprocess.run(["bash", "-euc", block], env={**environment, "SCRATCH": "here"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in Path("called").read_text().splitlines()] == ["data", "check", "run", "status", "compare"]
+    asked = Path("asked").read_text().splitlines()
+    assert asked[0] == "--parsable"
+    assert {"--dependency=afterok:71", "--array=0-8"} <= set(asked)
+    teach, task = (line.removeprefix("snnkd ").split() for line in asked if line.startswith("snnkd "))
+    assert teach == ["teach", "cifar100-resnet19-short"]
+    assert task[-2:] == ["--task", "$SLURM_ARRAY_TASK_ID"]
+    listed = cli(*task[:-2], "--tasks")
+    assert listed.code == 0, listed.err
+    assert [line.split()[0] for line in listed.out.splitlines()] == [str(k) for k in range(9)]
+    assert all("distill.model.T=4" in line for line in listed.out.splitlines())
 
 
 def test_the_sweep_as_a_loop_and_as_a_job_array(cli: Cli, tmp_path: Path) -> None:
