@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What only a GPU can show, in some ten minutes:
-#     bash .ci/gpu.sh OUT
+# What only a GPU can show:
+#     [ROUNDS=11] bash .ci/gpu.sh OUT
 # Its tests, the step against the published loop, an epoch of resnet19. The JSON belongs in recipes/results/speed, from where
 # .ci/readme.py takes it into the README. Exits 1 when any of it failed; what was measured until then is in OUT.
 set -uo pipefail
@@ -16,8 +16,7 @@ measure() {
 python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU here" >&2; exit 1; }
 python3 -c 'from snnkd.training.environment import versions; print(versions())' || exit 1
 step=(python3 -m snnkd bench --data cifar100 --batch-size 128 --loss hta-kl --device cuda --rounds "${ROUNDS:-11}" --json)
-small=(--set data.size=8 --set model.width=4 --batch-size 8 --T 2)
-measure smoke.json python3 -m snnkd bench "${small[@]}" --device cuda --rounds 2 --baseline --levers --json
+python3 -m pytest -q -W default tests/training/test_on_a_gpu.py -k published_loop || failed=1 # first what all else stands on
 measure bench-resnet18-gpu.json "${step[@]}" --model resnet18 --T 4 --baseline --levers
 measure epoch-resnet19-gpu.json python3 .ci/speed.py epoch --model resnet19 --T 2 --device cuda
 measure bench-resnet19-gpu.json "${step[@]}" --model resnet19 --T 2 --baseline

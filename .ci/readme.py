@@ -233,19 +233,24 @@ def _step(found: dict[str, Any]) -> str:
         f"{found['model']['name']}, T = {found['T']}, batch {found['batch_size']}, 32x32, {found['loss']} with an ANN teacher of the same "
         f"topology: {_quartiles(base['ratio'])} times the images/s of the published loop (median and quartiles of {found['rounds']} "
         f"rounds in turn, in one process). Of the step: {shares}. A spiking step takes {_quartiles(tax)} times as long as the same "
-        f"topology as an ANN on T x B images (plain or compiled, whichever is faster: {tax['against']}). On: {_machine(found)}."
+        f"topology as an ANN on T x B images (plain or compiled, whichever is faster: {tax['against']}). Compiled: {found['compile']}; "
+        f"{_precision(found)}. On: {_machine(found)}."
     )
     rows = [f"| {row['lever']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |" for row in found.get("levers", [])]
     head = ["| one change more a row | images/s | times the published loop |", "|---|---|---|"] if rows else []
     return "\n\n".join([said, *(["\n".join(head + rows)] if rows else [])])
 
 
+def _precision(found: dict[str, Any]) -> str:
+    return "bf16, the published loop float32" if found["bf16"] else "float32"
+
+
 def _epoch(found: dict[str, Any]) -> str:
     about = found["epoch"]
     return (
         f"An epoch of {about['images']:,} images of {about['model']}, T = {about['T']}, batch {about['batch_size']}, hta-kl, with all "
-        f"that a run does, takes {_quartiles(about['seconds'])} s (median and quartiles of {about['epochs']} epochs). "
-        f"On: {_machine(found)}."
+        f"that a run does, takes {_quartiles(about['seconds'])} s (median and quartiles of {about['epochs']} epochs; "
+        f"{about['precision']}). On: {_machine(found)}."
     )
 
 
@@ -267,8 +272,9 @@ def _most(found: dict[str, Any]) -> str:
     above = [row for row in shares if row["loss_share"]["median"] >= 0.02]
     told = "; ".join(f"{100 * r['loss_share']['median']:.2f} % of {r['ms']['median']:.0f} ms at T = {r['T']}, batch {r['batch']}, "
                      f"{r['classes']} classes" for r in above)  # fmt: skip
-    rest = 100 * shares[len(above)]["loss_share"]["median"]
-    return f"On {_machine(found)}, the same table: {told + ', elsewhere ' if told else ''}at most {rest:.2f} %."
+    rest = [f"at most {100 * row['loss_share']['median']:.2f} %" for row in shares[len(above) :][:1]]
+    of_all = ", elsewhere ".join([*([told] if told else []), *rest])
+    return f"On {_machine(found)}, the same table by {found['rounds']} runs: {of_all}."
 
 
 def augment() -> str:

@@ -311,7 +311,8 @@ def of_epochs(model: str, T: int, images: int, epochs: int, device: str) -> dict
         run = snnkd.distill(epochs=1 + epochs, out=Path(folder) / "student", **words, **same)
         at = [json.loads(line)["seconds"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     taken = [after - before for before, after in itertools.pairwise(at)]
-    return {"model": model, "T": T, "batch_size": EPOCH_BATCH, "images": images, "seconds": summary(taken, 2), "epochs": len(taken)}
+    about = {"model": model, "T": T, "batch_size": EPOCH_BATCH, "images": images, "precision": run.result.details["precision"]}
+    return {**about, "seconds": summary(taken, 2), "epochs": len(taken)}
 
 
 def main() -> None:
@@ -332,7 +333,9 @@ def main() -> None:
     if asked.what == "augment":
         torch.set_num_threads(1)
     device = pick_device(asked.device) if asked.what == "epoch" else CPU
-    about = {"hardware": hardware(device), "versions": versions(), "rounds": asked.rounds, "date": time.strftime("%Y-%m-%d")}
+    about: dict[str, Any] = {"hardware": hardware(device), "versions": versions(), "date": time.strftime("%Y-%m-%d")}
+    if asked.what != "epoch":
+        about["rounds"] = asked.rounds
     found: dict[str, Any]
     if asked.what == "hta-kl":
         found = {

@@ -28,7 +28,10 @@ def seconds(work: Work, device: torch.device) -> float:
 
 
 def steps_at_once(device: torch.device) -> int:
-    """Steps timed together. On a GPU many: training never waits for it, so the wait before and after must not be charged to one step."""
+    """Steps timed together. On a GPU many: training never waits for it, so the wait before and after must not be charged to one step.
+
+    On a CPU two, so that a loop is not always timed with the caches that another one left.
+    """
     return 20 if device.type == "cuda" else 2
 
 
@@ -40,7 +43,7 @@ def several(work: Work, times: int) -> Work:
     return repeated
 
 
-def of_steps(works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING) -> dict[str, list[float]]:
+def each_step(works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING) -> dict[str, list[float]]:
     """`alternate` for works that are a step each: seconds of one step, from `steps_at_once`, after as many that do not count."""
     steps = steps_at_once(device)
     many = {name: several(work, steps) for name, work in works.items()}

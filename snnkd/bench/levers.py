@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import torch
 
-from snnkd.bench.clock import Work, of_steps, ratio, summary
+from snnkd.bench.clock import Work, each_step, ratio, summary
 from snnkd.bench.published import HABITS, Loop
 from snnkd.bench.subject import make_subject
 from snnkd.stage import Stage
@@ -94,7 +94,7 @@ def _cpu_bf16() -> bool:
 
 
 def _in_turn(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    return of_steps(works, rounds, device, lambda: time.sleep(SETTLE))
+    return each_step(works, rounds, device, lambda: time.sleep(SETTLE))
 
 
 def _per_second(times: list[float], stage: Stage) -> float:

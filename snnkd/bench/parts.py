@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from snnkd.bench.clock import Work, of_steps, ratio, summary, wait
+from snnkd.bench.clock import Work, each_step, ratio, summary, wait
 from snnkd.bench.subject import Subject
 from snnkd.losses.targets import repeated, time_mean
 from snnkd.models import Network, build_network
@@ -98,7 +98,7 @@ def spiking_tax(subject: Subject, rounds: int) -> dict[str, Any]:
     for name in ("ann", "ann compiled") if job.execution.compile != "off" else ("ann",):
         ann = _ann_of(job.network).to(job.device).train()
         works[name] = step(ann, compile_network(ann) if name == "ann compiled" else ann, many, their_labels)
-    taken = of_steps(works, rounds, job.device)
+    taken = each_step(works, rounds, job.device)
     best = min((name for name in taken if name != "student"), key=lambda name: statistics.median(taken[name]))
     return {**ratio(taken["student"], taken[best]), "against": best, "ann_ms": summary([1000 * t for t in taken[best]], 2)}
 

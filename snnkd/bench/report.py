@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from snnkd.bench import levers
-from snnkd.bench.clock import of_steps, summary
+from snnkd.bench.clock import each_step, summary
 from snnkd.bench.parts import of_a_step, spiking_tax
 from snnkd.bench.pictures import check_published
 from snnkd.bench.published import check_neuron
@@ -38,17 +38,16 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
         raise RequestError(f"execution.accumulate: {recipe.execution.accumulate}; bench times one batch, give --batch-size instead")
     if recipe.execution.threads:
         torch.set_num_threads(recipe.execution.threads)
-    about = {"versions": versions(), "hardware": hardware(device)}  # first: what cannot be said must not cost what was measured
+    # first: what cannot be said must not cost what was measured, and the next lines need the GPU awake, as this makes it
+    about = {"versions": versions(), "hardware": hardware(device)}
     if device.type == "cuda":
-        torch.cuda.init()  # the next line does not, for cuda:N
         torch.cuda.reset_peak_memory_stats(device)
     stage = make_stage(recipe, device)
     probe = make_subject(stage, "off")
     compile = decide(recipe.execution, probe.job.network, LONG, device)
     del probe
     subject = make_subject(stage, compile)
-    subject.step()  # compiles
-    step = of_steps({"step": subject.step}, rounds, device)["step"]
+    step = each_step({"step": subject.step}, rounds, device)["step"]
     batch = recipe.train.batch_size
     made: dict[str, Any] = {
         "schema": 1,

@@ -16,8 +16,9 @@ from snnkd.errors import Interrupted, RequestError, SnnkdError, WorkError, did_y
 from snnkd.files import trouble
 
 SIGINT_AS_TYPER_SEES_IT = 130
-COMPILERS = ("torch._dynamo", "torch._inductor")
 """Typer turns KeyboardInterrupt into this exit code."""
+COMPILERS = ("torch._dynamo", "torch._inductor")
+"""Packages whose errors are those of torch.compile."""
 
 app = typer.Typer(
     name="snnkd",
@@ -106,12 +107,11 @@ def _explain(error: BaseException) -> tuple[int, str]:
     place = usercode.culprit(error.__traceback__)
     if place:
         return WorkError.exit_code, f"{place}: {type(error).__name__}: {error} (--debug shows the way there)"
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or _allocation_failed(error):
+        return WorkError.exit_code, "out of memory; set execution.activation_checkpointing=true, or lower train.batch_size or model.T"
     if _compiler_failed(error):
         said = (str(error).strip().splitlines() or [""])[0][:150]
         return WorkError.exit_code, f"torch.compile failed ({type(error).__name__}: {said}); --set execution.compile=off does without"
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or _allocation_failed(error):
-        keeping = "or keep both and set execution.accumulate=2 or execution.activation_checkpointing=true"
-        return WorkError.exit_code, f"out of memory; lower train.batch_size or model.T, {keeping}"
     return 1, f"bug: {type(error).__name__}: {error} (--debug shows where; please report it)"
 
 

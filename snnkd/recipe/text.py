@@ -49,6 +49,8 @@ class _PlainLoader(yaml.SafeLoader):
                     for pair in mapping.value:
                         merged.setdefault(_name(pair[0]), pair)
             else:
+                if key.tag == "tag:yaml.org,2002:value":  # a key =, which is text like any other
+                    key.tag = "tag:yaml.org,2002:str"
                 own[_name(key)] = (key, value)
         node.value = list({**merged, **own}.values())
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from snnkd.models import Network
@@ -28,7 +31,7 @@ def follow(average: Average, network: Network, decay: float, n: int) -> None:
     """
     new = 1 - min(decay, n / (n + 9)) if n > 1 else 1.0
     numbers: tuple[list[Tensor], list[Tensor]] = [], []
-    for old, now in zip(average.module.state_dict().values(), network.state_dict().values(), strict=True):
+    for old, now in zip(_tensors(average.module), _tensors(network), strict=True):
         if old.is_floating_point():
             numbers[0].append(old)
             numbers[1].append(now)
@@ -36,3 +39,8 @@ def follow(average: Average, network: Network, decay: float, n: int) -> None:
             old.copy_(now)
     torch._foreach_lerp_(*numbers, new)
     average.n_averaged += 1
+
+
+def _tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Each once, also where layers share one."""
+    return itertools.chain(module.parameters(), module.buffers())

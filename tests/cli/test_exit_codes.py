@@ -327,9 +327,7 @@ def test_out_of_memory(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainBatches, "batch", hungry)
     ended = cli("teach", *SMALL)
     assert ended.code == 4
-    assert ended.complaint.startswith(
-        "snnkd: out of memory; lower train.batch_size or model.T, or keep both and set execution.accumulate=2"
-    )
+    assert ended.complaint.startswith("snnkd: out of memory; set execution.activation_checkpointing=true, or lower train.batch_size")
 
 
 def test_an_export_that_disagrees_is_removed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,10 @@ both: {{<<: *one, third: 5}}
     assert made["both"] == {key: 1, "other": 1, "third": 5}
 
 
+def test_an_equals_sign_is_a_key_like_any_other():
+    assert text.parse_yaml(b"a: {=: 1}", "x") == {"a": {"=": 1}}
+
+
 @pytest.mark.parametrize("content", ["a: {<<: 1}", "a: {<<: [{b: 1}, 2]}", "a: {<<: [[{b: 1}]]}"])
 def test_only_mappings_are_merged(content):
     assert "<< takes a mapping or a list of mappings" in refusal(content)

@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
-from snnkd.data import policies
+from snnkd.data import geometry, operations, policies
 from snnkd.data.draws import Draws
 from snnkd.data.imageset import Split
 from snnkd.data.loader import TrainBatches
@@ -41,6 +41,8 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode
+    for kept in (geometry._sources, operations._table):  # no other test may find tensors without numbers there
+        kept.cache_clear()
 
 
 def subject(loss: str, *settings: str, model: str = "resnet8") -> Subject:
@@ -146,10 +148,10 @@ def test_every_augmentation_stays_on_the_device(fake: FakeTensorMode, monkeypatc
     monkeypatch.setattr(Tensor, "pin_memory", lambda x: x)  # fake tensors cannot be pinned
     names = [name for name in OPERATIONS if (name in MIXING) == mixed]
     settings = [f"data.augment=[{', '.join(names)}]", "data.channels=3"]
-    operations = resolve_stage("glyphs", "teach", Flags(settings=settings)).data.augment
+    chosen = resolve_stage("glyphs", "teach", Flags(settings=settings)).data.augment
     with unset_fake_temporarily():
         split = Split(torch.zeros(4 * B, 3, 32, 32, dtype=torch.uint8), torch.zeros(4 * B, dtype=torch.int64))
-        batches = TrainBatches(split, B, operations, 0, torch.device("cpu"), 10)
+        batches = TrainBatches(split, B, chosen, 0, torch.device("cpu"), 10)
         batches.batch(0, 0)  # tables of magnitudes are made once, on the CPU
     batches._split = split.on(GPU)
     batches._colour = None if batches._colour is None else batches._colour.to(GPU)

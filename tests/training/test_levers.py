@@ -274,8 +274,21 @@ def test_the_average_follows_its_formula_and_is_the_result(cli: Cli) -> None:
     held = average.module.state_dict()
     assert wanted is not None
     assert torch.allclose(held["body.head.weight"], wanted, atol=1e-6)
-    assert not held["body.norm.running_mean"].equal(of.job.network.state_dict()["body.norm.running_mean"]), "statistics are averaged, too"
+    now = of.job.network.state_dict()
+    assert not held["body.norm.running_mean"].equal(now["body.norm.running_mean"]), "statistics are averaged, too"
+    assert int(held["body.norm.num_batches_tracked"]) == int(now["body.norm.num_batches_tracked"]) == 39
     assert make_average(of.job.network, 0.0) is None
+
+
+def test_weights_that_layers_share_are_averaged_once() -> None:
+    network: Any = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    network[1].weight = network[0].weight
+    average = make_average(network, 0.5)
+    assert average is not None
+    for n, value in ((1, 0.0), (2, 11.0)):
+        nn.init.constant_(network[0].weight, value)
+        follow(average, network, 0.5, n)
+    assert torch.allclose(average.module.state_dict()["1.weight"], torch.tensor(9.0))  # d is 2/11 at the second step
 
 
 def test_an_averaged_run_stopped_after_every_step_ends_with_the_same_bytes(cli: Cli) -> None:
