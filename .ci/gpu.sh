@@ -16,11 +16,11 @@ measure() {
 python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU here" >&2; exit 1; }
 python3 -c 'from snnkd.training.environment import versions; print(versions())' || exit 1
 step=(python3 -m snnkd bench --data cifar100 --batch-size 128 --loss hta-kl --device cuda --rounds "${ROUNDS:-11}" --json)
-python3 -m pytest -q -W default tests/training/test_on_a_gpu.py -k published_loop || failed=1 # first what all else stands on
+# first what all else stands on; warnings of other versions of torch are no failures here
+python3 -m pytest -q -W default tests/training/test_on_a_gpu.py -k published_loop || failed=1
 measure bench-resnet18-gpu.json "${step[@]}" --model resnet18 --T 4 --baseline --levers
 measure epoch-resnet19-gpu.json python3 .ci/speed.py epoch --model resnet19 --T 2 --device cuda
 measure bench-resnet19-gpu.json "${step[@]}" --model resnet19 --T 2 --baseline
-# warnings of other versions of torch are no failures here
 python3 -m pytest -q -W default tests/training/test_on_a_gpu.py 2>&1 | tee "$out/tests.txt" || failed=1
 measure bench-resnet18-gpu-compiled.json "${step[@]}" --model resnet18 --T 4 --baseline --set execution.compile=on
 exit "$failed"

@@ -22,7 +22,7 @@ from snnkd.data.draws import Draws
 from snnkd.data.imageset import Split
 from snnkd.data.loader import TrainBatches
 from snnkd.losses.seen import Loss, Seen
-from snnkd.models.activation import Spiking, make_spiking
+from snnkd.models.activation import ReLU, Spiking, make_spiking
 from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
 from snnkd.recipe.augment_schema import MIXING, OPERATIONS
 from snnkd.recipe.neurons import NEURONS, build_neuron
@@ -132,10 +132,10 @@ def test_between_the_layers_all_is_bf16(fake: FakeTensorMode) -> None:
     assert of.stage.teacher is not None
     for network in (of.job.network, of.stage.teacher.network):
         for module in network.modules():
-            if isinstance(module, (nn.BatchNorm2d, Spiking)) or type(module).__name__ in ("ReLU", "BasicBlock", "Block"):
+            if isinstance(module, (nn.BatchNorm2d, Spiking, ReLU)):
                 module.register_forward_hook(note)
     seen_on_a_gpu(of)
-    assert {"BatchNorm2d", "LIF", "ReLU"} <= found.keys()
+    assert found.keys() == {"BatchNorm2d", "LIF", "ReLU"}
     assert all(types == {torch.bfloat16} for types in found.values()), found
 
 
