@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from snnkd.catalog.models import MODELS
 from snnkd.files import write_atomic
-from snnkd.recipe import MODELS
 from snnkd.training.environment import hardware, pick_device, versions
-from snnkd.training.layers import troubled
+from snnkd.training.firing_rates import silent_or_saturated
 
 OUT = Path(__file__).resolve().parent.parent / "recipes" / "results" / "models" / "learns.json"
 CHANCE = 10.0
@@ -49,7 +49,11 @@ OWN = {
 def snnkd(words: str, folder: Path) -> dict[str, Any]:
     """The result that `snnkd WORDS --json` prints, run in `folder`."""
     done = subprocess.run(
-        [sys.executable, "-m", "snnkd", *words.split(), "--json"], cwd=folder, stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, "-m", "snnkd", *words.split(), "--json"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     )
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -59,7 +63,10 @@ def commands(name: str) -> list[str]:
     """What makes the student `name`: the teacher's command and its own."""
     own = OWN.get(name, USUAL)
     teacher = own.split("--teacher ")[1].split()[0]
-    return [f"teach {DATA} {TEACHERS[teacher]} --out {teacher}", f"distill {DATA} {STUDENT} --model {name} {own} --out {name}"]
+    return [
+        f"teach {DATA} {TEACHERS[teacher]} --out {teacher}",
+        f"distill {DATA} {STUDENT} --model {name} {own} --out {name}",
+    ]
 
 
 def learned(name: str, folder: Path) -> dict[str, Any]:
@@ -71,8 +78,8 @@ def learned(name: str, folder: Path) -> dict[str, Any]:
         "model": name,
         "top1": student["curve"][-1]["top1"],
         "chance": CHANCE,
-        "silent": sorted({*troubled(rates).get("silent", []), *last.get("silent", [])}),
-        "saturated": troubled(rates).get("saturated", []),
+        "silent": sorted({*silent_or_saturated(rates).get("silent", []), *last.get("silent", [])}),
+        "saturated": silent_or_saturated(rates).get("saturated", []),
         "lowest_rate": min(rates.values()),
         "T": student["T"],
         "epochs": student["selection"]["epoch"],
@@ -91,11 +98,17 @@ def kept(out: Path, machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found = json.loads(out.read_text())
     if any(found[key] != value for key, value in machine.items()):
         return {}
-    return {row["model"]: row for row in found["models"] if row["commands"] == [f"snnkd {words}" for words in commands(row["model"])]}
+    return {
+        row["model"]: row
+        for row in found["models"]
+        if row["commands"] == [f"snnkd {words}" for words in commands(row["model"])]
+    }
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="train these alone")
     parser.add_argument("--folder", type=Path, help="where the runs go; a temporary folder, unless given")
     parser.add_argument("--out", type=Path, default=OUT)

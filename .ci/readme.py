@@ -22,26 +22,44 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for tables.py, whoever imports this file
 import tables
 
+from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.models import MODELS
+from snnkd.catalog.references import REFERENCES, Reference
 from snnkd.compare.statistics import Difference, paired
-from snnkd.inspection import model_facts
-from snnkd.recipe import LOSSES, MODELS
+from snnkd.preflight import model_facts
 from snnkd.recipe.describe import describe_loss
 from snnkd.recipe.loss_section import loss_label
-from snnkd.recipe.references import REFERENCES, Reference
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 RESULTS = ROOT / "recipes" / "results" / "glyphs"
 SPEED = ROOT / "recipes" / "results" / "speed"
 COMPARED = ROOT / "recipes" / "results" / "glyphs-losses"
-COMMANDS = ("teach", "distill", "eval", "export", "run", "compare", "status", "check", "data", "list", "bench")
+COMMANDS = (
+    "teach",
+    "distill",
+    "eval",
+    "export",
+    "run",
+    "compare",
+    "status",
+    "check",
+    "data",
+    "list",
+    "bench",
+)
 
 
 def help_text(*words: str) -> str:
     """`snnkd WORDS --help` at 100 columns."""
     environment = {**os.environ, "COLUMNS": "100", "TERM": "dumb", "NO_COLOR": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "snnkd", *words, "--help"], capture_output=True, text=True, check=True, env=environment, cwd=ROOT
+        [sys.executable, "-m", "snnkd", *words, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        cwd=ROOT,
     )
     return "\n".join(line.rstrip() for line in done.stdout.strip().splitlines())
 
@@ -69,17 +87,26 @@ def groups() -> dict[tuple[str, int], list[dict[str, Any]]]:
 def spread(values: list[float], digits: int) -> str:
     """`mean ± sample standard deviation`, the mean alone for one value."""
     mean = statistics.fmean(values)
-    return f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else f"{mean:.{digits}f}"
+    return (
+        f"{mean:.{digits}f} ± {statistics.stdev(values):.{digits}f}"
+        if len(values) > 1
+        else f"{mean:.{digits}f}"
+    )
 
 
 def results_table() -> str:
     """Test accuracy of the default recipe's students."""
-    rows = ["| loss | epochs | n | t = 1 | t = 2 | t = 4 | rate | µJ an image |", "|---|---|---|---|---|---|---|---|"]
+    rows = [
+        "| loss | epochs | n | t = 1 | t = 2 | t = 4 | rate | µJ an image |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for (loss, epochs), results in groups().items():
         at = {t: spread([r["curve"][t - 1]["top1"] for r in results], 1) for t in (1, 2, 4)}
         rate = spread([r["rate"] for r in results], 3)
         energy = spread([1000 * r["curve"][-1]["energy_mj"] for r in results], 2)
-        rows.append(f"| {loss} | {epochs} | {len(results)} | {at[1]} | {at[2]} | {at[4]} | {rate} | {energy} |")
+        rows.append(
+            f"| {loss} | {epochs} | {len(results)} | {at[1]} | {at[2]} | {at[4]} | {rate} | {energy} |"
+        )
     (teacher,) = stored("teach-*.json")
     top1, energy_t = teacher["curve"][0]["top1"], 1000 * teacher["curve"][0]["energy_mj"]
     rows.append(f"| (teacher) | {teacher['selection']['epoch']} | 1 | {top1:.1f} | | | | {energy_t:.2f} |")
@@ -103,7 +130,9 @@ def models_table() -> str:
     rows = ["| `--model` | | parameters | MACs | source |", "|---|---|---|---|---|"]
     for entry, x in zip(MODELS, model_facts(), strict=True):
         links = ", ".join(_link(REFERENCES[key]) for key in entry.detail("source", ()))
-        rows.append(f"| `{x['name']}` | {x['help']} | {_millions(x['parameters'], 2)} | {_millions(x['macs'], 0)} | {links} |")
+        rows.append(
+            f"| `{x['name']}` | {x['help']} | {_millions(x['parameters'], 2)} | {_millions(x['macs'], 0)} | {links} |"
+        )
     return "\n".join(rows)
 
 
@@ -145,18 +174,30 @@ def comparison() -> str:
     for name, seeds in runs.items():
         results = list(seeds.values())
         gap = difference(seeds, runs["kl"])
-        against = "" if gap.high is None else f"{gap.mean:+.1f} ± {gap.high - gap.mean:.1f}"  # kl minus itself has no interval
+        against = (
+            "" if gap.high is None else f"{gap.mean:+.1f} ± {gap.high - gap.mean:.1f}"
+        )  # kl minus itself has no interval
         heads = [_mean_metrics(result["run"]) for result in results] if name.startswith("hta-kl") else []
-        shown = [f"{statistics.fmean(h[key] for h in heads):.3f}" if heads else "" for key in ("w_head", "head_empty")]
-        top1, rate = spread([r["curve"][-1]["top1"] for r in results], 1), spread([r["rate"] for r in results], 3)
+        shown = [
+            f"{statistics.fmean(h[key] for h in heads):.3f}" if heads else ""
+            for key in ("w_head", "head_empty")
+        ]
+        top1, rate = (
+            spread([r["curve"][-1]["top1"] for r in results], 1),
+            spread([r["rate"] for r in results], 3),
+        )
         ratio = steps[name]["ratio"]
-        rows.append(f"| {name} | {len(results)} | {top1} | {against} | {rate} | {ratio['median']:.2f} | {shown[0]} | {shown[1]} |")
+        rows.append(
+            f"| {name} | {len(results)} | {top1} | {against} | {rate} | {ratio['median']:.2f} | {shown[0]} | {shown[1]} |"
+        )
     return "\n".join(rows)
 
 
 def _mean_metrics(run: str) -> dict[str, float]:
     """Means over the epochs of what a run logged of its heads."""
-    rows = [json.loads(line) for line in (COMPARED / f"{Path(run).name}.metrics.jsonl").read_text().splitlines()]
+    rows = [
+        json.loads(line) for line in (COMPARED / f"{Path(run).name}.metrics.jsonl").read_text().splitlines()
+    ]
     return {key: statistics.fmean(row[key] for row in rows) for key in ("w_head", "head_empty")}
 
 
@@ -221,7 +262,8 @@ def _signed(a: dict[int, float], b: dict[int, float]) -> str:
 def speed() -> str:
     """The step, its parts, and what each lever brings, as `snnkd bench` measured them, one machine after another; epochs of real runs."""
     return "\n\n".join(
-        [_step(found) for found in stored("bench-*.json", SPEED)] + [_epoch(found) for found in stored("epoch-*.json", SPEED)]
+        [_step(found) for found in stored("bench-*.json", SPEED)]
+        + [_epoch(found) for found in stored("epoch-*.json", SPEED)]
     )
 
 
@@ -236,8 +278,13 @@ def _step(found: dict[str, Any]) -> str:
         f"topology as an ANN on T x B images (plain or compiled, whichever is faster: {tax['against']}). Compiled: {found['compile']}; "
         f"{_precision(found)}. On: {_machine(found)}."
     )
-    rows = [f"| {row['lever']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |" for row in found.get("levers", [])]
-    head = ["| one change more a row | images/s | times the published loop |", "|---|---|---|"] if rows else []
+    rows = [
+        f"| {row['lever']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |"
+        for row in found.get("levers", [])
+    ]
+    head = (
+        ["| one change more a row | images/s | times the published loop |", "|---|---|---|"] if rows else []
+    )
     return "\n\n".join([said, *(["\n".join(head + rows)] if rows else [])])
 
 
@@ -257,11 +304,16 @@ def _epoch(found: dict[str, Any]) -> str:
 def growth() -> str:
     """Time and memory of a step as one thing grows; of other machines where the loss took most."""
     found = json.loads((SPEED / "growth.json").read_text())
-    rows = ["| T | batch | classes | ms a step | MiB | loss, share of the step |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| T | batch | classes | ms a step | MiB | loss, share of the step |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in found["growth"]:
         ms, mib, share = (row[key]["median"] for key in ("ms", "mib", "loss_share"))
         plain = "" if row.get("keep", True) else " (`keep_memory=false`)"
-        rows.append(f"| {row['T']} | {row['batch']}{plain} | {row['classes']} | {ms:.0f} | {mib:.0f} | {100 * share:.2f} % |")
+        rows.append(
+            f"| {row['T']} | {row['batch']}{plain} | {row['classes']} | {ms:.0f} | {mib:.0f} | {100 * share:.2f} % |"
+        )
     end = f"Medians of {found['rounds']} runs in turn, each a process of its own. On: {_machine(found)}."
     return "\n\n".join(["\n".join(rows), " ".join([end, *map(_most, stored("growth-*.json", SPEED))])])
 
@@ -282,7 +334,9 @@ def augment() -> str:
     found = json.loads((SPEED / "augment.json").read_text())
     rows = ["| `data.augment` | images/s on one core | times torchvision's PIL pipeline |", "|---|---|---|"]
     for names, row in found["augment"].items():
-        rows.append(f"| {names} | {row['images_per_s']['snnkd']['median']:,.0f} | {_quartiles(row['speedup'])} |")
+        rows.append(
+            f"| {names} | {row['images_per_s']['snnkd']['median']:,.0f} | {_quartiles(row['speedup'])} |"
+        )
     end = f"Medians and quartiles of {found['rounds']} rounds in turn, in one process; both end in normalised floats"
     return "\n".join(rows) + f"\n\n{end}. On: {_machine(found)}."
 

@@ -35,17 +35,19 @@ from snnkd.bench.clock import alternate, compared, ratio, seconds, summary
 from snnkd.bench.pictures import transform_of
 from snnkd.bench.report import peak_memory
 from snnkd.bench.subject import Subject, make_stage, make_subject
+from snnkd.console import Console
+from snnkd.context import RunContext
 from snnkd.data import Split, load_data
 from snnkd.data.loader import TrainBatches, measure_batches
 from snnkd.losses import hta_kl, kl
-from snnkd.losses.seen import Loss, Seen
+from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.measure.curve import measure_curve
 from snnkd.models.files import load_network
-from snnkd.recipe import DistillRecipe, Flags, resolve_stage
-from snnkd.report import Reporter
-from snnkd.stage import Options, Stage
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.schema.run import DistillRecipe
+from snnkd.stage import Stage
 from snnkd.training.environment import hardware, pick_device, versions
-from snnkd.training.learner import backward
+from snnkd.training.step import backward
 
 LOSSES = ("none", "kl", "rkl", "jeffreys", "hta-kl", "hta-kl head=strict", "tser", "twsnn", "bkdsnn")
 CPU = torch.device("cpu")
@@ -86,7 +88,9 @@ def of_divergences(samples: int, classes: int, rounds: int) -> dict[str, Any]:
 
 def step_of(recipe: DistillRecipe, teacher: Any, data: Any) -> Callable[[], object]:
     """One training step on the next batch: data, student, teacher, loss, backward, update (without the loop's bookkeeping)."""
-    stage = Stage(recipe=recipe, data=data, teacher=teacher, device=CPU, options=Options(report=Reporter(quiet=True)))
+    stage = Stage(
+        recipe=recipe, data=data, teacher=teacher, device=CPU, context=RunContext(console=Console(quiet=True))
+    )
     return make_subject(stage, "off").step
 
 
@@ -94,23 +98,28 @@ def of_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
     works = {}
     for label in LOSSES:
         name, _, option = label.partition(" ")
-        recipe = resolve_stage("glyphs", "distill", Flags(loss=name, T=T, settings=[f"loss.{option}"] if option else []))
+        recipe = resolve_stage(
+            "glyphs", "distill", Flags(loss=name, T=T, settings=[f"loss.{option}"] if option else [])
+        )
         assert isinstance(recipe, DistillRecipe)
         teacher = load_network(run) if name != "none" else None
-        works[label] = step_of(recipe, teacher, load_data(recipe.data, Reporter(quiet=True)))
+        works[label] = step_of(recipe, teacher, load_data(recipe.data, Console(quiet=True)))
     return ratios(works, "none", rounds)
 
 
 def share_of_a_step(rounds: int) -> dict[str, Any]:
     """HTA-KL at [64, 100] relative to forward, loss, backward and update of resnet20, T = 4, batch 64, 32x32 RGB, one batch."""
     from snnkd.models import Specification, build_network
-    from snnkd.recipe.model_schema import ResNetConfig
-    from snnkd.recipe.neuron_schema import NeuronConfig
+    from snnkd.schema.model import ResNetConfig
+    from snnkd.schema.neuron import NeuronConfig
 
     model = ResNetConfig(name="resnet20", T=4)
     network = build_network(Specification(model=model, neuron=NeuronConfig(), classes=100, shape=(3, 32, 32)))
     generator = torch.Generator().manual_seed(0)
-    images, teacher = torch.rand(64, 3, 32, 32, generator=generator), 3 * torch.randn(64, 100, generator=generator)
+    images, teacher = (
+        torch.rand(64, 3, 32, 32, generator=generator),
+        3 * torch.randn(64, 100, generator=generator),
+    )
     labels, optimizer = torch.arange(64), torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
 
     def step() -> None:
@@ -139,7 +148,9 @@ def of_growth(rounds: int) -> list[dict[str, Any]]:
 
     Each setting runs in a process of its own, for its memory; the settings in turn, for the machine's moods.
     """
-    settings: list[dict[str, Any]] = [{**USUAL, key: value} for key, values in GROWTH.items() for value in values]
+    settings: list[dict[str, Any]] = [
+        {**USUAL, key: value} for key, values in GROWTH.items() for value in values
+    ]
     settings += [{"T": T, "batch": batch, "classes": C} for T, batch, C in CORNERS]
     settings += [{**USUAL, "batch": 128, "keep": False}]
     taken: list[list[dict[str, float]]] = [[] for _ in settings]
@@ -158,7 +169,14 @@ def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str
     recipe = resolve_stage(
         "glyphs",
         "distill",
-        Flags(data="cifar100", model="resnet20", loss="hta-kl", T=T, batch_size=batch, settings=[f"execution.keep_memory={keep}"]),
+        Flags(
+            data="cifar100",
+            model="resnet20",
+            loss="hta-kl",
+            T=T,
+            batch_size=batch,
+            settings=[f"execution.keep_memory={keep}"],
+        ),
     )
     assert isinstance(recipe, DistillRecipe)
     subject = make_subject(make_stage(recipe, CPU, (classes, (3, 32, 32))), "neurons")
@@ -172,7 +190,11 @@ def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str
     shares.clear()
     taken = [seconds(subject.step, CPU) for _ in range(STEPS)]
     share = statistics.median(loss / step for loss, step in zip(shares, taken, strict=True))
-    return {"ms": 1000 * statistics.median(taken), "mib": (peak_memory(CPU) - before) / 2**20, "loss_share": share}
+    return {
+        "ms": 1000 * statistics.median(taken),
+        "mib": (peak_memory(CPU) - before) / 2**20,
+        "loss_share": share,
+    }
 
 
 def share_of_the_loss(subject: Subject) -> list[float]:
@@ -183,7 +205,7 @@ def share_of_the_loss(subject: Subject) -> list[float]:
     def mark(name: str) -> None:
         at[name] = time.perf_counter()
 
-    def begin(_: object, given: tuple[Seen]) -> None:
+    def begin(_: object, given: tuple[BatchOutputs]) -> None:
         given[0].student.register_hook(lambda gradient: end())
         mark("begin")
 
@@ -205,7 +227,9 @@ def of_curve(images: int, rounds: int) -> dict[str, Any]:
     assert isinstance(recipe, DistillRecipe)
     stage = make_stage(recipe, CPU, (100, (3, 32, 32)))
     network = make_subject(stage, "off").job.network.eval()
-    pixels = torch.randint(256, (images, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        256, (images, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     split = Split(pixels, torch.arange(images) % 100)
 
     def plain() -> None:
@@ -213,7 +237,11 @@ def of_curve(images: int, rounds: int) -> dict[str, Any]:
             for batch, _ in measure_batches(split, 250, CPU):
                 network(batch)
 
-    taken = alternate({"plain": plain, "curve": lambda: measure_curve(network, measure_batches(split, 250, CPU), 4)}, rounds, CPU)
+    taken = alternate(
+        {"plain": plain, "curve": lambda: measure_curve(network, measure_batches(split, 250, CPU), 4)},
+        rounds,
+        CPU,
+    )
     return {"images": images, "T": 4, "model": "resnet20", **compared(taken, "plain")}
 
 
@@ -231,7 +259,9 @@ def smooth_images(count: int) -> Tensor:
     """RGB images of 32x32 in which neighbours are alike, with a little noise, as photographs are."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 8, 8, generator=generator)
-    fine = F.interpolate(coarse, (32, 32), mode="bicubic") + 0.03 * torch.randn(count, 3, 32, 32, generator=generator)
+    fine = F.interpolate(coarse, (32, 32), mode="bicubic") + 0.03 * torch.randn(
+        count, 3, 32, 32, generator=generator
+    )
     return (255 * fine).clamp(0, 255).to(torch.uint8)
 
 
@@ -302,21 +332,39 @@ def of_epochs(model: str, T: int, images: int, epochs: int, device: str) -> dict
         generator = np.random.default_rng(0)
         pixels = generator.integers(0, 256, (images, 32, 32, 3), dtype=np.uint8)
         np.savez(
-            file, train_images=pixels, train_labels=np.arange(images) % 100, test_images=pixels[:200], test_labels=np.arange(200) % 100
+            file,
+            train_images=pixels,
+            train_labels=np.arange(images) % 100,
+            test_images=pixels[:200],
+            test_labels=np.arange(200) % 100,
         )
-        same: dict[str, Any] = {"data": f"npz:{file}", "model": model, "batch_size": EPOCH_BATCH, "device": device, "quiet": True}
+        same: dict[str, Any] = {
+            "data": f"npz:{file}",
+            "model": model,
+            "batch_size": EPOCH_BATCH,
+            "device": device,
+            "quiet": True,
+        }
         same["settings"] = {"data.augment": AUGMENT}
         teacher = snnkd.teach(epochs=1, out=Path(folder) / "teacher", **same)
         words = {"loss": "hta-kl", "T": T, "teacher": teacher, "allow_weak_teacher": True}
         run = snnkd.distill(epochs=1 + epochs, out=Path(folder) / "student", **words, **same)
         at = [json.loads(line)["seconds"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     taken = [after - before for before, after in itertools.pairwise(at)]
-    about = {"model": model, "T": T, "batch_size": EPOCH_BATCH, "images": images, "precision": run.result.details["precision"]}
+    about = {
+        "model": model,
+        "T": T,
+        "batch_size": EPOCH_BATCH,
+        "images": images,
+        "precision": run.result.details["precision"],
+    }
     return {**about, "seconds": summary(taken, 2), "epochs": len(taken)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("what", choices=["hta-kl", "steps", "growth", "curve", "augment", "epoch", "one"])
     parser.add_argument("teacher", nargs="?", type=Path)
     parser.add_argument("--T", type=int, default=2)
@@ -333,7 +381,11 @@ def main() -> None:
     if asked.what == "augment":
         torch.set_num_threads(1)
     device = pick_device(asked.device) if asked.what == "epoch" else CPU
-    about: dict[str, Any] = {"hardware": hardware(device), "versions": versions(), "date": time.strftime("%Y-%m-%d")}
+    about: dict[str, Any] = {
+        "hardware": hardware(device),
+        "versions": versions(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
     if asked.what != "epoch":
         about["rounds"] = asked.rounds
     found: dict[str, Any]

@@ -21,14 +21,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+from snnkd.catalog.paper_results import PUBLISHED
+from snnkd.compare.formats import as_json
 from snnkd.compare.report import Report, make_report
-from snnkd.compare.tables import as_json
 from snnkd.recipe import Flags, resolve_stage, resolve_tasks
-from snnkd.recipe.published import PUBLISHED
-from snnkd.recipe.schema import CompareConfig, StageRecipe
 from snnkd.recipe.shipped import first_comment, shipped_names
 from snnkd.recipe.sweep import Tasks
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
+from snnkd.schema.run import CompareConfig, StageRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
 RECIPES = ROOT / "recipes"
@@ -41,8 +41,13 @@ WIDTH = 118
 
 def header(name: str) -> str:
     """What was published for the recipe `name`, and what ours gave, as lines of a comment."""
-    said = (f"Published (mostly the best test epoch): {published(resolve_tasks(name))}.", f"Ours (last epoch): {ours(name)}.")
-    return "".join(f"{textwrap.fill(each, WIDTH, initial_indent='# ', subsequent_indent='#   ')}\n" for each in said)
+    said = (
+        f"Published (mostly the best test epoch): {published(resolve_tasks(name))}.",
+        f"Ours (last epoch): {ours(name)}.",
+    )
+    return "".join(
+        f"{textwrap.fill(each, WIDTH, initial_indent='# ', subsequent_indent='#   ')}\n" for each in said
+    )
 
 
 def published(tasks: Tasks) -> str:
@@ -52,8 +57,14 @@ def published(tasks: Tasks) -> str:
     steps = {student.model.T for student in students}
     found: dict[str, list[str]] = {}
     for each in PUBLISHED:
-        if (each.method, each.data, each.model) in wanted and each.top1 is not None and (each.T in steps or each.T is None):
-            found.setdefault(each.method, []).append(f"{each.top1:.2f} ({f'T = {each.T}' if each.T else 'T not told'})")
+        if (
+            (each.method, each.data, each.model) in wanted
+            and each.top1 is not None
+            and (each.T in steps or each.T is None)
+        ):
+            found.setdefault(each.method, []).append(
+                f"{each.top1:.2f} ({f'T = {each.T}' if each.T else 'T not told'})"
+            )
     told = [f"{method} {', '.join(values)}" for method, values in found.items()]
     return "; ".join(told) or "nothing is known of these data and this network"
 
@@ -70,7 +81,9 @@ def ours(name: str) -> str:
     told = []
     for table in found["tables"]:
         for column in table["columns"]:
-            rows = ", ".join(f"{row['label']} {_spread(row['top1'], 1)} (n = {row['top1']['n']})" for row in column["rows"])
+            rows = ", ".join(
+                f"{row['label']} {_spread(row['top1'], 1)} (n = {row['top1']['n']})" for row in column["rows"]
+            )
             told.append(f"T = {column['T']}: {rows}")
     return "; ".join([*told, "more in README.md"])
 
@@ -108,7 +121,9 @@ def check_is_of(name: str, run: Path) -> None:
     result = json.loads((run / "result.json").read_text())
     words = shlex.split(result["command"])
     settings = [after for word, after in pairwise(words) if word == "--set"]
-    other = [setting for setting in settings if not setting.startswith(("data.name=", "execution.", "sweep."))]
+    other = [
+        setting for setting in settings if not setting.startswith(("data.name=", "execution.", "sweep."))
+    ]
     stage: Literal["teach", "distill"] = result["stage"]
     if words[1:3] != ["run", name] or other:
         sys.exit(f"{run}: made by {result['command']!r}, which is not `snnkd run {name}` as it stands")
@@ -156,7 +171,9 @@ def _study(name: str) -> str:
         for column in table["columns"]:
             blocks.append("\n".join(_rows(name, column)))
             teacher = f"; the teacher reaches {table['teacher']['top1']:.2f} %" if table["teacher"] else ""
-            blocks.append(f"T = {column['T']}; {table['images']:,} test images{teacher}. {INTERVALS} {_verdicts(column)}")
+            blocks.append(
+                f"T = {column['T']}; {table['images']:,} test images{teacher}. {INTERVALS} {_verdicts(column)}"
+            )
     return "\n\n".join(blocks)
 
 
@@ -182,7 +199,14 @@ def _conditions(files: list[dict[str, Any]]) -> str:
     # a task's own number is no part of what they share
     command = "`, `".join(sorted({re.sub(r" --task \S+", "", each["command"]) for each in files}))
     machine = "; ".join(sorted({_machine(each["hardware"]) for each in files}))
-    versions = "; ".join(sorted({f"torch {each['versions']['torch']}, spikingjelly {each['versions']['spikingjelly']}" for each in files}))
+    versions = "; ".join(
+        sorted(
+            {
+                f"torch {each['versions']['torch']}, spikingjelly {each['versions']['spikingjelly']}"
+                for each in files
+            }
+        )
+    )
     (epochs,) = {each["selection"]["epoch"] for each in students}
     taught = sorted({each["selection"]["epoch"] for each in files if each["stage"] == "teach"})
     seeds = ", ".join(map(str, sorted({each["seed"] for each in students})))
@@ -241,11 +265,15 @@ def _spread(found: dict[str, Any], digits: int) -> str:
 def _interval(found: dict[str, Any] | None) -> str:
     if not found:
         return ""
-    return f"{found['mean']:+.1f}" + ("" if found["low"] is None else f" [{found['low']:+.1f}, {found['high']:+.1f}]")
+    return f"{found['mean']:+.1f}" + (
+        "" if found["low"] is None else f" [{found['low']:+.1f}, {found['high']:+.1f}]"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--check", action="store_true")
     parser.add_argument("store", nargs="?", choices=["store"])
     parser.add_argument("name", nargs="?", choices=shipped_names())
@@ -255,7 +283,11 @@ def main() -> None:
         if asked.runs is None:
             parser.error("store takes NAME and RUNS")
         store(asked.name, asked.runs)
-    changed = [name for name in shipped_names() if rewritten(name) != (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")]
+    changed = [
+        name
+        for name in shipped_names()
+        if rewritten(name) != (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
+    ]
     if asked.check and changed:
         sys.exit(f"{', '.join(changed)}: not what .ci/tables.py makes; run it")
     for name in changed:

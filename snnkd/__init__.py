@@ -17,7 +17,18 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 _API = ("Exported", "Point", "Result", "Run", "distill", "evaluate", "export", "load", "teach")
-__all__ = ["Exported", "Point", "Result", "Run", "__version__", "distill", "evaluate", "export", "load", "teach"]
+__all__ = [
+    "Exported",
+    "Point",
+    "Result",
+    "Run",
+    "__version__",
+    "distill",
+    "evaluate",
+    "export",
+    "load",
+    "teach",
+]
 
 
 def __getattr__(name: str) -> Any:

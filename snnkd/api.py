@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from snnkd import pipeline
-from snnkd.evaluation import Asked
+from snnkd.console import Console
+from snnkd.context import RunContext
+from snnkd.evaluation import EvalRequest
 from snnkd.models import Network
 from snnkd.models.files import load
-from snnkd.recipe import DistillRecipe, Flags, TeachRecipe, fields, resolve_stage
-from snnkd.recipe.schema import EvalConfig, ExecutionConfig
+from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
-from snnkd.report import Reporter
 from snnkd.runs.find import Finished
-from snnkd.stage import Options
+from snnkd.schema import fields
+from snnkd.schema.run import DistillRecipe, EvalConfig, ExecutionConfig, TeachRecipe
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,19 @@ def teach(
     quiet: bool = False,
 ) -> Run:
     """Train an ANN teacher, as `snnkd teach` does; a finished run is returned as it is, an unfinished one continued."""
-    flags = Flags(data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=_words(settings))
+    flags = Flags(
+        data=data,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        settings=_words(settings),
+    )
     resolved = resolve_stage(recipe, "teach", flags)
     assert isinstance(resolved, TeachRecipe)
-    return _run(pipeline.teach(resolved, _options(quiet, out, fresh, not_swept(recipe, resolved, "teach"))))
+    return _run(pipeline.teach(resolved, _context(quiet, out, fresh, not_swept(recipe, resolved, "teach"))))
 
 
 def distill(
@@ -141,7 +151,9 @@ def distill(
     )  # fmt: skip
     resolved = resolve_stage(recipe, "distill", flags)
     assert isinstance(resolved, DistillRecipe)
-    return _run(pipeline.distill(resolved, _options(quiet, out, fresh, not_swept(recipe, resolved, "distill"))))
+    return _run(
+        pipeline.distill(resolved, _context(quiet, out, fresh, not_swept(recipe, resolved, "distill")))
+    )
 
 
 def evaluate(
@@ -158,14 +170,14 @@ def evaluate(
     quiet: bool = False,
 ) -> Result:
     """Measure a run or an export at every timestep, as `snnkd eval` does. `settings` are keys of the data: `{"data.noise": 0.2}`."""
-    asked = Asked(
+    asked = EvalRequest(
         settings=fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval"),
         data=data,
         data_settings=_words(settings),
         save_logits=None if save_logits is None else Path(save_logits),
     )
     execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
-    return _result(pipeline.evaluate(_folder(run), asked, _options(quiet), execution))
+    return _result(pipeline.evaluate(_folder(run), asked, _context(quiet), execution))
 
 
 def export(
@@ -177,9 +189,9 @@ def export(
     force: bool = False,
     quiet: bool = False,
 ) -> Exported:
-    """Write a run's network in `format`, read it back, compare, as `snnkd export` does; WorkError when the two disagree."""
+    """Write a run's network in `format`, read it back, compare, as `snnkd export` does; RunError when the two disagree."""
     target = None if out is None else Path(out)
-    found = pipeline.export(_folder(run), format, target, force, _options(quiet), T=T)
+    found = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
     known: dict[str, Any] = {f.name: found.get(f.name) for f in dataclasses.fields(Exported)}
     return Exported(**{**known, "path": Path(found["path"])})
 
@@ -193,11 +205,13 @@ def _plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def _options(quiet: bool, out: str | Path | None = None, fresh: bool = False, notes: Sequence[str] = ()) -> Options:
-    report = Reporter(quiet=quiet)
+def _context(
+    quiet: bool, out: str | Path | None = None, fresh: bool = False, notes: Sequence[str] = ()
+) -> RunContext:
+    console = Console(quiet=quiet)
     for line in notes:
-        report.note(line)
-    return Options(out=None if out is None else Path(out), fresh=fresh, report=report)
+        console.log(line)
+    return RunContext(out=None if out is None else Path(out), fresh=fresh, console=console)
 
 
 def _folder(run: str | Path | Run) -> Path:
@@ -209,5 +223,7 @@ def _run(finished: Finished) -> Run:
 
 
 def _result(found: dict[str, Any]) -> Result:
-    curve = tuple(Point(**{f.name: entry[f.name] for f in dataclasses.fields(Point)}) for entry in found["curve"])
+    curve = tuple(
+        Point(**{f.name: entry[f.name] for f in dataclasses.fields(Point)}) for entry in found["curve"]
+    )
     return Result(curve, found["rate"], found["split"], found["images"], found)

@@ -1,10 +1,10 @@
 """The errors a user can meet, each with its exit code.
 
     SnnkdError            1   a bug
-    ├── RequestError      2   the request is wrong: an option, key, name or value
-    ├── PlaceError        3   a file or place is bad: missing, damaged, held, read-only
-    ├── WorkError         4   the work failed: non-finite loss, out of memory, disk full
-    ├── Stopped          75   stopped in good order; the same command continues
+    ├── UsageError      2   the request is wrong: an option, key, name or value
+    ├── FileError        3   a file or place is bad: missing, damaged, held, read-only
+    ├── RunError         4   the work failed: non-finite loss, out of memory, disk full
+    ├── Preempted          75   stopped in good order; the same command continues
     └── Interrupted       -   stopped by SIGINT after saving; the process dies of SIGINT
 
 A message is one line: what was wrong, the value, what would be right.
@@ -22,25 +22,25 @@ class SnnkdError(Exception):
     exit_code = 1
 
 
-class RequestError(SnnkdError):
+class UsageError(SnnkdError):
     """The request is wrong; exit code 2."""
 
     exit_code = 2
 
 
-class PlaceError(SnnkdError):
+class FileError(SnnkdError):
     """A file or place is bad; exit code 3."""
 
     exit_code = 3
 
 
-class WorkError(SnnkdError):
+class RunError(SnnkdError):
     """The work failed; exit code 4."""
 
     exit_code = 4
 
 
-class Stopped(SnnkdError):
+class Preempted(SnnkdError):
     """Stopped by SIGTERM, SIGUSR1 or --max-time after saving; exit code 75 (EX_TEMPFAIL)."""
 
     exit_code = 75

@@ -10,29 +10,31 @@ from typing import Any
 
 import torch
 
-from snnkd import processes
+from snnkd import distributed
+from snnkd.catalog.data import DATA
+from snnkd.catalog.neurons import check_timesteps
+from snnkd.console import Console
+from snnkd.context import RunContext
 from snnkd.data import ANYWHERE, ImageSet, Way, load_data
-from snnkd.errors import PlaceError, RequestError
-from snnkd.files import read_json, trouble, write_json
+from snnkd.errors import FileError, UsageError
+from snnkd.files import from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
 from snnkd.measure.recalibrate import recalibrate_norms
 from snnkd.models.files import Loaded, load_network
 from snnkd.models.network import Specification
-from snnkd.recipe import DATA, fields
-from snnkd.recipe.data_schema import DataConfig
-from snnkd.recipe.neurons import check_timesteps
-from snnkd.recipe.schema import EvalConfig, ExecutionConfig
 from snnkd.recipe.settings import apply_setting
-from snnkd.recipe.text import to_plain
-from snnkd.report import Reporter
 from snnkd.runs.find import finished_runs
 from snnkd.runs.folder import RESULT, RUN, is_finished, runs_folder
-from snnkd.stage import Options, measure_network
+from snnkd.schema import fields
+from snnkd.schema.data import DataConfig
+from snnkd.schema.fields import to_plain
+from snnkd.schema.run import EvalConfig, ExecutionConfig
+from snnkd.stage import measure_network
 from snnkd.usercode import check_permitted
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class EvalRequest:
     """What is measured: `data` names another data set than the run's own, `data_settings` are `data.KEY=VALUE` words."""
 
     settings: EvalConfig = field(default_factory=EvalConfig)
@@ -41,57 +43,82 @@ class Asked:
     save_logits: Path | None = None
 
     def check(self) -> None:
-        """Raise RequestError or PlaceError for what is known to be wrong before anything is loaded."""
+        """Raise UsageError or FileError for what is known to be wrong before anything is loaded."""
         for setting in self.data_settings:
             if not setting.startswith("data."):
-                raise RequestError(f"--set {setting!r}: what is measured is chosen by data.KEY=VALUE; a network's own keys are fixed")
+                raise UsageError(
+                    f"--set {setting!r}: what is measured is chosen by data.KEY=VALUE; a network's own keys are fixed"
+                )
             if self.data is None and setting.startswith("data.val_fraction"):
-                raise RequestError(f"--set {setting}: which images are held out was decided when the run was trained")
+                raise UsageError(
+                    f"--set {setting}: which images are held out was decided when the run was trained"
+                )
         if self.data is not None and not DATA.is_users(self.data):
             _section({"name": self.data}, self.data_settings)
         if self.save_logits:
             folder = self.save_logits.parent
-            if folder.name == "eval" and (folder.parent / RUN).exists():  # where `compare` finds them by itself
-                processes.of_first(lambda: folder.mkdir(exist_ok=True))
+            if (
+                folder.name == "eval" and (folder.parent / RUN).exists()
+            ):  # where `compare` finds them by itself
+                distributed.on_rank0(lambda: folder.mkdir(exist_ok=True))
             check_logits_path(self.save_logits)
 
 
-def measure_run(folder: Path, asked: Asked, options: Options, execution: ExecutionConfig, device: torch.device) -> dict[str, Any]:
+def measure_run(
+    folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig, device: torch.device
+) -> dict[str, Any]:
     """The result object of a network; with other settings than the run's own it is also written to RUN/eval/<settings>.json."""
-    loaded = processes.in_all(partial(load_network, folder))
+    loaded = distributed.on_every_rank(partial(load_network, folder))
     check_fits_timesteps(loaded.network.specification, asked.settings, folder)
-    data = data_of(loaded, options.report, asked, Way(stop=options.stop.check))
+    data = data_of(loaded, context.console, asked, Way(stop=context.stop.check))
     name = eval_file(asked, loaded, data) if (folder / RUN).exists() else None
     try:
         if name:  # before the work, so that a place that cannot be written is known at once
-            processes.of_first(lambda: (folder / "eval").mkdir(exist_ok=True))
-        images = _recalibrate(loaded, asked, data, execution, device, options) if asked.settings.recalibrate_bn else None
-        result = measure_network(loaded, data, asked.settings, execution, device, options, asked.save_logits)
+            distributed.on_rank0(lambda: (folder / "eval").mkdir(exist_ok=True))
+        images = (
+            _recalibrate(loaded, asked, data, execution, device, context)
+            if asked.settings.recalibrate_bn
+            else None
+        )
+        result = measure_network(loaded, data, asked.settings, execution, device, context, asked.save_logits)
         result |= {"recalibrated_on": images} if images else {}
         if name:
-            processes.of_first(lambda: write_json(folder / "eval" / name, result))
+            distributed.on_rank0(lambda: write_json(folder / "eval" / name, result))
     except OSError as error:
-        raise trouble(error, folder / "eval") from error
+        raise from_os_error(error, folder / "eval") from error
     return result
 
 
 def check_fits_timesteps(specification: Specification, settings: EvalConfig, folder: Path) -> None:
-    """Raise RequestError for timesteps that the network cannot be measured at."""
+    """Raise UsageError for timesteps that the network cannot be measured at."""
     if settings.T is not None and specification.kind == "ann" and settings.T != 1:
-        raise RequestError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps")
+        raise UsageError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps")
     check_timesteps(specification.neuron, specification.T, settings.T or specification.T, f"--T {settings.T}")
 
 
-def _recalibrate(loaded: Loaded, asked: Asked, data: ImageSet, execution: ExecutionConfig, device: torch.device, options: Options) -> int:
-    way = Way(stop=options.stop.check)
-    own = data if asked.data is None and not asked.data_settings else data_of(loaded, options.report, way=way)
+def _recalibrate(
+    loaded: Loaded,
+    asked: EvalRequest,
+    data: ImageSet,
+    execution: ExecutionConfig,
+    device: torch.device,
+    context: RunContext,
+) -> int:
+    way = Way(stop=context.stop.check)
+    own = (
+        data if asked.data is None and not asked.data_settings else data_of(loaded, context.console, way=way)
+    )
     T = asked.settings.T or loaded.network.specification.T
-    return recalibrate_norms(loaded.network.to(device), own.train, T, execution.eval_batch_size, options.stop.check)
+    return recalibrate_norms(
+        loaded.network.to(device), own.train, T, execution.eval_batch_size, context.stop.check
+    )
 
 
-def eval_file(asked: Asked, loaded: Loaded, data: ImageSet) -> str | None:
+def eval_file(asked: EvalRequest, loaded: Loaded, data: ImageSet) -> str | None:
     """The name under RUN/eval for settings other than the run's own; None for those."""
-    other = data.sha256 != loaded.config.get("data_sha256") and (asked.data is not None or asked.data_settings)
+    other = data.sha256 != loaded.config.get("data_sha256") and (
+        asked.data is not None or asked.data_settings
+    )
     which = f"-{data.name.partition(':')[0]}-{data.sha256[:8]}" if other else ""
     return own_eval_file(asked.settings, loaded.network.specification.T, which)
 
@@ -104,9 +131,11 @@ def own_eval_file(settings: EvalConfig, trained_T: int, which: str = "") -> str 
     return f"{settings.split}-T{T}{which}{'-recalibrated' if settings.recalibrate_bn else ''}.json"
 
 
-def data_of(loaded: Loaded, report: Reporter, asked: Asked | None = None, way: Way = ANYWHERE) -> ImageSet:
+def data_of(
+    loaded: Loaded, console: Console, asked: EvalRequest | None = None, way: Way = ANYWHERE
+) -> ImageSet:
     """The data that a network was trained on, as its config.json names it, or what `asked` says over that."""
-    asked = asked or Asked()
+    asked = asked or EvalRequest()
     own = loaded.config.get("data")
     if asked.data is None:
         name = str(own.get("name")) if isinstance(own, dict) else ""
@@ -114,14 +143,16 @@ def data_of(loaded: Loaded, report: Reporter, asked: Asked | None = None, way: W
             check_permitted(name, f"{loaded.folder}: its data set")
         try:
             config = _section(own, ())
-        except (TypeError, KeyError, RequestError) as error:
-            raise PlaceError(f"{loaded.folder}/config.json: its data section is damaged: {error}") from error
+        except (TypeError, KeyError, UsageError) as error:
+            raise FileError(f"{loaded.folder}/config.json: its data section is damaged: {error}") from error
         config = _section(to_plain(config), asked.data_settings)
     else:
         config = _section({"name": asked.data}, asked.data_settings)
-    data = load_data(config, report, way=way)
+    data = load_data(config, console, way=way)
     if asked.data is None and not asked.data_settings and data.sha256 != loaded.config.get("data_sha256"):
-        report.note(f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of {loaded.folder}")
+        console.log(
+            f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of {loaded.folder}"
+        )
     _check_fits(loaded, data)
     return data
 
@@ -137,37 +168,45 @@ def _section(values: Any, settings: Sequence[str]) -> DataConfig:
 def _check_fits(loaded: Loaded, data: ImageSet) -> None:
     made = loaded.network.specification
     if data.classes != made.classes:
-        raise PlaceError(f"{data.name} has {data.classes} classes, {loaded.folder} answers with {made.classes}")
+        raise FileError(
+            f"{data.name} has {data.classes} classes, {loaded.folder} answers with {made.classes}"
+        )
     if data.shape != made.shape:
-        raise PlaceError(f"{data.name} has images {list(data.shape)}, {loaded.folder} takes {list(made.shape)}")
+        raise FileError(
+            f"{data.name} has images {list(data.shape)}, {loaded.folder} takes {list(made.shape)}"
+        )
 
 
-def measured_already(folders: Sequence[Path], asked: Asked, report: Reporter) -> list[tuple[Path, dict[str, Any] | None]]:
+def measured_already(
+    folders: Sequence[Path], asked: EvalRequest, console: Console
+) -> list[tuple[Path, dict[str, Any] | None]]:
     """The finished runs in `folders` (without any, in the runs folder), each with its result where it was measured as asked.
 
-    Runs that are damaged are left out, which is said. Raises PlaceError for a folder without a finished run.
+    Runs that are damaged are left out, which is said. Raises FileError for a folder without a finished run.
     """
     found = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, asked)]
     made: list[tuple[Path, dict[str, Any] | None]] = []
     for run in found:
         try:
             loaded = load_network(run)
-            name = eval_file(asked, loaded, data_of(loaded, Reporter(quiet=True), asked))
+            name = eval_file(asked, loaded, data_of(loaded, Console(quiet=True), asked))
             place = run / "eval" / name if name else run / RESULT
             stored = read_json(place) if place.exists() else None
-        except PlaceError as error:
-            report.note(f"left out: {error}")
+        except FileError as error:
+            console.log(f"left out: {error}")
             continue
         if stored:
-            report.note(f"{run}: measured already ({f'eval/{name}' if name else RESULT})")
+            console.log(f"{run}: measured already ({f'eval/{name}' if name else RESULT})")
         made.append((run, stored))
     return made
 
 
-def _finished_in(folder: Path, asked: Asked) -> list[Path]:
+def _finished_in(folder: Path, asked: EvalRequest) -> list[Path]:
     # a teacher has no timesteps to ask for
     stages = ("distill",) if asked.settings.T not in (None, 1) else ("teach", "distill")
-    found = [run.folder for stage in stages for run in finished_runs(stage, folder)] or ([folder] if is_finished(folder) else [])
+    found = [run.folder for stage in stages for run in finished_runs(stage, folder)] or (
+        [folder] if is_finished(folder) else []
+    )
     if not found:
-        raise PlaceError(f"no finished run under {folder}; run `snnkd distill` first")
+        raise FileError(f"no finished run under {folder}; run `snnkd distill` first")
     return found

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from snnkd.errors import PlaceError, WorkError
+from snnkd.errors import FileError, RunError
 
 
 def sync_folder(folder: Path) -> None:
@@ -68,23 +68,25 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_bytes(path: Path, most: int = -1) -> bytes:
-    """The bytes of a file, the first `most` where that is given; raises PlaceError in one line when it cannot be read."""
+    """The bytes of a file, the first `most` where that is given; raises FileError in one line when it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(most)
     except OSError as error:
-        raise PlaceError(f"{path}: {reason(error)}") from error
+        raise FileError(f"{path}: {reason(error)}") from error
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; raises PlaceError when it is missing, not JSON or not an object."""
+    """A JSON object from a file; raises FileError when it is missing, not JSON or not an object."""
     try:
         value = parse_json(read_bytes(path))
     except ValueError as error:
         why = str(error) if type(error) is ValueError else type(error).__name__
-        raise PlaceError(f"{path}: not a JSON file ({why}); it is damaged or was not written by snnkd") from error
+        raise FileError(
+            f"{path}: not a JSON file ({why}); it is damaged or was not written by snnkd"
+        ) from error
     if not isinstance(value, dict):
-        raise PlaceError(f"{path}: holds a {type(value).__name__}, not a JSON object")
+        raise FileError(f"{path}: holds a {type(value).__name__}, not a JSON object")
     return value
 
 
@@ -112,11 +114,13 @@ def _real(text: str) -> float:
     return value if math.isfinite(value) else _no_number(text[:20])
 
 
-def trouble(error: OSError, where: object) -> PlaceError | WorkError:
+def from_os_error(error: OSError, where: object) -> FileError | RunError:
     """What to raise for an operating system's error at `where`: a full disk is failed work, anything else a bad place."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkError(f"{where}: the disk is full; free some space and repeat the command, earlier files are intact")
-    return PlaceError(f"{where}: {reason(error)}")
+        return RunError(
+            f"{where}: the disk is full; free some space and repeat the command, earlier files are intact"
+        )
+    return FileError(f"{where}: {reason(error)}")
 
 
 def reason(error: OSError) -> str:

@@ -11,99 +11,113 @@ from typing import Any, Literal
 
 import torch
 
-from snnkd import processes
+from snnkd import distributed
 from snnkd.bench import report as bench_report
+from snnkd.catalog.data import DATA
+from snnkd.catalog.formats import EXPORTS
+from snnkd.catalog.neurons import check_timesteps
+from snnkd.compare.formats import as_table
 from snnkd.compare.report import make_report
-from snnkd.compare.tables import as_table
-from snnkd.compare.words import left_out
+from snnkd.compare.text import left_out
+from snnkd.context import RunContext
 from snnkd.data import ImageSet, Way, check_fit, load_data
-from snnkd.data.archives import check_mirror
 from snnkd.data.describe import describe
-from snnkd.errors import RequestError
-from snnkd.evaluation import Asked, data_of, measure_run, measured_already, own_eval_file
+from snnkd.data.download.archives import check_mirror
+from snnkd.errors import UsageError
+from snnkd.evaluation import EvalRequest, data_of, measure_run, measured_already, own_eval_file
 from snnkd.exports.check import sample
 from snnkd.exports.extras import check_installed
 from snnkd.exports.formats import load_format
+from snnkd.exports.install import check_target
 from snnkd.exports.make import keep
 from snnkd.exports.make import make as make_export
-from snnkd.exports.place import check_target
 from snnkd.exports.source import Source
 from snnkd.files import read_json
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.models.files import load_network
-from snnkd.recipe.catalogue import DATA
-from snnkd.recipe.data_schema import DataConfig
-from snnkd.recipe.exports import EXPORTS
 from snnkd.recipe.loss_section import needs_teacher
-from snnkd.recipe.neurons import check_timesteps
 from snnkd.recipe.resolve import Pipeline
-from snnkd.recipe.schema import CompareConfig, DistillRecipe, ExecutionConfig, StageRecipe, TeacherConfig, TeachRecipe
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose, finished_runs
 from snnkd.runs.folder import RUN, identity, is_finished, read_result, runs_folder
 from snnkd.runs.lock import Lock, in_turn
-from snnkd.stage import Options, Stage, folder_of, last_line, run_stage
+from snnkd.schema.data import DataConfig
+from snnkd.schema.run import (
+    CompareConfig,
+    DistillRecipe,
+    ExecutionConfig,
+    StageRecipe,
+    TeacherConfig,
+    TeachRecipe,
+)
+from snnkd.stage import Stage, folder_of, last_line, run_stage
 from snnkd.teachers import check_teacher, find_teacher, fixed_teacher
 from snnkd.training.environment import check_execution, check_track, pick_device
 
 
-@processes.joined()
-def teach(recipe: TeachRecipe, options: Options) -> Finished:
+@distributed.process_group()
+def teach(recipe: TeachRecipe, context: RunContext) -> Finished:
     """Train an ANN teacher and measure it; a finished run is returned as it is."""
     device = _device(recipe.execution)
-    data = load_data(recipe.data, options.report, way=_way(options))
-    return run_stage(Stage(recipe=recipe, data=data, teacher=None, device=device, options=options))
+    data = load_data(recipe.data, context.console, way=_way(context))
+    return run_stage(Stage(recipe=recipe, data=data, teacher=None, device=device, context=context))
 
 
-@processes.joined()
-def distill(recipe: DistillRecipe, options: Options) -> Finished:
+@distributed.process_group()
+def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     """Train a spiking student, from a teacher where the loss has one, and measure it at every timestep."""
     device = _device(recipe.execution)
     check_teacher(recipe.teacher)
-    data = load_data(recipe.data, options.report, way=_way(options))
+    data = load_data(recipe.data, context.console, way=_way(context))
     teacher, fixed = None, TeacherConfig()
     if needs_teacher(recipe.loss) or recipe.train.init == "teacher":
-        began = partial(_began, recipe, data, options=options)
-        teacher = processes.in_all(partial(find_teacher, recipe, data, began, options.report))
+        began = partial(_began, recipe, data, context=context)
+        teacher = distributed.on_every_rank(partial(find_teacher, recipe, data, began, context.console))
         fixed = fixed_teacher(recipe.teacher, teacher)
     recipe = dataclasses.replace(recipe, teacher=fixed)
-    return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, options=options))
+    return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, context=context))
 
 
-def data(config: DataConfig, source: Path | None, mirror: str | None, options: Options) -> dict[str, Any]:
+def data(config: DataConfig, source: Path | None, mirror: str | None, context: RunContext) -> dict[str, Any]:
     """Bring a data set here, from `source` (a copy of the user's) or `mirror` where these are given, and describe it."""
     if DATA[config.name].detail("source") is None:
         for option, given in (("--from", source), ("--mirror", mirror)):
             if given is not None:
-                raise RequestError(f"{option} {given}: {config.name} is not downloaded, there is nothing to bring")
+                raise UsageError(
+                    f"{option} {given}: {config.name} is not downloaded, there is nothing to bring"
+                )
     if source is not None and mirror is not None:
-        raise RequestError(f"--mirror {mirror}: given together with --from {source}; name one of them")
-    way = Way(source=source, mirror=mirror, stop=options.stop.check)
+        raise UsageError(f"--mirror {mirror}: given together with --from {source}; name one of them")
+    way = Way(source=source, mirror=mirror, stop=context.stop.check)
     check_mirror(mirror)
-    return describe(load_data(config, options.report, way=way), config.name)
+    return describe(load_data(config, context.console, way=way), config.name)
 
 
-def _way(options: Options) -> Way:
+def _way(context: RunContext) -> Way:
     """How data that are missing come here; a download stops when asked to."""
-    return Way(stop=options.stop.check)
+    return Way(stop=context.stop.check)
 
 
 def _device(execution: ExecutionConfig) -> torch.device:
     check_track(execution)
-    return processes.in_all(partial(pick_device, execution.device))
+    return distributed.on_every_rank(partial(pick_device, execution.device))
 
 
-def _began(recipe: DistillRecipe, data: ImageSet, teacher_sha256: str, options: Options) -> Literal["no", "unfinished", "finished"]:
+def _began(
+    recipe: DistillRecipe, data: ImageSet, teacher_sha256: str, context: RunContext
+) -> Literal["no", "unfinished", "finished"]:
     """Whether the run that `recipe` asks for was begun with this teacher."""
     same = identity(recipe, data.sha256, teacher_sha256)
-    folder = folder_of(recipe, same, options)
-    if options.fresh or not (folder / RUN).is_file() or read_json(folder / RUN).get("identity") != same:
+    folder = folder_of(recipe, same, context)
+    if context.fresh or not (folder / RUN).is_file() or read_json(folder / RUN).get("identity") != same:
         return "no"
     return "finished" if is_finished(folder) else "unfinished"
 
 
-@processes.joined()
-def evaluate(folder: Path, asked: Asked, options: Options, execution: ExecutionConfig | None = None) -> dict[str, Any]:
+@distributed.process_group()
+def evaluate(
+    folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig | None = None
+) -> dict[str, Any]:
     """Measure the network of a run or an export at every timestep; never answers from result.json.
 
     Settings other than a run's own are also written to RUN/eval/<settings>.json.
@@ -111,15 +125,15 @@ def evaluate(folder: Path, asked: Asked, options: Options, execution: ExecutionC
     execution = execution or ExecutionConfig()
     device = _device(execution)
     asked.check()
-    return measure_run(folder, asked, options, execution, device)
+    return measure_run(folder, asked, context, execution, device)
 
 
-@processes.joined()
+@distributed.process_group()
 def evaluate_all(
     folders: Sequence[Path] | None,
-    asked: Asked,
+    asked: EvalRequest,
     execution: ExecutionConfig,
-    options: Options,
+    context: RunContext,
     *,
     latest: bool = False,
     every: bool = False,
@@ -133,21 +147,24 @@ def evaluate_all(
     _device(execution)
     asked.check()
     if plot:
-        processes.of_first(partial(check_plot_path, plot))
+        distributed.on_rank0(partial(check_plot_path, plot))
     if every and asked.save_logits:
-        raise RequestError(f"--save-logits {asked.save_logits}: one file for --all; give one run")
+        raise UsageError(f"--save-logits {asked.save_logits}: one file for --all; give one run")
     stored: list[dict[str, Any]] = []
     if every:
-        known = processes.of_first(partial(measured_already, folders or (), asked, options.report))
-        chosen, stored = [run for run, result in known if result is None], [result for _, result in known if result is not None]
+        known = distributed.on_rank0(partial(measured_already, folders or (), asked, context.console))
+        chosen, stored = (
+            [run for run, result in known if result is None],
+            [result for _, result in known if result is not None],
+        )
     else:
-        chosen = list(folders or [processes.of_first(partial(_the_student, latest))])
+        chosen = list(folders or [distributed.on_rank0(partial(_the_student, latest))])
     if asked.save_logits and len(chosen) > 1:
-        raise RequestError(f"--save-logits {asked.save_logits}: one file for {len(chosen)} runs; give one run")
-    results = [evaluate(folder, asked, options, execution) for folder in chosen]
-    if plot and (stored or results) and processes.is_first():
+        raise UsageError(f"--save-logits {asked.save_logits}: one file for {len(chosen)} runs; give one run")
+    results = [evaluate(folder, asked, context, execution) for folder in chosen]
+    if plot and (stored or results) and distributed.is_rank0():
         plot_curves(group_by_seed([*stored, *results]), plot)
-        options.report.note(f"drawn: {plot}")
+        context.console.log(f"drawn: {plot}")
     return results
 
 
@@ -157,13 +174,19 @@ def _the_student(latest: bool) -> Path:
 
 
 def export(
-    run: Path | None, format: str, out: Path | None, force: bool, options: Options, latest: bool = False, T: int | None = None
+    run: Path | None,
+    format: str,
+    out: Path | None,
+    force: bool,
+    context: RunContext,
+    latest: bool = False,
+    T: int | None = None,
 ) -> dict[str, Any]:
     """Write the network of `run` (by default the one finished student) in `format`, read it back, compare on 256 test images.
 
     `T` timesteps are unrolled, the trained ones by default. What was found is also kept beside RUN/export/<format>, as .json.
-    Raises RequestError for an unknown format, one whose packages are missing or that cannot say the network, or an `out`
-    that exists; WorkError (nothing left behind) on disagreement.
+    Raises UsageError for an unknown format, one whose packages are missing or that cannot say the network, or an `out`
+    that exists; RunError (nothing left behind) on disagreement.
     """
     entry = EXPORTS[format]
     check_installed(entry)
@@ -173,9 +196,16 @@ def export(
     target = out or folder / "export" / f"{format}{other}"
     load_format(entry).check(source)
     check_target(target, force)
-    images = sample(data_of(source.loaded, options.report, way=_way(options)).test)
-    found = make_export(entry, source, target, force, images, options.stop.check)
-    made = {"schema": 1, "run": str(folder), "format": entry.name, "path": str(target), "T": source.T, **found}
+    images = sample(data_of(source.loaded, context.console, way=_way(context)).test)
+    found = make_export(entry, source, target, force, images, context.stop.check)
+    made = {
+        "schema": 1,
+        "run": str(folder),
+        "format": entry.name,
+        "path": str(target),
+        "T": source.T,
+        **found,
+    }
     if out is None and (folder / RUN).exists():
         keep(target, made)
     return made
@@ -187,12 +217,14 @@ def _source(folder: Path, T: int | None) -> Source:
     specification = loaded.network.specification
     if T is not None:
         if T < 1:
-            raise RequestError(f"--T {T}: a network runs at least 1 timestep")
+            raise UsageError(f"--T {T}: a network runs at least 1 timestep")
         if specification.kind == "ann" and T != 1:
-            raise RequestError(f"--T {T}: {folder} is a teacher, which has no timesteps")
+            raise UsageError(f"--T {T}: {folder} is a teacher, which has no timesteps")
         check_timesteps(specification.neuron, specification.T, T, f"--T {T}")
         if specification.frames is not None and specification.frames < T:
-            raise RequestError(f"--T {T}: every timestep sees a frame of its own, and these events have {specification.frames}")
+            raise UsageError(
+                f"--T {T}: every timestep sees a frame of its own, and these events have {specification.frames}"
+            )
     result = read_result(folder) if is_finished(folder) else None
     same = result is not None and result.get("weights_sha256") == loaded.sha256
     return Source(loaded, specification.T if T is None else T, result if same else None)
@@ -203,52 +235,56 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool = False, levers: bo
     return bench_report.bench(recipe, rounds, baseline, levers)
 
 
-@processes.joined()
-def run(tasks: Sequence[Task], options: Options) -> list[Finished]:
+@distributed.process_group()
+def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
     """The tasks of a recipe in turn, in the same directories as the single commands; finished runs are not repeated.
 
     Everything is checked before the first begins. A run that another process holds, such as a teacher that tasks
     share, is waited for (execution.wait). Returns each run once.
     """
-    options = dataclasses.replace(options, wait=True)
-    _check_all(tasks, options)
+    context = dataclasses.replace(context, wait=True)
+    _check_all(tasks, context)
     done: dict[Path, Finished] = {}
     for i, task in enumerate(tasks):
         # a time limit lets the next one make a step, as everywhere. Of several processes a script learns by `snnkd status`
         # alone whether something is left to do: there it begins, and stops at its first step
-        if i > 0 and options.stop.signalled and processes.count() == 1:
-            raise options.stop.error(f"before {task.name}")
+        if i > 0 and context.stop.signalled and distributed.world_size() == 1:
+            raise context.stop.error(f"before {task.name}")
         if task.name:
-            options.report.note(f"{task.name}, {i + 1} of {len(tasks)}" if len(tasks) > 1 else task.name)
-        done |= {finished.folder: finished for finished in _run_one(task.pipeline, options)}
+            context.console.log(f"{task.name}, {i + 1} of {len(tasks)}" if len(tasks) > 1 else task.name)
+        done |= {finished.folder: finished for finished in _run_one(task.pipeline, context)}
     return list(done.values())
 
 
-def compare(settings: CompareConfig, runs: Sequence[Finished], whole: bool, options: Options) -> None:
+def compare(settings: CompareConfig, runs: Sequence[Finished], whole: bool, context: RunContext) -> None:
     """The compare section of a recipe: a table over its students, said on stderr; made when the `whole` recipe was carried out."""
-    if not processes.is_first():
+    if not distributed.is_rank0():
         return
     if not whole:
-        options.report.note("compare: made when all tasks run in one command; `snnkd compare` does it afterwards")
+        context.console.log(
+            "compare: made when all tasks run in one command; `snnkd compare` does it afterwards"
+        )
         return
-    report = make_report([finished.folder for finished in runs if finished.result["stage"] == "distill"], settings)
+    report = make_report(
+        [finished.folder for finished in runs if finished.result["stage"] == "distill"], settings
+    )
     for line in as_table(report).splitlines():
-        options.report.note(line)
+        context.console.log(line)
     if report.left_out:
-        options.report.note(left_out(report))
+        context.console.log(left_out(report))
 
 
-def _run_one(pipeline: Pipeline, options: Options) -> list[Finished]:
+def _run_one(pipeline: Pipeline, context: RunContext) -> list[Finished]:
     """The stages of one task."""
     done: list[Finished] = []
     if pipeline.teach:
-        done.append(teach(pipeline.teach, options))
+        done.append(teach(pipeline.teach, context))
     if pipeline.distill:
         student = pipeline.distill
         if pipeline.teach and student.teacher.run is None:
             student = dataclasses.replace(student, teacher=TeacherConfig(run=str(done[0].folder)))
-        done.append(distill(student, options))
-    _measure_and_export(done[-1], pipeline, options)
+        done.append(distill(student, context))
+    _measure_and_export(done[-1], pipeline, context)
     return done
 
 
@@ -256,7 +292,7 @@ def _stages(pipeline: Pipeline) -> list[StageRecipe]:
     return [stage for stage in (pipeline.teach, pipeline.distill) if stage]
 
 
-def _check_all(tasks: Sequence[Task], options: Options) -> None:
+def _check_all(tasks: Sequence[Task], context: RunContext) -> None:
     """Refuse now what a later stage, or task, would refuse after hours of training."""
     by_data: dict[str, list[tuple[Task, StageRecipe]]] = {}
     for task in tasks:
@@ -267,9 +303,11 @@ def _check_all(tasks: Sequence[Task], options: Options) -> None:
                 _device(stage.execution)
                 by_data.setdefault(repr(stage.data), []).append((task, stage))
             if task.pipeline.eval and not task.pipeline.distill and task.pipeline.eval.T not in (None, 1):
-                raise RequestError(f"eval.T: {task.pipeline.eval.T} given for a teacher, which has no timesteps")
+                raise UsageError(
+                    f"eval.T: {task.pipeline.eval.T} given for a teacher, which has no timesteps"
+                )
     for group in by_data.values():  # each data set is loaded once
-        data = load_data(group[0][1].data, options.report, way=_way(options))
+        data = load_data(group[0][1].data, context.console, way=_way(context))
         for task, stage in group:
             with _naming(task):
                 check_fit(stage.train, data, stage.data.augment)
@@ -283,14 +321,14 @@ def _naming(task: Task) -> Iterator[None]:
     """A refusal inside names the task of a sweep."""
     try:
         yield
-    except RequestError as error:
-        raise RequestError(f"{task.name}: {error}" if task.name else str(error)) from error
+    except UsageError as error:
+        raise UsageError(f"{task.name}: {error}" if task.name else str(error)) from error
 
 
-def _measure_and_export(last: Finished, pipeline: Pipeline, options: Options) -> None:
+def _measure_and_export(last: Finished, pipeline: Pipeline, context: RunContext) -> None:
     """The eval and export sections for the last stage's run; what stands there already is not made again."""
     stage = _stages(pipeline)[-1]
-    asked = Asked(settings=pipeline.eval) if pipeline.eval else None
+    asked = EvalRequest(settings=pipeline.eval) if pipeline.eval else None
     name = own_eval_file(pipeline.eval, last.result["trained_T"] or 1) if pipeline.eval else None
     formats = pipeline.export.formats if pipeline.export else ()
 
@@ -299,16 +337,16 @@ def _measure_and_export(last: Finished, pipeline: Pipeline, options: Options) ->
         return not measured, [format for format in formats if not (last.folder / "export" / format).exists()]
 
     def work() -> None:
-        if processes.of_first(missing) == (False, []):
+        if distributed.on_rank0(missing) == (False, []):
             return
         with ExitStack() as held:  # one task at a time: another may have the same student
-            processes.of_first(lambda: held.enter_context(Lock(last.folder)) and None)
-            held.enter_context(processes.noticing())
-            to_measure, unwritten = processes.of_first(missing)
+            distributed.on_rank0(lambda: held.enter_context(Lock(last.folder)) and None)
+            held.enter_context(distributed.peer_failures())
+            to_measure, unwritten = distributed.on_rank0(missing)
             if to_measure and asked:
-                options.report.note(last_line(evaluate(last.folder, asked, options, stage.execution)))
+                context.console.log(last_line(evaluate(last.folder, asked, context, stage.execution)))
             for format in unwritten:
-                found = processes.of_first(partial(export, last.folder, format, None, False, options))
-                options.report.note(f"exported to {found['path']} (agreement {found['agreement']:.4f})")
+                found = distributed.on_rank0(partial(export, last.folder, format, None, False, context))
+                context.console.log(f"exported to {found['path']} (agreement {found['agreement']:.4f})")
 
-    in_turn(work, last.folder, stage.execution.wait, options.stop.check, options.report)
+    in_turn(work, last.folder, stage.execution.wait, context.stop.check, context.console)

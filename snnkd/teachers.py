@@ -10,46 +10,50 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from snnkd.catalog.models import LIBRARIES
+from snnkd.console import Console
 from snnkd.data import ImageSet
 from snnkd.data.loader import measure_batches
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.features import Features
 from snnkd.models.files import Loaded, load_network
-from snnkd.models.fitting import fitted
 from snnkd.models.libraries import CHANNELS, Library, check_name, seen_by
+from snnkd.models.resize import fitted
 from snnkd.models.weights import fit_weights, read_weights
-from snnkd.recipe.catalogue import LIBRARIES
-from snnkd.recipe.schema import DistillRecipe, ExecutionConfig, TeacherConfig
-from snnkd.report import Reporter
 from snnkd.runs.find import LATEST, choose, finished_runs
+from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
 Began = Callable[[str], Literal["no", "unfinished", "finished"]]
 """From a teacher's sha256 to whether the run asked for was begun with it."""
 
 
-def find_teacher(recipe: DistillRecipe, data: ImageSet, began: Began, report: Reporter) -> Loaded:
+def find_teacher(recipe: DistillRecipe, data: ImageSet, began: Began, console: Console) -> Loaded:
     """The teacher that the recipe names, else the one finished teacher run of the same data.
 
     Of several, the one that this very run was begun with, so that the same command continues also after another
-    teacher was trained. Raises PlaceError when there is none or it does not fit, RequestError when several might be
+    teacher was trained. Raises FileError when there is none or it does not fit, UsageError when several might be
     meant.
     """
     named = recipe.teacher.run
     if recipe.teacher.model is not None:
-        return _of_weights(recipe.teacher, data, report)
-    folder = _search(data, named == LATEST, began) if named is None or named == LATEST else _named(Path(named), recipe.teacher.sha256)
+        return _of_weights(recipe.teacher, data, console)
+    folder = (
+        _search(data, named == LATEST, began)
+        if named is None or named == LATEST
+        else _named(Path(named), recipe.teacher.sha256)
+    )
     loaded = load_network(folder)
     _check_fit(loaded, data)
     _check_sha256(recipe.teacher, loaded)
-    report.note(f"teacher: {folder}")
-    _let_fit(loaded.network, data, report)
+    console.log(f"teacher: {folder}")
+    _let_fit(loaded.network, data, console)
     return loaded
 
 
 def check_teacher(teacher: TeacherConfig) -> None:
-    """Raise RequestError for what can be known of a request before any file is opened."""
+    """Raise UsageError for what can be known of a request before any file is opened."""
     if teacher.model is not None and teacher.model.name.partition(":")[0] in LIBRARIES:
         check_name(teacher.model.name)
 
@@ -65,22 +69,29 @@ def fixed_teacher(asked: TeacherConfig, loaded: Loaded) -> TeacherConfig:
     return replace(fixed, model=asked.model, size=network.specification.shape[1], mean=mean, std=std)
 
 
-def _of_weights(asked: TeacherConfig, data: ImageSet, report: Reporter) -> Loaded:
-    """The network `asked.model` with the weights of a plain file. Raises PlaceError when they are not its."""
+def _of_weights(asked: TeacherConfig, data: ImageSet, console: Console) -> Loaded:
+    """The network `asked.model` with the weights of a plain file. Raises FileError when they are not its."""
     assert asked.model is not None
     assert asked.run is not None
     path = Path(asked.run)
     if not path.is_file():
-        raise PlaceError(f"{path}: no such file; give the weights of the teacher, {asked.model.name}")
+        raise FileError(f"{path}: no such file; give the weights of the teacher, {asked.model.name}")
     tensors, digest = read_weights(path)
     network = _empty(asked, data)
     loaded = Loaded(network, {}, digest, path)
     _check_sha256(asked, loaded)
-    fit_weights(network.body.network if isinstance(network.body, Library) else network.body, tensors, data.classes, path)
+    fit_weights(
+        network.body.network if isinstance(network.body, Library) else network.body,
+        tensors,
+        data.classes,
+        path,
+    )
     _try(network, path)
-    report.note(f"teacher: {path}, as {asked.model.name}")
+    console.log(f"teacher: {path}, as {asked.model.name}")
     mean, std = ([round(float(x), 4) for x in values] for values in (network.mean, network.std))
-    report.note(f"the teacher sees images of {'x'.join(map(str, network.specification.shape))}, mean {mean}, std {std}")
+    console.log(
+        f"the teacher sees images of {'x'.join(map(str, network.specification.shape))}, mean {mean}, std {std}"
+    )
     network.fits = True
     return loaded
 
@@ -88,7 +99,9 @@ def _of_weights(asked: TeacherConfig, data: ImageSet, report: Reporter) -> Loade
 def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
     """The network without its weights; sizes and statistics as asked, else the library's own, else those of the data."""
     assert asked.model is not None
-    specification = Specification(model=asked.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames)
+    specification = Specification(
+        model=asked.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames
+    )
     size, mean, std = asked.size, asked.mean, asked.std
     if size is not None and data.frames is None:  # small networks may be built for their size
         specification = replace(specification, shape=(data.shape[0], size, size))
@@ -101,10 +114,14 @@ def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
     elif mean is None or std is None:
         mean, std = map(tuple, data.channel_statistics())
     if len(mean) != channels or len(std) != channels:
-        raise RequestError(f"teacher.mean and teacher.std: {len(mean)} numbers; {asked.model.name} sees {channels} channels")
+        raise UsageError(
+            f"teacher.mean and teacher.std: {len(mean)} numbers; {asked.model.name} sees {channels} channels"
+        )
     shape = (channels, size or data.shape[1], size or data.shape[2])
     if data.frames is not None and shape != data.shape:
-        raise RequestError(f"teacher.model: {asked.model.name} sees {list(shape)}; event frames {list(data.shape)} are not brought to it")
+        raise UsageError(
+            f"teacher.model: {asked.model.name} sees {list(shape)}; event frames {list(data.shape)} are not brought to it"
+        )
     if shape != specification.shape:
         with torch.random.fork_rng(devices=[]):
             network = build_network(replace(specification, shape=shape))
@@ -121,21 +138,27 @@ def _try(network: Network, path: Path) -> None:
             network(torch.zeros(network.specification.batch(1)))
     except (RuntimeError, AssertionError, ValueError) as error:
         said = " ".join(str(error).split())[:120]
-        raise RequestError(f"teacher.size: {path} cannot look at images of {shape[1]}x{shape[2]}: {said}") from error
+        raise UsageError(
+            f"teacher.size: {path} cannot look at images of {shape[1]}x{shape[2]}: {said}"
+        ) from error
 
 
 def _check_sha256(asked: TeacherConfig, loaded: Loaded) -> None:
     if asked.sha256 not in (None, loaded.sha256):
-        raise PlaceError(f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(asked.sha256)[:12]}...")
+        raise FileError(
+            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(asked.sha256)[:12]}..."
+        )
 
 
-def _let_fit(network: Network, data: ImageSet, report: Reporter) -> None:
+def _let_fit(network: Network, data: ImageSet, console: Console) -> None:
     """Let a teacher of another size see the student's images at its own."""
     made = network.specification
     if made.shape != data.shape:
         fitted(torch.zeros(1, *data.shape), made.shape)
         network.fits = True
-        report.note(f"the teacher sees images of {'x'.join(map(str, made.shape))}, the student of {'x'.join(map(str, data.shape))}")
+        console.log(
+            f"the teacher sees images of {'x'.join(map(str, made.shape))}, the student of {'x'.join(map(str, data.shape))}"
+        )
 
 
 def _search(data: ImageSet, latest: bool, began: Began) -> Path:
@@ -160,33 +183,50 @@ def _named(folder: Path, sha256: str | None) -> Path:
 def _check_fit(loaded: Loaded, data: ImageSet) -> None:
     made = loaded.network.specification
     if made.kind != "ann":
-        raise PlaceError(f"{loaded.folder}: a spiking student, not a teacher; give a run of `snnkd teach`")
+        raise FileError(f"{loaded.folder}: a spiking student, not a teacher; give a run of `snnkd teach`")
     if made.classes != data.classes:
-        raise PlaceError(f"{loaded.folder}: the teacher has {made.classes} classes, {data.name} has {data.classes}")
+        raise FileError(
+            f"{loaded.folder}: the teacher has {made.classes} classes, {data.name} has {data.classes}"
+        )
     if made.frames != data.frames:
-        seen, held = (f"{count} event frames" if count else "still images" for count in (made.frames, data.frames))
-        raise PlaceError(f"{loaded.folder}: the teacher sees {seen}, {data.name} has {held}")
+        seen, held = (
+            f"{count} event frames" if count else "still images" for count in (made.frames, data.frames)
+        )
+        raise FileError(f"{loaded.folder}: the teacher sees {seen}, {data.name} has {held}")
     if made.frames is not None and made.shape != data.shape:  # at another size a pixel counts other events
-        raise PlaceError(f"{loaded.folder}: the teacher takes event frames {list(made.shape)}, {data.name} has {list(data.shape)}")
+        raise FileError(
+            f"{loaded.folder}: the teacher takes event frames {list(made.shape)}, {data.name} has {list(data.shape)}"
+        )
 
 
-def judge_teacher(loaded: Loaded, data: ImageSet, execution: ExecutionConfig, device: torch.device, report: Reporter) -> dict[str, Any]:
+def evaluate_teacher(
+    loaded: Loaded, data: ImageSet, execution: ExecutionConfig, device: torch.device, console: Console
+) -> dict[str, Any]:
     """Measure the teacher on the test split and print it; returns what results say of it.
 
-    Raises PlaceError below twice chance (of two classes: below 75 %), from which little can be learned, unless `allow_weak_teacher`.
+    Raises FileError below twice chance (of two classes: below 75 %), from which little can be learned, unless `allow_weak_teacher`.
     """
     network = loaded.network.to(device)
     curve = measure_curve(network, measure_batches(data.test, execution.eval_batch_size, device), 1)
     top1, chance = float(curve.entries[0]["top1"] or 0.0), 100 / data.classes
     needed = min(2 * chance, (chance + 100) / 2)  # of two classes nobody can be above twice chance
-    report.note(f"teacher accuracy: {top1:.2f} % of {curve.images} test images")
+    console.log(f"teacher accuracy: {top1:.2f} % of {curve.images} test images")
     if top1 < needed and not execution.allow_weak_teacher:
-        raise PlaceError(
+        raise FileError(
             f"{loaded.folder}: teacher accuracy {top1:.2f} % is below {_rule(needed, chance)} ({needed:.2f} %); "
             "train it longer, or pass --allow-weak-teacher"
         )
-    about = {"run": str(loaded.folder), "sha256": loaded.sha256, "top1": top1, "energy_mj": curve.entries[0]["energy_mj"]}
-    return {**about, "model": network.specification.model.name, "parameters": sum(p.numel() for p in network.parameters())}
+    about = {
+        "run": str(loaded.folder),
+        "sha256": loaded.sha256,
+        "top1": top1,
+        "energy_mj": curve.entries[0]["energy_mj"],
+    }
+    return {
+        **about,
+        "model": network.specification.model.name,
+        "parameters": sum(p.numel() for p in network.parameters()),
+    }
 
 
 def _rule(needed: float, chance: float) -> str:

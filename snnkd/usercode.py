@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from snnkd.errors import RequestError, did_you_mean
+from snnkd.errors import UsageError, did_you_mean
 from snnkd.files import sha256
 
 _PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -37,23 +37,25 @@ def permit(names: Iterable[str]) -> None:
 
 
 def check_permitted(name: str, kind: str) -> None:
-    """Raise RequestError for a function that the command line did not name."""
+    """Raise UsageError for a function that the command line did not name."""
     if name not in _permitted:
-        raise RequestError(f"{kind} {name!r} is code; it runs only when the command line names it: add --code {name}")
+        raise UsageError(
+            f"{kind} {name!r} is code; it runs only when the command line names it: add --code {name}"
+        )
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """The function, from the current folder or the environment. Raises RequestError that says what is missing."""
+    """The function, from the current folder or the environment. Raises UsageError that says what is missing."""
     module_name, _, function_name = name.partition(":")
     module = _import(module_name, name)
     function = getattr(module, function_name, None)
     if function is None:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
-        raise RequestError(
+        raise UsageError(
             f"{name}: {getattr(module, '__file__', None) or module_name} has no {function_name!r}{did_you_mean(function_name, known)}"
         )
     if not callable(function):
-        raise RequestError(f"{name}: is {type(function).__name__}, not a function")
+        raise UsageError(f"{name}: is {type(function).__name__}, not a function")
     return function
 
 
@@ -66,10 +68,10 @@ def _import(module: str, name: str) -> Any:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
-            raise RequestError(f"{name}: no module {error.name!r} in {here} or the environment") from error
-        raise RequestError(f"{name}: importing it failed: {error}") from error
+            raise UsageError(f"{name}: no module {error.name!r} in {here} or the environment") from error
+        raise UsageError(f"{name}: importing it failed: {error}") from error
     except Exception as error:
-        raise RequestError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
 
 
 @cache  # what is loaded later, while training, must not make it another run
@@ -85,7 +87,9 @@ def source_sha256(name: str) -> str:
     alone = getattr(module, "__path__", None) is None and root == module.__name__
     for other_name, other in list(sys.modules.items()):
         path = _file(other) if inspect.ismodule(other) else None
-        if other_name.partition(".")[0] == root or (alone and path is not None and path.parent in {p.parent for p in found if p}):
+        if other_name.partition(".")[0] == root or (
+            alone and path is not None and path.parent in {p.parent for p in found if p}
+        ):
             found.add(path)
     return sha256(*(path.read_bytes() for path in sorted(path for path in found if path is not None)))
 

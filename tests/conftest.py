@@ -110,7 +110,9 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
 
 def script_of_ci(name: str) -> ModuleType:
     """A script of .ci/ as a module."""
-    spec = importlib.util.spec_from_file_location(f"ci_{name}", Path(__file__).resolve().parent.parent / ".ci" / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(
+        f"ci_{name}", Path(__file__).resolve().parent.parent / ".ci" / f"{name}.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -160,7 +162,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict
     """A teacher and a student (T = 3) that have learned something: 10 glyph classes, half a minute of training."""
     root = tmp_path_factory.mktemp("trained")
     environment = {**os.environ, "SNNKD_DATA": str(data_folder)}
-    common = ["--set", "data.classes=10", "--set", "data.train_images=1500", "--set", "data.test_images=300", "--batch-size", 30]
+    common = [
+        "--set",
+        "data.classes=10",
+        "--set",
+        "data.train_images=1500",
+        "--set",
+        "data.test_images=300",
+        "--batch-size",
+        30,
+    ]
     made = {}
     for stage, words in (
         ("teach", ["--epochs", 5, "--set", "model.width=8"]),

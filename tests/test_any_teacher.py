@@ -16,8 +16,8 @@ from torchvision import models
 from torchvision.transforms import v2
 
 from snnkd.models.files import load_network
-from snnkd.models.fitting import fitted
 from snnkd.models.libraries import IMAGENET_MEAN
+from snnkd.models.resize import fitted
 
 STUDENT = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--epochs", 1]
 
@@ -41,13 +41,26 @@ def as_plain(folder: Path, path: str, **save: object) -> str:
 
 def statistics(folder: Path) -> list[str]:
     network = load_network(folder).network
-    return [f"--set=teacher.{key}={json.dumps([float(x) for x in getattr(network, key)])}" for key in ("mean", "std")]
+    return [
+        f"--set=teacher.{key}={json.dumps([float(x) for x in getattr(network, key)])}"
+        for key in ("mean", "std")
+    ]
 
 
 def test_a_plain_file_teaches_as_the_run_that_it_is_from(cli: Cli, taught: Path) -> None:
     plain = as_plain(taught, "t.pt")
     by_run = cli(*STUDENT, "--teacher", taught, "--json").json
-    done = cli(*STUDENT, "--teacher", plain, "--teacher-model", "resnet8", "--set", "teacher.model.width=4", *statistics(taught), "--json")
+    done = cli(
+        *STUDENT,
+        "--teacher",
+        plain,
+        "--teacher-model",
+        "resnet8",
+        "--set",
+        "teacher.model.width=4",
+        *statistics(taught),
+        "--json",
+    )
     assert done.code == 0, done.err
     by_file = done.json
     assert by_file["weights_sha256"] == by_run["weights_sha256"], "the same answers teach the same student"
@@ -58,12 +71,31 @@ def test_a_plain_file_teaches_as_the_run_that_it_is_from(cli: Cli, taught: Path)
 
 
 def test_without_statistics_it_sees_those_of_the_data(cli: Cli, taught: Path) -> None:
-    words = [*STUDENT, "--teacher", as_plain(taught, "t.pt"), "--teacher-model", "resnet8", "--set", "teacher.model.width=4"]
-    assert cli(*words, "--json").json["weights_sha256"] == cli(*STUDENT, "--teacher", taught, "--json").json["weights_sha256"]
+    words = [
+        *STUDENT,
+        "--teacher",
+        as_plain(taught, "t.pt"),
+        "--teacher-model",
+        "resnet8",
+        "--set",
+        "teacher.model.width=4",
+    ]
+    assert (
+        cli(*words, "--json").json["weights_sha256"]
+        == cli(*STUDENT, "--teacher", taught, "--json").json["weights_sha256"]
+    )
 
 
 def test_the_recipe_of_such_a_run_finds_the_same_teacher_again(cli: Cli, taught: Path) -> None:
-    words = [*STUDENT, "--teacher", as_plain(taught, "t.pt"), "--teacher-model", "resnet8", "--set", "teacher.model.width=4"]
+    words = [
+        *STUDENT,
+        "--teacher",
+        as_plain(taught, "t.pt"),
+        "--teacher-model",
+        "resnet8",
+        "--set",
+        "teacher.model.width=4",
+    ]
     first = cli(*words).folder
     again = cli("distill", first / "recipe.yaml")
     assert again.code == 0, again.err
@@ -86,7 +118,9 @@ def test_a_safetensors_file_with_its_config(cli: Cli, taught: Path) -> None:
 @pytest.mark.parametrize("wrap", ["module.{}", "_orig_mod.{}", "module.model.{}"])
 def test_prefixes_of_wrappers_are_taken_off(cli: Cli, taught: Path, wrap: str) -> None:
     state = load_network(taught).network.body.state_dict()
-    torch.save({wrap.format(name): tensor for name, tensor in state.items() if "num_batches" not in name}, "t.pth")
+    torch.save(
+        {wrap.format(name): tensor for name, tensor in state.items() if "num_batches" not in name}, "t.pth"
+    )
     done = cli(*STUDENT, "--teacher", "t.pth", "--teacher-model", "resnet8", "--set", "teacher.model.width=4")
     assert done.code == 0, done.err
 
@@ -95,7 +129,9 @@ def test_missing_and_unexpected_names_are_listed(cli: Cli, taught: Path) -> None
     state = load_network(taught).network.body.state_dict()
     state["fc.weight"] = state.pop("head.weight")
     torch.save(state, "t.pt")
-    refused = cli(*STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4")
+    refused = cli(
+        *STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4"
+    )
     assert refused.code == 3
     assert "missing: head.weight (1)" in refused.complaint
     assert "unexpected: fc.weight (1)" in refused.complaint
@@ -108,7 +144,14 @@ def test_another_width_is_said(cli: Cli, taught: Path) -> None:
 
 
 def test_other_classes_are_refused(cli: Cli, taught: Path) -> None:
-    words = ["--teacher", as_plain(taught, "t.pt"), "--teacher-model", "resnet8", "--set", "teacher.model.width=4"]
+    words = [
+        "--teacher",
+        as_plain(taught, "t.pt"),
+        "--teacher-model",
+        "resnet8",
+        "--set",
+        "teacher.model.width=4",
+    ]
     refused = cli(*STUDENT, *words, "--set", "data.classes=12")
     assert refused.code == 3
     assert "10 classes, the data 12" in refused.complaint
@@ -128,10 +171,21 @@ def test_what_is_no_plain_state_dict(cli: Cli, taught: Path, content: str) -> No
         torch.save(state, "t.pt")
         Path("t.pt").write_bytes(Path("t.pt").read_bytes()[:2000])
     elif content == "nan":
-        torch.save({name: tensor * float("nan") if tensor.is_floating_point() else tensor for name, tensor in state.items()}, "t.pt")
+        torch.save(
+            {
+                name: tensor * float("nan") if tensor.is_floating_point() else tensor
+                for name, tensor in state.items()
+            },
+            "t.pt",
+        )
     else:
-        torch.save({"code": {"a": Evil()}, "numbers": [1, 2], "two": {"teacher": state, "student": state}}[content], "t.pt")
-    refused = cli(*STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4")
+        torch.save(
+            {"code": {"a": Evil()}, "numbers": [1, 2], "two": {"teacher": state, "student": state}}[content],
+            "t.pt",
+        )
+    refused = cli(
+        *STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4"
+    )
     assert refused.code == 3, refused.err
     assert refused.complaint.startswith("snnkd: t.pt: ")
     assert not Path("ran").exists()
@@ -149,7 +203,19 @@ def test_what_is_no_plain_state_dict(cli: Cli, taught: Path, content: str) -> No
         (["--teacher", "t.pt", "--teacher-model", "resnet88"], "did you mean"),
         (["--teacher", "runs/x", "--set", "teacher.size=32"], "teacher.size"),
         (["--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.mean=[0.5]"], "go together"),
-        (["--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.mean=[0.5]", "--set", "teacher.std=[0]"], "above 0"),
+        (
+            [
+                "--teacher",
+                "t.pt",
+                "--teacher-model",
+                "resnet8",
+                "--set",
+                "teacher.mean=[0.5]",
+                "--set",
+                "teacher.std=[0]",
+            ],
+            "above 0",
+        ),
         (["--teacher", "latest", "--teacher-model", "resnet8"], "--teacher-weights"),
         (["--model", "torchvision:resnet18"], "no spiking form"),
         (["--teacher", "t.pt", "--teacher-model", "mine:build", "--set", "teacher.size=1"], "teacher.size"),
@@ -172,25 +238,51 @@ def test_a_network_of_torchvision(cli: Cli) -> None:
     torch.manual_seed(0)
     network = models.mobilenet_v3_small(weights=None, num_classes=10).eval()
     torch.save(network.state_dict(), "w.pth")
-    words = [*STUDENT, "--teacher", "torchvision:mobilenet_v3_small", "--teacher-weights", "w.pth", "--set", "teacher.size=64"]
+    words = [
+        *STUDENT,
+        "--teacher",
+        "torchvision:mobilenet_v3_small",
+        "--teacher-weights",
+        "w.pth",
+        "--set",
+        "teacher.size=64",
+    ]
     done = cli(*words, "--json")
     assert done.code == 0, done.err
     assert "the teacher sees images of 3x64x64, mean [0.485, 0.456, 0.406]" in done.err
+    from snnkd.console import Console
     from snnkd.data import load_data
     from snnkd.recipe import resolve_stage
     from snnkd.recipe.resolve import Flags
-    from snnkd.report import Reporter
 
-    data = load_data(resolve_stage("glyphs", "distill", Flags(settings=[word for word in DATA if word != "--set"])).data, Reporter())
-    see = v2.Compose([v2.Resize((64, 64), antialias=True), v2.Normalize(IMAGENET_MEAN, (0.229, 0.224, 0.225))])
+    data = load_data(
+        resolve_stage("glyphs", "distill", Flags(settings=[word for word in DATA if word != "--set"])).data,
+        Console(),
+    )
+    see = v2.Compose(
+        [v2.Resize((64, 64), antialias=True), v2.Normalize(IMAGENET_MEAN, (0.229, 0.224, 0.225))]
+    )
     with torch.inference_mode():
         images = data.test.images.expand(-1, 3, -1, -1).float() / 255
         right = (network(see(images)).argmax(1) == data.test.labels).float().mean()
-    assert done.json["teacher"]["top1"] == pytest.approx(100 * float(right), abs=1.01), "one image may lie on the edge"
+    assert done.json["teacher"]["top1"] == pytest.approx(100 * float(right), abs=1.01), (
+        "one image may lie on the edge"
+    )
 
 
 def test_a_network_of_torchvision_can_be_taught(cli: Cli) -> None:
-    done = cli("teach", *DATA, "--model", "torchvision:squeezenet1_1", "--epochs", 1, "--batch-size", 50, "--set", "data.size=32")
+    done = cli(
+        "teach",
+        *DATA,
+        "--model",
+        "torchvision:squeezenet1_1",
+        "--epochs",
+        1,
+        "--batch-size",
+        50,
+        "--set",
+        "data.size=32",
+    )
     assert done.code == 0, done.err
     assert cli("eval", done.folder).code == 0
     student = cli(*STUDENT, "--teacher", done.folder, "--set", "data.size=32")
@@ -200,7 +292,15 @@ def test_a_network_of_torchvision_can_be_taught(cli: Cli) -> None:
 def test_a_network_of_timm(cli: Cli) -> None:
     timm = pytest.importorskip("timm")
     torch.save(timm.create_model("vit_tiny_patch16_224", num_classes=10).state_dict(), "vit.pth")
-    words = [*STUDENT, "--teacher", "timm:vit_tiny_patch16_224", "--teacher-weights", "vit.pth", "--set", "data.train_images=50"]
+    words = [
+        *STUDENT,
+        "--teacher",
+        "timm:vit_tiny_patch16_224",
+        "--teacher-weights",
+        "vit.pth",
+        "--set",
+        "data.train_images=50",
+    ]
     words += ["--set", "data.test_images=10"]
     done = cli(*words)
     assert done.code == 0, done.err
@@ -238,7 +338,9 @@ def test_images_are_fitted_as_torchvision_does() -> None:
 
 def test_check_says_whether_the_file_is_here(cli: Cli) -> None:
     words = ["check", "mine.yaml"]
-    Path("mine.yaml").write_text("stage: distill\nloss: kl\ndata: glyphs\nteacher: {run: t.pt, model: resnet8}\n")
+    Path("mine.yaml").write_text(
+        "stage: distill\nloss: kl\ndata: glyphs\nteacher: {run: t.pt, model: resnet8}\n"
+    )
     assert "teacher t.pt is not here" in cli(*words).err
     Path("t.pt").write_bytes(b"")
     assert "is not here" not in cli(*words).err
@@ -248,9 +350,30 @@ def test_random_data_of_three_channels(cli: Cli) -> None:
     name = random_npz("x.npz", 4, channels=(3,))
     network = models.mobilenet_v3_small(weights=None, num_classes=4)
     torch.save(network.state_dict(), "w.pth")
-    words = ["--data", name, "--epochs", 1, "--batch-size", 50, "--T", 1, "--set", "model.width=4", "--set", "teacher.size=32"]
+    words = [
+        "--data",
+        name,
+        "--epochs",
+        1,
+        "--batch-size",
+        50,
+        "--T",
+        1,
+        "--set",
+        "model.width=4",
+        "--set",
+        "teacher.size=32",
+    ]
     done = cli(
-        "distill", *words, "--loss", "kl", "--teacher", "w.pth", "--teacher-model", "torchvision:mobilenet_v3_small", "--allow-weak-teacher"
+        "distill",
+        *words,
+        "--loss",
+        "kl",
+        "--teacher",
+        "w.pth",
+        "--teacher-model",
+        "torchvision:mobilenet_v3_small",
+        "--allow-weak-teacher",
     )
     assert done.code == 0, done.err
     assert np.isfinite(json.loads((done.folder / "result.json").read_text())["curve"][0]["nll"])
@@ -262,7 +385,18 @@ def test_options_of_the_network_by_flags(cli: Cli, taught: Path) -> None:
 
 
 def test_a_network_that_computes_while_it_is_built(cli: Cli) -> None:
-    done = cli("teach", *DATA, "--model", "torchvision:regnet_y_400mf", "--epochs", 1, "--batch-size", 100, "--set", "data.size=32")
+    done = cli(
+        "teach",
+        *DATA,
+        "--model",
+        "torchvision:regnet_y_400mf",
+        "--epochs",
+        1,
+        "--batch-size",
+        100,
+        "--set",
+        "data.size=32",
+    )
     assert done.code == 0, done.err
     assert cli("eval", done.folder).code == 0
 
@@ -274,7 +408,9 @@ def test_a_network_for_other_sizes_is_refused_before_the_run(cli: Cli, name: str
     assert not any(Path("runs").glob("teach*")) if Path("runs").exists() else True
 
 
-@pytest.mark.parametrize(("name", "size"), [("vit_b_16", 224), ("regnet_y_16gf", 224), ("efficientnet_b1", 240), ("resnet50", 224)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("vit_b_16", 224), ("regnet_y_16gf", 224), ("efficientnet_b1", 240), ("resnet50", 224)]
+)
 def test_a_library_network_sees_images_as_its_first_weights_did(name: str, size: int) -> None:
     from torch import nn
 
@@ -307,7 +443,11 @@ def test_the_source_of_a_teacher_of_your_own_is_part_of_the_run(cli: Cli) -> Non
 
 def test_sparse_weights_are_refused(cli: Cli, taught: Path) -> None:
     state = load_network(taught).network.body.state_dict()
-    torch.save({name: tensor.to_sparse() if tensor.ndim == 2 else tensor for name, tensor in state.items()}, "t.pt")
-    refused = cli(*STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4")
+    torch.save(
+        {name: tensor.to_sparse() if tensor.ndim == 2 else tensor for name, tensor in state.items()}, "t.pt"
+    )
+    refused = cli(
+        *STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4"
+    )
     assert refused.code == 3
     assert "sparse" in refused.complaint

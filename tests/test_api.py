@@ -13,7 +13,7 @@ import torch
 from conftest import SMALL, Cli
 
 import snnkd
-from snnkd.errors import PlaceError, RequestError, SnnkdError
+from snnkd.errors import FileError, SnnkdError, UsageError
 
 KEYS = {"data.classes": 10, "data.train_images": 300, "data.test_images": 100, "model.width": 4}
 SHORT = {"epochs": 2, "batch_size": 50, "settings": KEYS, "quiet": True}
@@ -25,7 +25,18 @@ def test_the_same_runs_as_from_the_command_line(cli: Cli, capfd: pytest.CaptureF
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
     assert cli("teach", *SMALL).folder == teacher.folder
-    done = cli("distill", *SMALL, "--loss", "kl", "--T", 2, "--allow-weak-teacher", "--teacher", teacher.folder, "--json")
+    done = cli(
+        "distill",
+        *SMALL,
+        "--loss",
+        "kl",
+        "--T",
+        2,
+        "--allow-weak-teacher",
+        "--teacher",
+        teacher.folder,
+        "--json",
+    )
     assert done.json["run"] == str(student.folder)
     assert done.json == student.result.details
     assert [point.t for point in student.result.curve] == [1, 2]
@@ -42,7 +53,10 @@ def test_measure_and_export(cli: Cli) -> None:
     assert (run.folder / "eval/test-T4.json").exists()
     noisy = snnkd.evaluate(run, settings={"data.noise": 0.5}, quiet=True)
     assert noisy.details["data_sha256"] != run.result.details["data_sha256"]
-    assert snnkd.evaluate(run, settings={"data.noise": np.float64(0.5)}, quiet=True).details["data_sha256"] == noisy.details["data_sha256"]
+    assert (
+        snnkd.evaluate(run, settings={"data.noise": np.float64(0.5)}, quiet=True).details["data_sha256"]
+        == noisy.details["data_sha256"]
+    )
     done = snnkd.export(run, out="there", quiet=True)
     assert done == snnkd.Exported(Path("there"), "safetensors", 2, 100, 1.0, 0.0)
     images = torch.rand(3, 1, 16, 16)
@@ -51,15 +65,15 @@ def test_measure_and_export(cli: Cli) -> None:
 
 
 def test_errors_are_those_of_the_command_line() -> None:
-    with pytest.raises(RequestError, match="did you mean"):
+    with pytest.raises(UsageError, match="did you mean"):
         snnkd.distill(loss="hta_kl")
-    with pytest.raises(RequestError, match=r"train\.lr"):
+    with pytest.raises(UsageError, match=r"train\.lr"):
         snnkd.teach(lr=-1.0)
-    with pytest.raises(PlaceError) as refused:
+    with pytest.raises(FileError) as refused:
         snnkd.distill(loss="kl", T=2, **SHORT)
     assert isinstance(refused.value, SnnkdError)
     assert refused.value.exit_code == 3
-    with pytest.raises(PlaceError):
+    with pytest.raises(FileError):
         snnkd.evaluate("nowhere")
 
 
@@ -68,7 +82,10 @@ def test_every_function_says_what_it_does_and_has_types() -> None:
         thing = getattr(snnkd, name)
         if callable(thing):
             assert thing.__doc__
-            assert all(p.annotation is not inspect.Parameter.empty for p in inspect.signature(thing).parameters.values())
+            assert all(
+                p.annotation is not inspect.Parameter.empty
+                for p in inspect.signature(thing).parameters.values()
+            )
 
 
 def test_nothing_heavy_is_imported_until_it_is_used() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from snnkd import files
-from snnkd.errors import PlaceError
+from snnkd.errors import FileError
 
 NAME = "a.bin"
 
@@ -119,7 +119,13 @@ def test_the_order_of_the_calls_outlasts_a_power_cut(tmp_path, monkeypatch):
 
     def record_fsync(descriptor: int) -> None:
         target = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
-        calls.append(("fsync", "folder" if target == tmp_path else "temporary", target.stat().st_size if target.is_file() else 0))
+        calls.append(
+            (
+                "fsync",
+                "folder" if target == tmp_path else "temporary",
+                target.stat().st_size if target.is_file() else 0,
+            )
+        )
         fsync(descriptor)
 
     def record_replace(source: str, target: str) -> None:
@@ -133,7 +139,12 @@ def test_the_order_of_the_calls_outlasts_a_power_cut(tmp_path, monkeypatch):
     assert calls == [("fsync", "temporary", 5), ("replace", NAME, 5), ("fsync", "folder", 0)]
     calls.clear()
     files.write_atomic(path, b"1234567", keep=tmp_path / "kept")
-    assert calls == [("fsync", "temporary", 7), ("replace", "kept", 5), ("replace", NAME, 7), ("fsync", "folder", 0)]
+    assert calls == [
+        ("fsync", "temporary", 7),
+        ("replace", "kept", 5),
+        ("replace", NAME, 7),
+        ("fsync", "folder", 0),
+    ]
 
 
 def test_json_round_trip(tmp_path):
@@ -159,16 +170,16 @@ def test_json_round_trip(tmp_path):
 def test_trouble_with_json_is_one_line(tmp_path, content, hint):
     path = tmp_path / "a.json"
     path.write_bytes(content)
-    with pytest.raises(PlaceError, match=hint) as caught:
+    with pytest.raises(FileError, match=hint) as caught:
         files.read_json(path)
     assert str(caught.value).splitlines() == [str(caught.value)]
     assert str(caught.value).startswith(str(path))
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
-    with pytest.raises(PlaceError, match=r"absent: no such file or directory$"):
+    with pytest.raises(FileError, match=r"absent: no such file or directory$"):
         files.read_bytes(tmp_path / "absent")
-    with pytest.raises(PlaceError, match=r"is a directory$"):
+    with pytest.raises(FileError, match=r"is a directory$"):
         files.read_json(tmp_path)
 
 

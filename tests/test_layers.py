@@ -12,7 +12,7 @@ import snnkd.models
 PACKAGE = Path(snnkd.__file__).parent
 LAYERS = [
     {"cli", "api"},
-    {"pipeline", "inspection"},
+    {"pipeline", "preflight"},
     {"bench", "compare"},
     {"evaluation"},
     {"stage"},
@@ -20,9 +20,11 @@ LAYERS = [
     {"training", "measure", "exports", "runs"},
     {"losses", "models", "data"},
     {"recipe"},
-    {"registry"},
-    {"usercode"},
-    {"report", "files", "seeds", "processes"},
+    {"catalog"},
+    {"schema"},
+    {"usercode", "context", "locks"},
+    {"stopping"},
+    {"console", "files", "seeds", "distributed"},
     {"errors"},
 ]
 ROOM = {room: i for i, layer in enumerate(LAYERS) for room in layer}
@@ -39,7 +41,9 @@ def _imports(path: Path) -> set[str]:
 
 def test_every_room_has_a_layer() -> None:
     rooms = {
-        p.stem if p.suffix else p.name for p in PACKAGE.iterdir() if p.suffix == ".py" or (p.is_dir() and (p / "__init__.py").exists())
+        p.stem if p.suffix else p.name
+        for p in PACKAGE.iterdir()
+        if p.suffix == ".py" or (p.is_dir() and (p / "__init__.py").exists())
     }
     assert rooms - {"__init__", "__main__"} == set(ROOM)
 
@@ -59,7 +63,18 @@ def test_a_loss_never_imports_a_model_nor_a_model_a_loss() -> None:
 
 
 def test_public_surface() -> None:
-    assert snnkd.__all__ == ["Exported", "Point", "Result", "Run", "__version__", "distill", "evaluate", "export", "load", "teach"]
+    assert snnkd.__all__ == [
+        "Exported",
+        "Point",
+        "Result",
+        "Run",
+        "__version__",
+        "distill",
+        "evaluate",
+        "export",
+        "load",
+        "teach",
+    ]
     assert all(hasattr(snnkd, name) for name in snnkd.__all__)
     assert snnkd.losses.__all__ == [
         "abkd", "akl", "ce", "dist", "dkd", "hta_kl", "jeffreys", "js", "kl", "mix", "mse", "rkl", "todi", "wsld",

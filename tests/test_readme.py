@@ -55,13 +55,18 @@ def test_distillation_beats_direct_training_by_ten_points(maker: ModuleType) -> 
     assert min(ours.values()) > 60
     (teacher,) = maker.stored("teach-*.json")
     assert teacher["curve"][0]["top1"] > 75
-    assert {r["teacher"]["sha256"] for results in groups.values() for r in results if r["teacher"]} == {teacher["weights_sha256"]}
+    assert {r["teacher"]["sha256"] for results in groups.values() for r in results if r["teacher"]} == {
+        teacher["weights_sha256"]
+    }
 
 
 def test_own_loss_network_and_data(cli: Cli) -> None:
     """The README's module and its three commands, as they stand."""
     section = TEXT[TEXT.index("## Your own loss, network or data set") :]
-    module, commands = re.search(r"```python\n(.*?)```", section, re.DOTALL), re.search(r"```bash\n(.*?)```", section, re.DOTALL)
+    module, commands = (
+        re.search(r"```python\n(.*?)```", section, re.DOTALL),
+        re.search(r"```bash\n(.*?)```", section, re.DOTALL),
+    )
     assert module is not None
     assert commands is not None
     Path("mine.py").write_text(module[1])
@@ -84,7 +89,9 @@ def test_the_example_of_a_composed_loss_is_a_loss(cli: Cli) -> None:
 def test_links_and_pictures_exist() -> None:
     for target in re.findall(r"\]\((?!http|#)([^)]+)\)", TEXT):
         assert (ROOT / target).exists(), target
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL), flags=re.MULTILINE)
+    headings = re.findall(
+        r"^#+ (.+)$", re.sub(r"^```.*?^```", "", TEXT, flags=re.MULTILINE | re.DOTALL), flags=re.MULTILINE
+    )
     anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert set(re.findall(r"\]\(#([^)]+)\)", TEXT)) <= anchors
 
@@ -108,7 +115,19 @@ def test_bring_your_own_data(cli: Cli) -> None:
     exec(block, {})
     small = ["--epochs", 1, "--batch-size", 100, "--set", "model.width=4"]
     assert cli("teach", "--data", "npz:mine.npz", "--model", "resnet20", *small).code == 0
-    ended = cli("distill", "--data", "npz:mine.npz", "--model", "resnet20", "--loss", "hta-kl", "--T", 2, *small, "--allow-weak-teacher")
+    ended = cli(
+        "distill",
+        "--data",
+        "npz:mine.npz",
+        "--model",
+        "resnet20",
+        "--loss",
+        "hta-kl",
+        "--T",
+        2,
+        *small,
+        "--allow-weak-teacher",
+    )
     assert ended.code == 0, ended.err
 
 
@@ -137,8 +156,14 @@ def test_the_python_example() -> None:
 def test_the_batch_script_requeues_what_can_go_on_and_hides_no_failure(
     tmp_path: Path, step: int, status: int, restarts: int, ends: int, requeued: bool
 ) -> None:
-    (script,) = [b for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if "#SBATCH" in b and "--array" not in b]
-    environment = _with_tools(tmp_path, srun=f"exit {step}", snnkd=f"exit {status}", scontrol='echo "$@" >> requeued')
+    (script,) = [
+        b
+        for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL)
+        if "#SBATCH" in b and "--array" not in b
+    ]
+    environment = _with_tools(
+        tmp_path, srun=f"exit {step}", snnkd=f"exit {status}", scontrol='echo "$@" >> requeued'
+    )
     environment |= {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": str(restarts)}
     assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == ends
     assert Path("requeued").exists() == requeued
@@ -150,17 +175,29 @@ def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> 
 
     Once as it stands, once with the README's line for torchrun, whose exit code does not tell why it ended.
     """
-    (script,) = [b for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL) if "#SBATCH" in b and "--array" not in b]
-    one_run = "schema: 1\nstage: teach\ndata: {name: glyphs, classes: 10, train_images: 300, test_images: 100}\n"
-    Path("small.yaml").write_text(one_run + "model: {name: resnet8, width: 4}\ntrain: {epochs: 40, batch_size: 50}\n")
+    (script,) = [
+        b
+        for b in re.findall(r"```bash\n(.*?)```", TEXT, flags=re.DOTALL)
+        if "#SBATCH" in b and "--array" not in b
+    ]
+    one_run = (
+        "schema: 1\nstage: teach\ndata: {name: glyphs, classes: 10, train_images: 300, test_images: 100}\n"
+    )
+    Path("small.yaml").write_text(
+        one_run + "model: {name: resnet8, width: 4}\ntrain: {epochs: 40, batch_size: 50}\n"
+    )
     if several:
         (line,) = re.findall(r"^torchrun --standalone .*$", TEXT, flags=re.MULTILINE)
         script = script.replace("snnkd run glyphs", line)
     Path("job.sh").write_text(script.replace("run glyphs", "run ./small.yaml"))
     torchrun = f'exec {sys.executable} -m torch.distributed.run "$@"'
-    environment = _with_tools(tmp_path, srun='echo $$ > step.pid; exec "$@"', scontrol='echo "$@" >> requeued', torchrun=torchrun)
+    environment = _with_tools(
+        tmp_path, srun='echo $$ > step.pid; exec "$@"', scontrol='echo "$@" >> requeued', torchrun=torchrun
+    )
     environment["SLURM_JOB_ID"] = "17"
-    job = subprocess.Popen(["bash", "job.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    job = subprocess.Popen(
+        ["bash", "job.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     for _ in range(1200):
         if list(Path("runs-of-this-job").glob("*/last.pt")):
             break
@@ -212,10 +249,26 @@ def test_from_nothing_to_a_table_on_a_cluster(cli: Cli, tmp_path: Path) -> None:
     """The README's block asks Slurm for the teacher, then for the tasks that there are, each of which the recipe knows."""
     section = TEXT[TEXT.index("## CIFAR-100 on a cluster") : TEXT.index("## The papers' tables")]
     (block,) = re.findall(r"```bash\n(.*?)```", section, flags=re.DOTALL)
-    environment = _with_tools(tmp_path, sbatch='for word in "$@"; do echo "$word"; done >> asked; echo 71', snnkd='echo "$@" >> called')
-    done = subprocess.run(["bash", "-euc", block], env={**environment, "SCRATCH": "here"}, capture_output=True, text=True, check=False)
+    environment = _with_tools(
+        tmp_path,
+        sbatch='for word in "$@"; do echo "$word"; done >> asked; echo 71',
+        snnkd='echo "$@" >> called',
+    )
+    done = subprocess.run(
+        ["bash", "-euc", block],
+        env={**environment, "SCRATCH": "here"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
-    assert [line.split()[0] for line in Path("called").read_text().splitlines()] == ["data", "check", "run", "status", "compare"]
+    assert [line.split()[0] for line in Path("called").read_text().splitlines()] == [
+        "data",
+        "check",
+        "run",
+        "status",
+        "compare",
+    ]
     asked = Path("asked").read_text().splitlines()
     assert asked[0] == "--parsable"
     assert {"--dependency=afterok:71", "--array=0-8"} <= set(asked)
@@ -239,18 +292,33 @@ def test_the_sweep_as_a_loop_and_as_a_job_array(cli: Cli, tmp_path: Path) -> Non
     assert listed[-1] == "29  distill.loss=hta-kl head=strict  distill.model.T=4  seed=2"
     assert loops.count("seq 0 29") == array.count("#SBATCH --array=0-29") + 1 == 2
 
-    small = recipe.replace("data: glyphs", "data: {name: glyphs, classes: 10, train_images: 300, test_images: 100}")
-    small = re.sub(r"width: \d+", "width: 4", re.sub(r"epochs: \d+", "epochs: 1", small)).partition("sweep:")[0]
-    Path("table.yaml").write_text(f"{small}execution: {{allow_weak_teacher: true}}\nsweep: {{distill.loss: [kl, none], seed: [0]}}\n")
+    small = recipe.replace(
+        "data: glyphs", "data: {name: glyphs, classes: 10, train_images: 300, test_images: 100}"
+    )
+    small = re.sub(r"width: \d+", "width: 4", re.sub(r"epochs: \d+", "epochs: 1", small)).partition("sweep:")[
+        0
+    ]
+    Path("table.yaml").write_text(
+        f"{small}execution: {{allow_weak_teacher: true}}\nsweep: {{distill.loss: [kl, none], seed: [0]}}\n"
+    )
     one_by_one, at_once = loops.splitlines()
     environment = _with_tools(tmp_path, srun='exec "$@"', scontrol='echo "$@" >> requeued')
     weights = []
-    for script, folder in ((one_by_one.replace("seq 0 29", "seq 0 0"), "a"), (at_once.replace("seq 0 29", "seq 0 1"), "b")):
+    for script, folder in (
+        (one_by_one.replace("seq 0 29", "seq 0 0"), "a"),
+        (at_once.replace("seq 0 29", "seq 0 1"), "b"),
+    ):
         done = subprocess.run(
-            ["bash", "-c", script], env={**environment, "SNNKD_RUNS": folder}, capture_output=True, text=True, check=False
+            ["bash", "-c", script],
+            env={**environment, "SNNKD_RUNS": folder},
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
-        weights.append({path.name: (path / "model.safetensors").read_bytes() for path in Path(folder).iterdir()})
+        weights.append(
+            {path.name: (path / "model.safetensors").read_bytes() for path in Path(folder).iterdir()}
+        )
     assert [len(made) for made in weights] == [2, 3]
     assert weights[0].items() <= weights[1].items()
     slurm = {**environment, "SNNKD_RUNS": "b", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "1"}
@@ -258,6 +326,8 @@ def test_the_sweep_as_a_loop_and_as_a_job_array(cli: Cli, tmp_path: Path) -> Non
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
     assert not Path("requeued").exists()
     stopped = array.replace('TASK_ID"\n', 'TASK_ID" --max-time 0s\n')
-    done = subprocess.run(["bash", "-c", stopped], env={**slurm, "SNNKD_RUNS": "c"}, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", "-c", stopped], env={**slurm, "SNNKD_RUNS": "c"}, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 75, done.stderr
     assert Path("requeued").read_text() == "requeue 17_1\n"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from snnkd.training.stopping import Stop
+from snnkd.stopping import Stop
 
 UNPACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "unpack.py"
 
@@ -17,7 +17,18 @@ UNPACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "unpack.py"
 @pytest.mark.skipif(not UNPACK.exists(), reason=f"no CIFAR-100 at {UNPACK}")
 def test_cifar100_trains_resumes_and_evaluates(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, UNPACK, "c100.npz", "--per-class", "10"], check=True, capture_output=True)
-    words = ["--data", "npz:c100.npz", "--model", "resnet20", "--epochs", 1, "--batch-size", 50, "--set", "data.augment=[crop, flip]"]
+    words = [
+        "--data",
+        "npz:c100.npz",
+        "--model",
+        "resnet20",
+        "--epochs",
+        1,
+        "--batch-size",
+        50,
+        "--set",
+        "data.augment=[crop, flip]",
+    ]
     teacher = cli("teach", *words)
     assert teacher.code == 0, teacher.err
     assert teacher.out.startswith("runs/teach-npz_c100-resnet20-")
@@ -27,7 +38,9 @@ def test_cifar100_trains_resumes_and_evaluates(cli: Cli, monkeypatch: pytest.Mon
     # the same run again under another name, stopped in its middle
     with monkeypatch.context() as patch:
         left = iter(range(7))
-        patch.setattr(Stop, "asked", property(lambda self: None if next(left, None) is not None else "SIGTERM"))
+        patch.setattr(
+            Stop, "asked", property(lambda self: None if next(left, None) is not None else "SIGTERM")
+        )
         stopped = cli(*student, "--out", "again")
     assert stopped.code == 75
     assert "after step 7 of 20" in stopped.complaint

@@ -4,9 +4,11 @@ import dataclasses
 
 import pytest
 
-from snnkd.errors import RequestError
-from snnkd.recipe import DATA, DIVERGENCES, LOSSES, MODELS
-from snnkd.registry import Entry, Registry
+from snnkd.catalog.data import DATA
+from snnkd.catalog.losses import DIVERGENCES, LOSSES
+from snnkd.catalog.models import MODELS
+from snnkd.catalog.registry import Entry, Registry
+from snnkd.errors import UsageError
 
 REGISTRIES = [DATA, MODELS, DIVERGENCES, LOSSES]
 
@@ -21,23 +23,25 @@ def test_entries_have_a_name_a_help_line_and_a_section(registry):
 
 
 def test_an_unknown_name_has_a_suggestion():
-    with pytest.raises(RequestError, match=r"^unknown model 'resnet9'; did you mean 'resnet"):
+    with pytest.raises(UsageError, match=r"^unknown model 'resnet9'; did you mean 'resnet"):
         MODELS["resnet9"]
-    with pytest.raises(RequestError, match=r"^unknown loss 'xyz'; known: abkd, akl, .*, hta-kl, .*, w2s, wsld$"):
+    with pytest.raises(
+        UsageError, match=r"^unknown loss 'xyz'; known: abkd, akl, .*, hta-kl, .*, w2s, wsld$"
+    ):
         LOSSES["xyz"]
-    with pytest.raises(RequestError, match=r"^unknown thing 'a'$"):
+    with pytest.raises(UsageError, match=r"^unknown thing 'a'$"):
         Registry("thing", [])["a"]
 
 
 @pytest.mark.parametrize("name", ["npz", "npz:"])
 def test_a_missing_argument_is_named(name):
-    with pytest.raises(RequestError, match="lacks its PATH; write npz:PATH"):
+    with pytest.raises(UsageError, match="lacks its PATH; write npz:PATH"):
         DATA[name]
 
 
 @pytest.mark.parametrize("name", ["glyphs:foo", "glyphs:"])
 def test_an_argument_that_is_not_taken(name):
-    with pytest.raises(RequestError, match="'glyphs' takes nothing after a colon"):
+    with pytest.raises(UsageError, match="'glyphs' takes nothing after a colon"):
         DATA[name]
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 from conftest import SMALL, Cli
 
+from snnkd.console import Console
 from snnkd.data import ImageSet, Split
-from snnkd.errors import PlaceError
+from snnkd.errors import FileError
 from snnkd.measure.curve import Curve
 from snnkd.models.files import load_network
-from snnkd.recipe.schema import ExecutionConfig
-from snnkd.report import Reporter
-from snnkd.teachers import frozen, judge_teacher
+from snnkd.schema.run import ExecutionConfig
+from snnkd.teachers import evaluate_teacher, frozen
 
 
 def test_a_frozen_teacher_does_not_move(cli: Cli) -> None:
@@ -28,21 +28,35 @@ def test_a_frozen_teacher_does_not_move(cli: Cli) -> None:
     assert logits.shape == (8, 10)
     assert not logits.requires_grad
     assert not loaded.network.training
-    assert all(torch.equal(before[name], value) for name, value in loaded.network.state_dict().items()), "norm statistics included"
+    assert all(torch.equal(before[name], value) for name, value in loaded.network.state_dict().items()), (
+        "norm statistics included"
+    )
 
 
 def test_its_accuracy_is_said_before_the_student_starts(cli: Cli) -> None:
     teacher = cli("teach", *SMALL, "--json").json
     ended = cli("distill", *SMALL, "--T", 1, "--allow-weak-teacher")
     said = ended.err.splitlines()
-    accuracy = next(i for i, line in enumerate(said) if f"teacher accuracy: {teacher['curve'][0]['top1']:.2f} %" in line)
+    accuracy = next(
+        i for i, line in enumerate(said) if f"teacher accuracy: {teacher['curve'][0]['top1']:.2f} %" in line
+    )
     assert accuracy < next(i for i, line in enumerate(said) if line.startswith("epoch 1/"))
     assert f"teacher: {teacher['run']}" in said
 
 
 def test_a_recipe_may_pin_the_weights(cli: Cli) -> None:
     teacher = cli("teach", *SMALL).folder
-    ended = cli("distill", *SMALL, "--T", 1, "--teacher", teacher, "--set", "teacher.sha256=0123abcd", "--allow-weak-teacher")
+    ended = cli(
+        "distill",
+        *SMALL,
+        "--T",
+        1,
+        "--teacher",
+        teacher,
+        "--set",
+        "teacher.sha256=0123abcd",
+        "--allow-weak-teacher",
+    )
     assert ended.code == 3
     assert "0123abcd" in ended.complaint
 
@@ -102,17 +116,24 @@ def test_a_recipe_of_a_run_finds_its_teacher_again_by_its_weights(cli: Cli) -> N
     assert str(teacher) in gone.complaint
 
 
-@pytest.mark.parametrize(("classes", "top1", "accepted"), [(2, 74.0, False), (2, 76.0, True), (10, 19.0, False), (10, 21.0, True)])
-def test_the_least_that_a_teacher_must_know(cli: Cli, monkeypatch: pytest.MonkeyPatch, classes: int, top1: float, accepted: bool) -> None:
+@pytest.mark.parametrize(
+    ("classes", "top1", "accepted"), [(2, 74.0, False), (2, 76.0, True), (10, 19.0, False), (10, 21.0, True)]
+)
+def test_the_least_that_a_teacher_must_know(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, classes: int, top1: float, accepted: bool
+) -> None:
     """Twice chance, or halfway to 100 % where nobody can reach that: of two classes, chance is 50 %."""
     entry = {"t": 1, "top1": top1, "energy_mj": 1.0}
     monkeypatch.setattr(
-        "snnkd.teachers.measure_curve", lambda *_: Curve([entry], None, None, 100, torch.zeros(1, 1, classes), torch.zeros(1))
+        "snnkd.teachers.measure_curve",
+        lambda *_: Curve([entry], None, None, 100, torch.zeros(1, 1, classes), torch.zeros(1)),
     )
     loaded = load_network(cli("teach", *SMALL).folder)
-    data = ImageSet("some", classes, *[Split(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), torch.zeros(1))] * 2, None, "0")
+    data = ImageSet(
+        "some", classes, *[Split(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), torch.zeros(1))] * 2, None, "0"
+    )
     if accepted:
-        judge_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Reporter(quiet=True))
+        evaluate_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Console(quiet=True))
     else:
-        with pytest.raises(PlaceError, match=f"{top1:.2f} % is below"):
-            judge_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Reporter(quiet=True))
+        with pytest.raises(FileError, match=f"{top1:.2f} % is below"):
+            evaluate_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Console(quiet=True))

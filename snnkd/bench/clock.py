@@ -43,16 +43,22 @@ def several(work: Work, times: int) -> Work:
     return repeated
 
 
-def each_step(works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING) -> dict[str, list[float]]:
+def each_step(
+    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING
+) -> dict[str, list[float]]:
     """`alternate` for works that are a step each: seconds of one step, from `steps_at_once`, after as many that do not count."""
     steps = steps_at_once(device)
     many = {name: several(work, steps) for name, work in works.items()}
     for work in many.values():
         work()  # compiles, starts workers, warms caches
-    return {name: [s / steps for s in taken] for name, taken in alternate(many, rounds, device, between).items()}
+    return {
+        name: [s / steps for s in taken] for name, taken in alternate(many, rounds, device, between).items()
+    }
 
 
-def alternate(works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING) -> dict[str, list[float]]:
+def alternate(
+    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING
+) -> dict[str, list[float]]:
     """Seconds of each work in each round; every round runs all of them once, beginning with another one each time."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
@@ -76,4 +82,7 @@ def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
 
 def compared(taken: Mapping[str, Sequence[float]], base: str) -> dict[str, Any]:
     """Ratio to `base` and milliseconds of each work."""
-    return {name: {"ratio": ratio(times, taken[base]), "ms": summary([1000 * t for t in times])} for name, times in taken.items()}
+    return {
+        name: {"ratio": ratio(times, taken[base]), "ms": summary([1000 * t for t in times])}
+        for name, times in taken.items()
+    }

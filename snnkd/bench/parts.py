@@ -16,8 +16,8 @@ from snnkd.losses.targets import repeated, time_mean
 from snnkd.models import Network, build_network
 from snnkd.training.compiling import compile_network
 from snnkd.training.environment import autocast
-from snnkd.training.learner import look
 from snnkd.training.optimizer import make_optimizer
+from snnkd.training.step import look
 
 PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer")
 
@@ -100,7 +100,11 @@ def spiking_tax(subject: Subject, rounds: int) -> dict[str, Any]:
         works[name] = step(ann, compile_network(ann) if name == "ann compiled" else ann, many, their_labels)
     taken = each_step(works, rounds, job.device)
     best = min((name for name in taken if name != "student"), key=lambda name: statistics.median(taken[name]))
-    return {**ratio(taken["student"], taken[best]), "against": best, "ann_ms": summary([1000 * t for t in taken[best]], 2)}
+    return {
+        **ratio(taken["student"], taken[best]),
+        "against": best,
+        "ann_ms": summary([1000 * t for t in taken[best]], 2),
+    }
 
 
 def _ann_of(network: Network) -> Network:

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor
 from torchvision import transforms
 
-from snnkd.errors import RequestError
-from snnkd.recipe.augment_schema import (
+from snnkd.errors import UsageError
+from snnkd.schema.augment import (
     CutoutConfig,
     EraseConfig,
     Operation,
@@ -23,13 +23,17 @@ from snnkd.recipe.augment_schema import (
 
 
 def check_published(operations: Sequence[Operation]) -> None:
-    """Raise RequestError for an operation that the published loop does not have."""
+    """Raise UsageError for an operation that the published loop does not have."""
     mixing = mixing_names(operations)
     if mixing:
-        raise RequestError(f"data.augment: the loop of published code has no {mixing[0]}; bench it without --baseline and --levers")
+        raise UsageError(
+            f"data.augment: the loop of published code has no {mixing[0]}; bench it without --baseline and --levers"
+        )
 
 
-def transform_of(operations: Sequence[Operation], height: int, width: int, mean: Sequence[float], std: Sequence[float]) -> Any:
+def transform_of(
+    operations: Sequence[Operation], height: int, width: int, mean: Sequence[float], std: Sequence[float]
+) -> Any:
     """From a PIL image to a normalised float tensor `[C, H, W]`; cutout and erase come last, as published code has them."""
     made = [(options, _transform(options, height, width)) for options in map(options_of, operations)]
     painting = [transform for options, transform in made if isinstance(options, (CutoutConfig, EraseConfig))]
@@ -45,7 +49,9 @@ def _transform(options: Options, height: int, width: int) -> Any:
     if isinstance(options, CutoutConfig):
         return _Cutout(options.size or min(height, width) // 2)
     if isinstance(options, EraseConfig):
-        return transforms.RandomErasing(options.p, (options.scale_low, options.scale_high), (options.ratio_low, options.ratio_high))
+        return transforms.RandomErasing(
+            options.p, (options.scale_low, options.scale_high), (options.ratio_low, options.ratio_high)
+        )
     return {
         "crop": transforms.RandomCrop((height, width), padding=(max(1, width // 8), max(1, height // 8))),
         "flip": transforms.RandomHorizontalFlip(),

@@ -10,16 +10,16 @@ from typing import Any
 
 import torch
 
-from snnkd.bench import levers
+from snnkd.bench import ablations
+from snnkd.bench.baseline_loop import check_neuron
 from snnkd.bench.clock import each_step, summary
 from snnkd.bench.parts import of_a_step, spiking_tax
 from snnkd.bench.pictures import check_published
-from snnkd.bench.published import check_neuron
 from snnkd.bench.subject import make_stage, make_subject
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.recipe.loss_section import loss_label
-from snnkd.recipe.schema import DistillRecipe
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
+from snnkd.schema.run import DistillRecipe
 from snnkd.training.compiling import decide
 from snnkd.training.environment import check_execution, hardware, in_bf16, pick_device, versions
 
@@ -35,7 +35,9 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
     device = pick_device(recipe.execution.device)
     check_execution(recipe.train, recipe.execution, device)
     if recipe.execution.accumulate > 1:
-        raise RequestError(f"execution.accumulate: {recipe.execution.accumulate}; bench times one batch, give --batch-size instead")
+        raise UsageError(
+            f"execution.accumulate: {recipe.execution.accumulate}; bench times one batch, give --batch-size instead"
+        )
     if recipe.execution.threads:
         torch.set_num_threads(recipe.execution.threads)
     # first: what cannot be said must not cost what was measured, and the next lines need the GPU awake, as this makes it
@@ -66,9 +68,9 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
         "spiking_tax": spiking_tax(make_subject(stage, compile), rounds),
     }
     if baseline:
-        made["baseline"] = levers.against_baseline(_plain(stage, recipe), compile, rounds)
+        made["baseline"] = ablations.against_baseline(_plain(stage, recipe), compile, rounds)
     if table:
-        made["levers"] = levers.one_by_one(_plain(stage, recipe), compile, rounds)
+        made["levers"] = ablations.one_by_one(_plain(stage, recipe), compile, rounds)
     return {**made, "rounds": rounds, **about}
 
 
@@ -98,15 +100,24 @@ def lines(found: dict[str, Any]) -> list[str]:
         "part            ms   share",
     ]
     whole = sum(part["median"] for part in found["parts"].values())
-    told += [f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / whole:>5.1f} %" for name, part in found["parts"].items()]
+    told += [
+        f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / whole:>5.1f} %"
+        for name, part in found["parts"].items()
+    ]
     told += ["", f"peak memory {found['peak_memory_bytes'] / 2**20:,.0f} MiB"]
     told += [f"spiking tax {_spread(found['spiking_tax'])} (student / ANN on T x B images)"]
     if "baseline" in found:
         base = found["baseline"]
-        told += ["", f"published loop {base['images_per_s']:.1f} images/s; snnkd is {_spread(base['ratio'])} times as fast"]
+        told += [
+            "",
+            f"published loop {base['images_per_s']:.1f} images/s; snnkd is {_spread(base['ratio'])} times as fast",
+        ]
     if "levers" in found:
         told += ["", "images/s   speedup (quartiles)      with, one more a row"]
-        told += [f"{row['images_per_s']:>8.1f}   {_spread(row['speedup']):<22}   {row['lever']}" for row in found["levers"]]
+        told += [
+            f"{row['images_per_s']:>8.1f}   {_spread(row['speedup']):<22}   {row['lever']}"
+            for row in found["levers"]
+        ]
     return told
 
 

@@ -9,22 +9,23 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from snnkd.catalog.data import DATA
+from snnkd.console import Console
+from snnkd.context import RunContext
 from snnkd.data import ImageSet, Split, load_data
-from snnkd.errors import RequestError
-from snnkd.losses.seen import Loss
+from snnkd.errors import UsageError
+from snnkd.losses.outputs import Loss
 from snnkd.models import Specification, build_network
 from snnkd.models.files import Loaded
-from snnkd.recipe import DATA
-from snnkd.recipe.data_schema import DataConfig, GlyphsConfig
-from snnkd.recipe.event_schema import frames_in
-from snnkd.recipe.schema import DistillRecipe
-from snnkd.report import Reporter
+from snnkd.schema.data import DataConfig, GlyphsConfig
+from snnkd.schema.events import frames_in
+from snnkd.schema.run import DistillRecipe
 from snnkd.seeds import derive
-from snnkd.stage import Options, Stage, first_network, make_job, make_stage_objective
+from snnkd.stage import Stage, first_network, make_job, make_stage_objective
 from snnkd.training.compiling import Mode
-from snnkd.training.learner import backward, make_learner
 from snnkd.training.loop import Job
 from snnkd.training.optimizer import make_optimizer
+from snnkd.training.step import backward, make_learner
 
 BATCHES = 8
 """Of different images; then they come again."""
@@ -66,13 +67,23 @@ def make_stage(recipe: DistillRecipe, device: torch.device, kind: Kind | None = 
     The data are of `kind`, by default that of the recipe's.
     """
     data = _random_data(recipe, kind or _kind_of(recipe.data))
-    specification = Specification(model=replace(recipe.model, T=None), neuron=None, classes=data.classes, shape=data.shape)
+    specification = Specification(
+        model=replace(recipe.model, T=None), neuron=None, classes=data.classes, shape=data.shape
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "teacher"))
         teacher = Loaded(build_network(specification), {}, "", Path())
-    for buffer, values in zip((teacher.network.mean, teacher.network.std), data.channel_statistics(), strict=True):
+    for buffer, values in zip(
+        (teacher.network.mean, teacher.network.std), data.channel_statistics(), strict=True
+    ):
         buffer.copy_(torch.tensor(values))
-    return Stage(recipe=recipe, data=data, teacher=teacher, device=device, options=Options(report=Reporter(quiet=True)))
+    return Stage(
+        recipe=recipe,
+        data=data,
+        teacher=teacher,
+        device=device,
+        context=RunContext(console=Console(quiet=True)),
+    )
 
 
 def make_subject(stage: Stage, compile: Mode) -> Subject:
@@ -98,12 +109,14 @@ def _random_data(recipe: DistillRecipe, kind: Kind) -> ImageSet:
 
 def _kind_of(config: DataConfig) -> Kind:
     if frames_in(config):
-        raise RequestError(f"data.name: {config.name}; bench times still images, and these are event frames: name others with --data")
+        raise UsageError(
+            f"data.name: {config.name}; bench times still images, and these are event frames: name others with --data"
+        )
     if isinstance(config, GlyphsConfig):
         return config.classes, (config.channels, config.size, config.size)
     nominal = DATA[config.name].detail("nominal")
     if nominal is None:
-        data = load_data(config, Reporter(quiet=True))
+        data = load_data(config, Console(quiet=True))
         return data.classes, data.shape
     classes, shape, _ = nominal
     return getattr(config, "classes", None) or classes, shape

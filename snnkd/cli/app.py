@@ -10,10 +10,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from snnkd import __version__, processes, usercode
+from snnkd import __version__, distributed, usercode
 from snnkd.cli import bench, check, compare, data, distill, evaluate, export, listing, run, status, teach
-from snnkd.errors import Interrupted, RequestError, SnnkdError, WorkError, did_you_mean
-from snnkd.files import trouble
+from snnkd.errors import Interrupted, RunError, SnnkdError, UsageError, did_you_mean
+from snnkd.files import from_os_error
 
 SIGINT_AS_TYPER_SEES_IT = 130
 """Typer turns KeyboardInterrupt into this exit code."""
@@ -53,8 +53,12 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def top(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; allowed anywhere on the line.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show tracebacks; allowed anywhere on the line.")
+    ] = False,
 ) -> None:
     pass
 
@@ -65,7 +69,7 @@ def main() -> NoReturn:
     debug = "--debug" in words
     words = [word for word in words if word != "--debug"]
     usercode.permit(())  # only what this very line names
-    processes.end_with_the_launcher()
+    distributed.exit_with_launcher()
     try:
         code = typer.main.get_command(app)(words, prog_name="snnkd", standalone_mode=False)
         if code == SIGINT_AS_TYPER_SEES_IT:
@@ -85,10 +89,12 @@ def _end(error: BaseException) -> NoReturn:
         error = Interrupted("stopped by SIGINT")
     if type(error).__name__ == "NoArgsIsHelpError":  # a bare `snnkd`: its help, as it is
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
-        sys.exit(RequestError.exit_code)
+        sys.exit(UsageError.exit_code)
     code, line = _explain(error)
-    if processes.speaks(error):
-        who = "" if processes.is_first() else f"process {processes.index()} of {processes.count()}: "
+    if distributed.should_report(error):
+        who = (
+            "" if distributed.is_rank0() else f"process {distributed.rank()} of {distributed.world_size()}: "
+        )
         print(f"snnkd: {who}{' '.join(line.split())}", file=sys.stderr, flush=True)
     if isinstance(error, Interrupted):
         # dying of the signal, not just exiting, is what ends a shell's loop
@@ -99,19 +105,29 @@ def _end(error: BaseException) -> NoReturn:
 
 def _explain(error: BaseException) -> tuple[int, str]:
     if isinstance(error, OSError) and error.errno is not None:
-        error = trouble(error, error.filename or "a file")
+        error = from_os_error(error, error.filename or "a file")
     if isinstance(error, SnnkdError):
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # Typer's usage errors, wherever its version keeps their class
-        return RequestError.exit_code, _usage(error)
+        return UsageError.exit_code, _usage(error)
     place = usercode.culprit(error.__traceback__)
     if place:
-        return WorkError.exit_code, f"{place}: {type(error).__name__}: {error} (--debug shows the way there)"
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or _allocation_failed(error):
-        return WorkError.exit_code, "out of memory; set execution.activation_checkpointing=true, or lower train.batch_size or model.T"
+        return RunError.exit_code, f"{place}: {type(error).__name__}: {error} (--debug shows the way there)"
+    if (
+        type(error).__name__ == "OutOfMemoryError"
+        or isinstance(error, MemoryError)
+        or _allocation_failed(error)
+    ):
+        return (
+            RunError.exit_code,
+            "out of memory; set execution.activation_checkpointing=true, or lower train.batch_size or model.T",
+        )
     if _compiler_failed(error):
         said = (str(error).strip().splitlines() or [""])[0][:150]
-        return WorkError.exit_code, f"torch.compile failed ({type(error).__name__}: {said}); --set execution.compile=off does without"
+        return (
+            RunError.exit_code,
+            f"torch.compile failed ({type(error).__name__}: {said}); --set execution.compile=off does without",
+        )
     return 1, f"bug: {type(error).__name__}: {error} (--debug shows where; please report it)"
 
 
@@ -119,7 +135,9 @@ def _compiler_failed(error: BaseException) -> bool:
     """By the error's class, or by where it was raised: torch's compiler also fails by assertions."""
     frames = traceback.extract_tb(error.__traceback__)
     raised_in = frames[-1].filename.replace(os.sep, "/") if frames else ""
-    return type(error).__module__.startswith(COMPILERS) or any(f"/{name.replace('.', '/')}/" in raised_in for name in COMPILERS)
+    return type(error).__module__.startswith(COMPILERS) or any(
+        f"/{name.replace('.', '/')}/" in raised_in for name in COMPILERS
+    )
 
 
 def _allocation_failed(error: BaseException) -> bool:

@@ -6,34 +6,48 @@ from typing import Annotated
 
 import typer
 
-from snnkd import processes
+from snnkd import distributed
 from snnkd.cli import options as o
-from snnkd.errors import RequestError
-from snnkd.recipe import DistillRecipe, Flags, resolve_stage
+from snnkd.errors import UsageError
+from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
+from snnkd.schema.run import DistillRecipe
 
 
 def bench(
     recipe: o.Recipe = "glyphs",
-    loss: Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults.")] = None,
-    T: Annotated[str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults."),
+    ] = None,
+    T: Annotated[
+        str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")
+    ] = None,
     data: o.Data = None,
     model: o.Model = None,
     batch_size: o.BatchSize = None,
     device: o.Device = None,
     settings: o.Set = None,
     code: o.Code = None,
-    baseline: Annotated[bool, typer.Option("--baseline", help="Compare with the loop that published code runs.")] = False,
-    levers: Annotated[bool, typer.Option("--levers", help="From that loop to this one, one change after another.")] = False,
-    rounds: Annotated[int, typer.Option("--rounds", metavar="N", help="How often each is timed, in turn.")] = 7,
+    baseline: Annotated[
+        bool, typer.Option("--baseline", help="Compare with the loop that published code runs.")
+    ] = False,
+    levers: Annotated[
+        bool, typer.Option("--levers", help="From that loop to this one, one change after another.")
+    ] = False,
+    rounds: Annotated[
+        int, typer.Option("--rounds", metavar="N", help="How often each is timed, in turn.")
+    ] = 7,
     as_json: o.Json = False,
 ) -> None:
     """Time the distillation step here, by part, on random images with random weights."""
     o.permit(code, data, model, loss, settings=settings)
-    processes.alone("bench")
+    distributed.refuse_torchrun("bench")
     if not 2 <= rounds <= 100_000:
-        raise RequestError(f"--rounds {rounds} is not in 2 to 100000")
-    flags = Flags(data=data, model=model, batch_size=batch_size, device=device, settings=settings or (), loss=loss, T=T)
+        raise UsageError(f"--rounds {rounds} is not in 2 to 100000")
+    flags = Flags(
+        data=data, model=model, batch_size=batch_size, device=device, settings=settings or (), loss=loss, T=T
+    )
     resolved = resolve_stage(recipe, "distill", flags)
     assert isinstance(resolved, DistillRecipe)
     notes = not_swept(recipe, resolved, "bench")

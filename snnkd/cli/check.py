@@ -9,7 +9,7 @@ import typer
 
 from snnkd.cli import options as o
 from snnkd.recipe import resolve_tasks
-from snnkd.recipe.written import write_out
+from snnkd.recipe.render import write_out
 
 
 def check(
@@ -22,7 +22,7 @@ def check(
     o.permit(code, settings=settings)
     tasks = resolve_tasks(recipe, settings or ())
     written = write_out(tasks)
-    from snnkd.inspection import facts, lines
+    from snnkd.preflight import facts, lines
 
     found = facts(tasks.all[0].pipeline)
     if as_json:

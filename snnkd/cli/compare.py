@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe import fields
-from snnkd.recipe.schema import CompareConfig
+from snnkd.errors import UsageError, did_you_mean
+from snnkd.schema import fields
+from snnkd.schema.run import CompareConfig
 
 FORMATS = ("table", "md", "csv", "json", "latex")
 PIPE_WIDTH = 100
@@ -22,35 +22,62 @@ PIPE_WIDTH = 100
 def compare(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[RUN|DIR]...", help="Runs, folders of runs, result files; the runs folder by default.", show_default=False),
+        typer.Argument(
+            metavar="[RUN|DIR]...",
+            help="Runs, folders of runs, result files; the runs folder by default.",
+            show_default=False,
+        ),
     ] = None,
     baseline: Annotated[
-        str | None, typer.Option("--baseline", metavar="LOSS", help="Row that the others are subtracted from; kl, else none, by default.")
+        str | None,
+        typer.Option(
+            "--baseline",
+            metavar="LOSS",
+            help="Row that the others are subtracted from; kl, else none, by default.",
+        ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="test|val", help="Which images; val: as `eval --split val` measured.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", metavar="test|val", help="Which images; val: as `eval --split val` measured."
+        ),
+    ] = "test",
     rank_on: Annotated[
-        str | None, typer.Option("--rank-on", metavar="val", help="Of each loss show the setting of highest validation accuracy.")
+        str | None,
+        typer.Option(
+            "--rank-on", metavar="val", help="Of each loss show the setting of highest validation accuracy."
+        ),
     ] = None,
     logits: Annotated[
         list[Path] | None,
-        typer.Option("--logits", metavar="FILE|DIR", help="Saved logits, for intervals over images; RUN/eval/*.npz are found without."),
+        typer.Option(
+            "--logits",
+            metavar="FILE|DIR",
+            help="Saved logits, for intervals over images; RUN/eval/*.npz are found without.",
+        ),
     ] = None,
-    format: Annotated[str, typer.Option("--format", metavar="NAME", help="table, md, csv, json or latex.")] = "table",
-    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw every row (png, svg or pdf).")] = None,
+    format: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="table, md, csv, json or latex.")
+    ] = "table",
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE", help="Draw every row (png, svg or pdf).")
+    ] = None,
     as_json: o.Json = False,
 ) -> None:
     """Compare finished students: mean and spread over seeds, and paired differences to a baseline.
 
     Runs of other data, split, model, selection or teacher come in tables of their own, of other T in columns of their own.
     """
-    settings = fields.build(CompareConfig, {"baseline": baseline, "split": split, "rank_on": rank_on}, "compare")
+    settings = fields.build(
+        CompareConfig, {"baseline": baseline, "split": split, "rank_on": rank_on}, "compare"
+    )
     if format not in FORMATS:
-        raise RequestError(f"--format {format!r} is not known{did_you_mean(format, FORMATS)}")
+        raise UsageError(f"--format {format!r} is not known{did_you_mean(format, FORMATS)}")
     if as_json and format not in ("table", "json"):
-        raise RequestError(f"--format {format} and --json ask for two formats; give one")
-    from snnkd.compare import tables
+        raise UsageError(f"--format {format} and --json ask for two formats; give one")
+    from snnkd.compare import formats
     from snnkd.compare.report import make_report
-    from snnkd.compare.words import left_out
+    from snnkd.compare.text import left_out
     from snnkd.measure.plot import check_plot_path
 
     if plot:
@@ -64,6 +91,6 @@ def compare(
         plot_report(report, plot)
         print(f"drawn: {plot}", file=sys.stderr)
     if format == "table" and not as_json:
-        o.say(tables.as_table(report, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns))
+        o.say(formats.as_table(report, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns))
     else:
-        o.say(tables.FORMATS["json" if as_json else format](report))
+        o.say(formats.FORMATS["json" if as_json else format](report))

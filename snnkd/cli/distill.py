@@ -7,14 +7,20 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.recipe import DistillRecipe, Flags, resolve_stage
+from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
+from snnkd.schema.run import DistillRecipe
 
 
 def distill(
     recipe: o.Recipe = "glyphs",
-    loss: Annotated[str | None, typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults.")] = None,
-    T: Annotated[str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")] = None,
+    loss: Annotated[
+        str | None,
+        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults."),
+    ] = None,
+    T: Annotated[
+        str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")
+    ] = None,
     teacher: Annotated[
         str | None,
         typer.Option(
@@ -24,16 +30,29 @@ def distill(
         ),
     ] = None,
     teacher_model: Annotated[
-        str | None, typer.Option("--teacher-model", metavar="NAME", help="Network of a plain file of weights (`snnkd list models`).")
+        str | None,
+        typer.Option(
+            "--teacher-model",
+            metavar="NAME",
+            help="Network of a plain file of weights (`snnkd list models`).",
+        ),
     ] = None,
     teacher_weights: Annotated[
-        str | None, typer.Option("--teacher-weights", metavar="FILE", help="Weights of a --teacher that names a network.")
+        str | None,
+        typer.Option(
+            "--teacher-weights", metavar="FILE", help="Weights of a --teacher that names a network."
+        ),
     ] = None,
-    temperature: Annotated[str | None, typer.Option("--temperature", metavar="X", help="Softmax temperature of every term.")] = None,
+    temperature: Annotated[
+        str | None, typer.Option("--temperature", metavar="X", help="Softmax temperature of every term.")
+    ] = None,
     data: o.Data = None,
     model: o.Model = None,
     neuron: Annotated[
-        str | None, typer.Option("--neuron", metavar="NAME", help="Spiking neuron (`snnkd list neurons`), with its defaults.")
+        str | None,
+        typer.Option(
+            "--neuron", metavar="NAME", help="Spiking neuron (`snnkd list neurons`), with its defaults."
+        ),
     ] = None,
     epochs: o.Epochs = None,
     batch_size: o.BatchSize = None,
@@ -42,7 +61,9 @@ def distill(
     device: o.Device = None,
     settings: o.Set = None,
     code: o.Code = None,
-    allow_weak_teacher: Annotated[bool, typer.Option("--allow-weak-teacher", help="Accept a teacher below twice chance accuracy.")] = False,
+    allow_weak_teacher: Annotated[
+        bool, typer.Option("--allow-weak-teacher", help="Accept a teacher below twice chance accuracy.")
+    ] = False,
     out: o.Out = None,
     fresh: o.Fresh = False,
     max_time: o.MaxTime = None,
@@ -62,5 +83,5 @@ def distill(
     with o.stopping(max_time) as stop:
         from snnkd import pipeline
 
-        done = pipeline.distill(resolved, o.make_options(stop, out, fresh, notes))
+        done = pipeline.distill(resolved, o.make_context(stop, out, fresh, notes))
     o.say_json(done.result) if as_json else o.say(done.folder)

@@ -6,31 +6,42 @@ from typing import Annotated
 
 import typer
 
+from snnkd.catalog.data import DATA
+from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.neurons import NEURONS, SURROGATES, describe_neuron
 from snnkd.cli import options as o
-from snnkd.cli.tables import columns, fitted
-from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe import DATA, LOSSES, shipped_names
-from snnkd.recipe.commented import commented_yaml
+from snnkd.cli.text import columns, fitted
+from snnkd.errors import UsageError, did_you_mean
+from snnkd.recipe import shipped_names
 from snnkd.recipe.describe import bibtex, describe_loss, preset_recipe
-from snnkd.recipe.neurons import NEURONS, SURROGATES, describe_neuron
+from snnkd.recipe.help_comments import commented_yaml
 from snnkd.recipe.shipped import first_comment
 
 KINDS = ("losses", "models", "neurons", "surrogates", "data", "recipes")
 
 
 def listing(
-    what: Annotated[str, typer.Argument(metavar="losses|models|neurons|surrogates|data|recipes", help="What to list.")],
+    what: Annotated[
+        str, typer.Argument(metavar="losses|models|neurons|surrogates|data|recipes", help="What to list.")
+    ],
     name: Annotated[
-        str | None, typer.Argument(metavar="[LOSS]", help="With losses: the recipe section that this one stands for.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[LOSS]",
+            help="With losses: the recipe section that this one stands for.",
+            show_default=False,
+        ),
     ] = None,
-    references: Annotated[bool, typer.Option("--bibtex", help="With losses: the references as BibTeX.")] = False,
+    references: Annotated[
+        bool, typer.Option("--bibtex", help="With losses: the references as BibTeX.")
+    ] = False,
     as_json: o.Json = False,
 ) -> None:
     """What there is, one line each."""
     if what not in KINDS:
-        raise RequestError(f"cannot list {what!r}{did_you_mean(what, KINDS)}")
+        raise UsageError(f"cannot list {what!r}{did_you_mean(what, KINDS)}")
     if what != "losses" and (name or references):
-        raise RequestError(f"list {what}: {'--bibtex' if references else repr(name)} goes with losses only")
+        raise UsageError(f"list {what}: {'--bibtex' if references else repr(name)} goes with losses only")
     if references:
         o.say_json({"schema": 1, "bibtex": bibtex(name)}) if as_json else o.say(bibtex(name))
     elif name:
@@ -64,16 +75,32 @@ def _say_losses(as_json: bool) -> None:
         o.say_json({"schema": 1, "losses": found})
         return
     head = ("loss", "year", "teacher", "formula", "source", "is")
-    rows = [(x["name"], str(x["year"] or ""), "yes" if x["needs_teacher"] else "no", x["basis"], x["found_at"], x["help"]) for x in found]
+    rows = [
+        (
+            x["name"],
+            str(x["year"] or ""),
+            "yes" if x["needs_teacher"] else "no",
+            x["basis"],
+            x["found_at"],
+            x["help"],
+        )
+        for x in found
+    ]
     o.say(fitted(columns([head, *rows], left=6)))
 
 
 def _say_models(as_json: bool) -> None:
-    from snnkd.inspection import NOMINAL_CLASSES, NOMINAL_INPUT, model_facts  # late: it counts with torch
+    from snnkd.preflight import NOMINAL_CLASSES, NOMINAL_INPUT, model_facts  # late: it counts with torch
 
     found = model_facts()
     if as_json:
-        o.say_json({"schema": 1, "nominal": {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES}, "models": found})
+        o.say_json(
+            {
+                "schema": 1,
+                "nominal": {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES},
+                "models": found,
+            }
+        )
         return
     rows = [(x["name"], x["help"], _millions(x["parameters"], 2), _millions(x["macs"], 0)) for x in found]
     o.say(fitted(columns([("model", "is", "params", "MACs"), *rows], left=2)))
@@ -88,7 +115,9 @@ def _say_neurons(as_json: bool) -> None:
     if as_json:
         o.say_json({"schema": 1, "neurons": found})
         return
-    rows = [(x["name"], "yes" if x["learned"] else "no", "yes" if x["causal"] else "no", x["help"]) for x in found]
+    rows = [
+        (x["name"], "yes" if x["learned"] else "no", "yes" if x["causal"] else "no", x["help"]) for x in found
+    ]
     o.say(fitted(columns([("neuron", "learns", "causal", "is"), *rows], left=4)))
 
 
@@ -96,11 +125,14 @@ def _say_loss(name: str, as_json: bool) -> None:
     """The section that a name stands for, complete, with its help and its source."""
     about, sections = describe_loss(name), preset_recipe(name)
     if as_json:
-        from snnkd.recipe.text import to_plain
+        from snnkd.schema.fields import to_plain
 
         o.say_json({"schema": 1, **about, "recipe": to_plain(sections)})
         return
     o.say(f"# {about['name']}: {about['help']}")
-    for line in (*about["source"], *([f"formula {about['basis']}{': ' if about['note'] else ''}{about['note']}"])):
+    for line in (
+        *about["source"],
+        *([f"formula {about['basis']}{': ' if about['note'] else ''}{about['note']}"]),
+    ):
         o.say(f"# {line}")
     o.say(commented_yaml(sections))

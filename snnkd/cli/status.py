@@ -8,14 +8,19 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.cli.tables import columns
+from snnkd.cli.text import columns
 from snnkd.runs.find import all_status, exit_code
 from snnkd.runs.folder import runs_folder
 
 
 def status(
     folder: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="A folder of runs, or one run; the runs folder by default.", show_default=False)
+        Path | None,
+        typer.Argument(
+            metavar="[DIR]",
+            help="A folder of runs, or one run; the runs folder by default.",
+            show_default=False,
+        ),
     ] = None,
     as_json: o.Json = False,
 ) -> None:
@@ -25,7 +30,9 @@ def status(
     """
     found = all_status(folder or runs_folder())
     if as_json:
-        o.say_json({"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in found]})
+        o.say_json(
+            {"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in found]}
+        )
     elif found:
         o.say(columns([[s.state, str(s.folder), s.note] for s in found], left=3))
     raise typer.Exit(exit_code(found))

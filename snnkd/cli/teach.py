@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from snnkd.cli import options as o
-from snnkd.recipe import Flags, TeachRecipe, resolve_stage
+from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
+from snnkd.schema.run import TeachRecipe
 
 
 def teach(
@@ -27,7 +28,15 @@ def teach(
     """Train an ANN teacher, measure it, print its run directory."""
     o.permit(code, data, model, settings=settings)
     flags = Flags(
-        data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, track=track, settings=settings or ()
+        data=data,
+        model=model,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        track=track,
+        settings=settings or (),
     )
     resolved = resolve_stage(recipe, "teach", flags)
     assert isinstance(resolved, TeachRecipe)
@@ -35,5 +44,5 @@ def teach(
     with o.stopping(max_time) as stop:
         from snnkd import pipeline
 
-        done = pipeline.teach(resolved, o.make_options(stop, out, fresh, notes))
+        done = pipeline.teach(resolved, o.make_context(stop, out, fresh, notes))
     o.say_json(done.result) if as_json else o.say(done.folder)

@@ -7,11 +7,21 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from snnkd.compare.students import Student
-from snnkd.errors import RequestError, did_you_mean
+from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.loss_section import CUSTOM, also, loss_label
 
 Flat = dict[str, str]
-APART = ("seed", "teacher", "loss", "schema", "stage", "data.sha256", "data.val_fraction", "model.T", "train.select")
+APART = (
+    "seed",
+    "teacher",
+    "loss",
+    "schema",
+    "stage",
+    "data.sha256",
+    "data.val_fraction",
+    "model.T",
+    "train.select",
+)
 """What the table's heading, its columns or the loss's own label already say."""
 
 
@@ -19,7 +29,7 @@ def label_of(loss: Mapping[str, Any]) -> str:
     """`loss_label`; of a loss that this version does not know, its name."""
     try:
         return loss_label(loss)
-    except (RequestError, KeyError, TypeError, ValueError, AttributeError):
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError):
         return str(loss["name"])
 
 
@@ -69,10 +79,22 @@ def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
     usual = {key: common for key, values in held.items() if (common := _most_common(list(values.values())))}
     labels = []
     for i, row in enumerate(rows):
-        unlike = {key: values[i] for key, values in held.items() if i in values and values[i] != usual.get(key)}
-        labels.append(" ".join([label_of(row.loss), *(f"{_short(key, held)}={value or 'default'}" for key, value in unlike.items())]))
+        unlike = {
+            key: values[i] for key, values in held.items() if i in values and values[i] != usual.get(key)
+        }
+        labels.append(
+            " ".join(
+                [
+                    label_of(row.loss),
+                    *(f"{_short(key, held)}={value or 'default'}" for key, value in unlike.items()),
+                ]
+            )
+        )
     count = Counter((label, row.T) for label, row in zip(labels, rows, strict=True))
-    labels = [f"{label} ({row.recipe_hash})" if count[label, row.T] > 1 else label for label, row in zip(labels, rows, strict=True)]
+    labels = [
+        f"{label} ({row.recipe_hash})" if count[label, row.T] > 1 else label
+        for label, row in zip(labels, rows, strict=True)
+    ]
     return labels, {_short(key, held): value for key, value in usual.items()}
 
 
@@ -92,19 +114,23 @@ def _short(key: str, among: Collection[str]) -> str:
     return key if sum(other.rpartition(".")[2] == last for other in among) > 1 else last
 
 
-def find_label(wanted: str, labels: Sequence[str], names: Sequence[str], option: str = "--baseline") -> str | None:
+def find_label(
+    wanted: str, labels: Sequence[str], names: Sequence[str], option: str = "--baseline"
+) -> str | None:
     """The label that `wanted` means: a label itself, or the name of a loss that has one row; None where no row is meant.
 
-    Raises RequestError when the name has several rows.
+    Raises UsageError when the name has several rows.
     """
     if wanted in labels:
         return wanted
     meant = [label for label, name in zip(labels, names, strict=True) if name == wanted]
     if len(meant) > 1:
-        raise RequestError(f"{option} {wanted!r} has {len(meant)} rows: {', '.join(map(repr, meant))}; name one of them")
+        raise UsageError(
+            f"{option} {wanted!r} has {len(meant)} rows: {', '.join(map(repr, meant))}; name one of them"
+        )
     return meant[0] if meant else None
 
 
-def unknown_label(wanted: str, labels: Sequence[str], option: str = "--baseline") -> RequestError:
+def unknown_label(wanted: str, labels: Sequence[str], option: str = "--baseline") -> UsageError:
     """To raise where `wanted` is in no table."""
-    return RequestError(f"{option} {wanted!r} is no row{did_you_mean(wanted, set(labels))}")
+    return UsageError(f"{option} {wanted!r} is no row{did_you_mean(wanted, set(labels))}")

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnkd.compare.students import LeftOut, Student
-from snnkd.errors import PlaceError
-from snnkd.files import trouble
+from snnkd.errors import FileError
+from snnkd.files import from_os_error
 
 KEYS = ("logits", "labels", "weights_sha256", "data_sha256", "split")
 FURTHEST = 0.5
@@ -39,7 +39,7 @@ class Logits:
 
 
 def read_logits(path: Path) -> Logits:
-    """Raises PlaceError that names the rule for a file that cannot be read or is not of this form."""
+    """Raises FileError that names the rule for a file that cannot be read or is not of this form."""
     try:
         with path.open("rb") as opened, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of headers that Python 2 wrote
@@ -47,22 +47,28 @@ def read_logits(path: Path) -> Logits:
             file = np.load(opened, allow_pickle=False)
             missing = [key for key in KEYS if key not in file.files]
             if missing:
-                raise PlaceError(f"{path}: lacks {', '.join(missing)}; `snnkd eval RUN --save-logits FILE` writes such a file")
+                raise FileError(
+                    f"{path}: lacks {', '.join(missing)}; `snnkd eval RUN --save-logits FILE` writes such a file"
+                )
             logits, labels, *texts = (np.asarray(file[key]) for key in KEYS)
     except OSError as error:
-        raise trouble(error, path) from error
-    except PlaceError:
+        raise from_os_error(error, path) from error
+    except FileError:
         raise
     except Exception as error:  # what is no npz file fails in many ways, some of them deep in its packing
-        raise PlaceError(f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})") from error
+        raise FileError(
+            f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})"
+        ) from error
     if logits.dtype != np.float32 or logits.ndim != 3 or 0 in logits.shape:
-        raise PlaceError(f"{path}: logits are {logits.dtype} {logits.shape}; they must be float32 [T, N, C]")
+        raise FileError(f"{path}: logits are {logits.dtype} {logits.shape}; they must be float32 [T, N, C]")
     if labels.dtype.kind not in "iu" or labels.shape != (logits.shape[1],):
-        raise PlaceError(f"{path}: labels are {labels.dtype} {labels.shape}; they must be whole numbers [{logits.shape[1]}]")
+        raise FileError(
+            f"{path}: labels are {labels.dtype} {labels.shape}; they must be whole numbers [{logits.shape[1]}]"
+        )
     if not np.isfinite(logits).all():
-        raise PlaceError(f"{path}: logits are not finite")
+        raise FileError(f"{path}: logits are not finite")
     if any(text.ndim or text.dtype.kind != "U" for text in texts):
-        raise PlaceError(f"{path}: {', '.join(KEYS[2:])} must be texts (0-d arrays)")
+        raise FileError(f"{path}: {', '.join(KEYS[2:])} must be texts (0-d arrays)")
     return Logits(path, logits, labels.astype(np.int64), *map(str, texts))
 
 
@@ -71,7 +77,9 @@ def _check_sizes(path: Path) -> None:
         for member in archive.infolist():
             if member.file_size > max(SMALL, 200 * member.compress_size):
                 packed = f"{member.file_size:,} bytes in {member.compress_size:,}"
-                raise PlaceError(f"{path}: {member.filename} holds {packed}, which is not believed; store it with numpy.savez")
+                raise FileError(
+                    f"{path}: {member.filename} holds {packed}, which is not believed; store it with numpy.savez"
+                )
 
 
 Right = dict[str, NDArray[np.bool_]]
@@ -81,11 +89,13 @@ Right = dict[str, NDArray[np.bool_]]
 def find_logits(given: Sequence[Path], students: Sequence[Student]) -> tuple[Right, list[LeftOut]]:
     """From the files and folders `given` and from RUN/eval/*.npz, with what of the latter could not be used.
 
-    What is given must fit: PlaceError for a missing or damaged file, for other data or images than the run was measured
+    What is given must fit: FileError for a missing or damaged file, for other data or images than the run was measured
     on, and for logits that do not give the accuracy of its result. Of no run here, or of another split, is no error.
     """
     told = [path for place in given for path in _files(place)]
-    beside = {path for student in students if student.is_run for path in (student.place / "eval").glob("*.npz")} - set(told)
+    beside = {
+        path for student in students if student.is_run for path in (student.place / "eval").glob("*.npz")
+    } - set(told)
     by_weights = {student.weights_sha256: student for student in students}
     right: Right = {}
     labels: Labels = {}
@@ -97,7 +107,7 @@ def find_logits(given: Sequence[Path], students: Sequence[Student]) -> tuple[Rig
             if student is not None and found.split == student.split:
                 _check_fit(found, student, labels)
                 right[found.weights_sha256] = _right(found, student)
-        except PlaceError as error:
+        except FileError as error:
             if path in told:
                 raise
             left_out.append(LeftOut(str(path), str(error).removeprefix(f"{path}: ")))
@@ -109,7 +119,7 @@ def _files(place: Path) -> list[Path]:
         return [place]
     inside = sorted(place.glob("*.npz"))
     if not inside:
-        raise PlaceError(f"--logits {place}: holds no .npz files")
+        raise FileError(f"--logits {place}: holds no .npz files")
     return inside
 
 
@@ -119,19 +129,31 @@ Labels = dict[tuple[str, str, float | None], tuple[Path, NDArray[np.int64]]]
 
 def _check_fit(found: Logits, student: Student, labels: Labels) -> None:
     if found.data_sha256 != student.data_sha256:
-        raise PlaceError(f"{found.path}: of other data (sha256 {found.data_sha256[:12]}...) than {student.place}")
+        raise FileError(
+            f"{found.path}: of other data (sha256 {found.data_sha256[:12]}...) than {student.place}"
+        )
     if len(found.labels) != student.images:
-        raise PlaceError(f"{found.path}: of {len(found.labels)} images, {student.place} was measured on {student.images}")
-    first, held = labels.setdefault((student.data_sha256, student.split, student.val_fraction), (found.path, found.labels))
+        raise FileError(
+            f"{found.path}: of {len(found.labels)} images, {student.place} was measured on {student.images}"
+        )
+    first, held = labels.setdefault(
+        (student.data_sha256, student.split, student.val_fraction), (found.path, found.labels)
+    )
     if not np.array_equal(found.labels, held):
-        raise PlaceError(f"{found.path}: other labels than {first}; save both from the same images in the same order")
+        raise FileError(
+            f"{found.path}: other labels than {first}; save both from the same images in the same order"
+        )
     if len(found.logits) < student.T:
-        raise PlaceError(f"{found.path}: of {len(found.logits)} timesteps, {student.place} was trained with {student.T}")
+        raise FileError(
+            f"{found.path}: of {len(found.logits)} timesteps, {student.place} was trained with {student.T}"
+        )
 
 
 def _right(found: Logits, student: Student) -> NDArray[np.bool_]:
     right: NDArray[np.bool_] = found.logits[: student.T].sum(0).argmax(-1) == found.labels
     top1 = 100 * float(right.mean())
     if abs(top1 - student.top1) > FURTHEST:
-        raise PlaceError(f"{found.path}: its logits give {top1:.2f} %, the result of {student.place} says {student.top1:.2f} %")
+        raise FileError(
+            f"{found.path}: its logits give {top1:.2f} %, the result of {student.place} says {student.top1:.2f} %"
+        )
     return right

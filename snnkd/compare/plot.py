@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.compare.report import Column, Report, Table
-from snnkd.compare.words import heading
+from snnkd.compare.text import heading
 from snnkd.measure.plot import save_figure
 
 FOLD = 28
@@ -41,7 +41,11 @@ def plot_report(report: Report, path: Path) -> None:
                 else:
                     axes[i][k].set_axis_off()
         spread = any(line.top1.n > 1 for _, column in panels for line in column.rows)
-        named = {label: line for panel in axes.flat for line, label in zip(*panel.get_legend_handles_labels(), strict=True)}
+        named = {
+            label: line
+            for panel in axes.flat
+            for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
+        }
         figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize="small",
                       title="bar: ± 1 s.d. over n seeds" if spread else None, title_fontsize="small")  # fmt: skip
         save_figure(figure, path)
@@ -53,8 +57,25 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
     """Rows from the top down; the baseline's mean as a dotted line, the teacher's accuracy as a dashed one."""
     for place, line in enumerate(column.rows):
         colour = "C1" if line.label == column.baseline else "C0"
-        axes.errorbar(line.top1.mean, place, xerr=line.top1.sd, fmt="|", color=colour, markersize=9, markeredgewidth=2, capsize=3)
-        axes.plot(line.values, [place + 0.25] * len(line.values), "o", color=colour, alpha=0.5, markersize=3, linestyle="none")
+        axes.errorbar(
+            line.top1.mean,
+            place,
+            xerr=line.top1.sd,
+            fmt="|",
+            color=colour,
+            markersize=9,
+            markeredgewidth=2,
+            capsize=3,
+        )
+        axes.plot(
+            line.values,
+            [place + 0.25] * len(line.values),
+            "o",
+            color=colour,
+            alpha=0.5,
+            markersize=3,
+            linestyle="none",
+        )
         if line.label == column.baseline:
             axes.axvline(line.top1.mean, color=colour, linestyle=":", linewidth=1, label="baseline")
     if table.teacher:
@@ -64,7 +85,9 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
     axes.set_ylim(len(column.rows) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(f"top-1 accuracy (%), {table.split}")
-    axes.set_title(f"{heading(table)}\nT = {column.T}" if first else f"T = {column.T}", fontsize="small", loc="left")
+    axes.set_title(
+        f"{heading(table)}\nT = {column.T}" if first else f"T = {column.T}", fontsize="small", loc="left"
+    )
 
 
 def _folded(label: str, n: int) -> str:

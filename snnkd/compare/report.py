@@ -9,12 +9,12 @@ from typing import Any
 
 from snnkd.compare.labels import find_label, loss_name, unknown_label
 from snnkd.compare.logits import Right, find_logits
-from snnkd.compare.published import Reported, beside, reported
+from snnkd.compare.paper_results import Reported, beside, reported
 from snnkd.compare.rows import Group, Row, group, places, settings_tried, trial_key
 from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
 from snnkd.compare.students import LeftOut, Student, gather
-from snnkd.errors import PlaceError
-from snnkd.recipe.schema import CompareConfig
+from snnkd.errors import FileError
+from snnkd.schema.run import CompareConfig
 
 USUAL_BASELINES = ("kl", "none")
 """What a table is compared with where no baseline was named."""
@@ -100,7 +100,7 @@ class Report:
 def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[Path] = ()) -> Report:
     """Compare the finished students among `runs` (see `gather`).
 
-    Raises PlaceError where there is none, or where `rank_on` finds no validation accuracy; RequestError for a baseline
+    Raises FileError where there is none, or where `rank_on` finds no validation accuracy; UsageError for a baseline
     that is no row, or is several, and for two results of one recipe and seed.
     """
     found = gather(runs, settings.split)
@@ -111,7 +111,9 @@ def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[
         if not any(settings.baseline in (row.label, row.loss) for row in everywhere):
             raise unknown_label(settings.baseline, [row.label for row in everywhere])
     tables = tuple(_table(each, settings, tried, right) for each in groups)
-    return Report(split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*found.left_out, *unused))
+    return Report(
+        split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*found.left_out, *unused)
+    )
 
 
 def _table(group: Group, settings: CompareConfig, tried: Mapping[Any, int], right: Right) -> Table:
@@ -119,7 +121,9 @@ def _table(group: Group, settings: CompareConfig, tried: Mapping[Any, int], righ
     if settings.baseline is None:
         settings = replace(settings, baseline=_usual_baseline(group, ranked=settings.rank_on is not None))
     columns = tuple(_column(T, rows, settings, tried, right) for T, rows in group.columns.items())
-    students = [student for rows in group.columns.values() for row in rows for student in row.students.values()]
+    students = [
+        student for rows in group.columns.values() for row in rows for student in row.students.values()
+    ]
     return Table(
         data=first.data,
         part=first.part,
@@ -159,7 +163,9 @@ def _mixtures(students: Sequence[Student]) -> list[str]:
     return said
 
 
-def _column(T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping[Any, int], right: Right) -> Column:
+def _column(
+    T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping[Any, int], right: Right
+) -> Column:
     notes: list[str] = []
     if settings.rank_on:
         rows = _ranked(rows, notes)
@@ -167,16 +173,26 @@ def _column(T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping
     baseline = find_label(settings.baseline, labels, names) if settings.baseline else None
     base = next((row for row in rows if row.label == baseline), None)
     if base is None and len(rows) > 1:
-        why = f"no row {settings.baseline!r} at T = {T}" if settings.baseline else "--baseline ROW names the one to subtract"
+        why = (
+            f"no row {settings.baseline!r} at T = {T}"
+            if settings.baseline
+            else "--baseline ROW names the one to subtract"
+        )
         notes.append(f"No differences: {why}.")
     differences = corrected([_difference(row, base) for row in rows])
     notes += _unpaired(rows, base)
-    lines = [_line(row, difference, base, tried, right) for row, difference in zip(rows, differences, strict=True)]
+    lines = [
+        _line(row, difference, base, tried, right) for row, difference in zip(rows, differences, strict=True)
+    ]
     several = sorted({line.loss for line in lines if sum(other.loss == line.loss for other in lines) > 1})
     if several and not settings.rank_on and settings.split == "test":
         shown = ", ".join(several)
-        notes.append(f"Several settings of {shown}: to choose among them by these numbers would be to select on the test split.")
-    return Column(T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes), published=reported(rows[0].first))
+        notes.append(
+            f"Several settings of {shown}: to choose among them by these numbers would be to select on the test split."
+        )
+    return Column(
+        T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes), published=reported(rows[0].first)
+    )
 
 
 def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
@@ -187,8 +203,14 @@ def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
         if len(same) > 1:
             scores = [_val(row, needed=True) for row in same]
             best = max(range(len(same)), key=lambda i: scores[i].mean if scores[i] else -1.0)  # type: ignore[union-attr]
-            shown = ", ".join(f"{row.label} {score.mean:.2f} (n = {score.n})" for row, score in zip(same, scores, strict=True) if score)
-            notes.append(f"{same[best].label} is the best of {len(same)} settings by validation accuracy: {shown}.")
+            shown = ", ".join(
+                f"{row.label} {score.mean:.2f} (n = {score.n})"
+                for row, score in zip(same, scores, strict=True)
+                if score
+            )
+            notes.append(
+                f"{same[best].label} is the best of {len(same)} settings by validation accuracy: {shown}."
+            )
             same = [same[best]]
         made += same
     return made
@@ -198,7 +220,7 @@ def _val(row: Row, needed: bool = False) -> Spread | None:
     values = [(student, student.val_top1()) for student in row.students.values()]
     for student, value in values:
         if value is None and needed:
-            raise PlaceError(
+            raise FileError(
                 f"{student.place}: no validation accuracy, by which --rank-on val chooses; train with data.val_fraction above 0, "
                 f"or `snnkd eval {student.place} --split val`"
             )
@@ -226,7 +248,9 @@ def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
     return said
 
 
-def _line(row: Row, difference: Difference | None, base: Row | None, tried: Mapping[Any, int], right: Right) -> Line:
+def _line(
+    row: Row, difference: Difference | None, base: Row | None, tried: Mapping[Any, int], right: Right
+) -> Line:
     students = list(row.students.values())
     seconds = [student.seconds for student in students if student.seconds is not None]
     return Line(
@@ -253,7 +277,10 @@ def _line(row: Row, difference: Difference | None, base: Row | None, tried: Mapp
 def _over_images(row: Row, base: Row, right: Right) -> Resampled | None:
     pairs = {}
     for seed in row.students.keys() & base.students.keys():
-        ours, theirs = right.get(row.students[seed].weights_sha256), right.get(base.students[seed].weights_sha256)
+        ours, theirs = (
+            right.get(row.students[seed].weights_sha256),
+            right.get(base.students[seed].weights_sha256),
+        )
         if ours is not None and theirs is not None:
             pairs[seed] = (ours, theirs)
     return over_images(pairs) if pairs else None

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from snnkd.catalog.losses import LOSSES
 from snnkd.compare.labels import label_of, loss_name, make_labels, settings_of
 from snnkd.compare.students import Student
-from snnkd.errors import RequestError
-from snnkd.recipe.methods import LOSSES
+from snnkd.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Group:
 
 
 def group(students: Sequence[Student]) -> list[Group]:
-    """One group for each table. Raises RequestError for two different results of one recipe and seed."""
+    """One group for each table. Raises UsageError for two different results of one recipe and seed."""
     found = []
     for alike in _by(students, _common):
         taught = [student for student in alike if student.teacher]
@@ -70,9 +70,15 @@ def _common(student: Student) -> list[Any]:
 
 
 def _group(students: Sequence[Student], teacher: dict[str, Any] | None) -> Group:
-    rows = [_of_seeds(same) for same in _by(students, lambda student: [student.recipe_hash, student.T, label_of(student.loss)])]
+    rows = [
+        _of_seeds(same)
+        for same in _by(students, lambda student: [student.recipe_hash, student.T, label_of(student.loss)])
+    ]
     labels, usual = make_labels([next(iter(row.values())) for row in rows])
-    made = [Row(label, loss_name(next(iter(row.values())).loss), row) for label, row in zip(labels, rows, strict=True)]
+    made = [
+        Row(label, loss_name(next(iter(row.values())).loss), row)
+        for label, row in zip(labels, rows, strict=True)
+    ]
     columns: dict[int, list[Row]] = {}
     for row in sorted(made, key=_order):
         columns.setdefault(row.first.T, []).append(row)
@@ -85,7 +91,7 @@ def _of_seeds(same: Sequence[Student]) -> dict[int, Student]:
     for student in same:
         twin = found.setdefault(student.seed, student)
         if twin.weights_sha256 != student.weights_sha256:
-            raise RequestError(
+            raise UsageError(
                 f"{twin.place} and {student.place} are two results of one recipe and seed ({twin.top1:.2f} and {student.top1:.2f} %), "
                 "made by other versions, devices or threads; compare one of them"
             )

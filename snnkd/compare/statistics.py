@@ -35,7 +35,9 @@ def spread(values: Sequence[float]) -> Spread:
     """Raises ValueError without values."""
     if not values:
         raise ValueError("no values to average")
-    return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values))
+    return Spread(
+        statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None, len(values)
+    )
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,15 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     error = statistics.stdev(gaps) / math.sqrt(n)
     if error < 1e-9:  # percentages of whole images: what is smaller is rounding
         same = abs(mean) < 1e-9
-        return Difference(mean, None, None, 1.0 if same else None, None, seeds, "not distinguishable" if same else "no spread")
+        return Difference(
+            mean,
+            None,
+            None,
+            1.0 if same else None,
+            None,
+            seeds,
+            "not distinguishable" if same else "no spread",
+        )
     half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * error
     p = 2 * float(stdtr(n - 1, -abs(mean) / error))
     return Difference(mean, mean - half, mean + half, p, None, seeds, _verdict(mean, p))
@@ -119,7 +129,9 @@ class Resampled:
     draws: int
 
 
-def over_images(pairs: Mapping[int, tuple[NDArray[Any], NDArray[Any]]], draws: int = DRAWS, seed: int = 0) -> Resampled:
+def over_images(
+    pairs: Mapping[int, tuple[NDArray[Any], NDArray[Any]]], draws: int = DRAWS, seed: int = 0
+) -> Resampled:
     """Paired bootstrap: `pairs` holds by seed which images (bool `[N]`) the row and the baseline have right.
 
     Images are drawn with replacement, the same for both and for all seeds: the interval is that of these trained
@@ -135,4 +147,6 @@ def over_images(pairs: Mapping[int, tuple[NDArray[Any], NDArray[Any]]], draws: i
     drawn = np.random.default_rng(seed).multinomial(images, counts / images, size=draws)
     to_points = 100 / (images * len(gaps))
     low, high = np.quantile(drawn @ values * to_points, [0.5 - LEVEL / 2, 0.5 + LEVEL / 2])
-    return Resampled(float(counts @ values * to_points), float(low), float(high), tuple(sorted(pairs)), images, draws)
+    return Resampled(
+        float(counts @ values * to_points), float(low), float(high), tuple(sorted(pairs)), images, draws
+    )

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.catalog.models import MODELS
+from snnkd.errors import FileError, UsageError
 from snnkd.files import read_json
-from snnkd.recipe import fields
-from snnkd.recipe.catalogue import MODELS
-from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, lasting, read_result, runs_folder
+from snnkd.runs.folder import RECIPE, RESULT, RUN, identity_values, is_finished, read_result, runs_folder
+from snnkd.schema import fields
 from snnkd.training.metrics import read_metrics
 
 Values = dict[str, Any]
@@ -61,7 +61,11 @@ class Student:
     def teacher_key(self) -> Values | None:
         """What makes the teacher this one: its weights, and how it sees an image where the recipe says that."""
         told = (self.identity or {}).get("teacher")
-        return {**(told if isinstance(told, dict) else {}), "sha256": self.teacher["sha256"]} if self.teacher else None
+        return (
+            {**(told if isinstance(told, dict) else {}), "sha256": self.teacher["sha256"]}
+            if self.teacher
+            else None
+        )
 
     @property
     def val_fraction(self) -> float | None:
@@ -104,23 +108,25 @@ class Gathered:
 def gather(places: Sequence[Path], split: Split) -> Gathered:
     """The students of `places`: runs, folders of runs (or of result files), result files; without any, the runs folder.
 
-    Teachers are passed over. Raises PlaceError for a place that holds nothing of the kind, and when there is no student.
+    Teachers are passed over. Raises FileError for a place that holds nothing of the kind, and when there is no student.
     """
     found = Gathered()
     for place in places or [runs_folder()]:
         for each in _runs_of(place, named=bool(places)):
             try:
                 _add(found, each, split)
-            except PlaceError as error:
+            except FileError as error:
                 found.left_out.append(LeftOut(str(each), _damage(error, each)))
     if not found.students:
         shown = "; ".join(f"{each.place}: {each.why}" for each in found.left_out[:3])
         where = ", ".join(map(str, places[:3])) if places else str(runs_folder())
-        raise PlaceError(f"no finished student in {where}{f' ({shown})' if shown else ''}; run `snnkd distill` first")
+        raise FileError(
+            f"no finished student in {where}{f' ({shown})' if shown else ''}; run `snnkd distill` first"
+        )
     return found
 
 
-def _damage(error: PlaceError, place: Path) -> str:
+def _damage(error: FileError, place: Path) -> str:
     return str(error).removeprefix(f"{place}: ").removeprefix(f"{place}/")
 
 
@@ -133,11 +139,13 @@ def _runs_of(place: Path, named: bool) -> list[Path]:
         return [place]
     if not place.is_dir():
         remedy = "give runs, or a folder of runs" if named else "run `snnkd distill` first, or name runs"
-        raise PlaceError(f"{place}: no such run; {remedy}")
+        raise FileError(f"{place}: no such run; {remedy}")
     inside = sorted(path for path in place.iterdir() if not path.name.startswith("."))
-    runs = [path for path in inside if path.is_dir() and _is_run(path)] or [path for path in inside if _is_result(path)]
+    runs = [path for path in inside if path.is_dir() and _is_run(path)] or [
+        path for path in inside if _is_result(path)
+    ]
     if not runs:
-        raise PlaceError(f"{place}: holds no runs")
+        raise FileError(f"{place}: holds no runs")
     return runs
 
 
@@ -147,39 +155,39 @@ def _is_result(path: Path) -> bool:
         return False
     try:
         return {"curve", "stage", "weights_sha256"} <= read_json(path).keys()
-    except PlaceError:
+    except FileError:
         return False
 
 
 def _add(found: Gathered, place: Path, split: Split) -> None:
     run = place.is_dir()
     if run and not is_finished(place):
-        raise PlaceError("not finished")
+        raise FileError("not finished")
     own = read_result(place) if run else read_json(place)
     if own.get("stage") == "teach":
         return
     result = _of_split(place, own, split) if run else own
     if result.get("split") != split:
-        raise PlaceError(f"measured on {result.get('split')}, not on {split}")
+        raise FileError(f"measured on {result.get('split')}, not on {split}")
     if result.get("recalibrated_on"):
-        raise PlaceError("measured with batch norms recalibrated, which is another network than was trained")
+        raise FileError("measured with batch norms recalibrated, which is another network than was trained")
     if result.get("trained_T") != result.get("T"):
-        raise PlaceError(f"measured at T = {result.get('T')}, trained at T = {result.get('trained_T')}")
+        raise FileError(f"measured at T = {result.get('T')}, trained at T = {result.get('trained_T')}")
     if any(result.get(key) is None for key in ("seed", "recipe_hash", "selection")):
-        raise PlaceError("its result tells no seed, recipe or selection; it was put together elsewhere")
+        raise FileError("its result tells no seed, recipe or selection; it was put together elsewhere")
     found.students.append(_student(place, result, own, _identity(place) if run else None, run))
 
 
 def _of_split(place: Path, own: Values, split: Split) -> Values:
-    """The result of a run on a split; raises PlaceError where there is none."""
+    """The result of a run on a split; raises FileError where there is none."""
     if split == "test":
         return own
     path = place / "eval" / f"{split}-T{own.get('trained_T')}.json"
     if not path.is_file():
-        raise PlaceError(f"not measured on {split}; `snnkd eval {place} --split {split}` does")
+        raise FileError(f"not measured on {split}; `snnkd eval {place} --split {split}` does")
     result = read_json(path)
     if result.get("weights_sha256") != own.get("weights_sha256"):
-        raise PlaceError(f"eval/{path.name} is of other weights")
+        raise FileError(f"eval/{path.name} is of other weights")
     return result
 
 
@@ -189,9 +197,12 @@ def _identity(place: Path) -> Values | None:
 
 
 def _student(place: Path, result: Values, own: Values, identity: Values | None, is_run: bool) -> Student:
-    """From result objects: `result` of the split asked for, `own` that of the run. Raises PlaceError where one is damaged."""
+    """From result objects: `result` of the split asked for, `own` that of the run. Raises FileError where one is damaged."""
     try:
-        end, hardware = result["curve"][-1], own["hardware"]  # at t = T, as was checked; a neuron that is not causal has no other
+        end, hardware = (
+            result["curve"][-1],
+            own["hardware"],
+        )  # at t = T, as was checked; a neuron that is not causal has no other
         seconds = own["seconds"]["train"]
         teacher = result["teacher"]
         if teacher is not None:
@@ -201,7 +212,11 @@ def _student(place: Path, result: Values, own: Values, identity: Values | None, 
             seed=int(result["seed"]),
             recipe_hash=str(result["recipe_hash"]),
             T=int(result["trained_T"]),
-            loss={**result["loss"], "name": str(result["loss"]["name"]), "terms": [dict(term) for term in result["loss"]["terms"]]},
+            loss={
+                **result["loss"],
+                "name": str(result["loss"]["name"]),
+                "terms": [dict(term) for term in result["loss"]["terms"]],
+            },
             model={key: value for key, value in _model({**result["model"]}, identity).items() if key != "T"},
             neuron=_neuron(result, identity),
             data=str(result["data"]),
@@ -224,7 +239,7 @@ def _student(place: Path, result: Values, own: Values, identity: Values | None, 
             is_run=is_run,
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise PlaceError(f"{place}: its result is damaged ({type(error).__name__}: {error})") from error
+        raise FileError(f"{place}: its result is damaged ({type(error).__name__}: {error})") from error
 
 
 def _model(told: Values, identity: Values | None) -> Values:
@@ -233,8 +248,8 @@ def _model(told: Values, identity: Values | None) -> Values:
     if isinstance(held, dict) and isinstance(held.get("name"), str):
         return held
     try:
-        made: Values = lasting(fields.build(MODELS[str(told["name"])].options, told, "model"))
-    except RequestError:  # the user's own, or of a later version
+        made: Values = identity_values(fields.build(MODELS[str(told["name"])].options, told, "model"))
+    except UsageError:  # the user's own, or of a later version
         return told
     return made
 

@@ -24,7 +24,9 @@ def frame_statistics(split: Split) -> tuple[list[float], list[float]]:
     for start in range(0, len(split), BLOCK):
         block = split.take(slice(start, start + BLOCK))
         for polarity in range(polarities):
-            histogram[polarity] += torch.bincount(block[:, :, polarity].flatten().int(), minlength=256).double()
+            histogram[polarity] += torch.bincount(
+                block[:, :, polarity].flatten().int(), minlength=256
+            ).double()
     share, levels = histogram / histogram.sum(1, keepdim=True), torch.arange(256, dtype=torch.float64) / 255
     mean = (share * levels).sum(1, keepdim=True)
     std = (share * (levels - mean) ** 2).sum(1).sqrt()

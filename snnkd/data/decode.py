@@ -12,18 +12,20 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from snnkd.errors import PlaceError
+from snnkd.errors import FileError
 
 AHEAD = 64
 """Pictures that may be decoded ahead of the one that is wanted: this bounds the memory, whatever their number."""
 
 
 def decoded(
-    pictures: Iterable[tuple[str, Callable[[], bytes]]], prepare: Callable[[Image.Image], Image.Image], mode: str
+    pictures: Iterable[tuple[str, Callable[[], bytes]]],
+    prepare: Callable[[Image.Image], Image.Image],
+    mode: str,
 ) -> Iterator[np.ndarray]:
     """uint8 `[H, W, C]` of each picture (its name, and what reads its bytes) in order, in `mode` RGB or L, after `prepare`.
 
-    Pillow decodes outside Python's lock, so that threads share the work. Raises PlaceError that names a picture which
+    Pillow decodes outside Python's lock, so that threads share the work. Raises FileError that names a picture which
     cannot be read.
     """
     waiting: deque[Future[np.ndarray]] = deque()
@@ -41,7 +43,9 @@ def decoded(
                 future.cancel()
 
 
-def _array(name: str, read: Callable[[], bytes], prepare: Callable[[Image.Image], Image.Image], mode: str) -> np.ndarray:
+def _array(
+    name: str, read: Callable[[], bytes], prepare: Callable[[Image.Image], Image.Image], mode: str
+) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(read())) as picture:
             made = np.asarray(prepare(picture.convert(mode)))
@@ -49,5 +53,7 @@ def _array(name: str, read: Callable[[], bytes], prepare: Callable[[Image.Image]
         raise
     except Exception as error:  # what is no picture fails in many ways, some of them deep in a codec
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".partition(" <_io")[0]
-        raise PlaceError(f"{name}: cannot be read as a picture ({why}); it is damaged or of another kind") from error
+        raise FileError(
+            f"{name}: cannot be read as a picture ({why}); it is damaged or of another kind"
+        ) from error
     return made[..., None] if made.ndim == 2 else made

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from snnkd.catalog.data import DATA
 from snnkd.data.imageset import ImageSet
-from snnkd.recipe.catalogue import DATA
 from snnkd.recipe.data_section import data_label
 
 
@@ -43,11 +43,17 @@ def _size(path: Path) -> int:
 def lines(described: dict[str, Any]) -> list[tuple[str, str]]:
     """`describe` for people: what, and its value; what is not known is left out."""
     size = "x".join(map(str, described["shape"][1:]))
-    channels = {1: "grey", 2: "2 polarities", 3: "RGB"}.get(described["shape"][0], f"{described['shape'][0]} channels")
+    channels = {1: "grey", 2: "2 polarities", 3: "RGB"}.get(
+        described["shape"][0], f"{described['shape'][0]} channels"
+    )
     frames = f", {described['frames']} frames" if described["frames"] else ""
     images = ", ".join(f"{count:,} {split}" for split, count in described["images"].items())
     place = described["files"][0] if len(described["files"]) == 1 else _folder(described["files"])
-    held = f"{place} ({described['bytes']:,} bytes{', mapped into memory' if described['mapped'] else ''})" if place else ""
+    held = (
+        f"{place} ({described['bytes']:,} bytes{', mapped into memory' if described['mapped'] else ''})"
+        if place
+        else ""
+    )
     rows = [
         ("name", data_label(described["name"], described["part"])),
         ("images", images),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from snnkd.data.counts import frame_statistics
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.files import sha256
 from snnkd.seeds import derive
 
@@ -84,11 +84,13 @@ class ImageSet:
         return self.train.images.shape[1] if self.train.images.ndim == 5 else None
 
     def split(self, name: str) -> Split:
-        """The split `test` or `val`; raises RequestError when there is no validation split."""
+        """The split `test` or `val`; raises UsageError when there is no validation split."""
         if name == "test":
             return self.test
         if self.val is None:
-            raise RequestError(f"--split {name}: {self.name} has no validation images; set data.val_fraction above 0")
+            raise UsageError(
+                f"--split {name}: {self.name} has no validation images; set data.val_fraction above 0"
+            )
         return self.val
 
     def channel_statistics(self) -> tuple[list[float], list[float]]:
@@ -113,9 +115,17 @@ class ImageSet:
         return mean, std
 
 
-def from_arrays(name: str, classes: int, splits: dict[str, tuple[np.ndarray, np.ndarray]], files: tuple[Path, ...] = ()) -> ImageSet:
+def from_arrays(
+    name: str, classes: int, splits: dict[str, tuple[np.ndarray, np.ndarray]], files: tuple[Path, ...] = ()
+) -> ImageSet:
     """An ImageSet from uint8 arrays `[N, H, W]` or `[N, H, W, C]` with labels `[N]`, under train, test and perhaps val."""
-    digest = sha256(*(np.ascontiguousarray(a).data.cast("B") for pair in splits.values() for a in (pair[0], pair[1].astype("<i8"))))
+    digest = sha256(
+        *(
+            np.ascontiguousarray(a).data.cast("B")
+            for pair in splits.values()
+            for a in (pair[0], pair[1].astype("<i8"))
+        )
+    )
     made = {key: _split(images, labels) for key, (images, labels) in splits.items()}
     return ImageSet(name, classes, made["train"], made["test"], made.get("val"), digest, files=files)
 
@@ -131,13 +141,17 @@ def hold_out(data: ImageSet, fraction: float) -> ImageSet:
     if fraction == 0:
         return data
     if data.val is not None:
-        raise RequestError(f"data.val_fraction: {fraction} given, but {data.name} brings its own validation images; set it to 0")
+        raise UsageError(
+            f"data.val_fraction: {fraction} given, but {data.name} brings its own validation images; set it to 0"
+        )
     count = round(len(data.train) * fraction)
     if not 0 < count < len(data.train):
-        raise RequestError(f"data.val_fraction: {fraction} of {len(data.train)} images leaves a split empty")
+        raise UsageError(f"data.val_fraction: {fraction} of {len(data.train)} images leaves a split empty")
     order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(derive(0, "validation")))
     held, kept = order[:count].sort().values, order[count:].sort().values
-    return dataclasses.replace(data, train=rows_of(data.train, kept, data.mapped), val=rows_of(data.train, held, data.mapped))
+    return dataclasses.replace(
+        data, train=rows_of(data.train, kept, data.mapped), val=rows_of(data.train, held, data.mapped)
+    )
 
 
 def rows_of(whole: Split, rows: Tensor, mapped: bool) -> Split:

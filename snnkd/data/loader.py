@@ -11,12 +11,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from snnkd import processes
-from snnkd.data.augment import augment, colour_for
-from snnkd.data.draws import Draws, to_device
+from snnkd import distributed
+from snnkd.data.augment.mixing import mix, mixing_of, with_partner
+from snnkd.data.augment.pipeline import augment, colour_for
+from snnkd.data.augment.rng import BatchRng, to_device
 from snnkd.data.imageset import Split
-from snnkd.data.mixing import mix, mixing_of, with_partner
-from snnkd.recipe.augment_schema import Operation
+from snnkd.schema.augment import Operation
 from snnkd.seeds import derive
 
 
@@ -28,7 +28,13 @@ class TrainBatches:
     """
 
     def __init__(
-        self, split: Split, batch_size: int, operations: Sequence[Operation], seed: int, device: torch.device, classes: int = 0
+        self,
+        split: Split,
+        batch_size: int,
+        operations: Sequence[Operation],
+        seed: int,
+        device: torch.device,
+        classes: int = 0,
     ) -> None:
         self._split = split.on(device)
         self._batch_size, self._operations, self._seed = batch_size, tuple(operations), seed
@@ -39,13 +45,13 @@ class TrainBatches:
         self._order: tuple[int, Tensor] | None = None
 
     def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        own = processes.share(self._batch_size)
+        own = distributed.rank_slice(self._batch_size)
         part = with_partner(self._batch_size, own) if self._mixing else own
         order = self.order(epoch)[step * self._batch_size : (step + 1) * self._batch_size]
         chosen = order[part if isinstance(part, slice) else to_device(part, order.device)]
         images, labels = self._split.take(chosen), self._split.labels[chosen]
         generator = torch.Generator().manual_seed(derive(self._seed, "augmentation", epoch, step))
-        draws = Draws(generator, self._batch_size, part, images.device)
+        draws = BatchRng(generator, self._batch_size, part, images.device)
         images = augment(images, self._operations, draws, self._colour)
         if not self._mixing:
             return to_batch(images), labels
@@ -56,13 +62,16 @@ class TrainBatches:
         """The images of an epoch in order, `[N]`."""
         if self._order is None or self._order[0] != epoch:
             generator = torch.Generator().manual_seed(derive(self._seed, "order", epoch))
-            self._order = epoch, torch.randperm(len(self._split), generator=generator).to(self._split.labels.device)
+            self._order = (
+                epoch,
+                torch.randperm(len(self._split), generator=generator).to(self._split.labels.device),
+            )
         return self._order[1]
 
 
 def measure_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """All images of `split` in order, unaugmented, with their labels; with several processes every so-many-th batch."""
-    for start in range(batch_size * processes.index(), len(split), batch_size * processes.count()):
+    for start in range(batch_size * distributed.rank(), len(split), batch_size * distributed.world_size()):
         part = slice(start, start + batch_size)
         yield to_batch(split.take(part).to(device)), split.labels[part].to(device)
 

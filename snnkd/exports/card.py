@@ -10,7 +10,7 @@ import yaml
 from snnkd.exports.source import Source
 from snnkd.recipe.data_section import data_label
 from snnkd.recipe.loss_section import loss_label
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
 
 CARD = "README.md"
 OPENING = "---\nlibrary_name: snnkd\n"
@@ -26,7 +26,11 @@ def card(source: Source) -> str:
         _front_matter(source),
         f"# {specification.model.name}, {'spiking, T = ' + str(specification.T) if spiking else 'an ANN teacher'}",
         _what(source),
-        *(["## Result", *_result(source.result, spiking)] if source.result else ["## Result", "No result is recorded for these weights."]),
+        *(
+            ["## Result", *_result(source.result, spiking)]
+            if source.result
+            else ["## Result", "No result is recorded for these weights."]
+        ),
         "## Use",
         _use(source, spiking),
         "## Origin",
@@ -43,7 +47,9 @@ def _front_matter(source: Source) -> str:
         tags += ["knowledge-distillation"] if about.get("teacher") else []
     data = (about.get("data") or {}).get("name")
     facts: dict[str, Any] = {"tags": tags, "pipeline_tag": "image-classification"}
-    if data in ("cifar10", "cifar100") and not about.get("part"):  # names that the hub knows; a part is not what they name
+    if data in ("cifar10", "cifar100") and not about.get(
+        "part"
+    ):  # names that the hub knows; a part is not what they name
         facts["datasets"] = [data]
     return f"{OPENING}{yaml.safe_dump(facts, sort_keys=False)}---"
 
@@ -53,15 +59,24 @@ def _what(source: Source) -> str:
     data = str((about.get("data") or {}).get("name", "unknown"))
     parameters = sum(p.numel() for p in source.loaded.network.parameters())
     size = " x ".join(map(str, specification.shape))
-    takes = "images float 0..1" if specification.frames is None else f"{specification.frames} event frames, counts / 255, each"
+    takes = (
+        "images float 0..1"
+        if specification.frames is None
+        else f"{specification.frames} event frames, counts / 255, each"
+    )
     rows = [
         ("data", data_label(data, about.get("part"))),
         ("input", f"{takes} {size}; normalised inside"),
-        ("output", f"logits [T, B, {specification.classes}], one row a timestep; the prediction is the class of the largest mean over T"),
+        (
+            "output",
+            f"logits [T, B, {specification.classes}], one row a timestep; the prediction is the class of the largest mean over T",
+        ),
         ("parameters", f"{parameters:,}"),
     ]
     if specification.neuron is not None:
-        rows.append(("neuron", ", ".join(f"{key}: {value}" for key, value in to_plain(specification.neuron).items())))
+        rows.append(
+            ("neuron", ", ".join(f"{key}: {value}" for key, value in to_plain(specification.neuron).items()))
+        )
         rows.append(("loss", str(loss_label(about.get("loss")) or "unknown")))
         rows.append(("teacher", _teacher(about.get("teacher"))))
     return _table(["", ""], rows)
@@ -85,10 +100,14 @@ def _result(result: dict[str, Any], spiking: bool) -> list[str]:
     for entry in result["curve"]:
         synops = "-" if entry["synops"] is None else f"{entry['synops']:,.0f}"
         top5 = "-" if entry["top5"] is None else f"{entry['top5']:.2f}"
-        rows.append((str(entry["t"]), f"{entry['top1']:.2f}", top5, synops, f"{1000 * entry['energy_mj']:.3f}"))
+        rows.append(
+            (str(entry["t"]), f"{entry['top1']:.2f}", top5, synops, f"{1000 * entry['energy_mj']:.3f}")
+        )
     made = [said, _table(["t", "top-1 %", "top-5 %", "SynOps an image", "energy µJ an image"], rows)]
     if spiking:
-        made.append("A network stopped at t < T is not one trained at t: rows before the last say what this one answers early.")
+        made.append(
+            "A network stopped at t < T is not one trained at t: rows before the last say what this one answers early."
+        )
     convention = result.get("energy_convention") or {}
     energy = (
         f"Energy by convention, not measured: {convention['pj_per_mac']} pJ a MAC, {convention['pj_per_synop']} pJ a SynOp "
@@ -96,7 +115,11 @@ def _result(result: dict[str, Any], spiking: bool) -> list[str]:
         if convention
         else ""
     )
-    rate = f"Rate: {result['rate']:.4f} spikes per neuron and timestep. " if result.get("rate") is not None else ""
+    rate = (
+        f"Rate: {result['rate']:.4f} spikes per neuron and timestep. "
+        if result.get("rate") is not None
+        else ""
+    )
     return [*made, (rate + energy).strip()]
 
 
@@ -111,7 +134,10 @@ def _use(source: Source, spiking: bool) -> str:
 
 def _origin(about: dict[str, Any], source: Source) -> str:
     result = source.result or {}
-    rows = [("weights sha256", f"`{source.loaded.sha256}`"), ("data sha256", f"`{about.get('data_sha256', 'unknown')}`")]
+    rows = [
+        ("weights sha256", f"`{source.loaded.sha256}`"),
+        ("data sha256", f"`{about.get('data_sha256', 'unknown')}`"),
+    ]
     if about.get("seed") is not None:
         rows.append(("seed", str(about["seed"])))
     if result.get("command"):
@@ -124,5 +150,9 @@ def _origin(about: dict[str, Any], source: Source) -> str:
 
 def _table(head: list[str], rows: Sequence[tuple[str, ...]]) -> str:
     # a cell with a bar or a line break would end it
-    lines = [head, ["---"] * len(head), *([" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows)]
+    lines = [
+        head,
+        ["---"] * len(head),
+        *([" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in rows),
+    ]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -50,7 +50,9 @@ def sample(split: Split, count: int = IMAGES) -> Tensor:
 
 
 @torch.inference_mode()
-def compare(original: Callable[[Tensor], Tensor], exported: Callable[[Tensor], Tensor], images: Tensor) -> Agreement:
+def compare(
+    original: Callable[[Tensor], Tensor], exported: Callable[[Tensor], Tensor], images: Tensor
+) -> Agreement:
     """Compare two functions from images `[B, C, H, W]`, or event frames `[T, B, C, H, W]`, to logits `[T, B, classes]`."""
     count = images.shape[-4]
     pairs = [(original(part), exported(part)) for part in images.split(AT_ONCE, -4)]
@@ -60,10 +62,14 @@ def compare(original: Callable[[Tensor], Tensor], exported: Callable[[Tensor], T
     same = (ours.mean(0).argmax(-1) == theirs.mean(0).argmax(-1)).double().mean().item()
     # NaN compares as no difference at all
     differences = (ours - theirs).abs().nan_to_num(nan=torch.inf).amax((0, 2))
-    return Agreement(count, same, differences.max().item(), differences.median().item(), ours.abs().max().item())
+    return Agreement(
+        count, same, differences.max().item(), differences.median().item(), ours.abs().max().item()
+    )
 
 
-def agrees(found: Agreement, tolerance: float, network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor) -> bool:
+def agrees(
+    found: Agreement, tolerance: float, network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor
+) -> bool:
     """Whether an export may stand. `run` is the network that it was made from, `network` the module that `run` runs.
 
     It may where all predictions agree and no logit differs by more than `tolerance` (times the largest logit where that is
@@ -90,7 +96,9 @@ def _rounded(network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor
     """`run` against itself with rounding errors: the largest differences of a few draws, each also with the signs turned, so that
     a membrane right at its threshold is moved to both sides."""
     honest = _remembered(run)
-    found = [compare(honest, _disturbed(network, run, seed, sign), images) for seed in range(2) for sign in (1, -1)]
+    found = [
+        compare(honest, _disturbed(network, run, seed, sign), images) for seed in range(2) for sign in (1, -1)
+    ]
     worst = max(found, key=lambda one: one.max_difference)
     return replace(worst, median_difference=max(one.median_difference for one in found))
 
@@ -108,7 +116,9 @@ def _remembered(run: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return answer
 
 
-def _disturbed(network: nn.Module, run: Callable[[Tensor], Tensor], seed: int, sign: int) -> Callable[[Tensor], Tensor]:
+def _disturbed(
+    network: nn.Module, run: Callable[[Tensor], Tensor], seed: int, sign: int
+) -> Callable[[Tensor], Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def disturb(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -116,7 +126,11 @@ def _disturbed(network: nn.Module, run: Callable[[Tensor], Tensor], seed: int, s
         return output + sign * ROUNDING * output.square().mean().sqrt() * noise
 
     def disturbed(part: Tensor) -> Tensor:
-        handles = [m.register_forward_hook(disturb) for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+        handles = [
+            m.register_forward_hook(disturb)
+            for m in network.modules()
+            if isinstance(m, (nn.Conv2d, nn.Linear))
+        ]
         try:
             return run(part)
         finally:

@@ -11,42 +11,48 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from snnkd.errors import RequestError, SnnkdError, WorkError
-from snnkd.registry import Entry
+from snnkd.catalog.registry import Entry
+from snnkd.errors import RunError, SnnkdError, UsageError
 
 
 def check_installed(format: Entry) -> None:
-    """Raise RequestError for a format whose packages are not installed, with the command that installs them."""
+    """Raise UsageError for a format whose packages are not installed, with the command that installs them."""
     missing = [name for name in format.detail("packages", ()) if importlib.util.find_spec(name) is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
-        raise RequestError(f"--format {format.name} needs {', '.join(missing)}, which {are} not installed: pip install 'snnkd[all]'")
+        raise UsageError(
+            f"--format {format.name} needs {', '.join(missing)}, which {are} not installed: pip install 'snnkd[all]'"
+        )
 
 
 def package(name: str) -> Any:
-    """Import a package of the extra. Raises RequestError where that fails."""
+    """Import a package of the extra. Raises UsageError where that fails."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise RequestError(f"{name} cannot be imported ({error}): pip install 'snnkd[all]'") from error
+        raise UsageError(f"{name} cannot be imported ({error}): pip install 'snnkd[all]'") from error
 
 
 @contextlib.contextmanager
 def quietly(doing: str) -> Iterator[None]:
     """Keep what exporters print, log and warn off both streams: stdout carries data only, and a trace means nothing to a user.
 
-    What they raise becomes one line, a WorkError.
+    What they raise becomes one line, a RunError.
     """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     except (SnnkdError, OSError):
         raise
     except Exception as error:
         said = (str(error).strip().splitlines() or [""])[0][:200]
-        raise WorkError(f"{doing} failed ({type(error).__name__}: {said})") from error
+        raise RunError(f"{doing} failed ({type(error).__name__}: {said})") from error
     finally:
         logging.disable(before)

@@ -9,8 +9,8 @@ from typing import Protocol, cast
 
 from torch import Tensor
 
+from snnkd.catalog.registry import Entry
 from snnkd.exports.source import Source
-from snnkd.registry import Entry
 
 Answer = Callable[[Tensor], Tensor]
 """Images float 0..1 `[B, C, H, W]` to logits `[T, B, classes]`."""
@@ -23,7 +23,7 @@ class Format(Protocol):
     """Largest difference of a logit that no flipped spike explains; times the largest logit where that is above 1."""
 
     def check(self, source: Source) -> None:
-        """Raise RequestError, before any work, for what the format cannot say."""
+        """Raise UsageError, before any work, for what the format cannot say."""
 
     def write(self, path: Path, source: Source) -> None:
         """Write the export to `path`, where nothing stands."""

@@ -8,23 +8,30 @@ from typing import Any
 
 from torch import Tensor
 
-from snnkd.errors import WorkError
+from snnkd.catalog.registry import Entry
+from snnkd.errors import RunError
 from snnkd.exports.check import Agreement, agrees, compare
 from snnkd.exports.formats import Answer, load_format
-from snnkd.exports.place import place
+from snnkd.exports.install import place
 from snnkd.exports.source import Source
 from snnkd.exports.twin import Twin
-from snnkd.files import trouble, write_json
-from snnkd.registry import Entry
+from snnkd.files import from_os_error, write_json
 
 LEAST_UNFOLDED = 0.9
 """Predictions that a folded twin has to share with its network: folding rounds, and rounding changes few. Fewer are a mistake."""
 
 
-def make(entry: Entry, source: Source, target: Path, force: bool, images: Tensor, interrupted: Callable[[str], None]) -> dict[str, Any]:
+def make(
+    entry: Entry,
+    source: Source,
+    target: Path,
+    force: bool,
+    images: Tensor,
+    interrupted: Callable[[str], None],
+) -> dict[str, Any]:
     """Write `source` to `target` in the format of `entry`; returns what the comparison on `images` found.
 
-    `interrupted` may raise before anything is put in place. Raises WorkError, and leaves nothing, when the file read back
+    `interrupted` may raise before anything is put in place. Raises RunError, and leaves nothing, when the file read back
     disagrees with what it was made from.
     """
     format = load_format(entry)
@@ -37,7 +44,9 @@ def make(entry: Entry, source: Source, target: Path, force: bool, images: Tensor
         agreement = compare(reference, format.read_back(draft), images)
         network = reference.module if isinstance(reference, Twin) else source.loaded.network
         if not agrees(agreement, format.TOLERANCE, network, reference, images):
-            raise WorkError(f"{target}: the export differs from {source.loaded.folder} ({_said(agreement)}); it was removed")
+            raise RunError(
+                f"{target}: the export differs from {source.loaded.folder} ({_said(agreement)}); it was removed"
+            )
         found.update(_reported(agreement))
         if isinstance(reference, Twin):
             found["agreement_unfolded"] = _unfolded(source, reference, images, target)
@@ -48,12 +57,12 @@ def make(entry: Entry, source: Source, target: Path, force: bool, images: Tensor
 
 
 def keep(target: Path, report: dict[str, Any]) -> None:
-    """Keep what was found beside the export, as <name>.json. Raises PlaceError or WorkError."""
+    """Keep what was found beside the export, as <name>.json. Raises FileError or RunError."""
     path = target.with_name(f"{target.name}.json")
     try:
         write_json(path, report)
     except OSError as error:
-        raise trouble(error, path) from error
+        raise from_os_error(error, path) from error
 
 
 def _reported(found: Agreement) -> dict[str, Any]:
@@ -68,5 +77,7 @@ def _unfolded(source: Source, twin: Answer, images: Tensor, target: Path) -> flo
     """The share of predictions that the twin shares with the network as it was trained."""
     shared = compare(source.logits, twin, images).agreement
     if shared < LEAST_UNFOLDED:
-        raise WorkError(f"{target}: the folded twin agrees with {source.loaded.folder} on {shared:.4f} only; it was removed")
+        raise RunError(
+            f"{target}: the folded twin agrees with {source.loaded.folder} on {shared:.4f} only; it was removed"
+        )
     return shared

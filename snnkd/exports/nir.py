@@ -17,7 +17,7 @@ from torch import Tensor
 from snnkd.exports.extras import package, quietly
 from snnkd.exports.formats import Answer
 from snnkd.exports.source import Source
-from snnkd.exports.twin import Twin, check_sayable, node_names, over_time
+from snnkd.exports.twin import Twin, check_exportable, node_names, over_time
 from snnkd.files import write_atomic
 
 TOLERANCE = 1e-4
@@ -30,8 +30,8 @@ FRAMES = f"event frames, counts / 255 as {NORMALISED}; frame t at timestep t"
 
 
 def check(source: Source) -> None:
-    """Raise RequestError that names the layer which NIR cannot say."""
-    check_sayable(source.loaded.network)
+    """Raise UsageError that names the layer which NIR cannot say."""
+    check_exportable(source.loaded.network)
 
 
 def write(path: Path, source: Source) -> None:
@@ -42,10 +42,14 @@ def write(path: Path, source: Source) -> None:
     with quietly("the export to NIR"), tempfile.TemporaryDirectory() as room:
         from spikingjelly.activation_based import nir_exchange
 
-        graph = nir_exchange.export_to_nir(twin.module, torch.zeros(1, 1, *network.specification.shape), dt=DT)
+        graph = nir_exchange.export_to_nir(
+            twin.module, torch.zeros(1, 1, *network.specification.shape), dt=DT
+        )
         graph = _renamed(graph, node_names(twin.module, network))
         graph.metadata = metadata(source)
-        draft = Path(room) / "graph"  # h5py writes to a file in many steps, of which each could fail at the target
+        draft = (
+            Path(room) / "graph"
+        )  # h5py writes to a file in many steps, of which each could fail at the target
         package("nir").write(draft, graph)
         content = draft.read_bytes()
     write_atomic(path, content)
@@ -62,7 +66,12 @@ def metadata(source: Source) -> dict[str, Any]:
     """What the graph says of itself; `snnkd` holds all of it as one JSON text."""
     network = source.loaded.network
     takes = INPUT if network.specification.frames is None else FRAMES
-    facts = source.facts() | {"mean": network.mean.tolist(), "std": network.std.tolist(), "dt": DT, "input_is": takes}
+    facts = source.facts() | {
+        "mean": network.mean.tolist(),
+        "std": network.std.tolist(),
+        "dt": DT,
+        "input_is": takes,
+    }
     return {
         "snnkd": json.dumps(facts),
         "T": source.T,

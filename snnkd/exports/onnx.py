@@ -20,7 +20,7 @@ OPSET = 20
 
 
 def check(source: Source) -> None:
-    """Raise RequestError for a neuron that has no plain form."""
+    """Raise UsageError for a neuron that has no plain form."""
     check_plain(source.loaded.network, "onnx")
 
 
@@ -41,7 +41,10 @@ def write(path: Path, source: Source) -> None:
         model = program.model_proto  # type: ignore[union-attr]
         _forget_places(model.graph)
         facts = source.facts()
-        text = {"snnkd": json.dumps(facts), **{key: str(facts[key]) for key in ("T", "classes", "weights_sha256", "format")}}
+        text = {
+            "snnkd": json.dumps(facts),
+            **{key: str(facts[key]) for key in ("T", "classes", "weights_sha256", "format")},
+        }
         package("onnx").helper.set_model_props(model, text)
         content = model.SerializeToString(deterministic=True)
     write_atomic(path, content)

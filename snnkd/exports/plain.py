@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.models import Network
 from snnkd.models.activation import Spiking
 
@@ -108,10 +108,10 @@ class Unrolled(nn.Module):
 
 
 def check_plain(network: Network, format: str) -> None:
-    """Raise RequestError that names the first layer whose neuron has no plain form."""
+    """Raise UsageError that names the first layer whose neuron has no plain form."""
     for name, module in network.named_modules():
         if isinstance(module, Spiking) and module.config.name not in PLAIN:
-            raise RequestError(
+            raise UsageError(
                 f"--format {format}: {name} is a neuron {module.config.name!r}, which cannot be written in plain operations; "
                 f"known: {', '.join(sorted(PLAIN))}"
             )

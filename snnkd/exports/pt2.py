@@ -22,7 +22,7 @@ FACTS = "snnkd.json"
 
 
 def check(source: Source) -> None:
-    """Raise RequestError for a neuron that has no plain form."""
+    """Raise UsageError for a neuron that has no plain form."""
     check_plain(source.loaded.network, "pt2")
 
 
@@ -31,7 +31,9 @@ def write(path: Path, source: Source) -> None:
     network = source.loaded.network
     with quietly("torch.export"), torch.no_grad():
         shapes = ({batch_axis(network): torch.export.Dim("batch", min=1)},)
-        traced = torch.export.export(unrolled(network, source.T), (example(network),), dynamic_shapes=shapes, strict=False)
+        traced = torch.export.export(
+            unrolled(network, source.T), (example(network),), dynamic_shapes=shapes, strict=False
+        )
         program = traced.run_decompositions()
         for node in program.graph.nodes:  # paths of this machine, addresses in this process
             for key in ("stack_trace", "from_node"):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load as load_arrays
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.exports.card import CARD, card
 from snnkd.exports.formats import Answer
 from snnkd.exports.source import Source
@@ -21,10 +21,12 @@ TOLERANCE = 0.0
 
 
 def check(source: Source) -> None:
-    """Raise RequestError for another T than the network's own: the files hold the network, which runs any T."""
+    """Raise UsageError for another T than the network's own: the files hold the network, which runs any T."""
     own = source.loaded.network.specification.T
     if own != source.T:
-        raise RequestError(f"--T {source.T}: safetensors holds the network itself, trained at T = {own}; it runs any T once loaded")
+        raise UsageError(
+            f"--T {source.T}: safetensors holds the network itself, trained at T = {own}; it runs any T once loaded"
+        )
 
 
 def write(folder: Path, source: Source) -> None:

@@ -12,43 +12,66 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.models import Network
 from snnkd.models.activation import ReLU, Spiking
 from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
 from snnkd.models.resnet import ResNet
 from snnkd.models.vgg import VGG
 
-WORDS = (nn.Conv2d, nn.Linear, nn.AvgPool2d, nn.BatchNorm2d, nn.Identity, nn.Flatten, nn.Sequential, nn.ModuleList)
+WORDS = (
+    nn.Conv2d,
+    nn.Linear,
+    nn.AvgPool2d,
+    nn.BatchNorm2d,
+    nn.Identity,
+    nn.Flatten,
+    nn.Sequential,
+    nn.ModuleList,
+)
 """What can be said, or folds away, unless REASONS says otherwise."""
 REASONS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[Any], str | None]], ...] = (
     (ReLU, lambda layer: "gives real values instead of spikes (neuron.last: relu)"),
     ((nn.MaxPool2d, nn.AdaptiveMaxPool2d), lambda layer: "is a max-pooling"),
-    (nn.Conv2d, lambda layer: f"is a grouped convolution (groups = {layer.groups})" if layer.groups != 1 else None),
-    (nn.Conv2d, lambda layer: f"pads with other than zeros ({layer.padding_mode})" if layer.padding_mode != "zeros" else None),
+    (
+        nn.Conv2d,
+        lambda layer: f"is a grouped convolution (groups = {layer.groups})" if layer.groups != 1 else None,
+    ),
+    (
+        nn.Conv2d,
+        lambda layer: (
+            f"pads with other than zeros ({layer.padding_mode})" if layer.padding_mode != "zeros" else None
+        ),
+    ),
 )
 """Why layers of a kind cannot be said; None where they can."""
 
 
-def check_sayable(network: Network) -> None:
-    """Raise RequestError that names the first layer that NIR has no word for; nothing is traced before."""
+def check_exportable(network: Network) -> None:
+    """Raise UsageError that names the first layer that NIR has no word for; nothing is traced before."""
     if network.specification.neuron is None:
-        raise RequestError("--format nir: this is a teacher, which has no spikes; use safetensors, onnx or pt2")
+        raise UsageError("--format nir: this is a teacher, which has no spikes; use safetensors, onnx or pt2")
     for name, module in network.body.named_modules():
         # torch's own modules compute, whatever they hold; others that hold layers are the topology's
-        why = _unsayable(module) if not list(module.children()) or type(module).__module__.startswith("torch.") else None
+        why = (
+            _unsupported(module)
+            if not list(module.children()) or type(module).__module__.startswith("torch.")
+            else None
+        )
         if why:
-            raise RequestError(f"--format nir: layer body.{name} {why}; use onnx or pt2")
+            raise UsageError(f"--format nir: layer body.{name} {why}; use onnx or pt2")
     if type(network.body) not in FAMILIES:
         kind = network.specification.model.name
-        raise RequestError(f"--format nir: {kind} is not of a family that is known to fold ({_families()}); use onnx or pt2")
+        raise UsageError(
+            f"--format nir: {kind} is not of a family that is known to fold ({_families()}); use onnx or pt2"
+        )
 
 
 def _families() -> str:
     return ", ".join(family.__name__ for family in FAMILIES)
 
 
-def _unsayable(module: nn.Module) -> str | None:
+def _unsupported(module: nn.Module) -> str | None:
     """Why NIR cannot say a layer; None where it can."""
     if isinstance(module, Spiking):
         return _unsayable_neuron(module)
@@ -71,7 +94,9 @@ def _lif(layer: Any, tau: float) -> Any:
     from spikingjelly.activation_based import neuron
 
     config = layer.config
-    return neuron.LIFNode(tau=tau, decay_input=config.decay_input, v_threshold=config.threshold, v_reset=0.0, step_mode="m")
+    return neuron.LIFNode(
+        tau=tau, decay_input=config.decay_input, v_threshold=config.threshold, v_reset=0.0, step_mode="m"
+    )
 
 
 def _if(layer: Any) -> Any:
@@ -198,14 +223,28 @@ def _block(block: Block) -> list[nn.Module]:
 
 def _spike_add_block(block: SpikeAddBlock) -> list[nn.Module]:
     """Activation before the addition, on the shortcut too."""
-    long = [folded(block.conv1, block.norm1), spiking(block.act1), folded(block.conv2, block.norm2), spiking(block.act2)]
+    long = [
+        folded(block.conv1, block.norm1),
+        spiking(block.act1),
+        folded(block.conv2, block.norm2),
+        spiking(block.act2),
+    ]
     short = _short(block)
-    return [_joined(block, long, [*short, spiking(block.shortcut_act)] if block.shortcut_act is not None else short)]
+    return [
+        _joined(
+            block, long, [*short, spiking(block.shortcut_act)] if block.shortcut_act is not None else short
+        )
+    ]
 
 
 def _membrane_block(block: MembraneBlock) -> list[nn.Module]:
     """Activation before each convolution."""
-    long = [spiking(block.act1), folded(block.conv1, block.norm1), spiking(block.act2), folded(block.conv2, block.norm2)]
+    long = [
+        spiking(block.act1),
+        folded(block.conv1, block.norm1),
+        spiking(block.act2),
+        folded(block.conv2, block.norm2),
+    ]
     return [_joined(block, long, _short(block))]
 
 
@@ -230,7 +269,11 @@ def _resnet(body: ResNet) -> tuple[list[nn.Module], list[nn.Module]]:
             trunk += BLOCKS[type(block)](block)
     if body.last_act is not None:
         trunk.append(spiking(body.last_act))
-    hidden = [] if body.hidden is None or body.hidden_act is None else [linear(body.hidden), spiking(body.hidden_act)]
+    hidden = (
+        []
+        if body.hidden is None or body.hidden_act is None
+        else [linear(body.hidden), spiking(body.hidden_act)]
+    )
     return trunk, [*hidden, linear(body.head)]
 
 
@@ -244,18 +287,21 @@ def _vgg(body: VGG) -> tuple[list[nn.Module], list[nn.Module]]:
     return trunk, [linear(body.head)]
 
 
-FAMILIES: dict[type[nn.Module], Callable[..., tuple[list[nn.Module], list[nn.Module]]]] = {ResNet: _resnet, VGG: _vgg}
+FAMILIES: dict[type[nn.Module], Callable[..., tuple[list[nn.Module], list[nn.Module]]]] = {
+    ResNet: _resnet,
+    VGG: _vgg,
+}
 """By the class of the body."""
 
 
 def build_twin(network: Network) -> nn.Sequential:
     """The folded twin: NORMALISED images `[T, B, C, H, W]` to logits `[T, B, classes]`, with state that has to be reset between calls.
 
-    Raises RequestError for a layer that NIR cannot say at these sizes.
+    Raises UsageError for a layer that NIR cannot say at these sizes.
     """
     from spikingjelly.activation_based import functional, layer
 
-    check_sayable(network)
+    check_exportable(network)
     _check_sizes(network)
     trunk, after = FAMILIES[type(network.body)](network.body)
     with torch.no_grad():
@@ -277,14 +323,18 @@ def _check_sizes(network: Network) -> None:
 
         return hook
 
-    pools = [(name, m) for name, m in network.body.named_modules() if isinstance(m, nn.AvgPool2d) and m.ceil_mode]
+    pools = [
+        (name, m) for name, m in network.body.named_modules() if isinstance(m, nn.AvgPool2d) and m.ceil_mode
+    ]
     handles = [module.register_forward_pre_hook(look(name)) for name, module in pools]
     with torch.no_grad():
         network(torch.zeros(network.specification.batch(1)), 1)
     for handle in handles:
         handle.remove()
     if odd:
-        raise RequestError(f"--format nir: layer body.{odd[0]} averages an odd size and rounds it up (ceil_mode); use onnx or pt2")
+        raise UsageError(
+            f"--format nir: layer body.{odd[0]} averages an odd size and rounds it up (ceil_mode); use onnx or pt2"
+        )
 
 
 class Twin:

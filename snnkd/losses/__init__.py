@@ -5,4 +5,19 @@ from snnkd.losses.divergences import ce, jeffreys, js, kl, mix, mse, rkl
 from snnkd.losses.hta_kl import hta_kl
 from snnkd.losses.relations import dist, dkd, wsld
 
-__all__ = ["abkd", "akl", "ce", "dist", "dkd", "hta_kl", "jeffreys", "js", "kl", "mix", "mse", "rkl", "todi", "wsld"]
+__all__ = [
+    "abkd",
+    "akl",
+    "ce",
+    "dist",
+    "dkd",
+    "hta_kl",
+    "jeffreys",
+    "js",
+    "kl",
+    "mix",
+    "mse",
+    "rkl",
+    "todi",
+    "wsld",
+]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from snnkd.losses.divergences import log_pair
-from snnkd.losses.hta_kl import measured_hta_kl
+from snnkd.losses.hta_kl import hta_kl_with_stats
 
 NEARLY_ZERO = 1e-4
 """Powers closer to 0 than this count as 0."""
@@ -19,19 +19,35 @@ DEEPEST = 60.0
 """exp(60) and sums of a million of them are numbers of float32."""
 
 
-def measured_akl(
-    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None, delta: float = 0.5
+def akl_with_stats(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+    delta: float = 0.5,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """`akl` with mean head weight and shares of empty and single-class heads."""
-    return measured_hta_kl(student, teacher, temperature=temperature, labels=labels, delta=delta, head="top1")
+    return hta_kl_with_stats(
+        student, teacher, temperature=temperature, labels=labels, delta=delta, head="top1"
+    )
 
 
-def akl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None, delta: float = 0.5) -> Tensor:
+def akl(
+    student: Tensor,
+    teacher: Tensor,
+    *,
+    temperature: float = 1.0,
+    labels: Tensor | None = None,
+    delta: float = 0.5,
+) -> Tensor:
     """Adaptive KL (Wu et al. 2025, arXiv 2404.02657, read in its code): hta-kl with head top1, at temperature 1."""
-    return measured_akl(student, teacher, temperature=temperature, labels=labels, delta=delta)[0]
+    return akl_with_stats(student, teacher, temperature=temperature, labels=labels, delta=delta)[0]
 
 
-def todi(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+def todi(
+    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
+) -> Tensor:
     """sum over classes of w p log(p/q) + (1 - w) q log(q/p) with w = sigmoid(log(p/q)), detached (arXiv 2505.16297, from memory).
 
     Where the student is too low forward KL pulls it up, where it is too high reverse KL pushes it down. Since w is
@@ -61,7 +77,9 @@ def abkd(
     floor = -DEEPEST / max(1.0, abs(alpha) + abs(beta))
     log_p, log_q = log_p.clamp_min(floor), log_q.clamp_min(floor)
     if min(abs(alpha), abs(beta), abs(alpha + beta)) < SMALL:
-        return temperature**2 * _alpha_beta(log_p.double(), log_q.double(), alpha, beta).sum(-1).mean().to(log_q.dtype)
+        return temperature**2 * _alpha_beta(log_p.double(), log_q.double(), alpha, beta).sum(-1).mean().to(
+            log_q.dtype
+        )
     return temperature**2 * _alpha_beta(log_p, log_q, alpha, beta).sum(-1).mean()
 
 
@@ -77,4 +95,6 @@ def _alpha_beta(log_p: Tensor, log_q: Tensor, a: float, b: float) -> Tensor:
     if abs(a + b) < NEARLY_ZERO:
         return (-a * ratio + torch.expm1(a * ratio)) / a**2
     total = a + b
-    return -((a * log_p + b * log_q).exp() - a / total * (total * log_p).exp() - b / total * (total * log_q).exp()) / (a * b)
+    return -(
+        (a * log_p + b * log_q).exp() - a / total * (total * log_p).exp() - b / total * (total * log_q).exp()
+    ) / (a * b)

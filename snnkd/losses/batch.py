@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+import torch.distributed as dist
+from torch import Tensor
 
-from snnkd import processes
+from snnkd import distributed
 
 
 def gathered(x: Tensor, dim: int = 0) -> Tensor:
@@ -19,7 +20,7 @@ def gathered(x: Tensor, dim: int = 0) -> Tensor:
     Every process must compute the same function of it: then the gradient of its own part is all there is, and it is
     multiplied by the number of processes, by which averaging the gradients over them will divide.
     """
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return x
     made: Tensor = _Gather.apply(x, dim)
     return made
@@ -29,14 +30,17 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
         ctx.dim, ctx.length = dim, x.shape[dim]
-        parts = [torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(processes.count())]
-        distributed.all_gather(parts, x.contiguous())
+        parts = [
+            torch.empty_like(x, memory_format=torch.contiguous_format)
+            for _ in range(distributed.world_size())
+        ]
+        dist.all_gather(parts, x.contiguous())
         return torch.cat(parts, dim)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        own = gradients[0].narrow(ctx.dim, processes.index() * ctx.length, ctx.length)
-        return own * processes.count(), None
+        own = gradients[0].narrow(ctx.dim, distributed.rank() * ctx.length, ctx.length)
+        return own * distributed.world_size(), None
 
 
 @torch.no_grad()
@@ -53,19 +57,19 @@ def smallest(x: Tensor) -> Tensor:
 
 def mean(x: Tensor) -> Tensor:
     """The mean over the processes, without gradient."""
-    count, x = processes.count(), x.detach()
+    count, x = distributed.world_size(), x.detach()
     return x if count == 1 else _reduced(x, "SUM") / count
 
 
 def _reduced(x: Tensor, how: str) -> Tensor:
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return x
     x = x.clone()
-    distributed.all_reduce(x, getattr(distributed.ReduceOp, how))
+    dist.all_reduce(x, getattr(dist.ReduceOp, how))
     return x
 
 
 def rand(samples: int, *shape: int, device: torch.device) -> Tensor:
     """Uniform numbers `[samples, ...]` from torch's global generator: this process's part of those for the whole batch."""
-    part = slice(processes.index() * samples, (processes.index() + 1) * samples)
-    return torch.rand(samples * processes.count(), *shape, device=device)[part]
+    part = slice(distributed.rank() * samples, (distributed.rank() + 1) * samples)
+    return torch.rand(samples * distributed.world_size(), *shape, device=device)[part]

@@ -14,7 +14,7 @@ import math
 import torch
 from torch import Tensor
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 
 LARGEST_LOGIT = 1e30
 LARGEST_SQUARED = 1e15
@@ -35,17 +35,21 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
 
 
 def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> None:
-    """Raise RequestError for shapes other than twice `[B, C]`, B > 0, C > 1, and for a temperature that is not in (0, 1e6]."""
+    """Raise UsageError for shapes other than twice `[B, C]`, B > 0, C > 1, and for a temperature that is not in (0, 1e6]."""
     if student.ndim != 2 or student.shape != teacher.shape:
-        raise RequestError(f"logits of shape {list(student.shape)} and {list(teacher.shape)}; a divergence takes two of shape [B, C]")
+        raise UsageError(
+            f"logits of shape {list(student.shape)} and {list(teacher.shape)}; a divergence takes two of shape [B, C]"
+        )
     if student.shape[0] == 0 or student.shape[1] < 2:
-        raise RequestError(f"logits of shape {list(student.shape)}; a divergence needs a sample and two classes at least")
+        raise UsageError(
+            f"logits of shape {list(student.shape)}; a divergence needs a sample and two classes at least"
+        )
     if not 0 < temperature <= LARGEST_TEMPERATURE:
-        raise RequestError(f"temperature {temperature} is not in (0, {LARGEST_TEMPERATURE:g}]")
+        raise UsageError(f"temperature {temperature} is not in (0, {LARGEST_TEMPERATURE:g}]")
 
 
 def log_pair(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(log q, log p) of student and detached teacher, both `[B, C]`. Raises RequestError as `check_pair` does."""
+    """(log q, log p) of student and detached teacher, both `[B, C]`. Raises UsageError as `check_pair` does."""
     check_pair(student, teacher, temperature)
     log_q = log_probabilities(student, temperature)
     log_p = log_probabilities(teacher.detach(), temperature)
@@ -65,13 +69,17 @@ def kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Te
     return temperature**2 * forward_sum(log_q, log_p).mean()
 
 
-def rkl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+def rkl(
+    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
+) -> Tensor:
     """Reverse divergence sum q log(q / p): seeks one of the teacher's modes, punishes mass where the teacher has none."""
     log_q, log_p = log_pair(student, teacher, temperature)
     return temperature**2 * forward_sum(log_p, log_q).mean()
 
 
-def jeffreys(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+def jeffreys(
+    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
+) -> Tensor:
     """Forward plus reverse divergence, sum (p - q) log(p / q) (Jeffreys 1946); half of it is hta-kl with equal weights."""
     log_q, log_p = log_pair(student, teacher, temperature)
     return temperature**2 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1).mean()
@@ -114,5 +122,7 @@ def mse(student: Tensor, teacher: Tensor, *, labels: Tensor | None = None) -> Te
     Sees a constant added to all logits, which no distribution shows. Logits beyond 1e15 count as 1e15.
     """
     check_pair(student, teacher)
-    wide, other = (at_least_float32(x).clamp(-LARGEST_SQUARED, LARGEST_SQUARED) for x in (student, teacher.detach()))
+    wide, other = (
+        at_least_float32(x).clamp(-LARGEST_SQUARED, LARGEST_SQUARED) for x in (student, teacher.detach())
+    )
     return (wide - other).square().mean()

@@ -16,8 +16,8 @@ from torch.nn import functional as F
 
 from snnkd.losses import batch
 from snnkd.losses.divergences import at_least_float32, kl
-from snnkd.losses.seen import Seen
-from snnkd.recipe.loss_schema import BlurredTerm, ClassifierTerm, FeatureTerm, SaliencyTerm
+from snnkd.losses.outputs import BatchOutputs
+from snnkd.schema.loss import BlurredTerm, ClassifierTerm, FeatureTerm, SaliencyTerm
 
 Head = Callable[[Tensor], Tensor]
 """The teacher's last layer: features `[B, C]` to logits `[B, classes]`."""
@@ -61,7 +61,9 @@ class Term(nn.Module):
         super().__init__()
         self.pairs = tuple(pairs)
 
-    def _compared(self, seen: Seen, pair: Pair, align: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+    def _compared(
+        self, seen: BatchOutputs, pair: Pair, align: nn.Module | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Student's (time mean, aligned) and teacher's feature at one size."""
         ours = over_time(seen.student_features[pair.student], len(seen.student))
         theirs = at_least_float32(seen.teacher_features[pair.teacher].detach()).to(ours.dtype)
@@ -75,8 +77,10 @@ class Mse(Term):
         super().__init__(term, pairs, head)
         self.aligners = nn.ModuleList(map(aligner, pairs))
 
-    def forward(self, seen: Seen) -> Tensor:
-        found = [F.mse_loss(*self._compared(seen, *both)) for both in zip(self.pairs, self.aligners, strict=True)]
+    def forward(self, seen: BatchOutputs) -> Tensor:
+        found = [
+            F.mse_loss(*self._compared(seen, *both)) for both in zip(self.pairs, self.aligners, strict=True)
+        ]
         return torch.stack(found).sum()
 
 
@@ -87,7 +91,7 @@ class Attention(Term):
     Needs no aligner.
     """
 
-    def forward(self, seen: Seen) -> Tensor:
+    def forward(self, seen: BatchOutputs) -> Tensor:
         found = []
         for pair in self.pairs:
             ours, theirs = (attention_map(x) for x in self._compared(seen, pair))
@@ -106,7 +110,7 @@ class Blurred(Term):
     The student's feature loses each channel with probability `drop` (what is left is not scaled up); convolution, ReLU
     and convolution (3x3) rebuild the teacher's from what is left. With `rescale` the teacher's is first scaled to the
     student's maximum: spikes reach 1 at most, ReLUs any height, and at the usual weights and learning rate training
-    diverges without. Draws from torch's global generator.
+    diverges without. BatchRng from torch's global generator.
     """
 
     def __init__(self, term: BlurredTerm, pairs: Sequence[Pair], head: Head | None) -> None:
@@ -115,7 +119,7 @@ class Blurred(Term):
         self.aligners = nn.ModuleList(map(aligner, pairs))
         self.rebuilders = nn.ModuleList(_rebuilder(pair.teacher_shape[0]) for pair in pairs)
 
-    def forward(self, seen: Seen) -> Tensor:
+    def forward(self, seen: BatchOutputs) -> Tensor:
         found = []
         for pair, align, rebuild in zip(self.pairs, self.aligners, self.rebuilders, strict=True):
             ours, theirs = self._compared(seen, pair, align)
@@ -129,11 +133,15 @@ class Blurred(Term):
 def _to_the_maximum_of(ours: Tensor, theirs: Tensor) -> Tensor:
     """The factor that takes the largest value of `theirs` to that of `ours`; 1 where there is nothing positive to take it from."""
     largest = batch.largest(theirs)
-    return torch.where(largest > 0, batch.largest(ours).clamp_min(0) / largest.clamp_min(1e-12), torch.ones_like(largest))
+    return torch.where(
+        largest > 0, batch.largest(ours).clamp_min(0) / largest.clamp_min(1e-12), torch.ones_like(largest)
+    )
 
 
 def _rebuilder(channels: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1))
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+    )
 
 
 class Saliency(Term):
@@ -147,14 +155,16 @@ class Saliency(Term):
         super().__init__(term, pairs, head)
         self._temperature = term.temperature
 
-    def forward(self, seen: Seen) -> Tensor:
+    def forward(self, seen: BatchOutputs) -> Tensor:
         assert seen.teacher is not None
         found = []
         for pair in self.pairs:
             maps = at_least_float32(seen.teacher_features[pair.teacher].detach())
             answer = seen.teacher.argmax(-1)[:, None, None, None].expand(-1, 1, *maps.shape[-2:])
             cam = maps.gather(1, answer)
-            spikes = at_least_float32(seen.student_features[pair.student]).unflatten(0, (len(seen.student), -1))
+            spikes = at_least_float32(seen.student_features[pair.student]).unflatten(
+                0, (len(seen.student), -1)
+            )
             sam = spikes.sum(0).sum(1, keepdim=True)
             sam, cam = (_zero_to_one(x).flatten(1) for x in same_size(sam, cam.to(sam.dtype)))
             found.append(kl(sam, cam, temperature=self._temperature))
@@ -177,7 +187,7 @@ class Classifier(Term):
         self._head = (head,)  # a tuple, so that the teacher's weights are not this module's
         self.aligners = nn.ModuleList(map(aligner, pairs))
 
-    def forward(self, seen: Seen) -> Tensor:
+    def forward(self, seen: BatchOutputs) -> Tensor:
         (head,) = self._head
         found = []
         for pair, align in zip(self.pairs, self.aligners, strict=True):

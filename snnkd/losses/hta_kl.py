@@ -8,74 +8,64 @@ over all classes (not masked), detached weights, cross-entropy on the time mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from snnkd.losses import hta_kl_cpu
-from snnkd.losses.divergences import check_pair, log_pair
-from snnkd.losses.head import TINY, Head, check_split, in_head
+from snnkd.errors import UsageError
+from snnkd.losses.divergences import forward_sum, log_pair
+
+Head = Literal["top1", "strict", "cover"]
+TINY = 1.2e-38
+"""The smallest normal float32: a smaller distance counts as 0."""
 
 
 @dataclass(frozen=True)
-class Split:
+class HeadTailSplit:
     """The head-tail split of a batch: `weight` of the head `[B]` and `size` of the head in classes `[B]`."""
 
     weight: Tensor
     size: Tensor
 
 
+def check_split(delta: float, head: str) -> None:
+    """Raise UsageError for a delta that is not in (0, 1] and for an unknown head."""
+    if not 0 < delta <= 1:
+        raise UsageError(f"delta {delta} is not in (0, 1]")
+    if head not in ("top1", "strict", "cover"):
+        raise UsageError(f"head {head!r} is not one of top1, strict, cover")
+
+
+def head_mask(sorted_p: Tensor, delta: float, head: Head) -> Tensor:
+    """Which classes are in the head, `[B, C]`; `sorted_p` `[B, C]` are descending probabilities with sums S_i = p_1 + ... + p_i.
+
+    top1: S_i <= delta, or i = 1 (the AKL reference code; never empty). strict: S_i < delta (the paper as quoted; empty
+    once max p >= delta). cover: S_i - p_i < delta (the smallest set whose sum reaches delta).
+    """
+    total = sorted_p.cumsum(-1)
+    mask = total <= delta if head == "top1" else total < delta
+    if head == "cover":
+        mask[:, 1:] = total[:, :-1] < delta
+    if head != "strict":
+        mask[:, 0] = True
+    return mask
+
+
 @torch.no_grad()
-def split(p: Tensor, q: Tensor, delta: float = 0.5, head: Head = "top1") -> Split:
+def split(p: Tensor, q: Tensor, delta: float, head: Head) -> HeadTailSplit:
     """Head weight d_head / (d_head + d_tail) from the L1 distances of p and q `[B, C]` within head and tail.
 
     Ties of p are broken by class order (stable sort). Where both distances are 0 the weight is 0, and so is the loss.
     """
-    check_split(delta, head)
-    distance = (p - q).abs()
     sorted_p, order = p.sort(dim=-1, descending=True, stable=True)
-    inside = in_head(sorted_p.cumsum(-1), delta, head)
-    in_tail = torch.empty_like(p).scatter_(-1, order, (~inside).to(p.dtype)).mul_(distance).sum(-1)
-    whole = distance.sum(-1)
-    return Split((whole - in_tail).div_(whole.clamp_min_(TINY)), inside.sum(-1))
+    mask = head_mask(sorted_p, delta, head)
+    distance = (sorted_p - q.gather(-1, order)).abs()
+    d_head, d_all = (distance * mask).sum(-1), distance.sum(-1)
+    return HeadTailSplit(d_head / d_all.clamp_min(TINY), mask.sum(-1))
 
 
-def evaluate(student: Tensor, teacher: Tensor, temperature: float, delta: float, head: Head) -> tuple[Tensor, ...]:
-    """The loss, mean head weight, shares of empty and of single-class heads, and the gradient for the student `[B, C]`.
-
-    With the weights detached the gradient is temperature / B x [w_head (q - p) + (1 - w_head) q (log(q / p) - KL(q || p))].
-    """
-    log_q, log_p = log_pair(student, teacher, temperature)
-    p, q, ratio = log_p.exp(), log_q.exp(), log_p - log_q
-    parts = split(p, q, delta, head)
-    forward, reverse = (p * ratio).sum(-1), -(q * ratio).sum(-1)
-    loss = temperature**2 * torch.lerp(reverse, forward, parts.weight).mean()
-    upward = torch.lerp(q * (ratio + reverse[:, None]), p - q, parts.weight[:, None])
-    empty, single = ((parts.size == size).float().mean() for size in (0, 1))
-    return loss, parts.weight.mean(), empty, single, upward.mul_(-temperature / len(student))
-
-
-class _HtaKl(torch.autograd.Function):
-    """Value and gradient in one pass, since the parts of the gradient are at hand in the forward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, options: tuple[float, float, Head], watched: dict[str, Tensor]) -> Tensor:
-        """The loss; what to watch is put into `watched`: as outputs it would cost autograd's handling."""
-        found = (hta_kl_cpu.evaluate if student.device.type == "cpu" else evaluate)(student, teacher, *options)
-        loss, watched["w_head"], watched["head_empty"], watched["head_single"], gradient = found
-        ctx.save_for_backward(gradient)
-        ctx.dtype = student.dtype
-        return loss
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * outer).to(ctx.dtype), None, None, None
-
-
-def measured_hta_kl(
+def hta_kl_with_stats(
     student: Tensor,
     teacher: Tensor,
     *,
@@ -84,12 +74,17 @@ def measured_hta_kl(
     delta: float = 0.5,
     head: Head = "top1",
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """`hta_kl` and what to watch: mean head weight, shares of empty and of single-class heads (0..1, no gradient)."""
-    check_pair(student, teacher, temperature)
+    """`hta_kl` and its statistics: mean head weight, shares of empty and of single-class heads (0..1, no gradient)."""
     check_split(delta, head)
-    watched: dict[str, Tensor] = {}
-    loss: Tensor = _HtaKl.apply(student, teacher, (temperature, delta, head), watched)
-    return loss, watched
+    log_q, log_p = log_pair(student, teacher, temperature)
+    parts = split(log_p.exp(), log_q.exp(), delta, head)
+    fkl, rkl = forward_sum(log_q, log_p), forward_sum(log_p, log_q)
+    loss = temperature**2 * (parts.weight * fkl + (1 - parts.weight) * rkl).mean()
+    return loss, {
+        "w_head": parts.weight.mean(),
+        "head_empty": (parts.size == 0).float().mean(),
+        "head_single": (parts.size == 1).float().mean(),
+    }
 
 
 def hta_kl(
@@ -105,7 +100,7 @@ def hta_kl(
 
     student, teacher: logits `[B, C]`; returns a scalar. w_head is of each sample and carries no gradient. Invariant
     under a constant added to the logits, and under permuting classes when all p differ. Plain `rkl` and half of
-    `jeffreys` are its nearest neighbours: compare with them. Can be differentiated once. Raises RequestError for
-    shapes, delta, head or a temperature out of range. Source: module docstring.
+    `jeffreys` are its nearest neighbours: compare with them. Raises UsageError for shapes, delta, head or a
+    temperature out of range. Source: module docstring.
     """
-    return measured_hta_kl(student, teacher, temperature=temperature, delta=delta, head=head)[0]
+    return hta_kl_with_stats(student, teacher, temperature=temperature, delta=delta, head=head)[0]

@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from snnkd import processes
-from snnkd.errors import RequestError
+from snnkd import distributed
+from snnkd.catalog.losses import DIVERGENCES, FEATURES, PENALTIES
+from snnkd.catalog.registry import load_target
+from snnkd.errors import UsageError
 from snnkd.losses import batch, targets, transforms, user
 from snnkd.losses.features import Head, Pair
 from snnkd.losses.features import Term as FeatureModule
-from snnkd.losses.seen import Loss, Seen
-from snnkd.recipe.loss_schema import (
+from snnkd.losses.outputs import BatchOutputs, Loss
+from snnkd.recipe.loss_section import term_name
+from snnkd.schema.loss import (
     ConfidenceTerm,
     FeatureTerm,
     HardConfig,
@@ -30,19 +33,16 @@ from snnkd.recipe.loss_schema import (
     UserTerm,
     WsldTerm,
 )
-from snnkd.recipe.loss_section import term_name
-from snnkd.recipe.methods import DIVERGENCES, FEATURES, PENALTIES
-from snnkd.registry import load_target
 
 Evaluated = tuple[Tensor, dict[str, Tensor]]
-Evaluate = Callable[[Seen], Evaluated]
+Evaluate = Callable[[BatchOutputs], Evaluated]
 LogitTerm = TermConfig | MseTerm | WsldTerm
 STRUCTURE = {f.name for f in dataclasses.fields(MseTerm)} | {"student_temperature", "options"}
 """Keys of a term that this module acts on; the others are arguments of its divergence."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class NetworkInfo:
     """What a loss has to know of the networks around it: classes, and features by name with shapes (no batch)."""
 
     classes: int = 3
@@ -54,7 +54,7 @@ class Surroundings:
 class Objective(nn.Module):
     """A `loss:` section at work: `forward(seen)` gives the Loss. Its parameters, if any, are those of aligners."""
 
-    def __init__(self, loss: LossConfig, label_smoothing: float, surroundings: Surroundings) -> None:
+    def __init__(self, loss: LossConfig, label_smoothing: float, surroundings: NetworkInfo) -> None:
         super().__init__()
         self._hard, self._smoothing = loss.hard, label_smoothing
         self._terms = list(zip(_names(loss.terms), loss.terms, strict=True))
@@ -67,10 +67,10 @@ class Objective(nn.Module):
         """The features of the student that `forward` will look at."""
         self.teacher_features = tuple(dict.fromkeys(pair.teacher for pair in pairs))
 
-    def forward(self, seen: Seen) -> Loss:
+    def forward(self, seen: BatchOutputs) -> Loss:
         # logits are few: every process sees those of the whole batch, and draws the same noise. Features are many
         # and stay where they are; their terms are means over samples.
-        whole = seen.whole()
+        whole = seen.gathered()
         hard = _hard_term(self._hard, whole, self._smoothing)
         total = _times(_weight(self._hard, seen), hard)
         watched = {"hard": hard.detach()}
@@ -82,19 +82,23 @@ class Objective(nn.Module):
         return Loss(total, _over_processes(watched), batch.mean(total), whole.mean.detach(), whole.labels)
 
 
-def make_objective(loss: LossConfig, label_smoothing: float = 0.0, surroundings: Surroundings | None = None) -> Objective:
-    """The objective of a `loss:` section. Raises RequestError for features that the networks do not offer.
+def make_objective(
+    loss: LossConfig, label_smoothing: float = 0.0, surroundings: NetworkInfo | None = None
+) -> Objective:
+    """The objective of a `loss:` section. Raises UsageError for features that the networks do not offer.
 
     Aligners draw their first weights from torch's global generator.
     """
-    return Objective(loss, label_smoothing, surroundings or Surroundings())
+    return Objective(loss, label_smoothing, surroundings or NetworkInfo())
 
 
 def _over_processes(watched: dict[str, Tensor]) -> dict[str, Tensor]:
     """The means over the processes, from one exchange."""
-    if processes.count() == 1:
+    if distributed.world_size() == 1:
         return watched
-    return dict(zip(watched, batch.mean(torch.stack([value.double() for value in watched.values()])), strict=True))
+    return dict(
+        zip(watched, batch.mean(torch.stack([value.double() for value in watched.values()])), strict=True)
+    )
 
 
 def _names(terms: Sequence[Term]) -> list[str]:
@@ -109,7 +113,7 @@ def _number(name: str) -> str:
     return dot + number if number.isdecimal() else ""
 
 
-def _weight(config: Term | HardConfig, seen: Seen) -> float:
+def _weight(config: Term | HardConfig, seen: BatchOutputs) -> float:
     """The weight in this epoch."""
     end = config.weight if config.weight_end is None else config.weight_end
     weight = config.weight + (end - config.weight) * seen.epoch / seen.epochs
@@ -121,14 +125,16 @@ def _times(weight: float, value: Tensor) -> Tensor:
     return value if weight == 1 else weight * value  # a product the less, forward and backward
 
 
-def _hard_term(hard: HardConfig, seen: Seen, smoothing: float) -> Tensor:
+def _hard_term(hard: HardConfig, seen: BatchOutputs, smoothing: float) -> Tensor:
     if hard.target == "mean":
         return F.cross_entropy(seen.mean, seen.labels, label_smoothing=smoothing)
     steps = targets.chosen(seen.student, "step")
-    return F.cross_entropy(steps.flatten(0, 1), targets.repeated(seen.labels, len(steps)), label_smoothing=smoothing)
+    return F.cross_entropy(
+        steps.flatten(0, 1), targets.repeated(seen.labels, len(steps)), label_smoothing=smoothing
+    )
 
 
-def _make_term(term: Term, where: str, surroundings: Surroundings) -> Evaluate | FeatureModule:
+def _make_term(term: Term, where: str, surroundings: NetworkInfo) -> Evaluate | FeatureModule:
     if isinstance(term, FeatureTerm):
         return _feature_term(term, where, surroundings)
     if isinstance(term, (ConfidenceTerm, ThresholdTerm)):
@@ -147,16 +153,19 @@ def _penalty_term(term: ConfidenceTerm | ThresholdTerm) -> Evaluate:
     return lambda seen: (function(targets.chosen(seen.student, term.target).flatten(0, 1), **options), {})
 
 
-def _logit_term(term: LogitTerm, surroundings: Surroundings) -> Evaluate:
+def _logit_term(term: LogitTerm, surroundings: NetworkInfo) -> Evaluate:
     divergence = _divergence(term, surroundings.classes)
     across_batch = isinstance(term, UserTerm) or DIVERGENCES[term.divergence].detail("across_batch", False)
 
-    def evaluate(seen: Seen) -> Evaluated:
+    def evaluate(seen: BatchOutputs) -> Evaluated:
         student, teacher = _both_sides(term, seen)
         if student.ndim == 2:
             return divergence(student, teacher if teacher.ndim == 2 else teacher[0], labels=seen.labels)
         if len(student) > 1 and across_batch:  # the samples of a batch are those of one timestep
-            found = [divergence(*pair, labels=seen.labels) for pair in zip(student, teacher.expand_as(student), strict=True)]
+            found = [
+                divergence(*pair, labels=seen.labels)
+                for pair in zip(student, teacher.expand_as(student), strict=True)
+            ]
             return _mean(found)
         teacher = teacher.expand_as(student).flatten(0, 1)
         return divergence(student.flatten(0, 1), teacher, labels=targets.repeated(seen.labels, len(student)))
@@ -169,7 +178,7 @@ def _mean(found: Sequence[Evaluated]) -> Evaluated:
     return torch.stack([value for value, _ in found]).mean(), extra
 
 
-def _both_sides(term: LogitTerm, seen: Seen) -> tuple[Tensor, Tensor]:
+def _both_sides(term: LogitTerm, seen: BatchOutputs) -> tuple[Tensor, Tensor]:
     """Student `[B, C]` or `[R, B, C]` and what teaches it, `[B, C]`, `[1, B, C]` or `[R, B, C]`, after the transforms."""
     temperature = getattr(term, "temperature", 1.0)
     student = seen.mean if term.target == "mean" else targets.chosen(seen.student, term.target)
@@ -183,7 +192,9 @@ def _both_sides(term: LogitTerm, seen: Seen) -> tuple[Tensor, Tensor]:
     return student, teacher
 
 
-def _transformed(term: TermConfig | MseTerm, student: Tensor, teacher: Tensor, seen: Seen, temperature: float) -> tuple[Tensor, Tensor]:
+def _transformed(
+    term: TermConfig | MseTerm, student: Tensor, teacher: Tensor, seen: BatchOutputs, temperature: float
+) -> tuple[Tensor, Tensor]:
     if term.correct_errors:
         student, teacher = transforms.corrected(student, teacher, seen.labels)
     if term.standardize:
@@ -211,40 +222,52 @@ def _unwatched(function: Callable[..., Tensor]) -> user.Measured:
     return measured
 
 
-def _feature_term(term: FeatureTerm, where: str, surroundings: Surroundings) -> FeatureModule:
+def _feature_term(term: FeatureTerm, where: str, surroundings: NetworkInfo) -> FeatureModule:
     entry = FEATURES[term.feature]
     ours = _feature_names(term.student or entry.detail("student"), surroundings.student, f"{where}.student")
     theirs = _feature_names(term.teacher or entry.detail("teacher"), surroundings.teacher, f"{where}.teacher")
     if (term.student or term.teacher) and len(ours) != len(theirs):
-        raise RequestError(f"{where}: {len(ours)} student features and {len(theirs)} teacher features; name as many of each")
-    count = min(len(ours), len(theirs))  # of unlike depths the last stages are the ones that answer to each other
+        raise UsageError(
+            f"{where}: {len(ours)} student features and {len(theirs)} teacher features; name as many of each"
+        )
+    count = min(
+        len(ours), len(theirs)
+    )  # of unlike depths the last stages are the ones that answer to each other
     both = zip(ours[-count:], theirs[-count:], strict=True)
     pairs = [Pair(s, t, surroundings.student[s], surroundings.teacher[t]) for s, t in both]
     for pair in pairs:
         _check_kinds(entry.name, pair, where)
     if entry.name == "classifier" and surroundings.teacher_head is None:
-        raise RequestError(f"{where}: the teacher's network has no linear layer 'head'; {entry.name} needs one")
+        raise UsageError(f"{where}: the teacher's network has no linear layer 'head'; {entry.name} needs one")
     made: FeatureModule = entry.load()(term, pairs, surroundings.teacher_head)
     return made
 
 
 def _check_kinds(feature: str, pair: Pair, where: str) -> None:
-    """Raise RequestError for features that this term cannot compare."""
+    """Raise UsageError for features that this term cannot compare."""
     shapes = f"{pair.student} of the student has shape {list(pair.student_shape)}, {pair.teacher} of the teacher {list(pair.teacher_shape)}"
     if len(pair.student_shape) != len(pair.teacher_shape):
-        raise RequestError(f"{where}: {shapes}; compare maps with maps")
+        raise UsageError(f"{where}: {shapes}; compare maps with maps")
     if feature in ("attention", "blurred", "saliency") and len(pair.student_shape) != 3:
-        raise RequestError(f"{where}: {shapes}; {feature} compares maps [C, H, W]")
+        raise UsageError(f"{where}: {shapes}; {feature} compares maps [C, H, W]")
     only = {"saliency": "class_map", "classifier": "output"}.get(feature, pair.teacher)
     if pair.teacher != only:
-        raise RequestError(f"{where}.teacher: {feature} takes the teacher's {only}, not {pair.teacher}")
+        raise UsageError(f"{where}.teacher: {feature} takes the teacher's {only}, not {pair.teacher}")
 
 
-def _feature_names(wanted: Sequence[str] | str, there: Mapping[str, tuple[int, ...]], where: str) -> list[str]:
+def _feature_names(
+    wanted: Sequence[str] | str, there: Mapping[str, tuple[int, ...]], where: str
+) -> list[str]:
     """The names that `wanted` stands for: itself, or `stages`, `last` or another single feature of the method's."""
     stages = [name for name in there if name.startswith("stage")]
-    names = {"stages": stages, "last": stages[-1:]}.get(wanted, [wanted]) if isinstance(wanted, str) else list(wanted)
+    names = (
+        {"stages": stages, "last": stages[-1:]}.get(wanted, [wanted])
+        if isinstance(wanted, str)
+        else list(wanted)
+    )
     for name in names or [str(wanted)]:
         if name not in there:
-            raise RequestError(f"{where}: this network offers no feature {name!r}; it has {', '.join(there) or 'none'}")
+            raise UsageError(
+                f"{where}: this network offers no feature {name!r}; it has {', '.join(there) or 'none'}"
+            )
     return names

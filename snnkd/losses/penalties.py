@@ -1,4 +1,4 @@
-"""Penalties on the student's logits `[B, C]` alone; each returns a scalar and raises RequestError as the divergences do."""
+"""Penalties on the student's logits `[B, C]` alone; each returns a scalar and raises UsageError as the divergences do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Divergences that look at the label or across the batch: dkd, dist, wsld.
 
 Signature, shapes, the factor temperature^2 and the errors raised are those of `snnkd.losses.divergences`; dkd and wsld
-raise RequestError without labels.
+raise UsageError without labels.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.losses.divergences import forward_sum, log_pair
 
 FLAT = 1e-3
@@ -21,9 +21,9 @@ CERTAIN = 1e-7
 
 def _labels(labels: Tensor | None, student: Tensor, name: str) -> Tensor:
     if labels is None:
-        raise RequestError(f"{name} needs labels [B]; none were given")
+        raise UsageError(f"{name} needs labels [B]; none were given")
     if labels.shape != student.shape[:1] or labels.dtype != torch.int64:
-        raise RequestError(
+        raise UsageError(
             f"{name}: labels of shape {list(labels.shape)}, {labels.dtype} for logits {list(student.shape)}; int64 [B] are needed"
         )
     return labels
@@ -52,7 +52,9 @@ def dkd(
         all_others = torch.logsumexp(rest, -1, keepdim=True)
         pair.append((torch.cat((log.gather(-1, wanted), all_others), -1), torch.log_softmax(rest, -1)))
     (binary_q, rest_q), (binary_p, rest_p) = pair
-    return temperature**2 * (alpha * forward_sum(binary_q, binary_p) + beta * forward_sum(rest_q, rest_p)).mean()
+    return (
+        temperature**2 * (alpha * forward_sum(binary_q, binary_p) + beta * forward_sum(rest_q, rest_p)).mean()
+    )
 
 
 def dist(
@@ -87,7 +89,9 @@ def _direction(x: Tensor) -> Tensor:
     return deviation / torch.maximum(torch.linalg.vector_norm(deviation, dim=-1, keepdim=True), flat)
 
 
-def wsld(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
+def wsld(
+    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
+) -> Tensor:
     """Weighted soft labels: (1 - exp(-CE_S / CE_T)) x cross-entropy -sum p log q (Zhou et al. 2021, ICLR; as in BKDSNN's code).
 
     CE_S and CE_T are the losses of student and teacher on the label at temperature 1, detached: a sample that the

@@ -22,11 +22,13 @@ def standardize(logits: Tensor) -> Tensor:
 def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:
     """Logits of (1 - share) softmax(z / temperature) + share softmax(n / temperature), n normal with mean and std of z.
 
-    CKDSNN (arXiv 2511.06902) mixes so in probability space, with share 0.1. Draws from torch's global generator.
+    CKDSNN (arXiv 2511.06902) mixes so in probability space, with share 0.1. BatchRng from torch's global generator.
     """
     wide = at_least_float32(teacher).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
     random = wide.mean(-1, keepdim=True) + wide.std(-1, keepdim=True) * torch.randn_like(wide)
-    mixed = torch.lerp(log_probabilities(wide, temperature).exp(), log_probabilities(random, temperature).exp(), share)
+    mixed = torch.lerp(
+        log_probabilities(wide, temperature).exp(), log_probabilities(random, temperature).exp(), share
+    )
     return temperature * mixed.clamp_min(torch.finfo(wide.dtype).tiny).log()
 
 

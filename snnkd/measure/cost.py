@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from snnkd.errors import RequestError
+from snnkd.catalog.models import MODELS
+from snnkd.errors import UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
-from snnkd.recipe.catalogue import MODELS
 
 
 def macs_as_ann(specification: Specification) -> int | None:
@@ -21,11 +21,13 @@ def macs_as_ann(specification: Specification) -> int | None:
     device = "cpu" if MODELS.is_users(specification.model.name) else "meta"  # sizes need no memory
     try:
         with torch.random.fork_rng(devices=[]), torch.device(device):
-            ann = replace(specification, neuron=None, model=replace(specification.model, T=None, sees="mean"))
+            ann = replace(
+                specification, neuron=None, model=replace(specification.model, T=None, event_input="mean")
+            )
             network = build_network(ann).eval()
             with torch.inference_mode(), Counter(network) as counter:
                 network(torch.zeros(ann.batch(1)))
-    except RequestError:
+    except UsageError:
         return None
     return counter.counts.macs_once + counter.counts.macs_per_step
 
@@ -36,10 +38,18 @@ def cost_sentence(result: dict[str, Any]) -> str | None:
         return None
     end = result["curve"][-1]
     others = {"its teacher": result.get("teacher"), "its own topology as an ANN": result["ann"]}
-    said = [_beside(end["energy_mj"], other["energy_mj"], name) for name, other in others.items() if other and other.get("energy_mj")]
+    said = [
+        _beside(end["energy_mj"], other["energy_mj"], name)
+        for name, other in others.items()
+        if other and other.get("energy_mj")
+    ]
     return f"at t = {end['t']} the student takes {1000 * end['energy_mj']:.3f} µJ an image{': ' if said else ''}{', '.join(said)}"
 
 
 def _beside(own: float, other: float, name: str) -> str:
     shown = f"{name} ({1000 * other:.3f} µJ)"
-    return f"{other / own:.1f} times less than {shown}" if own < other else f"{own / other:.2f} times as MUCH as {shown}"
+    return (
+        f"{other / own:.1f} times less than {shown}"
+        if own < other
+        else f"{own / other:.2f} times as MUCH as {shown}"
+    )

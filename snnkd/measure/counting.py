@@ -45,7 +45,10 @@ class Counts:
 
     def rates(self) -> dict[str, float]:
         """Mean spikes per neuron per timestep of each layer."""
-        return {name: float(s.sum()) / (self.images * self.neurons[name] * len(s)) for name, s in self.spikes.items()}
+        return {
+            name: float(s.sum()) / (self.images * self.neurons[name] * len(s))
+            for name, s in self.spikes.items()
+        }
 
     def rate(self) -> float | None:
         """Mean over all neurons, 0..1; None for an ANN."""
@@ -93,13 +96,17 @@ class Counter:
                 self._handles.append(module.register_forward_hook(self._weights(name)))
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for handle in self._handles:
             handle.remove()
 
     def _before(self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         T = inputs[1] if len(inputs) > 1 else named.get("T")
-        self._batch = (inputs[0] if inputs else named["images"]).shape[-4]  # [B, C, H, W], or event frames [T, B, C, H, W]
+        self._batch = (inputs[0] if inputs else named["images"]).shape[
+            -4
+        ]  # [B, C, H, W], or event frames [T, B, C, H, W]
         self._T = T or self._network.specification.T
         self.counts.images += self._batch
         self._neurons = {}
@@ -135,7 +142,9 @@ class Counter:
 
     def _summed(self, spikes: Tensor) -> Tensor:
         """Over the images of the batch, `[T, ...]`, kept per position: the border decides how far a spike reaches."""
-        wide = spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()  # bf16 counts to 256
+        wide = (
+            spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()
+        )  # bf16 counts to 256
         if wide.ndim == 4:  # in the order of memory, channels last, where a sum is several times as fast
             return wide.permute(0, 2, 3, 1).unflatten(0, (self._T, -1)).sum(1).permute(0, 3, 1, 2)
         return wide.unflatten(0, (self._T, -1)).sum(1)
@@ -171,5 +180,9 @@ def macs(module: Counted, output: Tensor, rows: int | None = None) -> int:
     if isinstance(module, Product):
         return module.macs(output)
     # of each number of the output
-    each = module.in_features if isinstance(module, nn.Linear) else module.in_channels // module.groups * math.prod(module.kernel_size)
+    each = (
+        module.in_features
+        if isinstance(module, nn.Linear)
+        else module.in_channels // module.groups * math.prod(module.kernel_size)
+    )
     return output.numel() * each // (rows or len(output))

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from snnkd import processes
+from snnkd import distributed
+from snnkd.catalog.neurons import is_causal
 from snnkd.measure.counting import Counter, Counts, merged
 from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import quality
 from snnkd.models import Network
-from snnkd.recipe.neurons import is_causal
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
@@ -49,20 +49,25 @@ def means_to_now(logits: Tensor) -> Tensor:
     return logits.cumsum(0) / steps
 
 
-def measure_curve(network: Network, batches: Batches, T: int, check: Callable[[], None] = lambda: None) -> Curve:
+def measure_curve(
+    network: Network, batches: Batches, T: int, check: Callable[[], None] = lambda: None
+) -> Curve:
     """Measure `network` in eval mode over `batches` of (images, labels); `check` is called between batches."""
     network.eval()
     answers, labels = [], []
     with Counter(network) as counter:
         for images, truth in batches:
-            if processes.count() == 1:  # several would stop at different batches
+            if distributed.world_size() == 1:  # several would stop at different batches
                 check()
             with torch.inference_mode():
                 answers.append(network(images, T).float().cpu())
             labels.append(truth.cpu())
     logits, truth = _joined(answers, 1), _joined(labels, 0)
-    counts = merged(processes.everyone(counter.counts))
-    entries = [{"t": t + 1, **quality(means, truth), **_cost(counts, t + 1)} for t, means in enumerate(means_to_now(logits))]
+    counts = merged(distributed.all_gather(counter.counts))
+    entries = [
+        {"t": t + 1, **quality(means, truth), **_cost(counts, t + 1)}
+        for t, means in enumerate(means_to_now(logits))
+    ]
     if not is_causal(network.specification.neuron):
         entries = entries[-1:]
     spiking = bool(counts.spikes)
@@ -71,13 +76,21 @@ def measure_curve(network: Network, batches: Batches, T: int, check: Callable[[]
 
 def _joined(parts: list[Tensor], dim: int) -> Tensor:
     """The batches of all processes in the order of the images: each measured every so-many-th."""
-    every = [batch for round_ in zip_longest(*processes.everyone(parts)) for batch in round_ if batch is not None]
+    every = [
+        batch
+        for round_ in zip_longest(*distributed.all_gather(parts))
+        for batch in round_
+        if batch is not None
+    ]
     return torch.cat(every, dim)
 
 
 def _cost(counts: Counts, t: int) -> dict[str, Any]:
     synops = None if counts.synops is None else float(counts.synops[:t].sum()) / counts.images
-    return {"synops": synops, "energy_mj": energy_mj(counts.macs_once + t * counts.macs_per_step, synops or 0.0)}
+    return {
+        "synops": synops,
+        "energy_mj": energy_mj(counts.macs_once + t * counts.macs_per_step, synops or 0.0),
+    }
 
 
 def accuracy(network: Network, batches: Batches, T: int) -> float:
@@ -87,5 +100,5 @@ def accuracy(network: Network, batches: Batches, T: int) -> float:
     for images, labels in batches:
         hits += int((running_means(network, images, T)[-1].argmax(-1) == labels).sum())
         total += len(labels)
-    found = processes.everyone((hits, total))
+    found = distributed.all_gather((hits, total))
     return 100 * sum(hits for hits, _ in found) / sum(total for _, total in found)

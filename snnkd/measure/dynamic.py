@@ -14,7 +14,9 @@ from snnkd.measure.curve import means_to_now
 THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
-def dynamic_inference(logits: Tensor, labels: Tensor, thresholds: tuple[float, ...] = THRESHOLDS) -> list[dict[str, float]]:
+def dynamic_inference(
+    logits: Tensor, labels: Tensor, thresholds: tuple[float, ...] = THRESHOLDS
+) -> list[dict[str, float]]:
     """For each threshold the mean timesteps used and top-1 in percent; `logits` of each timestep `[T, N, C]`, `labels` `[N]`.
 
     An image that never becomes confident takes all T timesteps.

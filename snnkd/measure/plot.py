@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from snnkd.errors import PlaceError, RequestError
-from snnkd.files import trouble
+from snnkd.errors import FileError, UsageError
+from snnkd.files import from_os_error
 from snnkd.recipe.loss_section import loss_label
 
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def check_plot_path(path: Path) -> None:
-    """Raise RequestError for a suffix that cannot be drawn, PlaceError for a folder that is not there."""
+    """Raise UsageError for a suffix that cannot be drawn, FileError for a folder that is not there."""
     if path.suffix.lower() not in SUFFIXES:
-        raise RequestError(f"--plot {path}: the file must end in one of {', '.join(SUFFIXES)}")
+        raise UsageError(f"--plot {path}: the file must end in one of {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
-        raise PlaceError(f"--plot {path}: the folder {path.parent} does not exist")
+        raise FileError(f"--plot {path}: the folder {path.parent} does not exist")
 
 
 def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -35,8 +35,13 @@ def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str,
     members = [list(group.values()) for group in groups.values()]
     models = {group[0]["model"]["name"] for group in members}
     labels = [_label(group[0], len(models) > 1) for group in members]
-    for label in {label for label in labels if labels.count(label) > 1}:  # other settings, such as lr: tell them apart by hash
-        labels = [f"{name} ({group[0]['recipe_hash']})" if name == label else name for name, group in zip(labels, members, strict=True)]
+    for label in {
+        label for label in labels if labels.count(label) > 1
+    }:  # other settings, such as lr: tell them apart by hash
+        labels = [
+            f"{name} ({group[0]['recipe_hash']})" if name == label else name
+            for name, group in zip(labels, members, strict=True)
+        ]
     return dict(zip(labels, members, strict=True))
 
 
@@ -45,7 +50,11 @@ def _label(result: dict[str, Any], with_model: bool) -> str:
     if result["trained_T"] is None:
         return f"{model}teacher"
     selection = result["selection"]  # a network that was put together elsewhere has none
-    epochs = f"{selection['epoch']} epoch{'s' if selection['epoch'] != 1 else ''}" if selection else "epochs unknown"
+    epochs = (
+        f"{selection['epoch']} epoch{'s' if selection['epoch'] != 1 else ''}"
+        if selection
+        else "epochs unknown"
+    )
     trained = "best epoch" if selection and selection["rule"] == "best" else epochs
     split = "" if result["split"] == "test" else f", {result['split']}"
     return f"{model}{loss_label(result['loss'])}, T = {result['trained_T']}, {trained}{split}"
@@ -64,7 +73,10 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
     spiking = {label: results for label, results in groups.items() if results[0].get("rate_per_layer")}
     layout = [["top1", "top1"], ["energy", "rates"]] if spiking else [["top1"]]
     figure, panels = plt.subplot_mosaic(
-        layout, figsize=(7.2, 7.4) if spiking else (6.4, 4.4), layout="constrained", height_ratios=[1.4, 1][: len(layout)]
+        layout,
+        figsize=(7.2, 7.4) if spiking else (6.4, 4.4),
+        layout="constrained",
+        height_ratios=[1.4, 1][: len(layout)],
     )
     colours = {label: f"C{i % 10}" for i, label in enumerate(groups)}
     _draw_accuracy(panels["top1"], groups, colours)
@@ -84,14 +96,14 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure; the same drawing gives the same bytes. Raises PlaceError or WorkError that names `--plot`."""
+    """Write a figure; the same drawing gives the same bytes. Raises FileError or RunError that names `--plot`."""
     import matplotlib
 
     try:
         with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # otherwise the ids in an SVG are random
             figure.savefig(path, dpi=150, metadata=_dateless(path))
     except OSError as error:
-        raise trouble(error, f"--plot {path}") from error
+        raise from_os_error(error, f"--plot {path}") from error
 
 
 Groups = Mapping[str, Sequence[dict[str, Any]]]
@@ -101,7 +113,9 @@ def _draw_accuracy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> Non
     for label, results in groups.items():
         if results[0]["trained_T"] is None:  # a teacher has no timesteps: its level
             level = statistics.fmean(result["curve"][0]["top1"] for result in results)
-            axes.axhline(level, color=colours[label], linestyle="--", linewidth=1, label=f"{label} {level:.1f} %")
+            axes.axhline(
+                level, color=colours[label], linestyle="--", linewidth=1, label=f"{label} {level:.1f} %"
+            )
             continue
         shown = f"{label} (n = {len(results)})" if len(results) > 1 else label
         _line(axes, *_statistics(results, "top1"), colours[label], shown)
@@ -142,7 +156,9 @@ def _draw_rates(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
     axes.grid(alpha=0.3)
 
 
-def _line(axes: Any, x: list[int], means: list[float], spreads: list[float], colour: str, label: str | None = None) -> None:
+def _line(
+    axes: Any, x: list[int], means: list[float], spreads: list[float], colour: str, label: str | None = None
+) -> None:
     axes.plot(x, means, "-o" if len(x) > 1 else "o", color=colour, label=label, markersize=4)
     if any(spreads):
         low, high = ([m + k * s for m, s in zip(means, spreads, strict=True)] for k in (-1, 1))
@@ -168,7 +184,12 @@ def _statistics(results: Sequence[dict[str, Any]], key: str) -> tuple[list[int],
 def _teachers(groups: Groups, key: str) -> list[float]:
     """`key` of each teacher that is not drawn itself."""
     drawn = {r.get("weights_sha256") for results in groups.values() for r in results}
-    found = {r["teacher"]["sha256"]: r["teacher"].get(key) for results in groups.values() for r in results if r.get("teacher")}
+    found = {
+        r["teacher"]["sha256"]: r["teacher"].get(key)
+        for results in groups.values()
+        for r in results
+        if r.get("teacher")
+    }
     return sorted(value for sha256, value in found.items() if sha256 not in drawn and value is not None)
 
 
@@ -178,4 +199,10 @@ def _splits(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
 
 def _dateless(path: Path) -> dict[str, Any]:
     """Metadata without a date, so that the same results give the same bytes."""
-    return {} if path.suffix.lower() == ".png" else {"Date": None} if path.suffix.lower() == ".svg" else {"CreationDate": None}
+    return (
+        {}
+        if path.suffix.lower() == ".png"
+        else {"Date": None}
+        if path.suffix.lower() == ".svg"
+        else {"CreationDate": None}
+    )

@@ -15,7 +15,12 @@ def quality(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
     top5 = None
     if logits.shape[1] > 5:
         top5 = 100 * (logits.topk(5, -1).indices == labels[:, None]).any(-1).double().mean().item()
-    return {"top1": 100 * top1, "top5": top5, "nll": F.cross_entropy(logits, labels).item(), "ece": calibration_error(logits, labels)}
+    return {
+        "top1": 100 * top1,
+        "top5": top5,
+        "nll": F.cross_entropy(logits, labels).item(),
+        "ece": calibration_error(logits, labels),
+    }
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
@@ -27,5 +32,7 @@ def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> f
     correct = (predicted == labels).double()
     # bin i is (i/bins, (i+1)/bins]
     index = (confidence * bins).ceil().long().sub(1).clamp(0, bins - 1)
-    gap = torch.zeros(bins, dtype=torch.float64, device=logits.device).index_add(0, index, correct - confidence)
+    gap = torch.zeros(bins, dtype=torch.float64, device=logits.device).index_add(
+        0, index, correct - confidence
+    )
     return float(gap.abs().sum() / len(labels))

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.recipe.neuron_schema import AnyNeuron, NeuronConfig
-from snnkd.recipe.neurons import NEURONS, SURROGATES, check_timesteps, most_timesteps
-from snnkd.recipe.text import to_plain
+from snnkd.catalog.neurons import NEURONS, SURROGATES, check_timesteps, most_timesteps
+from snnkd.schema.fields import to_plain
+from snnkd.schema.neuron import AnyNeuron, NeuronConfig
 
 Activation = Callable[[], nn.Module]
 """Makes one activation module `forward(x [T*B, ...], T) -> [T*B, ...]`."""
@@ -62,7 +62,9 @@ class Spiking(nn.Module):
         self._spikes = _compiled(self.config) if on else spikes_of(self.config)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_spikes"}  # a function made in another cannot be pickled
+        return {
+            key: value for key, value in self.__dict__.items() if key != "_spikes"
+        }  # a function made in another cannot be pickled
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -81,7 +83,12 @@ class LIF(Spiking):
         from spikingjelly.activation_based import functional
 
         shape, reset = surrogate_of(config), reset_of(config)
-        tau, decay_input, threshold, detach_reset = config.tau, config.decay_input, config.threshold, config.detach_reset
+        tau, decay_input, threshold, detach_reset = (
+            config.tau,
+            config.decay_input,
+            config.threshold,
+            config.detach_reset,
+        )
 
         def spikes(x: Tensor) -> Tensor:
             fired, _, _ = functional.lif_multi_step(
@@ -137,7 +144,11 @@ def make_spiking(config: AnyNeuron, T: int | None = None) -> Spiking:
 def learned_by_neurons(network: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of the spiking layers in `network`, by name."""
     layers = {name: module for name, module in network.named_modules() if isinstance(module, Spiking)}
-    return {f"{name}.{key}" if name else key: p for name, layer in layers.items() for key, p in layer.named_parameters(recurse=False)}
+    return {
+        f"{name}.{key}" if name else key: p
+        for name, layer in layers.items()
+        for key, p in layer.named_parameters(recurse=False)
+    }
 
 
 def _rows(x: Tensor, T: int) -> Tensor:

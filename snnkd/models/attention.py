@@ -40,7 +40,9 @@ class Product(nn.Module):
 
 def _parts(x: Tensor, *costs: float) -> Tensor:
     """A cost for each of the equal parts that the channels of `x` are made of, `[C, H, W]`."""
-    parts = torch.tensor(costs, dtype=torch.float64, device=x.device).repeat_interleave(x.shape[1] // len(costs))
+    parts = torch.tensor(costs, dtype=torch.float64, device=x.device).repeat_interleave(
+        x.shape[1] // len(costs)
+    )
     return parts.view(-1, 1, 1).expand(x.shape[1:])
 
 
@@ -57,7 +59,9 @@ class SelfProduct(Product):
 
     def forward(self, qkv: Tensor) -> Tensor:
         rows, channels, height, width = qkv.shape
-        tokens = qkv.permute(0, 2, 3, 1).reshape(rows, height * width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        tokens = (
+            qkv.permute(0, 2, 3, 1).reshape(rows, height * width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        )
         with uncast(qkv.device):  # sums of spikes are above what bf16 can count
             q, k, v = widened(tokens)
             out = q @ (k.transpose(-2, -1) @ v) * (SCALE * HALF_THRESHOLD)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 
 
 def over_timesteps(x: Tensor, T: int) -> Tensor:
@@ -35,9 +35,9 @@ def initialise(network: nn.Module) -> None:
 
 
 def check_size(name: str, shape: tuple[int, int, int], least: int) -> None:
-    """Raises RequestError where nothing would be left of images of `shape` after the poolings of `name`."""
+    """Raises UsageError where nothing would be left of images of `shape` after the poolings of `name`."""
     if min(shape[1:]) < least:
-        raise RequestError(
+        raise UsageError(
             f"model.name: {name} pools images to nothing below {least}x{least}, these are {shape[1]}x{shape[2]}; use resnet8"
         )
 
@@ -82,7 +82,9 @@ def run_block(block: nn.Module, x: Tensor, T: int) -> Tensor:
     if not (getattr(block, "recompute", False) and torch.is_grad_enabled()):
         made: Tensor = block(x, T)
         return made
-    again: Tensor = checkpoint(block, x, T, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block)))
+    again: Tensor = checkpoint(
+        block, x, T, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+    )
     return again
 
 
@@ -90,7 +92,10 @@ def run_block(block: nn.Module, x: Tensor, T: int) -> Tensor:
 def _statistics_kept(block: nn.Module) -> Iterator[None]:
     """The running statistics of norms saw this batch in the forward pass already."""
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    before = [(norm.momentum, None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()) for norm in norms]
+    before = [
+        (norm.momentum, None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone())
+        for norm in norms
+    ]
     for norm in norms:
         norm.momentum = 0.0  # the same tensors have to be saved as in the forward pass, so statistics stay on
     try:

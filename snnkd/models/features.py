@@ -27,7 +27,9 @@ class Features:
 
 
 @torch.no_grad()
-def feature_shapes(network: nn.Module, shape: tuple[int, int, int], frames: int | None = None) -> dict[str, tuple[int, ...]]:
+def feature_shapes(
+    network: nn.Module, shape: tuple[int, int, int], frames: int | None = None
+) -> dict[str, tuple[int, ...]]:
     """The features that `network` (images, T, features) offers for images of `shape`, with their shapes without batch.
 
     `frames` is the number of event frames of a sample, None for still images.
@@ -35,6 +37,8 @@ def feature_shapes(network: nn.Module, shape: tuple[int, int, int], frames: int 
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     features, training = Features(), network.training
     network.eval()
-    network(torch.zeros((1, *shape) if frames is None else (frames, 1, *shape), device=device), None, features)
+    network(
+        torch.zeros((1, *shape) if frames is None else (frames, 1, *shape), device=device), None, features
+    )
     network.train(training)
     return {name: tuple(value.shape[1:]) for name, value in features.kept.items()}

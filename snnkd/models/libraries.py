@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.errors import RequestError, did_you_mean
+from snnkd.errors import UsageError, did_you_mean
 from snnkd.models.activation import Activation, ReLU
-from snnkd.recipe.model_schema import ModelConfig
+from snnkd.schema.model import ModelConfig
 
 CHANNELS = 3
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -20,7 +20,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class Seen:
+class BatchOutputs:
     """How a library's own weights were trained to see an image: height and width, mean and standard deviation, white being 1."""
 
     size: int
@@ -40,16 +40,22 @@ class Library(nn.Module):
         """`images` of one channel are shown on all three. An ANN has one timestep, so that `T` is 1."""
         answer = self.network(images.expand(-1, CHANNELS, -1, -1) if images.shape[1] == 1 else images)
         if not isinstance(answer, Tensor) or answer.ndim != 2:
-            raise RequestError(f"model.name: {self.name} does not answer with one row of logits an image; choose a plain classifier")
+            raise UsageError(
+                f"model.name: {self.name} does not answer with one row of logits an image; choose a plain classifier"
+            )
         return answer[None]
 
 
-def build(config: ModelConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> Library:
-    """`torchvision:NAME` or `timm:NAME` with fresh weights. Raises RequestError for an unknown name, a student, other channels."""
+def build(
+    config: ModelConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
+) -> Library:
+    """`torchvision:NAME` or `timm:NAME` with fresh weights. Raises UsageError for an unknown name, a student, other channels."""
     if activation is not ReLU:
-        raise RequestError(f"model.name: {config.name} has no spiking form; it can be a teacher only")
+        raise UsageError(f"model.name: {config.name} has no spiking form; it can be a teacher only")
     if shape[0] not in (1, CHANNELS):
-        raise RequestError(f"model.name: {config.name} takes images of 3 channels (or 1, shown on all three), not {shape[0]}")
+        raise UsageError(
+            f"model.name: {config.name} takes images of 3 channels (or 1, shown on all three), not {shape[0]}"
+        )
     return Library(_create(config.name, classes), config.name)
 
 
@@ -70,16 +76,18 @@ def _create(name: str, classes: int) -> nn.Module:
 
 
 def check_name(name: str) -> None:
-    """Raise RequestError when `name` is no classifier of its library, or the library cannot be imported."""
+    """Raise UsageError when `name` is no classifier of its library, or the library cannot be imported."""
     library, _, member = name.partition(":")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             known = _known(library)
     except ImportError as error:
-        raise RequestError(f"model.name: {name} needs {library}, which cannot be imported ({error}): pip install {library}") from error
+        raise UsageError(
+            f"model.name: {name} needs {library}, which cannot be imported ({error}): pip install {library}"
+        ) from error
     if member not in known:
-        raise RequestError(f"{library} has no classifier {member!r}{did_you_mean(member, known)}")
+        raise UsageError(f"{library} has no classifier {member!r}{did_you_mean(member, known)}")
 
 
 def _known(library: str) -> list[str]:
@@ -93,28 +101,30 @@ def _known(library: str) -> list[str]:
 
 
 def try_out(network: nn.Module, shape: tuple[int, ...], key: str) -> None:
-    """Raise RequestError naming `key` when the network, built for another size, cannot look at a batch of `shape` or train on it."""
+    """Raise UsageError naming `key` when the network, built for another size, cannot look at a batch of `shape` or train on it."""
     trial = copy.deepcopy(network)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             trial.train()(torch.zeros(shape))
     except (RuntimeError, AssertionError, ValueError) as error:
         said = " ".join(str(error).split())[:120]
-        raise RequestError(f"{key}: the network cannot look at images of {shape[-2]}x{shape[-1]}: {said}") from error
+        raise UsageError(
+            f"{key}: the network cannot look at images of {shape[-2]}x{shape[-1]}: {said}"
+        ) from error
 
 
-def seen_by(body: Library) -> Seen:
+def seen_by(body: Library) -> BatchOutputs:
     """How the weights that the library itself offers for this network see an image; ImageNet's statistics where it does not say."""
     library, _, member = body.name.partition(":")
     if library == "timm":
         from timm.data import resolve_model_data_config
 
         known = resolve_model_data_config(body.network)
-        return Seen(int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"]))
+        return BatchOutputs(int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"]))
     from torchvision import models
 
     # how they crop is a function made with arguments; of several weights, those that were there first are the usual ones
     offered = {weights.name: weights.transforms.keywords for weights in models.get_model_weights(member)}
     usual: dict[str, Any] = offered.get("IMAGENET1K_V1") or next(iter(offered.values()), {})
     size = int(getattr(body.network, "image_size", None) or usual.get("crop_size", 224))
-    return Seen(size, IMAGENET_MEAN, IMAGENET_STD)
+    return BatchOutputs(size, IMAGENET_MEAN, IMAGENET_STD)

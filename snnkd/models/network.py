@@ -8,15 +8,15 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from snnkd.errors import RequestError
+from snnkd.catalog.models import MODELS
+from snnkd.catalog.neurons import check_timesteps
+from snnkd.errors import UsageError
 from snnkd.models.activation import Activation, ReLU, make_spiking
+from snnkd.models.event_input import select_frames, together
 from snnkd.models.features import Features
-from snnkd.models.fitting import fitted
-from snnkd.models.frames import chosen_frames, together
-from snnkd.recipe.catalogue import MODELS
-from snnkd.recipe.model_schema import ModelConfig
-from snnkd.recipe.neuron_schema import AnyNeuron
-from snnkd.recipe.neurons import check_timesteps
+from snnkd.models.resize import fitted
+from snnkd.schema.model import ModelConfig
+from snnkd.schema.neuron import AnyNeuron
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class Specification:
     def seen(self) -> tuple[int, int, int]:
         """Channels, height, width of what the topology takes at once; stacked frames are channels."""
         channels, height, width = self.shape
-        stacked = self.frames if self.frames is not None and self.model.sees == "stack" else 1
+        stacked = self.frames if self.frames is not None and self.model.event_input == "stack" else 1
         return channels * stacked, height, width
 
     def batch(self, count: int) -> tuple[int, ...]:
@@ -79,28 +79,39 @@ class Network(nn.Module):
         """Run `T` timesteps, the specification's own by default; `features` keeps what it wants. The state is new in every call."""
         timesteps = self.specification.T if T is None else T
         if timesteps < 1:
-            raise RequestError(f"T = {T}: a network runs at least 1 timestep")
+            raise UsageError(f"T = {T}: a network runs at least 1 timestep")
         check_timesteps(self.specification.neuron, self.specification.T, timesteps, f"T = {T}")
         frames = self.specification.frames
         if frames is not None:
-            chosen = chosen_frames(images, frames, timesteps if self.specification.kind == "snn" else None)
+            chosen = select_frames(images, frames, timesteps if self.specification.kind == "snn" else None)
             images, frames = chosen.flatten(0, 1), len(chosen)
         if self.fits and images.ndim == 4:
             images = fitted(images, self.specification.shape)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.specification.shape:
-            raise RequestError(
+            raise UsageError(
                 f"images of shape {list(images.shape)}; this network takes [B, {', '.join(map(str, self.specification.shape))}]"
             )
         if not images.is_floating_point():
-            raise RequestError(f"images of type {images.dtype}; this network takes floats 0..1: divide uint8 images by 255")
+            raise UsageError(
+                f"images of type {images.dtype}; this network takes floats 0..1: divide uint8 images by 255"
+            )
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
         if frames is not None and self.specification.kind == "ann":
-            normal, frames = together(normal.unflatten(0, (frames, -1)), self.specification.model.sees == "stack"), None
-        ready = normal.contiguous(memory_format=torch.channels_last) if self.channels_last else normal.contiguous()
+            normal, frames = (
+                together(normal.unflatten(0, (frames, -1)), self.specification.model.event_input == "stack"),
+                None,
+            )
+        ready = (
+            normal.contiguous(memory_format=torch.channels_last)
+            if self.channels_last
+            else normal.contiguous()
+        )
         if frames is not None:
             ready = ready.unflatten(0, (frames, -1))
         # a network of the user's need not know of features
-        logits: Tensor = self.body(ready, timesteps) if features is None else self.body(ready, timesteps, features)
+        logits: Tensor = (
+            self.body(ready, timesteps) if features is None else self.body(ready, timesteps, features)
+        )
         return logits
 
 
@@ -111,7 +122,13 @@ def build_network(specification: Specification) -> Network:
     activation: Activation = ReLU if neuron is None else partial(make_spiking, neuron, specification.T)
     last = ReLU if neuron is None or getattr(neuron, "last", "spike") == "relu" else activation
     # a spiking network of the user's has to be tried with frames
-    told = {"frames": specification.frames} if MODELS.is_users(specification.model.name) and neuron is not None else {}
-    body = entry.load()(specification.model, activation, last, specification.classes, specification.seen, **told)
+    told = (
+        {"frames": specification.frames}
+        if MODELS.is_users(specification.model.name) and neuron is not None
+        else {}
+    )
+    body = entry.load()(
+        specification.model, activation, last, specification.classes, specification.seen, **told
+    )
     network = Network(body, specification)
     return network.to(memory_format=torch.channels_last)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.models.activation import Spikes, Spiking, membrane, reset_of, surrogate_of, uncast, widened
-from snnkd.recipe import neuron_schema as schema
+from snnkd.schema import neuron as schema
 
 
 def _functional() -> Any:
@@ -148,7 +148,12 @@ class GLIF(Spiking):
         for gate in ("alpha", "beta", "gamma"):
             self.register_parameter(gate, nn.Parameter(0.2 * (torch.rand(()) - 0.5)))
         threshold = config.init_threshold
-        beginnings = {"tau": config.init_tau, "v_threshold": threshold, "linear_decay": threshold / (2 * T), "v_subreset": threshold}
+        beginnings = {
+            "tau": config.init_tau,
+            "v_threshold": threshold,
+            "linear_decay": threshold / (2 * T),
+            "v_subreset": threshold,
+        }
         for name, value in beginnings.items():
             self.register_parameter(name, nn.Parameter(torch.tensor(_logit(value))))
         self.conduct = nn.Parameter(torch.full((T,), _logit(config.init_conduct)))
@@ -225,7 +230,7 @@ class Izhikevich(Spiking):
 class PSN(Spiking):
     """Parallel spiking neuron: spikes where W x + b >= 0, W `[T, T]` and b `[T, 1]` learned. There is no membrane and no reset.
 
-    Asked for fewer timesteps than it was made for, it takes the first rows and columns, to try a network out; a
+    EvalRequest for fewer timesteps than it was made for, it takes the first rows and columns, to try a network out; a
     measurement is refused (recipe.neurons.check_timesteps).
     """
 
@@ -277,7 +282,14 @@ class SlidingPSN(Spiking):
             T = len(x)
             # row t holds the last weights before and at column t
             rows = [
-                torch.cat([weight.new_zeros(max(0, t + 1 - k)), weight[max(0, k - t - 1) :], weight.new_zeros(T - t - 1)]) for t in range(T)
+                torch.cat(
+                    [
+                        weight.new_zeros(max(0, t + 1 - k)),
+                        weight[max(0, k - t - 1) :],
+                        weight.new_zeros(T - t - 1),
+                    ]
+                )
+                for t in range(T)
             ]
             return _weighed(x, torch.stack(rows), bias, shape)
 

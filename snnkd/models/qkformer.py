@@ -15,7 +15,7 @@ from snnkd.models.activation import Activation
 from snnkd.models.attention import MLP, SelfAttention, TokenAttention, TokenBlock, class_map
 from snnkd.models.blocks import Pointwise, encoded, in_full, initialise, run_block
 from snnkd.models.features import Features
-from snnkd.recipe.model_schema import QKFormerConfig
+from snnkd.schema.model import QKFormerConfig
 
 
 class Embedding(nn.Module):
@@ -35,7 +35,9 @@ class Embedding(nn.Module):
 
     def joined(self, x: Tensor, begun: Tensor, T: int) -> Tensor:
         """The sum of both ways: `begun` is what the first convolution made of `x`."""
-        out: Tensor = self.act(self.pool(self.norm(self.conv(begun))), T) + self.shortcut_act(self.shortcut(x), T)
+        out: Tensor = self.act(self.pool(self.norm(self.conv(begun))), T) + self.shortcut_act(
+            self.shortcut(x), T
+        )
         return out
 
     def forward(self, x: Tensor, T: int) -> Tensor:
@@ -60,14 +62,24 @@ class QKFormer(nn.Module):
     Token Q-K attention in one block each of stages 1 and 2, spiking self-attention in the others, in stage 3.
     """
 
-    def __init__(self, config: QKFormerConfig, channels: int, classes: int, activation: Activation, last: Activation) -> None:
+    def __init__(
+        self, config: QKFormerConfig, channels: int, classes: int, activation: Activation, last: Activation
+    ) -> None:
         super().__init__()
         dims = (config.dim // 4, config.dim // 2, config.dim)
-        self.first = nn.Sequential(nn.Conv2d(channels, dims[0] // 2, 3, 1, 1, bias=False), nn.BatchNorm2d(dims[0] // 2))
+        self.first = nn.Sequential(
+            nn.Conv2d(channels, dims[0] // 2, 3, 1, 1, bias=False), nn.BatchNorm2d(dims[0] // 2)
+        )
         self.act = activation()
-        self.embeddings = nn.ModuleList([Embedding(dims[0] // 2, dims[0] // 2, dims[0], activation, stride=1)])
+        self.embeddings = nn.ModuleList(
+            [Embedding(dims[0] // 2, dims[0] // 2, dims[0], activation, stride=1)]
+        )
         self.embeddings.extend(HalvingEmbedding(dims[i], dims[i + 1], activation) for i in range(2))
-        kinds: list[tuple[Callable[..., nn.Module], int]] = [(TokenAttention, 1), (TokenAttention, 1), (SelfAttention, config.depth - 2)]
+        kinds: list[tuple[Callable[..., nn.Module], int]] = [
+            (TokenAttention, 1),
+            (TokenAttention, 1),
+            (SelfAttention, config.depth - 2),
+        ]
         self.stages = nn.ModuleList()
         for dim, (kind, depth) in zip(dims, kinds, strict=True):
             stage = nn.ModuleList()
@@ -93,6 +105,12 @@ class QKFormer(nn.Module):
         return in_full(self.head, output).unflatten(0, (T, -1))
 
 
-def build(config: QKFormerConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> QKFormer:
+def build(
+    config: QKFormerConfig,
+    activation: Activation,
+    last: Activation,
+    classes: int,
+    shape: tuple[int, int, int],
+) -> QKFormer:
     """A QKFormer for images of `shape` (channels, height, width)."""
     return QKFormer(config, shape[0], classes, activation, last)

@@ -21,7 +21,14 @@ class Block(nn.Module):
     """Whether a block begins with its activation, so that blocks hand on what was not activated."""
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, activation: Activation, last: Activation | None = None, *, pooled: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        activation: Activation,
+        last: Activation | None = None,
+        *,
+        pooled: bool = False,
     ) -> None:
         """`last` makes the second activation; a `pooled` shortcut averages before its convolution instead of striding."""
         super().__init__()
@@ -31,7 +38,11 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.act2 = (last or activation)()
-        self.shortcut = nn.Identity() if inputs == outputs and stride == 1 else _projection(inputs, outputs, stride, pooled)
+        self.shortcut = (
+            nn.Identity()
+            if inputs == outputs and stride == 1
+            else _projection(inputs, outputs, stride, pooled)
+        )
 
     def forward(self, x: Tensor, T: int) -> Tensor:
         y = self.act1(self.norm1(self.conv1(x)), T)
@@ -55,7 +66,14 @@ class SpikeAddBlock(Block):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, activation: Activation, last: Activation | None = None, *, pooled: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        activation: Activation,
+        last: Activation | None = None,
+        *,
+        pooled: bool = False,
     ) -> None:
         super().__init__(inputs, outputs, stride, activation, last, pooled=pooled)
         self.shortcut_act = None if isinstance(self.shortcut, nn.Identity) else activation()

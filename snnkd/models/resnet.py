@@ -17,7 +17,7 @@ from snnkd.models.activation import Activation, Spiking
 from snnkd.models.blocks import check_size, encoded, in_full, initialise, over_timesteps, run_block
 from snnkd.models.features import Features
 from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
-from snnkd.recipe.model_schema import ResNetConfig
+from snnkd.schema.model import ResNetConfig
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,9 @@ class ResNet(nn.Module):
     stage2, ... are the sums that the blocks hand on; that of the last stage has gone through the last activation.
     """
 
-    def __init__(self, shape: Shape, channels: int, classes: int, activation: Activation, last: Activation) -> None:
+    def __init__(
+        self, shape: Shape, channels: int, classes: int, activation: Activation, last: Activation
+    ) -> None:
         super().__init__()
         width, first = shape.width, shape.block.activates_first
         self.copies_first = False
@@ -88,7 +90,11 @@ class ResNet(nn.Module):
             for j in range(blocks):
                 final = not (shape.hidden or first) and (i, j) == (len(shape.blocks) - 1, blocks - 1)
                 stride = 2 if i > 0 and j == 0 else 1
-                stage.append(shape.block(inputs, outputs, stride, activation, last if final else None, pooled=shape.deep_stem))
+                stage.append(
+                    shape.block(
+                        inputs, outputs, stride, activation, last if final else None, pooled=shape.deep_stem
+                    )
+                )
                 inputs = outputs
             self.stages.append(stage)
         self.last_act = last() if first else None
@@ -97,7 +103,7 @@ class ResNet(nn.Module):
         self.head = nn.Linear(shape.hidden or inputs, classes)
         initialise(self)
         if self.hidden is not None and isinstance(self.hidden_act, Spiking):
-            _wake(self.hidden)
+            _scale_hidden_init(self.hidden)
         if shape.zero_residual:
             for module in self.modules():
                 if isinstance(module, Block):
@@ -118,7 +124,11 @@ class ResNet(nn.Module):
         return in_full(self.head, output).unflatten(0, (T, -1))
 
     def _before_blocks(self, images: Tensor, T: int) -> Tensor:
-        x = self._stem(over_timesteps(images, T)) if self.copies_first and images.ndim == 4 else encoded(self._stem, images, T)
+        x = (
+            self._stem(over_timesteps(images, T))
+            if self.copies_first and images.ndim == 4
+            else encoded(self._stem, images, T)
+        )
         x = x if self.act is None else self.act(x, T)
         for layer in self.deeper:
             x = layer(x, T)
@@ -139,7 +149,7 @@ class ResNet(nn.Module):
 
 
 @torch.no_grad()
-def _wake(hidden: nn.Linear) -> None:
+def _scale_hidden_init(hidden: nn.Linear) -> None:
     """Scale torch's initial weights so that currents have a variance of about 1, as those of the other neurons, behind norms, have.
 
     No norm stands before these neurons, and what they get are mean rates, 1/4 at first: a weight variance of 16 / inputs.
@@ -148,8 +158,10 @@ def _wake(hidden: nn.Linear) -> None:
     hidden.weight.mul_(4 * 3**0.5)
 
 
-def build(config: ResNetConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> ResNet:
-    """The member `config.name` for images of `shape` (channels, height, width). Raises RequestError for images it can't take."""
+def build(
+    config: ResNetConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
+) -> ResNet:
+    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images it can't take."""
     member = SHAPES[config.name]
     if member.deep_stem:
         check_size(config.name, shape, 2)

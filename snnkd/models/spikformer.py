@@ -14,7 +14,7 @@ from snnkd.models.activation import Activation
 from snnkd.models.attention import MLP, SelfAttention, TokenBlock, class_map
 from snnkd.models.blocks import encoded, in_full, initialise, run_block
 from snnkd.models.features import Features
-from snnkd.recipe.model_schema import SpikformerConfig
+from snnkd.schema.model import SpikformerConfig
 
 
 class Convolution(nn.Module):
@@ -34,18 +34,24 @@ class Convolution(nn.Module):
 class Spikformer(nn.Module):
     """Images `[B, C, H, W]` to logits `[T, B, classes]`; features stage1 (the tokens) and stage2 (after the blocks)."""
 
-    def __init__(self, config: SpikformerConfig, channels: int, classes: int, activation: Activation, last: Activation) -> None:
+    def __init__(
+        self, config: SpikformerConfig, channels: int, classes: int, activation: Activation, last: Activation
+    ) -> None:
         super().__init__()
         dim = config.dim
         widths = (channels, dim // 8, dim // 4, dim // 2, dim)
         pools = config.patch.bit_length() - 1
-        self.patches = nn.ModuleList(Convolution(widths[i], widths[i + 1], pools=i >= 4 - pools) for i in range(4))
+        self.patches = nn.ModuleList(
+            Convolution(widths[i], widths[i + 1], pools=i >= 4 - pools) for i in range(4)
+        )
         self.acts = nn.ModuleList(activation() for _ in self.patches)
         self.position = Convolution(dim, dim, pools=False)
         self.position_act = activation()
         self.blocks = nn.ModuleList()
         for i in range(config.depth):
-            mlp = MLP(dim, round(dim * config.mlp_ratio), activation, last if i == config.depth - 1 else activation)
+            mlp = MLP(
+                dim, round(dim * config.mlp_ratio), activation, last if i == config.depth - 1 else activation
+            )
             self.blocks.append(TokenBlock(SelfAttention(dim, config.heads, activation), mlp))
         self.head = nn.Linear(dim, classes)
         initialise(self)
@@ -66,6 +72,12 @@ class Spikformer(nn.Module):
         return in_full(self.head, output).unflatten(0, (T, -1))
 
 
-def build(config: SpikformerConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> Spikformer:
+def build(
+    config: SpikformerConfig,
+    activation: Activation,
+    last: Activation,
+    classes: int,
+    shape: tuple[int, int, int],
+) -> Spikformer:
     """A Spikformer for images of `shape` (channels, height, width)."""
     return Spikformer(config, shape[0], classes, activation, last)

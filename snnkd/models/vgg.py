@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from snnkd.models.activation import Activation
 from snnkd.models.blocks import check_size, encoded, in_full, initialise, over_timesteps, run_block
 from snnkd.models.features import Features
-from snnkd.recipe.model_schema import VGGConfig
+from snnkd.schema.model import VGGConfig
 
 GROUPS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3)}
 """Convolutions of each group."""
@@ -61,7 +61,14 @@ class VGG(nn.Module):
     """
 
     def __init__(
-        self, groups: tuple[int, ...], width: int, channels: int, classes: int, activation: Activation, last: Activation, largest: bool
+        self,
+        groups: tuple[int, ...],
+        width: int,
+        channels: int,
+        classes: int,
+        activation: Activation,
+        last: Activation,
+        largest: bool,
     ) -> None:
         super().__init__()
         self.copies_first = False
@@ -99,7 +106,11 @@ class VGG(nn.Module):
         return out
 
 
-def build(config: VGGConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]) -> VGG:
-    """The member `config.name` for images of `shape` (channels, height, width). Raises RequestError for images it can't take."""
+def build(
+    config: VGGConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
+) -> VGG:
+    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images it can't take."""
     check_size(config.name, shape, 2 ** (len(TIMES) - 1))
-    return VGG(GROUPS[config.name], config.width or WIDTH, shape[0], classes, activation, last, config.pool == "max")
+    return VGG(
+        GROUPS[config.name], config.width or WIDTH, shape[0], classes, activation, last, config.pool == "max"
+    )

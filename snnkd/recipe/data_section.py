@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snnkd.errors import RequestError
-from snnkd.recipe import fields
-from snnkd.recipe.catalogue import DATA
-from snnkd.recipe.data_schema import DataConfig, PartConfig
+from snnkd.catalog.data import DATA
+from snnkd.errors import UsageError
 from snnkd.recipe.settings import apply_setting
+from snnkd.schema import fields
+from snnkd.schema.data import DataConfig, PartConfig
 
 
 def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
-    """The data set `name` with its defaults, and `data.KEY=VALUE` of `settings`. Raises RequestError."""
+    """The data set `name` with its defaults, and `data.KEY=VALUE` of `settings`. Raises UsageError."""
     values: dict[str, Any] = {"data": {"name": name}}
     for setting in settings:
         if not setting.startswith("data.") or setting.startswith("data.name="):
-            raise RequestError(f"--set {setting!r}: here only keys of data can be set, for example --set data.size=32")
+            raise UsageError(
+                f"--set {setting!r}: here only keys of data can be set, for example --set data.size=32"
+            )
         apply_setting(values, setting)
     made: DataConfig = fields.build(DATA[name].options, values["data"], "data")
     check_part(made)
@@ -25,10 +27,10 @@ def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
 
 
 def check_part(data: DataConfig) -> None:
-    """Raise RequestError for more classes than a published data set has; of others the files tell."""
+    """Raise UsageError for more classes than a published data set has; of others the files tell."""
     nominal = DATA[data.name].detail("nominal")
     if isinstance(data, PartConfig) and nominal is not None and (data.classes or 0) > nominal[0]:
-        raise RequestError(f"data.classes: {data.classes} is more than {data.name} has, {nominal[0]}")
+        raise UsageError(f"data.classes: {data.classes} is more than {data.name} has, {nominal[0]}")
 
 
 def data_label(name: str, part: object) -> str:

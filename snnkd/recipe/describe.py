@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from snnkd.errors import RequestError
+from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.references import REFERENCES, Reference
+from snnkd.catalog.registry import Entry
+from snnkd.errors import UsageError
 from snnkd.recipe.loss_section import build_loss, needs_teacher, preset_section
-from snnkd.recipe.methods import LOSSES
-from snnkd.recipe.references import REFERENCES, Reference
-from snnkd.registry import Entry
 from snnkd.usercode import is_user_code
 
 
 def describe_loss(name: str) -> dict[str, Any]:
     """Name, help, source, year, basis and note of a published loss, and whether it needs a teacher."""
     if is_user_code(name):
-        raise RequestError(f"{name}: is a function of yours; `snnkd list losses` explains the published ones")
+        raise UsageError(f"{name}: is a function of yours; `snnkd list losses` explains the published ones")
     entry = LOSSES[name]
     return {
         "name": entry.name,
@@ -25,7 +25,8 @@ def describe_loss(name: str) -> dict[str, Any]:
         "source": _cited(_references(name)),
         "found_at": next((f"arXiv {r.arxiv}" if r.arxiv else r.cited for r in _references(name)), ""),
         "bibtex": list(entry.detail("source", ())),
-        "needs_teacher": needs_teacher(build_loss(name)) or entry.detail("also", {}).get("train", {}).get("init") == "teacher",
+        "needs_teacher": needs_teacher(build_loss(name))
+        or entry.detail("also", {}).get("train", {}).get("init") == "teacher",
         "basis": entry.detail("basis"),
         "note": entry.detail("note"),
     }
@@ -55,13 +56,18 @@ def preset_recipe(name: str) -> dict[str, Any]:
 
 
 def _references(name: str | None) -> list[Reference]:
-    keys = [key for entry in LOSSES if name is None or entry.name == LOSSES[name].name for key in entry.detail("source")]
+    keys = [
+        key
+        for entry in LOSSES
+        if name is None or entry.name == LOSSES[name].name
+        for key in entry.detail("source")
+    ]
     return [REFERENCES[key] for key in dict.fromkeys(keys)]
 
 
 def bibtex(name: str | None = None) -> str:
-    """The references of one loss, or of all, as BibTeX. Raises RequestError for a loss that has none."""
+    """The references of one loss, or of all, as BibTeX. Raises UsageError for a loss that has none."""
     found = _references(name)
     if not found:
-        raise RequestError(f"--bibtex: {name} is textbook knowledge and has no reference")
+        raise UsageError(f"--bibtex: {name} is textbook knowledge and has no reference")
     return "\n\n".join(reference.bibtex() for reference in found)

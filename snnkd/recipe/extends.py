@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.files import read_bytes
 from snnkd.recipe.laying import lay
 from snnkd.recipe.shipped import find_recipe, is_path
-from snnkd.recipe.text import LARGEST, parse_yaml
+from snnkd.recipe.yaml_io import LARGEST, parse_yaml
 
 MOST_BASES = 10
 """Each under the one before; nobody could follow more."""
@@ -20,8 +20,8 @@ def read_recipe(name: str) -> dict[str, Any]:
     """The mapping of a shipped recipe, or of a file when `name` has a slash or ends in .yaml, laid over what it extends.
 
     What comes back is a recipe by itself, without the key `extends`. What a key of the base becomes is said in laying.py.
-    Raises RequestError for an unknown name, a circle, a chain of more than 10 bases and keys that do not go together,
-    PlaceError for a file, or a base's, that is missing or not plain YAML.
+    Raises UsageError for an unknown name, a circle, a chain of more than 10 bases and keys that do not go together,
+    FileError for a file, or a base's, that is missing or not plain YAML.
     """
     path = find_recipe(name)
     return _with_bases(parse_yaml(read_bytes(path, LARGEST + 1), str(path)), name, path, (path,))
@@ -33,22 +33,26 @@ def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Pa
         return document
     asked = document.pop("extends")
     if not isinstance(asked, str) or not asked.isprintable():
-        raise RequestError(f"{name}: extends: {asked!r} is not the name of a recipe or a path to one")
+        raise UsageError(f"{name}: extends: {asked!r} is not the name of a recipe or a path to one")
     try:
         under = find_recipe(asked, path.parent)
-    except RequestError as error:
-        raise RequestError(f"{name}: extends: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{name}: extends: {error}") from error
     called = str(under) if is_path(asked) else asked
     if os.path.realpath(under) in map(os.path.realpath, chain):
-        raise RequestError(f"{name}: extends: {' -> '.join(map(str, (*chain, under)))} is a circle; one of them must stand by itself")
+        raise UsageError(
+            f"{name}: extends: {' -> '.join(map(str, (*chain, under)))} is a circle; one of them must stand by itself"
+        )
     if len(chain) > MOST_BASES:
-        raise RequestError(f"{name}: extends: {asked} would be base {len(chain)} of {chain[0]}; at most {MOST_BASES} follow each other")
+        raise UsageError(
+            f"{name}: extends: {asked} would be base {len(chain)} of {chain[0]}; at most {MOST_BASES} follow each other"
+        )
     try:
         content = parse_yaml(read_bytes(under, LARGEST + 1), str(under))
-    except PlaceError as error:
-        raise PlaceError(f"{name} extends {asked}: {error}") from error
+    except FileError as error:
+        raise FileError(f"{name} extends {asked}: {error}") from error
     base = _with_bases(content, called, under, (*chain, under))
     try:
         return lay(base, document, called)
-    except RequestError as error:
-        raise RequestError(f"{name}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{name}: {error}") from error

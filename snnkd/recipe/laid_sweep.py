@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from snnkd.errors import RequestError, did_you_mean
+from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.stages import PIPELINE_KEYS, Path, leaves, takers
 
 Values = dict[str, Any]
@@ -17,13 +17,13 @@ def lay_sweep(base: Values, own: Values, stages: Sequence[str], name: str) -> Va
     """`{"sweep": axes}` of the two, or nothing without a sweep. `stages`: the sections of stages that the two make together.
 
     An axis of `own` replaces the base's of that key in its place, null removes it, new ones come last; `sweep: null` removes
-    all. Raises RequestError for a null where there is nothing, and for a key that `own` says while the base sweeps it: every
+    all. Raises UsageError for a null where there is nothing, and for a key that `own` says while the base sweeps it: every
     task would overwrite it. What is no sweep at all stays, to be refused as in any recipe.
     """
     under, over = base.get("sweep", {}), own.get("sweep", {})
     if over is None:
         if "sweep" not in base:
-            raise RequestError(f"sweep: null takes the base's sweep away, and {name} has none; remove the line")
+            raise UsageError(f"sweep: null takes the base's sweep away, and {name} has none; remove the line")
         return {}
     if not isinstance(over, Mapping):
         return {"sweep": over}
@@ -32,7 +32,9 @@ def lay_sweep(base: Values, own: Values, stages: Sequence[str], name: str) -> Va
     for key, values in over.items():
         if values is None and key not in under:
             hint = did_you_mean(str(key), map(str, under)) or "; it has no sweep"
-            raise RequestError(f"sweep: null takes {str(key)!r} out of the base's sweep, and {name} does not sweep it{hint}")
+            raise UsageError(
+                f"sweep: null takes {str(key)!r} out of the base's sweep, and {name} does not sweep it{hint}"
+            )
     for key in base_axes(base, own):
         _check_not_said(key, own, stages, name)
     axes = {key: values for key, values in {**under, **over}.items() if values is not None or key not in over}
@@ -67,7 +69,7 @@ def _check_not_said(axis: str, own: Values, stages: Sequence[str], name: str) ->
         within = swept[:1] == path == ("loss",) and swept[-1] in _keys_in(value)
         if gone or within or covers(swept, path):
             said = ".".join((where, *path) if where else path)
-            raise RequestError(
+            raise UsageError(
                 f"{said}: {name} sweeps {axis!r}, and every task would overwrite it; "
                 f"take that out of the sweep (sweep: {{{axis}: null}}), or leave the key out"
             )
@@ -83,7 +85,11 @@ def _said(own: Values) -> Iterator[tuple[Place, Any]]:
         elif not isinstance(value, Mapping):
             yield (key, ()), value
         else:
-            yield from (((key, path), leaf) for inner, held in value.items() for path, leaf in leaves(str(inner), held))
+            yield from (
+                ((key, path), leaf)
+                for inner, held in value.items()
+                for path, leaf in leaves(str(inner), held)
+            )
 
 
 def _stage_of(section: str, path: Path, stages: Sequence[str]) -> str:

@@ -21,12 +21,12 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snnkd.errors import RequestError
-from snnkd.recipe.catalogue import DATA
-from snnkd.recipe.event_schema import EventConfig
+from snnkd.catalog.data import DATA
+from snnkd.errors import UsageError
 from snnkd.recipe.laid_sweep import base_axes, covers, lay_sweep, place_of
 from snnkd.recipe.loss_section import also
 from snnkd.recipe.stages import PIPELINE_KEYS, SECTIONS, STAGES, USUAL, Path, as_section, leaves, takers
+from snnkd.schema.events import EventConfig
 
 Values = dict[str, Any]
 
@@ -43,7 +43,7 @@ def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Values:
 def lay(base: Values, own: Values, name: str) -> Values:
     """The keys of `own` over those of `base`, which messages call `name`; both stay as they are.
 
-    Raises RequestError for what does not go together, as the top of this file says. Wrong values are not looked at:
+    Raises UsageError for what does not go together, as the top of this file says. Wrong values are not looked at:
     they are refused when the recipe is resolved, wherever they came from.
     """
     _check_form(base, own, name)
@@ -80,21 +80,25 @@ def _check_form(base: Values, own: Values, name: str) -> None:
     sections = [key for key in PIPELINE_KEYS if key != "sweep"]
     if "stage" in base:
         if "stage" in own and own["stage"] != base["stage"]:
-            raise RequestError(f"stage: {own['stage']!r}, and {name}, which it extends, is of stage {base['stage']!r}; extend another")
+            raise UsageError(
+                f"stage: {own['stage']!r}, and {name}, which it extends, is of stage {base['stage']!r}; extend another"
+            )
         for key in (key for key in sections if key in own):
-            raise RequestError(
+            raise UsageError(
                 f"{key}: a pipeline's section, and {name}, which it extends, is a recipe of one stage ({base['stage']!r}); "
                 "write a stage's keys without a section, or extend a pipeline"
             )
     elif "stage" in own:
         for key in (key for key in sections if key in base):
-            raise RequestError(
+            raise UsageError(
                 f"stage: {own['stage']!r}, and {name}, which it extends, is a pipeline (it has the section {key!r}); "
                 "leave the key out and write a stage's keys in its section"
             )
 
 
-def _part_sections(made: Values, own: Values, stages: Sequence[str], swept: Sequence[tuple[str, Path]]) -> None:
+def _part_sections(
+    made: Values, own: Values, stages: Sequence[str], swept: Sequence[tuple[str, Path]]
+) -> None:
     """In place: where `own` starts a section of one stage anew, what the base says of it beside the stages moves into each of them.
 
     Left there, options of the one network would reach the other. What `own` itself, or the sweep, says beside the stages stays.
@@ -103,10 +107,16 @@ def _part_sections(made: Values, own: Values, stages: Sequence[str], swept: Sequ
         for key, value in _mapping(own.get(stage)).items():
             shared = made.get(key)
             known = _name_in(_mapping(made.get(stage)).get(key), _name_in(shared, USUAL.get(key)))
-            if key not in (*USUAL, "teacher") or not isinstance(shared, dict) or not _starts_anew(key, value, known):
+            if (
+                key not in (*USUAL, "teacher")
+                or not isinstance(shared, dict)
+                or not _starts_anew(key, value, known)
+            ):
                 continue
             beside = [axis for section, axis in swept if section == "" and axis[0] == key]
-            if (key,) in beside or (key in own and _starts_anew(key, own[key], _name_in(shared, USUAL.get(key)))):
+            if (key,) in beside or (
+                key in own and _starts_anew(key, own[key], _name_in(shared, USUAL.get(key)))
+            ):
                 continue  # no option of the base's shared section is left
             shared = _without(shared, _mapping(as_section(key, own.get(key))))
             shared = {option: held for option, held in shared.items() if (key, option) not in beside}
@@ -124,10 +134,14 @@ def _is_section(value: Any) -> bool:
     return value is None or isinstance(value, dict)
 
 
-def _lay_shared(made: Values, own: Values, key: str, stages: Sequence[str], fixed: Sequence[tuple[str, Path]], name: str) -> None:
+def _lay_shared(
+    made: Values, own: Values, key: str, stages: Sequence[str], fixed: Sequence[tuple[str, Path]], name: str
+) -> None:
     """A key beside the sections, in place; in a recipe of one stage there are no others."""
     taking = takers(key, stages)
-    holders = {stage: made[stage] for stage in taking if isinstance(made.get(stage), dict) and key in made[stage]}
+    holders = {
+        stage: made[stage] for stage in taking if isinstance(made.get(stage), dict) and key in made[stage]
+    }
     alone = holders.get(taking[0]) if len(taking) == 1 else None
     if own[key] is None and key in SECTIONS:
         if alone is None or key in made:
@@ -135,7 +149,11 @@ def _lay_shared(made: Values, own: Values, key: str, stages: Sequence[str], fixe
         if alone is not None:
             del alone[key]
         return
-    if key == "loss" and alone is not None and any(section == taking[0] and axis[:1] == (key,) for section, axis in fixed):
+    if (
+        key == "loss"
+        and alone is not None
+        and any(section == taking[0] and axis[:1] == (key,) for section, axis in fixed)
+    ):
         alone[key] = own[key]  # the base's sweep reaches into the loss there
         return
     known = _name_in(made.get(key), USUAL.get(key))
@@ -146,7 +164,11 @@ def _lay_shared(made: Values, own: Values, key: str, stages: Sequence[str], fixe
         elif isinstance(holder[key], dict):
             # options without a name are those of the shared name, and T is the student's alone
             options = _kept(key, holder[key]) if starts_anew and "name" not in holder[key] else holder[key]
-            holder[key] = {k: v for k, v in options.items() if not (key == "model" and k == "T" and "T" in _mapping(own[key]))}
+            holder[key] = {
+                k: v
+                for k, v in options.items()
+                if not (key == "model" and k == "T" and "T" in _mapping(own[key]))
+            }
     if len(taking) > 1:
         _check_effect(made, own, key, taking, fixed, name)
     made[key] = _laid(key, made.get(key), own[key], starts_anew)
@@ -181,7 +203,7 @@ def _lay_end(made: Values, own: Values, key: str, name: str) -> None:
 
 def _take_away(holder: Values, key: str, shown: str, name: str) -> None:
     if key not in holder:
-        raise RequestError(
+        raise UsageError(
             f"{shown}: null takes away what {name} says there, and it says nothing; "
             f"remove the line, or write {shown}: {{}} for the defaults"
         )
@@ -248,14 +270,16 @@ def _name_in(section: Any, known: str | None) -> str | None:
     return str(_mapping(section)["name"]) if "name" in _mapping(section) else known
 
 
-def _check_effect(made: Values, own: Values, key: str, taking: Sequence[str], fixed: Sequence[tuple[str, Path]], name: str) -> None:
+def _check_effect(
+    made: Values, own: Values, key: str, taking: Sequence[str], fixed: Sequence[tuple[str, Path]], name: str
+) -> None:
     """Refuse a key beside the sections over which what the base says for each stage would win."""
     for path, value in leaves(key, own[key]):
         stages = takers(".".join(path), taking)
         winning = [stage for stage in stages if _hides(made, stage, path, value, fixed)]
         lost = all(stage in winning or _says(own.get(stage), path) is not ... for stage in stages)
         if len(stages) > 1 and winning and lost:
-            raise RequestError(
+            raise UsageError(
                 f"{'.'.join(path)}: {value!r} would change nothing, because what {name} says for {' and '.join(winning)} wins over it; "
                 "write it in the section of the stage that is meant"
             )
@@ -263,7 +287,9 @@ def _check_effect(made: Values, own: Values, key: str, taking: Sequence[str], fi
 
 def _hides(made: Values, stage: str, path: Path, value: Any, fixed: Sequence[tuple[str, Path]]) -> bool:
     """Whether the base says otherwise in a stage's section, or sweeps it there."""
-    return _says(made.get(stage), path) not in (..., value) or any(section == stage and covers(axis, path) for section, axis in fixed)
+    return _says(made.get(stage), path) not in (..., value) or any(
+        section == stage and covers(axis, path) for section, axis in fixed
+    )
 
 
 def _says(section: Any, path: Path) -> Any:
@@ -280,9 +306,15 @@ def _says(section: Any, path: Path) -> Any:
 def _drop_what_belongs_to_losses(made: Values, own: Values) -> None:
     """Where `own` says a loss, in place: what belonged to the base's goes, and so does what the new one brings itself."""
     holders = [holder for holder in (made, made.get("distill")) if isinstance(holder, dict)]
-    given = [holder["loss"] for holder in (own, own.get("distill")) if isinstance(holder, dict) and "loss" in holder]
+    given = [
+        holder["loss"]
+        for holder in (own, own.get("distill"))
+        if isinstance(holder, dict) and "loss" in holder
+    ]
     before = [holder["loss"] for holder in holders if "loss" in holder][-1:]
-    for section, key, _ in [kept for loss in (*before, *given) for kept in also(_loss_name(loss))] if given else ():
+    for section, key, _ in (
+        [kept for loss in (*before, *given) for kept in also(_loss_name(loss))] if given else ()
+    ):
         for holder in holders:
             if isinstance(holder.get(section), dict):
                 holder[section].pop(key, None)

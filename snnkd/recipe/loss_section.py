@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe import fields
-from snnkd.recipe.loss_schema import HardConfig, LossConfig, Term, TermConfig
-from snnkd.recipe.methods import KINDS, LOSSES
-from snnkd.registry import Entry
+from snnkd.catalog.losses import KINDS, LOSSES
+from snnkd.catalog.registry import Entry
+from snnkd.errors import UsageError, did_you_mean
+from snnkd.schema import fields
+from snnkd.schema.loss import HardConfig, LossConfig, Term, TermConfig
 from snnkd.usercode import is_user_code
 
 Values = dict[str, Any]
@@ -22,7 +22,11 @@ def preset_section(name: str) -> Values:
     """The section that `name` stands for, with the keys outside `loss:` that belong to it: `{loss, neuron?, train?}`."""
     entry = LOSSES[name]
     section: Values = {"terms": [{"divergence": name}]} if is_user_code(name) else entry.detail("section")
-    loss = {"name": entry.name, "hard": dict(section.get("hard", {})), "terms": [dict(term) for term in section.get("terms", ())]}
+    loss = {
+        "name": entry.name,
+        "hard": dict(section.get("hard", {})),
+        "terms": [dict(term) for term in section.get("terms", ())],
+    }
     return {"loss": loss, **{key: dict(values) for key, values in entry.detail("also", {}).items()}}
 
 
@@ -35,7 +39,7 @@ def expand_loss(value: Any) -> Values:
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):
-        raise RequestError(f"loss: {value!r} is neither a name nor a section")
+        raise UsageError(f"loss: {value!r} is neither a name nor a section")
     value = dict(value)
     terms, hard = value.get("terms"), value.get("hard")
     name = str(value["name"]) if "name" in value else _label(terms)
@@ -45,7 +49,7 @@ def expand_loss(value: Any) -> Values:
         terms = preset["terms"] if terms is None else terms
         hard = preset["hard"] if hard is None else hard
     if not isinstance(terms, (list, tuple)) or not all(isinstance(term, Mapping) for term in terms):
-        raise RequestError(f"loss.terms: {terms!r} is not a list of terms")
+        raise UsageError(f"loss.terms: {terms!r} is not a list of terms")
     section = {"name": name, "hard": hard or {}, "terms": [dict(term) for term in terms]}
     for key in value.keys() - {"name", "hard", "terms"}:
         _spread_option(section, key, value[key])
@@ -89,7 +93,7 @@ def term_entry(term: Mapping[str, Any], where: str = "loss.terms") -> tuple[str,
     """The kind of a plain term (divergence, penalty or feature) and the entry it names."""
     kinds = [kind for kind in KINDS if kind in term] or ["divergence"]
     if len(kinds) > 1:
-        raise RequestError(f"{where}: names {' and '.join(kinds)}; a term has one of {', '.join(KINDS)}")
+        raise UsageError(f"{where}: names {' and '.join(kinds)}; a term has one of {', '.join(KINDS)}")
     return kinds[0], KINDS[kinds[0]][str(term.get(kinds[0], "kl"))]
 
 
@@ -102,10 +106,12 @@ def _spread_option(section: Values, key: str, value: Any) -> None:
         known |= keys
         if key in keys and key != kind:
             held = term.get(key)
-            term[key] = {**held, **value} if isinstance(held, Mapping) and isinstance(value, Mapping) else value
+            term[key] = (
+                {**held, **value} if isinstance(held, Mapping) and isinstance(value, Mapping) else value
+            )
             placed = True
     if not placed:
-        raise RequestError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")
+        raise UsageError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")
 
 
 def build_loss(value: Any) -> LossConfig:
@@ -115,8 +121,12 @@ def build_loss(value: Any) -> LossConfig:
     name, given = section["name"], tuple(map(term_name, terms))
     if name != CUSTOM and given != tuple(map(_plain_name, preset_section(name)["loss"]["terms"])):
         shown = ", ".join(given) or "none"
-        remedy = f"write --loss {shown}, or name it" if len(given) <= 1 and _label(section["terms"]) != CUSTOM else "name it"
-        raise RequestError(f"loss.name: {name!r} has other terms ({shown}); {remedy} {CUSTOM}")
+        remedy = (
+            f"write --loss {shown}, or name it"
+            if len(given) <= 1 and _label(section["terms"]) != CUSTOM
+            else "name it"
+        )
+        raise UsageError(f"loss.name: {name!r} has other terms ({shown}); {remedy} {CUSTOM}")
     hard = fields.build(HardConfig, section["hard"], "loss.hard")
     return LossConfig(name=name, hard=hard, terms=terms)
 
@@ -125,7 +135,9 @@ def _build_term(term: Values, where: str) -> Term:
     kind, entry = term_entry(term, where)
     made: Term = fields.build(entry.options, {**term, kind: entry.name}, where)
     if isinstance(made, TermConfig) and made.against == "other-steps" and made.target != "step":
-        raise RequestError(f"{where}.against: other-steps is one for each timestep; it needs target: step, not {made.target!r}")
+        raise UsageError(
+            f"{where}.against: other-steps is one for each timestep; it needs target: step, not {made.target!r}"
+        )
     return made
 
 
@@ -200,7 +212,11 @@ def loss_label(section: Mapping[str, Any] | None) -> str:
         kind, entry = _known_entry(term)
         prefix = f"{i}." if len(section["terms"]) > 1 else ""
         if entry is not None:
-            said += [text for text in _unusual(entry.options, term, preset, prefix) if not text.startswith(f"{prefix}{kind}=")]
+            said += [
+                text
+                for text in _unusual(entry.options, term, preset, prefix)
+                if not text.startswith(f"{prefix}{kind}=")
+            ]
     return " ".join(said)
 
 

@@ -8,20 +8,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe import fields
-from snnkd.recipe.augment_schema import check_augment, mixing_names
-from snnkd.recipe.catalogue import DATA, MODELS
+from snnkd.catalog.data import DATA
+from snnkd.catalog.models import MODELS
+from snnkd.catalog.neurons import build_neuron, check_timesteps
+from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.data_section import check_part
-from snnkd.recipe.event_schema import EventConfig, check_events, frames_in
 from snnkd.recipe.extends import read_recipe
 from snnkd.recipe.laying import merge
-from snnkd.recipe.loss_section import across_batch, also, build_loss, needs_one_label, needs_timesteps, replace_loss, term_entry
-from snnkd.recipe.neurons import build_neuron, check_timesteps
-from snnkd.recipe.schema import CompareConfig, DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
+from snnkd.recipe.loss_section import (
+    across_batch,
+    also,
+    build_loss,
+    needs_one_label,
+    needs_timesteps,
+    replace_loss,
+    term_entry,
+)
 from snnkd.recipe.settings import apply_setting, expand_sections, put
 from snnkd.recipe.stages import PIPELINE_KEYS, STAGES, applies
 from snnkd.recipe.teacher_section import build_teacher, teacher_of_flags
+from snnkd.schema import fields
+from snnkd.schema.augment import check_augment, mixing_names
+from snnkd.schema.events import EventConfig, check_events, frames_in
+from snnkd.schema.run import CompareConfig, DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
 
 Values = dict[str, Any]
 DEFAULT_T = 4
@@ -65,7 +74,7 @@ class Pipeline:
 
 
 def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags) -> StageRecipe:
-    """The resolved recipe of one stage. Raises RequestError (request) or PlaceError (recipe file)."""
+    """The resolved recipe of one stage. Raises UsageError (request) or FileError (recipe file)."""
     values = _stage_values(read_recipe(recipe), stage, recipe)
     _apply_flags(values, flags)
     return _build_stage(values, stage)
@@ -92,13 +101,19 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
     _check_pipeline_keys(document, recipe)
     for setting in shared:
         _check_shared_setting(setting, document)
-    stages = {stage: _pipeline_stage(document, stage, recipe, shared) for stage in STAGES if stage in document}
+    stages = {
+        stage: _pipeline_stage(document, stage, recipe, shared) for stage in STAGES if stage in document
+    }
     _check_eval(document.get("eval"), stages.get("distill"))
     return Pipeline(
         **stages,  # type: ignore[arg-type]
         eval=fields.build(EvalConfig, document["eval"] or {}, "eval") if "eval" in document else None,
-        export=fields.build(ExportConfig, document["export"] or {}, "export") if "export" in document else None,
-        compare=fields.build(CompareConfig, document["compare"] or {}, "compare") if "compare" in document else None,
+        export=fields.build(ExportConfig, document["export"] or {}, "export")
+        if "export" in document
+        else None,
+        compare=fields.build(CompareConfig, document["compare"] or {}, "compare")
+        if "compare" in document
+        else None,
     )
 
 
@@ -110,7 +125,7 @@ def _check_eval(section: Any, student: StageRecipe | None) -> None:
 
 
 def stage_of(document: Values) -> str:
-    """The stage that a recipe of one stage names. Raises RequestError for another word."""
+    """The stage that a recipe of one stage names. Raises UsageError for another word."""
     stage: str = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
     return stage
 
@@ -119,20 +134,24 @@ def _check_pipeline_keys(document: Values, recipe: str) -> None:
     known = set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS)
     for key in document:
         if key not in known:
-            raise RequestError(f"unknown key {key!r}{did_you_mean(key, known)}")
+            raise UsageError(f"unknown key {key!r}{did_you_mean(key, known)}")
     if "schema" in document:
         fields.coerce(fields.hints(StageRecipe)["schema"], document["schema"], "schema")
     if "compare" in document and "distill" not in document:
-        raise RequestError(f"{recipe}: 'compare' needs a section 'distill'; teachers are not compared")
+        raise UsageError(f"{recipe}: 'compare' needs a section 'distill'; teachers are not compared")
     if not any(stage in document for stage in STAGES):
-        raise RequestError(f"{recipe}: names no stage; it needs 'stage: teach', 'stage: distill' or a section of that name")
+        raise UsageError(
+            f"{recipe}: names no stage; it needs 'stage: teach', 'stage: distill' or a section of that name"
+        )
 
 
 def _check_shared_setting(setting: str, document: Values) -> None:
     path = setting.partition("=")[0]
     if not any(stage in document and applies(path, stage) for stage in STAGES):
         key = path.split(".")[0]
-        raise RequestError(f"unknown key {key!r}{did_you_mean(key, set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS))}")
+        raise UsageError(
+            f"unknown key {key!r}{did_you_mean(key, set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS))}"
+        )
 
 
 def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[str]) -> StageRecipe:
@@ -143,8 +162,8 @@ def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[
             if applies(setting.partition("=")[0], stage):
                 apply_setting(values, setting)
         return _build_stage(values, stage)
-    except RequestError as error:
-        raise RequestError(f"{stage}: {error}") from error
+    except UsageError as error:
+        raise UsageError(f"{stage}: {error}") from error
 
 
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
@@ -152,16 +171,18 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     document = expand_sections(copy.deepcopy(document))
     if "stage" in document:
         if document["stage"] != stage:
-            raise RequestError(f"{recipe} is a recipe of stage {document['stage']!r}, this command runs {stage!r}")
+            raise UsageError(
+                f"{recipe} is a recipe of stage {document['stage']!r}, this command runs {stage!r}"
+            )
         return {key: value for key, value in document.items() if key != "sweep"}
     if stage not in document:
-        raise RequestError(f"{recipe} has neither 'stage: {stage}' nor a section {stage!r}")
+        raise UsageError(f"{recipe} has neither 'stage: {stage}' nor a section {stage!r}")
     _check_pipeline_keys(document, recipe)
     section = {} if document[stage] is None else document[stage]
     if not isinstance(section, Mapping):
-        raise RequestError(f"{stage}: {section!r} is not a mapping of keys to values")
+        raise UsageError(f"{stage}: {section!r} is not a mapping of keys to values")
     if "stage" in section:
-        raise RequestError(f"unknown key '{stage}.stage'; the section's name is its stage")
+        raise UsageError(f"unknown key '{stage}.stage'; the section's name is its stage")
     own = set(fields.hints(STAGES[stage]))
     shared = {key: value for key, value in document.items() if key in own}
     if stage == "teach" and isinstance(shared.get("model"), dict):
@@ -174,7 +195,11 @@ def _apply_flags(values: Values, flags: Flags) -> None:
     if flags.data is not None:
         values["data"] = {"name": flags.data}
         model = values.get("model")
-        if isinstance(model, dict) and flags.data in DATA and issubclass(DATA[flags.data].options, EventConfig):
+        if (
+            isinstance(model, dict)
+            and flags.data in DATA
+            and issubclass(DATA[flags.data].options, EventConfig)
+        ):
             model.pop("T", None)  # the recipe's T was for other data; events bring their own
     if flags.model is not None:
         old = values.get("model")
@@ -206,9 +231,13 @@ def _apply_flags(values: Values, flags: Flags) -> None:
 
 def _set_temperature(values: Values, temperature: float | str) -> None:
     loss = values.get("loss") or {}
-    taking = [term for term in loss.get("terms") or () if "temperature" in fields.hints(term_entry(term)[1].options)]
+    taking = [
+        term for term in loss.get("terms") or () if "temperature" in fields.hints(term_entry(term)[1].options)
+    ]
     if not taking:
-        raise RequestError(f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one")
+        raise UsageError(
+            f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one"
+        )
     for term in taking:
         term["temperature"] = temperature
 
@@ -224,7 +253,7 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
     if stage == "distill":
         name = values["model"].name
         if MODELS[name].detail("ann_only"):
-            raise RequestError(f"model.name: {name} has no spiking form; it can be a teacher only")
+            raise UsageError(f"model.name: {name} has no spiking form; it can be a teacher only")
         if values["model"].T is None:
             values["model"] = dataclasses.replace(values["model"], T=frames_in(values["data"]) or DEFAULT_T)
         values["loss"] = build_loss(values.get("loss", "none"))
@@ -233,9 +262,11 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
         _complete_preset(values)
         values["neuron"] = build_neuron(values.get("neuron", "lif"))
     elif values["model"].T is not None:
-        raise RequestError(f"model.T: {values['model'].T} given for a teacher, which has no timesteps; remove the key")
-    elif values["model"].sees is None and frames_in(values["data"]):
-        values["model"] = dataclasses.replace(values["model"], sees="mean")
+        raise UsageError(
+            f"model.T: {values['model'].T} given for a teacher, which has no timesteps; remove the key"
+        )
+    elif values["model"].event_input is None and frames_in(values["data"]):
+        values["model"] = dataclasses.replace(values["model"], event_input="mean")
     made = fields.build(STAGES[stage], values, "")
     _check_together(made)
     check_events(made)
@@ -248,7 +279,7 @@ def _complete_preset(values: Values) -> None:
     for section, key, value in also(name):
         held = values.setdefault(section, {})
         if isinstance(held, dict) and str(held.setdefault(key, value)) != value:
-            raise RequestError(
+            raise UsageError(
                 f"loss.name: {name!r} has {section}.{key}: {value}, the recipe says {held[key]!r}; set it, or name the loss custom"
             )
 
@@ -259,7 +290,7 @@ def _section(registry: Any, values: Any, where: str, default: str) -> Any:
     if values is None:
         values = {}
     if not isinstance(values, Mapping):
-        raise RequestError(f"{where}: {values!r} is neither a name nor a section")
+        raise UsageError(f"{where}: {values!r} is neither a name nor a section")
     values = {"name": default, **values}
     return fields.build(registry[str(values["name"])].options, values, where)
 
@@ -268,25 +299,33 @@ def _check_together(recipe: StageRecipe) -> None:
     """Rules over several keys."""
     train = recipe.train
     if train.warmup_epochs > train.epochs:
-        raise RequestError(f"train.warmup_epochs: {train.warmup_epochs} is above train.epochs, {train.epochs}")
+        raise UsageError(f"train.warmup_epochs: {train.warmup_epochs} is above train.epochs, {train.epochs}")
     if train.select == "best" and recipe.data.val_fraction == 0 and ":" not in recipe.data.name:
-        raise RequestError("train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split")
+        raise UsageError(
+            "train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split"
+        )
     check_part(recipe.data)
     check_augment(recipe.data.augment)
     if isinstance(recipe, DistillRecipe):
         mixing = mixing_names(recipe.data.augment)
         label = needs_one_label(recipe.loss) if mixing else None
         if label:
-            raise RequestError(f"{label} needs one true label, and {mixing[0]} gives an image two; leave one of them out")
+            raise UsageError(
+                f"{label} needs one true label, and {mixing[0]} gives an image two; leave one of them out"
+            )
         alone = needs_timesteps(recipe.loss) if recipe.model.T == 1 else None
         if alone:
-            raise RequestError(f"{alone} compares timesteps; model.T must be at least 2, it is 1")
+            raise UsageError(f"{alone} compares timesteps; model.T must be at least 2, it is 1")
         across = across_batch(recipe.loss) if recipe.execution.accumulate > 1 else None
         if across:
             cut = recipe.execution.accumulate
-            raise RequestError(f"{across} looks across the whole batch; execution.accumulate must be 1, it is {cut}")
+            raise UsageError(
+                f"{across} looks across the whole batch; execution.accumulate must be 1, it is {cut}"
+            )
     elif train.init != "random":
-        raise RequestError(f"train.init: {train.init} given for a teacher, which starts from random weights; remove the key")
+        raise UsageError(
+            f"train.init: {train.init} given for a teacher, which starts from random weights; remove the key"
+        )
     device = recipe.execution.device.split(":")[0]
     if device not in ("auto", "cpu", "cuda"):
-        raise RequestError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")
+        raise UsageError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.recipe.loss_section import expand_loss, replace_loss
-from snnkd.recipe.text import parse_value
+from snnkd.recipe.yaml_io import parse_value
 
 Values = dict[str, Any]
 STAGE_SECTIONS = ("teach", "distill")
@@ -17,14 +17,20 @@ def apply_setting(values: Values, setting: str) -> None:
     """Put one setting into `values`, in place; a section named by it is expanded, so that the next may reach into it."""
     path, equals, text = setting.partition("=")
     if not equals or not path:
-        raise RequestError(f"--set {setting!r} is not KEY=VALUE, for example --set train.weight_decay=1e-4")
+        raise UsageError(f"--set {setting!r} is not KEY=VALUE, for example --set train.weight_decay=1e-4")
     try:
         value = parse_value(text, "--set")
-    except PlaceError as error:
-        raise RequestError(f"--set {setting[:80]!r}: {str(error).removeprefix('--set: ')}") from None
+    except FileError as error:
+        raise UsageError(f"--set {setting[:80]!r}: {str(error).removeprefix('--set: ')}") from None
     if path.split(".")[-1] == "stage":
-        raise RequestError(f"--set {setting!r}: the stage is chosen by the command")
-    holder = values if path == "loss" else values.get(path.removesuffix(".loss")) if path.endswith(".loss") else None
+        raise UsageError(f"--set {setting!r}: the stage is chosen by the command")
+    holder = (
+        values
+        if path == "loss"
+        else values.get(path.removesuffix(".loss"))
+        if path.endswith(".loss")
+        else None
+    )
     if isinstance(value, str) and isinstance(holder, dict):
         replace_loss(holder, value)
     else:
@@ -59,7 +65,7 @@ def put_swept(values: Values, path: str, value: Any) -> None:
     else:
         holder = values[before] if before else values
         if not isinstance(holder, dict):
-            raise RequestError(f"{before}: {holder!r} is not a mapping of keys to values")
+            raise UsageError(f"{before}: {holder!r} is not a mapping of keys to values")
         if last == "loss":
             student = values.get("distill") if not before else None
             replace_loss(holder, value, student if isinstance(student, dict) else None)
@@ -79,11 +85,13 @@ def put(values: Values, path: str, value: Any, said: str = "--set") -> None:
         if isinstance(place, list):
             place = place[_index(place, key, f"{said} {path}")]
             if not isinstance(place, (dict, list)):
-                raise RequestError(f"{said} {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
+                raise UsageError(f"{said} {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
             continue
         if not isinstance(place.get(key), (dict, list)):
             if place.get(key) is not None:
-                raise RequestError(f"{said} {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section")
+                raise UsageError(
+                    f"{said} {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section"
+                )
             place[key] = {}
         place = place[key]
     if isinstance(place, list):
@@ -95,5 +103,5 @@ def put(values: Values, path: str, value: Any, said: str = "--set") -> None:
 def _index(items: list[Any], key: str, where: str) -> int:
     if not key.isdecimal() or int(key) >= len(items):
         held = f"0 to {len(items) - 1}" if items else "no item"
-        raise RequestError(f"{where}: {key!r} is no item of the list, which has {held}")
+        raise UsageError(f"{where}: {key!r} is no item of the list, which has {held}")
     return int(key)

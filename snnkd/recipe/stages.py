@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from snnkd.recipe import fields
-from snnkd.recipe.schema import DistillRecipe, StageRecipe, TeachRecipe
 from snnkd.recipe.teacher_section import teacher_of_flags
+from snnkd.schema import fields
+from snnkd.schema.run import DistillRecipe, StageRecipe, TeachRecipe
 
 STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
 PIPELINE_KEYS = ("teach", "distill", "eval", "export", "sweep", "compare")
@@ -21,7 +21,9 @@ Path = tuple[str, ...]
 
 def applies(path: str, stage: str) -> bool:
     """Whether a shared key, by its dotted path, is one for `stage`: a teacher has no loss, neuron, teacher or T."""
-    return path.split(".", maxsplit=1)[0] in fields.hints(STAGES[stage]) and not (stage == "teach" and path == "model.T")
+    return path.split(".", maxsplit=1)[0] in fields.hints(STAGES[stage]) and not (
+        stage == "teach" and path == "model.T"
+    )
 
 
 def takers(path: str, stages: Iterable[str]) -> list[str]:

@@ -9,15 +9,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from snnkd.errors import RequestError, did_you_mean
-from snnkd.recipe import fields
+from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.extends import read_recipe
 from snnkd.recipe.loss_section import expand_loss, loss_label
 from snnkd.recipe.resolve import Pipeline, resolve_document, stage_of
-from snnkd.recipe.schema import CompareConfig, StageRecipe
 from snnkd.recipe.settings import apply_setting, expand_sections, put_swept
 from snnkd.recipe.stages import PIPELINE_KEYS, STAGES, applies
-from snnkd.recipe.text import flow_yaml, to_plain
+from snnkd.recipe.yaml_io import flow_yaml
+from snnkd.schema import fields
+from snnkd.schema.fields import to_plain
+from snnkd.schema.run import CompareConfig, StageRecipe
 
 Values = dict[str, Any]
 Axes = dict[str, list[Any]]
@@ -68,26 +69,28 @@ class Tasks:
         """A line on the sweep, if there is one."""
         if not self.axes:
             return []
-        return [f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); what follows is of {self.all[0].name}"]
+        return [
+            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); what follows is of {self.all[0].name}"
+        ]
 
     def chosen(self, number: str | None) -> tuple[Task, ...]:
-        """The task of that number, as typed; all of them without one. Raises RequestError that names the range."""
+        """The task of that number, as typed; all of them without one. Raises UsageError that names the range."""
         if number is None:
             return self.all
         last = len(self.all) - 1
         rule = f"{self.recipe} has tasks 0 to {last}" if last else f"{self.recipe} has one task, 0"
         if not (number.isascii() and number.isdecimal()):
             empty = " (is the shell variable set?)" if not number.strip() else ""
-            raise RequestError(f"--task {number!r} is not a whole number{empty}; {rule}")
+            raise UsageError(f"--task {number!r} is not a whole number{empty}; {rule}")
         if len(number) > len(str(MOST_TASKS)) or int(number) > last:
-            raise RequestError(f"--task {number[:20]} is out of range; {rule}; --tasks lists them")
+            raise UsageError(f"--task {number[:20]} is out of range; {rule}; --tasks lists them")
         return (self.all[int(number)],)
 
 
 def resolve_tasks(recipe: str, settings: Sequence[str] = ()) -> Tasks:
     """The tasks of `recipe`; `settings` apply to each of them, `sweep.KEY=[...]` to the sweep itself.
 
-    Raises RequestError (request) or PlaceError (recipe file); an error of one task names it.
+    Raises UsageError (request) or FileError (recipe file); an error of one task names it.
     """
     document = read_recipe(recipe)
     rest = []
@@ -108,10 +111,12 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
     seen: dict[str, Task] = {}
     for number, values in enumerate(itertools.product(*axes.values())):
         cell = dict(zip(axes, values, strict=True))
-        task = Task(number=number, settings=cell, pipeline=_resolve_cell(number, cell, base, recipe, settings))
+        task = Task(
+            number=number, settings=cell, pipeline=_resolve_cell(number, cell, base, recipe, settings)
+        )
         twin = seen.setdefault(repr(task.pipeline), task)
         if twin is not task:
-            raise RequestError(
+            raise UsageError(
                 f"sweep: {twin.name} and {task.name} are the same work: "
                 "another key wins over a swept one, or two values mean the same; sweep that other key, or remove one"
             )
@@ -123,7 +128,7 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
 def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
     """What a command that carries out one stage says of a sweep beside it: a line, or none where there is no sweep.
 
-    `stage` is the recipe as it is carried out. Raises RequestError for a sweep that no command could run.
+    `stage` is the recipe as it is carried out. Raises UsageError for a sweep that no command could run.
     """
     document = read_recipe(recipe)
     if "sweep" not in document:
@@ -136,8 +141,14 @@ def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
         if applies(path, stage.stage):
             here.append(f"{key}={_shown(key, _value_at(to_plain(stage), path))}")
     tasks = f"{count} tasks" if count > 1 else "1 task"
-    held = f"here {', '.join(here)}, as its sections and the flags say" if here else "none of its keys is this stage's"
-    return [f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {held}; `snnkd run {recipe} --task K` runs one"]
+    held = (
+        f"here {', '.join(here)}, as its sections and the flags say"
+        if here
+        else "none of its keys is this stage's"
+    )
+    return [
+        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {held}; `snnkd run {recipe} --task K` runs one"
+    ]
 
 
 def _value_at(stage: Values, path: str) -> Any:
@@ -161,14 +172,24 @@ def _check_compare(tasks: Sequence[Task]) -> None:
     students = [task.pipeline.distill for task in tasks if task.pipeline.distill]
     known = {name for student in students for name in (student.loss.name, loss_label(to_plain(student.loss)))}
     # a row's label may go on with the settings in which it is unlike others: kl lr=0.05
-    if compare.baseline is not None and not any(f"{compare.baseline} ".startswith(f"{name} ") for name in known):
-        raise RequestError(f"compare.baseline: {compare.baseline!r} is no loss of this recipe{did_you_mean(compare.baseline, known)}")
-    lacking = [student for student in students if student.data.val_fraction == 0 and ":" not in student.data.name]
+    if compare.baseline is not None and not any(
+        f"{compare.baseline} ".startswith(f"{name} ") for name in known
+    ):
+        raise UsageError(
+            f"compare.baseline: {compare.baseline!r} is no loss of this recipe{did_you_mean(compare.baseline, known)}"
+        )
+    lacking = [
+        student for student in students if student.data.val_fraction == 0 and ":" not in student.data.name
+    ]
     if (compare.rank_on or compare.split == "val") and lacking:
         key = "rank_on: val" if compare.rank_on else "split: val"
-        raise RequestError(f"compare.{key} needs data.val_fraction above 0; nothing is ever selected on the test split")
+        raise UsageError(
+            f"compare.{key} needs data.val_fraction above 0; nothing is ever selected on the test split"
+        )
     if compare.split == "val" and (measured is None or measured.split != "val"):
-        raise RequestError("compare.split: val needs the section 'eval: {split: val}', which measures every student there")
+        raise UsageError(
+            "compare.split: val needs the section 'eval: {split: val}', which measures every student there"
+        )
 
 
 def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings: Sequence[str]) -> Pipeline:
@@ -178,18 +199,18 @@ def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings
         for key in sorted(cell, key=lambda key: key.count(".")):
             put_swept(document, key, copy.deepcopy(cell[key]))
         return resolve_document(document, recipe, settings)
-    except RequestError as error:
+    except UsageError as error:
         if not cell or _refusal(base, recipe, settings) == str(error):
             raise
         said = str(error).removeprefix("sweep ")
-        raise RequestError(f"sweep: {_named(number, cell)}: {said}") from error
+        raise UsageError(f"sweep: {_named(number, cell)}: {said}") from error
 
 
 def _refusal(base: Values, recipe: str, settings: Sequence[str]) -> str:
     """What is wrong without any swept value: then no task is to blame."""
     try:
         resolve_document(base, recipe, settings)
-    except RequestError as error:
+    except UsageError as error:
         return str(error)
     return ""
 
@@ -209,7 +230,7 @@ def _set_axis(document: Values, setting: str) -> None:
 def _axes(section: Any, base: Values) -> Axes:
     """The checked `sweep:` section."""
     if not isinstance(section, Mapping) or not section:
-        raise RequestError(
+        raise UsageError(
             f"sweep: {section!r} is not a mapping of keys to lists of values; write sweep: {{seed: [0, 1, 2]}}, or remove it"
         )
     for key, values in section.items():
@@ -217,36 +238,50 @@ def _axes(section: Any, base: Values) -> Axes:
         _check_values(key, values)
     count = math.prod(map(len, section.values()))
     if count > MOST_TASKS:
-        raise RequestError(f"sweep: {count} tasks are too many; at most {MOST_TASKS}, so shorten a list or write several recipes")
+        raise UsageError(
+            f"sweep: {count} tasks are too many; at most {MOST_TASKS}, so shorten a list or write several recipes"
+        )
     return dict(section)
 
 
 def _check_key(key: Any, base: Values) -> None:
     stage = stage_of(base) if "stage" in base else None
     stages = [stage] if stage else [name for name in STAGES if name in base]
-    known = {name for each in stages for name in fields.hints(STAGES[each])} | (set() if stage else {*PIPELINE_KEYS})
+    known = {name for each in stages for name in fields.hints(STAGES[each])} | (
+        set() if stage else {*PIPELINE_KEYS}
+    )
     head, _, rest = str(key).partition(".")
     if head in FIXED or str(key).split(".")[-1] == "stage":
-        raise RequestError(f"sweep: the key {key!r} cannot be swept, every task has the same; remove it")
+        raise UsageError(f"sweep: the key {key!r} cannot be swept, every task has the same; remove it")
     if "execution" in str(key).split(".")[:2]:
-        raise RequestError(f"sweep: the key {key!r} changes nothing of what a run is, its tasks would be one run; remove it")
+        raise UsageError(
+            f"sweep: the key {key!r} changes nothing of what a run is, its tasks would be one run; remove it"
+        )
     if head not in known:
         hint = (
-            f"; a recipe of one stage has no sections, write {rest!r}" if stage and head in STAGES else did_you_mean(head, known - {*FIXED})
+            f"; a recipe of one stage has no sections, write {rest!r}"
+            if stage and head in STAGES
+            else did_you_mean(head, known - {*FIXED})
         )
-        raise RequestError(f"sweep: unknown key {str(key)!r}{hint}")
+        raise UsageError(f"sweep: unknown key {str(key)!r}{hint}")
     if head in PIPELINE_KEYS and head not in base:
-        raise RequestError(f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; add it, or remove the key")
+        raise UsageError(
+            f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; add it, or remove the key"
+        )
 
 
 def _check_values(key: str, values: Any) -> None:
     if not isinstance(values, list):
-        raise RequestError(f"sweep: the values of {key!r} are {values!r}, which is not a list; write [a, b]")
+        raise UsageError(f"sweep: the values of {key!r} are {values!r}, which is not a list; write [a, b]")
     if not values:
-        raise RequestError(f"sweep: the list of {key!r} is empty; it needs at least one value, or remove the key")
+        raise UsageError(
+            f"sweep: the list of {key!r} is empty; it needs at least one value, or remove the key"
+        )
     for i, value in enumerate(values):
         if value in values[:i]:
-            raise RequestError(f"sweep: the value {_shown(key, value)} of {key!r} stands twice; each is a task of its own, remove one")
+            raise UsageError(
+                f"sweep: the value {_shown(key, value)} of {key!r} stands twice; each is a task of its own, remove one"
+            )
 
 
 def _check_settings(settings: Sequence[str], axes: Axes) -> None:
@@ -257,7 +292,7 @@ def _check_settings(settings: Sequence[str], axes: Axes) -> None:
             head, _, rest = key.partition(".")
             # a setting on a shared key also wins over a stage's own
             if any(f"{swept}.".startswith(f"{path}.") for swept in (key, rest if head in STAGES else key)):
-                raise RequestError(
+                raise UsageError(
                     f"--set {setting!r}: {key!r} is swept, and its tasks would be the same; "
                     f"choose one with --task, or change the list: --set 'sweep.{key}=[...]'"
                 )
@@ -272,7 +307,7 @@ def _shown(key: str, value: Any) -> str:
     if isinstance(value, Mapping) and key.rpartition(".")[2] == "loss":
         try:
             return loss_label(expand_loss(value))
-        except RequestError:  # it is about to be refused
+        except UsageError:  # it is about to be refused
             pass
     return value if isinstance(value, str) and value.isprintable() else flow_yaml(value)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, read_result, runs_folder
 from snnkd.runs.lock import is_held, read_holder
 
@@ -40,7 +40,7 @@ def finished_runs(stage: str, folder: Path | None = None) -> list[Finished]:
             run = Finished(path, read_result(path))
             if run.result["stage"] == stage and run.top1 >= 0:
                 found.append(((path / RESULT).stat().st_mtime_ns, run))
-        except (PlaceError, KeyError, IndexError, TypeError, ValueError):
+        except (FileError, KeyError, IndexError, TypeError, ValueError):
             continue
     return [run for _, run in sorted(found, key=lambda pair: (pair[0], str(pair[1].folder)))]
 
@@ -54,15 +54,15 @@ def _run_folders(folder: Path) -> list[Path]:
 def choose(runs: list[Finished], what: str, latest: bool, option: str, absent: str) -> Finished:
     """The one run of `runs`, or the last finished with `latest`.
 
-    Raises PlaceError with `absent` when there is none, RequestError that lists them when there are several.
+    Raises FileError with `absent` when there is none, UsageError that lists them when there are several.
     """
     if not runs:
-        raise PlaceError(absent)
+        raise FileError(absent)
     if len(runs) > 1 and not latest:
         names = ", ".join(f"{run.folder} ({run.top1:.1f} %)" for run in runs[-MOST_LISTED:])
         if len(runs) > MOST_LISTED:
             names = f"... (`snnkd status` lists all), {names}"
-        raise RequestError(f"{len(runs)} finished {what} runs: {names}; name one, or {option} for the newest")
+        raise UsageError(f"{len(runs)} finished {what} runs: {names}; name one, or {option} for the newest")
     return runs[-1]
 
 
@@ -79,16 +79,26 @@ def run_status(folder: Path) -> Status:
     """done: result.json stands; running: its lock is held; stopped, failed: so it ended; stale: killed, nobody holds it."""
     holder = read_holder(folder)
     if is_held(folder):
-        return Status(folder, "running", f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}")
+        return Status(
+            folder,
+            "running",
+            f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}",
+        )
     if is_finished(folder):
         try:
             end = read_result(folder)["curve"][-1]
             note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
-            with safe_open(folder / "model.safetensors", framework="numpy"):  # reads the header and compares the length
+            with safe_open(
+                folder / "model.safetensors", framework="numpy"
+            ):  # reads the header and compares the length
                 return Status(folder, "done", note)
         except (OSError, SafetensorError) as error:
-            return Status(folder, "failed", f"model.safetensors is damaged ({error}); set the run aside with --fresh".replace("\n", " "))
-        except (PlaceError, KeyError, IndexError, TypeError, ValueError):
+            return Status(
+                folder,
+                "failed",
+                f"model.safetensors is damaged ({error}); set the run aside with --fresh".replace("\n", " "),
+            )
+        except (FileError, KeyError, IndexError, TypeError, ValueError):
             return Status(folder, "failed", f"{RESULT} is damaged; remove it and repeat the command")
     state = holder.get("state")
     if state in ("stopped", "failed"):
@@ -97,15 +107,17 @@ def run_status(folder: Path) -> Status:
 
 
 def all_status(folder: Path) -> list[Status]:
-    """The state of `folder` itself if it is a run, else of every run in it. Raises PlaceError when there is none."""
+    """The state of `folder` itself if it is a run, else of every run in it. Raises FileError when there is none."""
     if folder.exists() and not folder.is_dir():
-        raise PlaceError(f"{folder}: a file, not a folder of runs")
+        raise FileError(f"{folder}: a file, not a folder of runs")
     if not folder.is_dir():
-        raise PlaceError(f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out says otherwise")
+        raise FileError(
+            f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out says otherwise"
+        )
     is_run: Callable[[Path], bool] = lambda path: (path / RUN).is_file() or (path / RECIPE).is_file()  # noqa: E731
     found = [folder] if is_run(folder) else list(filter(is_run, _run_folders(folder)))
     if not found:
-        raise PlaceError(f"{folder}: holds no runs")
+        raise FileError(f"{folder}: holds no runs")
     return [run_status(path) for path in found]
 
 

@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+from snnkd.catalog.models import MODELS
 from snnkd.files import read_json, sha256
-from snnkd.recipe import fields
-from snnkd.recipe.catalogue import MODELS
 from snnkd.recipe.loss_section import user_code
-from snnkd.recipe.marks import ADDED
-from snnkd.recipe.schema import DistillRecipe, StageRecipe
-from snnkd.recipe.text import to_plain
+from snnkd.schema import fields
+from snnkd.schema.fields import to_plain
+from snnkd.schema.marks import Since
+from snnkd.schema.run import DistillRecipe, StageRecipe
 from snnkd.usercode import source_sha256
 
 RECIPE = "recipe.yaml"
@@ -25,7 +25,7 @@ RESULT = "result.json"
 """Written last: its presence says that the run is finished."""
 
 
-_HOW_SEEN = ("model", "size", "mean", "std")
+_INPUT_KEYS = ("model", "size", "mean", "std")
 
 
 def runs_folder() -> Path:
@@ -35,26 +35,37 @@ def runs_folder() -> Path:
 
 def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) -> dict[str, Any]:
     """What makes this run this run: data and teacher by content, and every key but `execution`."""
-    made: dict[str, Any] = lasting(recipe)
+    made: dict[str, Any] = identity_values(recipe)
     del made["execution"]
-    made["data"] = {"sha256": data_sha256, "val_fraction": recipe.data.val_fraction, "augment": lasting(recipe.data.augment)}
+    made["data"] = {
+        "sha256": data_sha256,
+        "val_fraction": recipe.data.val_fraction,
+        "augment": identity_values(recipe.data.augment),
+    }
     if "teacher" in made:
         # a finished teacher's weights say how they see an image; of a plain file the recipe says it
-        made["teacher"] = {"sha256": teacher_sha256, **{key: made["teacher"][key] for key in _HOW_SEEN if key in made["teacher"]}}
+        made["teacher"] = {
+            "sha256": teacher_sha256,
+            **{key: made["teacher"][key] for key in _INPUT_KEYS if key in made["teacher"]},
+        }
     code = {name: source_sha256(name) for name in _user_code(recipe)}
     return {**made, "code": code} if code else made
 
 
-def lasting(value: Any) -> Any:
-    """`to_plain` without the keys that came later and hold their defaults: what was the same run stays the same run."""
+def identity_values(value: Any) -> Any:
+    """`to_plain` without keys that a later release added and that hold their default (`Since`)."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints, plain = fields.hints(type(value)), to_plain(value)
         return {
-            f.name: lasting(getattr(value, f.name))
+            f.name: identity_values(getattr(value, f.name))
             for f in dataclasses.fields(value)
-            if f.name in plain and not (ADDED in getattr(hints[f.name], "__metadata__", ()) and getattr(value, f.name) == f.default)
+            if f.name in plain and not (_is_later(hints[f.name]) and getattr(value, f.name) == f.default)
         }
-    return [lasting(item) for item in value] if isinstance(value, (list, tuple)) else value
+    return [identity_values(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _is_later(hint: Any) -> bool:
+    return any(isinstance(mark, Since) for mark in getattr(hint, "__metadata__", ()))
 
 
 def _user_code(recipe: StageRecipe) -> list[str]:
@@ -114,5 +125,5 @@ def is_finished(folder: Path) -> bool:
 
 
 def read_result(folder: Path) -> dict[str, Any]:
-    """result.json of a finished run; raises PlaceError when it is missing or damaged."""
+    """result.json of a finished run; raises FileError when it is missing or damaged."""
     return read_json(folder / RESULT)

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from snnkd import processes
-from snnkd.errors import Interrupted, PlaceError, RequestError, Stopped
-from snnkd.files import parse_json, reason, trouble
-from snnkd.report import Reporter, duration
+from snnkd import distributed
+from snnkd.console import Console, duration
+from snnkd.errors import FileError, Interrupted, Preempted, UsageError
+from snnkd.files import from_os_error, parse_json, reason
 
 T = TypeVar("T")
 NAME = "run.lock"
@@ -27,14 +27,14 @@ POLL = 1.0
 """Seconds between two looks at a lock that is waited for."""
 
 
-class Held(PlaceError):
+class Held(FileError):
     """Another process holds the run directory."""
 
 
 class Lock:
     """Hold a run directory. On leaving, the file says how the work ended: done, stopped or failed.
 
-    Raises Held when another process holds it, PlaceError when the folder cannot be written.
+    Raises Held when another process holds it, FileError when the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +45,7 @@ class Lock:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self._path.open("a+", encoding="utf-8")
         except OSError as error:
-            raise trouble(error, self._path.parent) from error
+            raise from_os_error(error, self._path.parent) from error
         try:
             self._take()
         except OSError as error:
@@ -59,7 +59,7 @@ class Lock:
         except OSError as error:
             with contextlib.suppress(OSError):  # it tries to write once more
                 self._file.close()
-            raise trouble(error, self._path.parent) from error
+            raise from_os_error(error, self._path.parent) from error
         return self
 
     def _take(self) -> None:
@@ -73,19 +73,26 @@ class Lock:
                 time.sleep(0.05)  # `snnkd status` holds it for a moment to see whether it is held
 
     def _say(self, state: str, why: str = "") -> None:
-        about = {"state": state, "pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        about = {
+            "state": state,
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
         self._file.seek(0)
         self._file.truncate()
         json.dump({**about, "why": why} if why else about, self._file)
         self._file.flush()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             if error is None:
                 self._say("done")
-            elif isinstance(error, (Stopped, Interrupted)):
+            elif isinstance(error, (Preempted, Interrupted)):
                 self._say("stopped", str(error))
-            elif isinstance(error, RequestError):  # refused, which is no failure of the run that stands here
+            elif isinstance(error, UsageError):  # refused, which is no failure of the run that stands here
                 self._say(str(self._before.get("state", "stopped")), str(self._before.get("why", "")))
             else:
                 self._say("failed", f"{type(error).__name__}: {error}".splitlines()[0][:300])
@@ -96,8 +103,10 @@ class Lock:
                 self._file.close()
 
 
-def _unlockable(folder: Path, error: OSError) -> PlaceError:
-    return PlaceError(f"{folder}: cannot be locked ({reason(error)}); runs need a file system with flock, such as local disks have")
+def _unlockable(folder: Path, error: OSError) -> FileError:
+    return FileError(
+        f"{folder}: cannot be locked ({reason(error)}); runs need a file system with flock, such as local disks have"
+    )
 
 
 def _held(folder: Path) -> Held:
@@ -114,27 +123,31 @@ def check_free(folder: Path) -> None:
         raise _held(folder)
 
 
-def in_turn(work: Callable[[], T], folder: Path, seconds: float, stop: Callable[[str], None], report: Reporter) -> T:
+def in_turn(
+    work: Callable[[], T], folder: Path, seconds: float, stop: Callable[[str], None], console: Console
+) -> T:
     """`work()`, again each time that another process held `folder` and let go of it; see `wait_until_free`.
 
     `work` looks by itself whether something is left to do. Of several that wait, one gets the lock and the others are
     Held again, which is no error here.
     """
     waited = 0.0
-    if processes.count() > 1:
-        seconds = min(seconds, processes.LONGEST_WAIT)
+    if distributed.world_size() > 1:
+        seconds = min(seconds, distributed.LONGEST_WAIT)
     while True:
         try:
             return work()
         except Held:
             so_far = waited
-            waited = processes.of_first(lambda: wait_until_free(folder, seconds, stop, report, so_far))  # noqa: B023
+            waited = distributed.on_rank0(lambda: wait_until_free(folder, seconds, stop, console, so_far))  # noqa: B023
 
 
-def wait_until_free(folder: Path, seconds: float, stop: Callable[[str], None], report: Reporter, waited: float = 0.0) -> float:
+def wait_until_free(
+    folder: Path, seconds: float, stop: Callable[[str], None], console: Console, waited: float = 0.0
+) -> float:
     """Wait while a process holds the run, `seconds` in all; returns how long it has waited, `waited` before included.
 
-    Says once for whom. Raises Stopped when the time is over, and what `stop` raises when asked to stop.
+    Says once for whom. Raises Preempted when the time is over, and what `stop` raises when asked to stop.
     """
     start, said = time.monotonic() - waited, ""
     while is_held(folder):
@@ -142,10 +155,14 @@ def wait_until_free(folder: Path, seconds: float, stop: Callable[[str], None], r
         holder = _name(about)
         stop(f"while waiting for {folder}, held by {holder}")
         if waited >= seconds:
-            raise Stopped(f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command continues")
+            raise Preempted(
+                f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command continues"
+            )
         # another one may take it while this one sleeps; one that says no longer (or not yet) that it runs is about to let go
         if about.get("state") == "running" and holder != said:
-            report.note(f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more (execution.wait)")
+            console.log(
+                f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more (execution.wait)"
+            )
             said = holder
         time.sleep(min(POLL, seconds - waited))
     return time.monotonic() - start

@@ -9,11 +9,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from snnkd.errors import RequestError
+from snnkd.catalog.neurons import is_fused
+from snnkd.errors import UsageError
 from snnkd.models import Network
 from snnkd.models.activation import Spiking, ready_compiler
-from snnkd.recipe.neurons import is_fused
-from snnkd.recipe.schema import ExecutionConfig
+from snnkd.schema.run import ExecutionConfig
 
 SAVED = 4e-9
 """Seconds that compiled neurons save for each neuron, timestep and image of training (snnkd bench, resnet20, T = 4, two
@@ -30,12 +30,12 @@ def decide(execution: ExecutionConfig, network: Network, images: int, device: to
 
     By counting, not by timing: the same recipe on the same machine decides alike, and its bytes depend on it. On GPUs
     SpikingJelly's neurons are fused kernels already. Loops over timesteps are left alone: torch 2.14 cannot compile some,
-    and the gain was measured with lif. Raises RequestError where there is no C++ compiler to do what was asked.
+    and the gain was measured with lif. Raises UsageError where there is no C++ compiler to do what was asked.
     """
     here = device.type != "cpu" or compiler() is not None
     if execution.compile != "auto":
         if execution.compile != "off" and not here:
-            raise RequestError(
+            raise UsageError(
                 f"execution.compile: {execution.compile} needs a C++ compiler (CXX, g++ or clang++), none is here; "
                 "install one or set it to off"
             )

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
-from snnkd import processes
-from snnkd.errors import RequestError
-from snnkd.recipe.schema import ExecutionConfig, TrainConfig
+from snnkd import distributed
+from snnkd.errors import UsageError
+from snnkd.schema.run import ExecutionConfig, TrainConfig
 
 PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "pillow", "matplotlib", "safetensors")
 
@@ -22,38 +22,48 @@ PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "pillow", "matplotl
 def pick_device(name: str) -> torch.device:
     """The device that `execution.device` names; under torchrun each process of a machine takes a GPU of its own.
 
-    Raises RequestError when it is not there.
+    Raises UsageError when it is not there.
     """
-    if processes.count() > 1 and name.startswith("cuda:"):
-        raise RequestError(f"device {name!r} given for {processes.count()} processes; say cuda, and each takes its own")
+    if distributed.world_size() > 1 and name.startswith("cuda:"):
+        raise UsageError(
+            f"device {name!r} given for {distributed.world_size()} processes; say cuda, and each takes its own"
+        )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and processes.count() > 1:
-        name = f"cuda:{processes.local_index()}"
+    if name == "cuda" and distributed.world_size() > 1:
+        name = f"cuda:{distributed.local_rank()}"
     asked = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", name)
     if asked is None:
-        raise RequestError(f"device {name!r} is not auto, cpu, cuda or cuda:N")
+        raise UsageError(f"device {name!r} is not auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(asked[1] or 0) >= torch.cuda.device_count():
-        raise RequestError(f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA devices, --device cpu works")
-    if processes.count() > 1 and name != "cpu":
+        raise UsageError(
+            f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA devices, --device cpu works"
+        )
+    if distributed.world_size() > 1 and name != "cpu":
         torch.cuda.set_device(name)  # what nccl works on
     return torch.device(name)  # only once it is known to be there: torch takes cuda:999 for another number
 
 
 def check_track(execution: ExecutionConfig) -> None:
-    """Raise RequestError for a viewer's files that cannot be written here."""
+    """Raise UsageError for a viewer's files that cannot be written here."""
     if execution.track != "none" and find_spec(execution.track) is None:
-        raise RequestError(f"execution.track: {execution.track} is not installed: pip install {execution.track}")
+        raise UsageError(
+            f"execution.track: {execution.track} is not installed: pip install {execution.track}"
+        )
 
 
 def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torch.device) -> None:
-    """Raise RequestError for what this job's processes and device cannot do."""
-    parts = processes.count() * execution.accumulate
+    """Raise UsageError for what this job's processes and device cannot do."""
+    parts = distributed.world_size() * execution.accumulate
     if train.batch_size % parts or train.batch_size < 2 * parts:
-        by = f"{processes.count()} processes x execution.accumulate {execution.accumulate}"
-        raise RequestError(f"train.batch_size: {train.batch_size} cannot be cut into equal parts of 2 or more by {by}; choose a multiple")
+        by = f"{distributed.world_size()} processes x execution.accumulate {execution.accumulate}"
+        raise UsageError(
+            f"train.batch_size: {train.batch_size} cannot be cut into equal parts of 2 or more by {by}; choose a multiple"
+        )
     if execution.sync_norm and device.type == "cpu":
-        raise RequestError("execution.sync_norm: true works on GPUs only (SyncBatchNorm does not know gloo); set it to false")
+        raise UsageError(
+            "execution.sync_norm: true works on GPUs only (SyncBatchNorm does not know gloo); set it to false"
+        )
 
 
 def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:
@@ -74,7 +84,11 @@ def gpu_has_bf16(device: torch.device) -> bool:
 def versions() -> dict[str, str]:
     from snnkd import __version__
 
-    return {"snnkd": __version__, "python": platform.python_version(), **{package: version(package) for package in PACKAGES}}
+    return {
+        "snnkd": __version__,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+    }
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
@@ -86,8 +100,8 @@ def hardware(device: torch.device) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
-    if processes.count() > 1:
-        made["processes"] = processes.count()
+    if distributed.world_size() > 1:
+        made["processes"] = distributed.world_size()
     if device.type == "cuda":
         made["gpu"] = torch.cuda.get_device_name(device)
     return made
@@ -104,17 +118,21 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def same_bytes_need(execution: ExecutionConfig, device: torch.device) -> dict[str, Any]:
+def reproducibility_requirements(execution: ExecutionConfig, device: torch.device) -> dict[str, Any]:
     """What has to stay the same for a continued run to give the same bytes."""
     made = versions()
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else torch.backends.cpu.get_cpu_capability()
+    kind = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else torch.backends.cpu.get_cpu_capability()
+    )
     return {
         "versions": {package: made[package] for package in ("torch", "spikingjelly", "numpy")},
         "machine": f"{platform.machine()} {kind}",
         "threads": execution.threads or torch.get_num_threads(),
         "bf16": in_bf16(execution, device),
         "compile": execution.compile,
-        "processes": processes.count(),
+        "processes": distributed.world_size(),
         "accumulate": execution.accumulate,
         "sync_norm": execution.sync_norm,
     }

@@ -14,24 +14,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd import processes
+from snnkd import distributed
+from snnkd.console import Clock, Console, duration
 from snnkd.data.loader import TrainBatches
-from snnkd.errors import WorkError
+from snnkd.errors import RunError
 from snnkd.losses.objective import Objective
 from snnkd.models import Network
 from snnkd.models.features import Features
-from snnkd.recipe.schema import ExecutionConfig, TrainConfig
-from snnkd.report import Clock, Reporter, duration
+from snnkd.schema.run import ExecutionConfig, TrainConfig
 from snnkd.seeds import derive
-from snnkd.training.average import Average, follow, make_average
-from snnkd.training.layers import LayerRates, troubled, warning
-from snnkd.training.learner import backward, make_learner
+from snnkd.stopping import Stop
+from snnkd.training.checkpoint import load_state, save_state
+from snnkd.training.ema import Average, follow, make_average
+from snnkd.training.epoch_metrics import EpochMetrics
+from snnkd.training.firing_rates import LayerRates, silent_or_saturated, warning
 from snnkd.training.metrics import append_metrics, rewind_metrics
 from snnkd.training.optimizer import learning_rate, make_optimizer
-from snnkd.training.state import load_state, save_state
-from snnkd.training.stopping import Stop
-from snnkd.training.tally import Tally
-from snnkd.training.tracking import tracking
+from snnkd.training.step import backward, make_learner
+from snnkd.training.tensorboard import tracking
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +49,7 @@ class Job:
     folder: Path
     validate: Callable[[Network], float] | None
     stop: Stop
-    report: Reporter
+    console: Console
 
 
 @dataclass
@@ -67,19 +67,21 @@ class Position:
 def train(job: Job) -> Position:
     """Train `job.network` in place, from its newest checkpoint if there is one; returns where it ended.
 
-    A checkpoint is written after every epoch and when asked to stop. Raises Stopped or Interrupted after saving,
-    WorkError when the loss is not finite (the last checkpoint then stays as it was), PlaceError for bad checkpoints.
+    A checkpoint is written after every epoch and when asked to stop. Raises Preempted or Interrupted after saving,
+    RunError when the loss is not finite (the last checkpoint then stays as it was), FileError for bad checkpoints.
     """
     batches, epochs = job.batches, job.train.epochs
     optimizer = make_optimizer((job.network, job.objective), job.train)
     average = make_average(job.network, job.train.ema)
-    tally = Tally(job.device)
+    tally = EpochMetrics(job.device)
     position = _resume(job, optimizer, average, tally)
     learner = make_learner(job)
     clock, made = Clock(position.seconds), 0
     trouble: dict[str, list[str]] = {}
 
-    bar_of = job.report.bar("training", epochs * batches.steps, position.epoch * batches.steps + position.step)
+    bar_of = job.console.bar(
+        "training", epochs * batches.steps, position.epoch * batches.steps + position.step
+    )
     with bar_of as bar, tracking(job.execution.track, job.folder) as track:
         while position.epoch < epochs:
             epoch, lap, images_before = position.epoch, Clock(), tally.images
@@ -87,10 +89,12 @@ def train(job: Job) -> Position:
             bar.describe(f"epoch {epoch + 1}/{epochs}")
             while position.step < batches.steps:
                 # a time limit lets one step pass, so that a loop around a limit that is too short still comes to its end
-                if processes.agree(bool(job.stop.asked and (job.stop.signalled or made))):
+                if distributed.any_rank(bool(job.stop.asked and (job.stop.signalled or made))):
                     tally.check_finite(epoch)
                     _save(job, optimizer, average, tally, position, clock)
-                    raise job.stop.error(f"in epoch {epoch + 1} of {epochs}, after step {position.step} of {batches.steps}")
+                    raise job.stop.error(
+                        f"in epoch {epoch + 1} of {epochs}, after step {position.step} of {batches.steps}"
+                    )
                 step = position.step
                 # anything random inside the network or the loss is a function of (seed, epoch, step) too
                 torch.manual_seed(derive(job.seed, "noise", epoch, step))
@@ -101,7 +105,9 @@ def train(job: Job) -> Position:
                 # the last step of an epoch is watched, which hooks do only where the network is not compiled as a whole
                 watched = LayerRates(job.network) if step == batches.steps - 1 else nullcontext()
                 with watched:
-                    losses = backward(job, learner, images, labels, epoch, plain=isinstance(watched, LayerRates))
+                    losses = backward(
+                        job, learner, images, labels, epoch, plain=isinstance(watched, LayerRates)
+                    )
                 optimizer.step()
                 if average is not None:
                     follow(average, job.network, job.train.ema, epoch * batches.steps + step + 1)
@@ -114,8 +120,18 @@ def train(job: Job) -> Position:
                 bar.advance()
             tally.check_finite(epoch)
             trouble = _report_layers(job, tally.rates, trouble, epoch)
-            track(_finish_epoch(job, optimizer, average, tally, position, clock, (tally.images - images_before) / lap.seconds()))
-            tally = Tally(job.device)
+            track(
+                _finish_epoch(
+                    job,
+                    optimizer,
+                    average,
+                    tally,
+                    position,
+                    clock,
+                    (tally.images - images_before) / lap.seconds(),
+                )
+            )
+            tally = EpochMetrics(job.device)
     if average is not None:
         job.network.load_state_dict(average.module.state_dict())
     if position.best is not None:
@@ -126,27 +142,41 @@ def train(job: Job) -> Position:
 
 def _gradient_norm(optimizer: torch.optim.Optimizer) -> Tensor:
     """Of all parameters together, before this step's update."""
-    return nn.utils.get_total_norm([p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None])
+    return nn.utils.get_total_norm(
+        [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    )
 
 
-def _report_layers(job: Job, rates: dict[str, float], before: dict[str, list[str]], epoch: int) -> dict[str, list[str]]:
+def _report_layers(
+    job: Job, rates: dict[str, float], before: dict[str, list[str]], epoch: int
+) -> dict[str, list[str]]:
     """Say which layers are silent or saturated where that is news; returns them."""
-    found = troubled(rates)
+    found = silent_or_saturated(rates)
     if found != before:
-        job.report.note(warning(epoch + 1, found))
+        job.console.log(warning(epoch + 1, found))
     return found
 
 
 def _finish_epoch(
-    job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally, position: Position, clock: Clock, rate: float
+    job: Job,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None,
+    tally: EpochMetrics,
+    position: Position,
+    clock: Clock,
+    rate: float,
 ) -> dict[str, Any]:
     """Validate, log, save; returns the epoch's row of metrics."""
-    row: dict[str, Any] = {"epoch": position.epoch + 1, **tally.means(), "lr": optimizer.param_groups[0]["lr"]}
+    row: dict[str, Any] = {
+        "epoch": position.epoch + 1,
+        **tally.means(),
+        "lr": optimizer.param_groups[0]["lr"],
+    }
     if tally.rates:
-        row |= {"rate": statistics.fmean(tally.rates.values()), **troubled(tally.rates)}
+        row |= {"rate": statistics.fmean(tally.rates.values()), **silent_or_saturated(tally.rates)}
     if job.validate is not None:
         result: Network = job.network if average is None else average.module  # type: ignore[assignment]
-        processes.same_state(result.state_dict())  # norms saw other images in other processes
+        distributed.broadcast_state(result.state_dict())  # norms saw other images in other processes
         row["val_top1"] = job.validate(result)
         if job.train.select == "best" and row["val_top1"] > position.best_top1:
             position.best, position.best_top1 = copy.deepcopy(result.state_dict()), row["val_top1"]
@@ -154,10 +184,10 @@ def _finish_epoch(
     row |= {"images_per_s": round(rate, 1), "seconds": round(clock.seconds(), 2)}
     position.epoch, position.step = position.epoch + 1, 0
     # the line first: a kill in between leaves a line too many, which continuing takes back, never one too few
-    processes.of_first(lambda: append_metrics(job.folder, row))
-    _save(job, optimizer, average, Tally(job.device), position, clock)
+    distributed.on_rank0(lambda: append_metrics(job.folder, row))
+    _save(job, optimizer, average, EpochMetrics(job.device), position, clock)
     left = (job.train.epochs - position.epoch) * job.batches.steps * job.train.batch_size / rate
-    job.report.note(_epoch_line(row, job.train.epochs, left))
+    job.console.log(_epoch_line(row, job.train.epochs, left))
     return row
 
 
@@ -171,7 +201,14 @@ def _epoch_line(row: dict[str, Any], epochs: int, left: float) -> str:
     )
 
 
-def _save(job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally, position: Position, clock: Clock) -> None:
+def _save(
+    job: Job,
+    optimizer: torch.optim.Optimizer,
+    average: Average | None,
+    tally: EpochMetrics,
+    position: Position,
+    clock: Clock,
+) -> None:
     state = {
         "network": job.network.state_dict(),
         "objective": job.objective.state_dict(),
@@ -186,13 +223,15 @@ def _save(job: Job, optimizer: torch.optim.Optimizer, average: Average | None, t
         _check_finite(job, position)
         save_state(job.folder, state)
 
-    processes.of_first(save)
+    distributed.on_rank0(save)
 
 
 def _check_finite(job: Job, position: Position) -> None:
     for name, tensor in [*job.network.state_dict().items(), *job.objective.state_dict().items()]:
-        if not torch.isfinite(tensor).all():  # the last step may have spoilt them after a loss that was still finite
-            raise WorkError(
+        if not torch.isfinite(
+            tensor
+        ).all():  # the last step may have spoilt them after a loss that was still finite
+            raise RunError(
                 f"{name} is no longer finite in epoch {position.epoch + (position.step > 0)}; the last checkpoint is intact; "
                 "lower train.lr or the loss weights"
             )
@@ -201,7 +240,11 @@ def _check_finite(job: Job, position: Position) -> None:
 def _check_position(position: Position, job: Job) -> None:
     """Raise ValueError for a place that this training never comes to."""
     whole = all(isinstance(number, int) for number in (position.epoch, position.step, position.best_epoch))
-    if not whole or not 0 <= position.epoch <= job.train.epochs or not 0 <= position.step <= job.batches.steps:
+    if (
+        not whole
+        or not 0 <= position.epoch <= job.train.epochs
+        or not 0 <= position.step <= job.batches.steps
+    ):
         raise ValueError(f"epoch {position.epoch}, step {position.step}")
     if not math.isfinite(position.seconds) or not isinstance(position.best_top1, float):
         raise ValueError(f"seconds {position.seconds}")
@@ -210,7 +253,9 @@ def _check_position(position: Position, job: Job) -> None:
         raise ValueError("the best epoch's weights are those of another network")
 
 
-def _resume(job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: Tally) -> Position:
+def _resume(
+    job: Job, optimizer: torch.optim.Optimizer, average: Average | None, tally: EpochMetrics
+) -> Position:
     """Take up the newest checkpoint; the first process reads it, the others get it from there."""
     position = Position()
 
@@ -225,15 +270,15 @@ def _resume(job: Job, optimizer: torch.optim.Optimizer, average: Average | None,
         position = Position(**state["position"])
         _check_position(position, job)
 
-    state = processes.of_first(lambda: load_state(job.folder, job.report, restore))
+    state = distributed.on_rank0(lambda: load_state(job.folder, job.console, restore))
     if state is None:
-        processes.of_first(lambda: rewind_metrics(job.folder, 0))
+        distributed.on_rank0(lambda: rewind_metrics(job.folder, 0))
         return Position()
-    if not processes.is_first():
+    if not distributed.is_rank0():
         restore(state)
-    processes.of_first(lambda: rewind_metrics(job.folder, position.epoch))
+    distributed.on_rank0(lambda: rewind_metrics(job.folder, position.epoch))
     if position.epoch < job.train.epochs:
-        job.report.note(
+        job.console.log(
             f"continuing in epoch {position.epoch + 1} of {job.train.epochs}, after step {position.step} of {job.batches.steps}"
         )
     return position

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from snnkd.models.activation import learned_by_neurons
-from snnkd.recipe.schema import TrainConfig
+from snnkd.schema.run import TrainConfig
 
 
 def make_optimizer(modules: Iterable[nn.Module], train: TrainConfig) -> torch.optim.SGD:
@@ -22,7 +22,10 @@ def make_optimizer(modules: Iterable[nn.Module], train: TrainConfig) -> torch.op
     kept = {id(parameter) for module in modules for parameter in learned_by_neurons(module).values()}
     decayed = [p.ndim > 1 and id(p) not in kept for p in parameters]
     groups = [
-        {"params": [p for p, yes in zip(parameters, decayed, strict=True) if yes], "weight_decay": train.weight_decay},
+        {
+            "params": [p for p, yes in zip(parameters, decayed, strict=True) if yes],
+            "weight_decay": train.weight_decay,
+        },
         {"params": [p for p, yes in zip(parameters, decayed, strict=True) if not yes], "weight_decay": 0.0},
     ]
     return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum)

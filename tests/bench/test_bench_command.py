@@ -8,7 +8,20 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-TINY = ["--batch-size", 4, "--T", 2, "--set", "data.size=8", "--set", "model.width=2", "--rounds", 2, "--set", "execution.compile=off"]
+TINY = [
+    "--batch-size",
+    4,
+    "--T",
+    2,
+    "--set",
+    "data.size=8",
+    "--set",
+    "model.width=2",
+    "--rounds",
+    2,
+    "--set",
+    "execution.compile=off",
+]
 PARTS = ["data", "teacher", "student", "loss", "backward", "optimizer"]
 
 
@@ -16,7 +29,13 @@ def test_json_has_what_was_measured_and_on_what(cli: Cli) -> None:
     ended = cli("bench", *TINY, "--loss", "kl", "--json")
     assert ended.code == 0, ended.err
     found = ended.json
-    assert (found["schema"], found["model"]["name"], found["T"], found["batch_size"], found["loss"]) == (1, "resnet8", 2, 4, "kl")
+    assert (found["schema"], found["model"]["name"], found["T"], found["batch_size"], found["loss"]) == (
+        1,
+        "resnet8",
+        2,
+        4,
+        "kl",
+    )
     assert list(found["parts"]) == PARTS
     assert all(part["q1"] <= part["median"] <= part["q3"] for part in found["parts"].values())
     assert found["parts"]["teacher"]["median"] > 0
@@ -63,7 +82,17 @@ def test_as_text_it_fits_80_columns(cli: Cli) -> None:
 
 def test_other_data_than_glyphs_need_no_download(cli: Cli) -> None:
     ended = cli(
-        "bench", *TINY[:4], "--data", "cifar100", "--set", "model.width=2", "--rounds", 2, "--set", "execution.compile=off", "--json"
+        "bench",
+        *TINY[:4],
+        "--data",
+        "cifar100",
+        "--set",
+        "model.width=2",
+        "--rounds",
+        2,
+        "--set",
+        "execution.compile=off",
+        "--json",
     )
     assert ended.code == 0, ended.err
     assert ended.json["data"] == "cifar100"
@@ -90,7 +119,9 @@ def test_a_stored_object_is_plain_json(cli: Cli) -> None:
 
 def test_the_published_loop_augments_with_torchvision(cli: Cli) -> None:
     names = "[crop, flip, autoaugment, {name: randaugment, ops: 1}, trivialaugment, {name: cutout, size: 4}, erase]"
-    ended = cli("bench", *TINY, "--set", f"data.augment={names}", "--set", "data.channels=3", "--baseline", "--json")
+    ended = cli(
+        "bench", *TINY, "--set", f"data.augment={names}", "--set", "data.channels=3", "--baseline", "--json"
+    )
     assert ended.code == 0, ended.err
     assert ended.json["baseline"]["ratio"]["median"] > 0
 
@@ -101,4 +132,6 @@ def test_mixed_images_are_timed_but_not_against_the_published_loop(cli: Cli) -> 
     for flag in ("--baseline", "--levers"):
         ended = cli("bench", *TINY, *mixed, flag)
         assert ended.code == 2
-        assert ended.complaint == ("snnkd: data.augment: the loop of published code has no mixup; bench it without --baseline and --levers")
+        assert ended.complaint == (
+            "snnkd: data.augment: the loop of published code has no mixup; bench it without --baseline and --levers"
+        )

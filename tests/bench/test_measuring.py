@@ -38,7 +38,9 @@ def test_what_only_a_gpu_can_show_ends_where_there_is_none(tmp_path: Path) -> No
     assert not list((tmp_path / "out").iterdir())
 
 
-def test_every_machine_measured_is_shown(maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_machine_measured_is_shown(
+    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(maker.SPEED, tmp_path, dirs_exist_ok=True)
     found = json.loads((tmp_path / "bench-resnet20-avx2.json").read_text())
     found["hardware"] |= {"device": "cuda", "gpu": "A Card"}
@@ -53,7 +55,10 @@ def test_every_machine_measured_is_shown(maker: ModuleType, tmp_path: Path, monk
     after = maker.speed()
     assert set(before.split("\n\n")) <= set(after.split("\n\n"))
     assert "4.56 (4.50 to 4.60) times the images/s of the published loop" in after
-    assert "An epoch of 50,000 images of resnet99, T = 2, batch 128, hta-kl, with all that a run does, takes 5.50 (5.40 to 5.75) s" in after
+    assert (
+        "An epoch of 50,000 images of resnet99, T = 2, batch 128, hta-kl, with all that a run does, takes 5.50 (5.40 to 5.75) s"
+        in after
+    )
     assert "(median and quartiles of 5 epochs; bf16)" in after
     assert after.count("On: A Card, torch ") == 2
 
@@ -62,7 +67,10 @@ def test_every_machine_measured_is_shown(maker: ModuleType, tmp_path: Path, monk
     ("shares", "said"),
     [
         ((0.021, 0.012), "2.10 % of 30 ms at T = 1, batch 16, 10 classes, elsewhere at most 1.20 %"),
-        ((0.03, 0.02), "3.00 % of 30 ms at T = 1, batch 16, 10 classes; 2.00 % of 30 ms at T = 2, batch 16, 10 classes."),
+        (
+            (0.03, 0.02),
+            "3.00 % of 30 ms at T = 1, batch 16, 10 classes; 2.00 % of 30 ms at T = 2, batch 16, 10 classes.",
+        ),
         ((0.019, 0.012), "the same table by 3 runs: at most 1.90 %"),
     ],
 )

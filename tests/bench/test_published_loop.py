@@ -8,11 +8,12 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from snnkd.bench.published import HABITS, Loop, PlainLIF
+from snnkd.bench.baseline_loop import HABITS, Loop, PlainLIF
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.models.activation import LIF
-from snnkd.recipe import DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.schema.neuron import NeuronConfig
+from snnkd.schema.run import DistillRecipe
 from snnkd.seeds import derive
 from snnkd.stage import Stage
 
@@ -77,17 +78,26 @@ def test_in_float32_what_adds_in_the_same_order_gives_the_same_bits() -> None:
 @pytest.mark.parametrize("habit", sorted(set(HABITS) - {"items"}))
 def test_each_habit_alone_changes_no_loss(habit: str) -> None:
     given = stage()
-    found, wanted = (list(itertools.islice(losses, 4)) for losses in (theirs(given, habit, "items"), ours(given)))
+    found, wanted = (
+        list(itertools.islice(losses, 4)) for losses in (theirs(given, habit, "items"), ours(given))
+    )
     assert found == pytest.approx(wanted, abs=1e-6)
 
 
 @pytest.mark.parametrize("reset", ["hard", "soft"])
 @pytest.mark.parametrize("surrogate", ["sigmoid", "atan"])
-@pytest.mark.parametrize("other", [{}, {"decay_input": True}, {"detach_reset": True, "tau": 3.0, "threshold": 0.5}])
+@pytest.mark.parametrize(
+    "other", [{}, {"decay_input": True}, {"detach_reset": True, "tau": 3.0, "threshold": 0.5}]
+)
 def test_the_plain_neuron_is_the_neuron(reset: str, surrogate: str, other: dict[str, float]) -> None:
     config = NeuronConfig(reset=reset, surrogate=surrogate, **other)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
-    both = [torch.randn(12, 3, 2, 2, dtype=torch.float64, generator=generator.manual_seed(1)).mul(2).requires_grad_() for _ in range(2)]
+    both = [
+        torch.randn(12, 3, 2, 2, dtype=torch.float64, generator=generator.manual_seed(1))
+        .mul(2)
+        .requires_grad_()
+        for _ in range(2)
+    ]
     weights = torch.randn(12, 3, 2, 2, dtype=torch.float64, generator=generator)
     spikes = [neuron(x, 4) for neuron, x in zip((LIF(config), PlainLIF(config)), both, strict=True)]
     for found in spikes:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import Cli, random_npz
 
-from snnkd.recipe.augment_schema import OPERATIONS
+from snnkd.schema.augment import OPERATIONS
 
 TINY = ["--set", "data.classes=4", "--set", "data.train_images=48", "--set", "data.test_images=16", "--set", "data.size=12",
         "--epochs", 1, "--batch-size", 12, "--set", "model.width=4"]  # fmt: skip
@@ -23,16 +23,29 @@ OPTIONS = (
 
 def _without_times(run: str) -> list[bytes]:
     return [
-        re.sub(rb'"(images_per_s|seconds)": [\d.]+', b"", Path(run, file).read_bytes()) for file in ("model.safetensors", "metrics.jsonl")
+        re.sub(rb'"(images_per_s|seconds)": [\d.]+', b"", Path(run, file).read_bytes())
+        for file in ("model.safetensors", "metrics.jsonl")
     ]
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("setting", [EVERY, OPTIONS], ids=["usual", "options"])
-def test_it_trains_stops_continues_and_ends_as_if_it_never_stopped(cli: Cli, setting: str, channels: int) -> None:
+def test_it_trains_stops_continues_and_ends_as_if_it_never_stopped(
+    cli: Cli, setting: str, channels: int
+) -> None:
     words = [*TINY, "--set", setting, "--set", f"data.channels={channels}"]
     assert cli("teach", *words, "--out", "teacher").code == 0
-    words += ["--teacher", "teacher", "--allow-weak-teacher", "--loss", "tser", "--T", 2, "--set", "train.label_smoothing=0.1"]
+    words += [
+        "--teacher",
+        "teacher",
+        "--allow-weak-teacher",
+        "--loss",
+        "tser",
+        "--T",
+        2,
+        "--set",
+        "train.label_smoothing=0.1",
+    ]
     assert cli("distill", *words, "--out", "whole").code == 0
     assert cli("distill", *words, "--out", "parts", "--max-time", "0s").code == 75
     ended = cli("distill", *words, "--out", "parts")
@@ -44,7 +57,8 @@ def test_it_trains_stops_continues_and_ends_as_if_it_never_stopped(cli: Cli, set
 
 def test_a_run_is_named_by_its_augmentation_and_continued_with_it_only(cli: Cli) -> None:
     folders = {
-        cli("teach", *TINY, "--set", f"data.augment={names}").folder for names in ("[crop]", "[cutout]", "[{name: cutout, size: 3}]")
+        cli("teach", *TINY, "--set", f"data.augment={names}").folder
+        for names in ("[crop]", "[cutout]", "[{name: cutout, size: 3}]")
     }
     assert len(folders) == 3
     same = cli("teach", *TINY, "--set", "data.augment=[{name: cutout}]")
@@ -76,7 +90,9 @@ def test_check_writes_a_recipe_that_says_the_same(cli: Cli) -> None:
     ],
 )  # fmt: skip
 def test_refusals_come_before_a_file_is_opened(cli: Cli, words: list[str], why: str) -> None:
-    Path("mine.py").write_text("def own(student, teacher, *, temperature, labels):\n    return (student - teacher).square().mean()\n")
+    Path("mine.py").write_text(
+        "def own(student, teacher, *, temperature, labels):\n    return (student - teacher).square().mean()\n"
+    )
     ended = cli("distill", "--data", "npz:absent.npz", *words)
     assert ended.code == 2
     assert why in ended.complaint
@@ -85,7 +101,9 @@ def test_refusals_come_before_a_file_is_opened(cli: Cli, words: list[str], why: 
 
 def test_images_that_an_operation_cannot_take_are_refused_before_a_run_begins(cli: Cli) -> None:
     data = random_npz("small.npz", 4, 8)
-    ended = cli("teach", "--data", data, "--set", "data.augment=[{name: cutout, size: 9}]", "--batch-size", 20)
+    ended = cli(
+        "teach", "--data", data, "--set", "data.augment=[{name: cutout, size: 9}]", "--batch-size", 20
+    )
     assert ended.code == 2
     assert "data.augment: cutout's size 9 is above that of the images, 8x8" in ended.complaint
     assert not Path("runs").exists()

@@ -12,7 +12,7 @@ import pytest
 from conftest import DATA, SMALL, Cli, Outcome, finish, start, teach_and_distill
 
 from snnkd.recipe import Flags, resolve_stage
-from snnkd.recipe.text import parse_yaml
+from snnkd.recipe.yaml_io import parse_yaml
 
 
 def test_help_without_torch() -> None:
@@ -76,18 +76,24 @@ def test_a_run_directory(cli: Cli) -> None:
 def test_result_keys(cli: Cli) -> None:
     student = teach_and_distill(cli)
     result = json.loads((student / "result.json").read_text())
-    wanted = (
-        "schema run data split selection images T trained_T curve rate rate_per_layer teacher parameters command versions hardware seconds"
-    )
+    wanted = "schema run data split selection images T trained_T curve rate rate_per_layer teacher parameters command versions hardware seconds"
     assert set(wanted.split()) | {"data_sha256"} <= result.keys()
-    assert (result["schema"], result["split"], result["images"], result["T"], result["trained_T"]) == (1, "test", 100, 2, 2)
+    assert (result["schema"], result["split"], result["images"], result["T"], result["trained_T"]) == (
+        1,
+        "test",
+        100,
+        2,
+        2,
+    )
     assert [entry["t"] for entry in result["curve"]] == [1, 2]
     assert set(result["curve"][0]) == {"t", "top1", "top5", "nll", "ece", "synops", "energy_mj"}
     assert result["teacher"].keys() >= {"top1", "sha256"}
     assert result["command"].startswith("snnkd distill")
     assert 0 <= result["rate"] <= 1
     metrics = [json.loads(line) for line in (student / "metrics.jsonl").read_text().splitlines()]
-    assert all({"w_head", "head_empty", "head_single", "loss", "hard", "hta-kl"} <= row.keys() for row in metrics)
+    assert all(
+        {"w_head", "head_empty", "head_single", "loss", "hard", "hta-kl"} <= row.keys() for row in metrics
+    )
     assert not any("test" in key for row in metrics for key in row), "no test accuracy while training"
 
 
@@ -135,11 +141,23 @@ def test_eval_on_validation_images(cli: Cli) -> None:
 
 def test_select_best_keeps_the_best_validation_epoch(cli: Cli) -> None:
     """Interrupted or not; the result says which epoch."""
-    words = [*SMALL, "--set", "data.val_fraction=0.2", "--set", "train.select=best", "--set", "train.epochs=5", "--lr", "0.5"]
+    words = [
+        *SMALL,
+        "--set",
+        "data.val_fraction=0.2",
+        "--set",
+        "train.select=best",
+        "--set",
+        "train.epochs=5",
+        "--lr",
+        "0.5",
+    ]
     result = cli("teach", *words, "--out", "a", "--json").json
     rows = [json.loads(line)["val_top1"] for line in Path("a/metrics.jsonl").read_text().splitlines()]
     assert result["selection"] == {"rule": "best", "epoch": rows.index(max(rows)) + 1}
-    assert cli("eval", "a", "--split", "val", "--json").json["curve"][0]["top1"] == pytest.approx(max(rows), abs=1e-5)
+    assert cli("eval", "a", "--split", "val", "--json").json["curve"][0]["top1"] == pytest.approx(
+        max(rows), abs=1e-5
+    )
 
 
 def test_eval_plots_several_runs(cli: Cli) -> None:
@@ -177,10 +195,19 @@ def test_export_is_a_network_that_python_loads(cli: Cli) -> None:
 
 def test_run_makes_the_directories_of_the_single_commands(cli: Cli) -> None:
     settings = [
-        f"--set={stage}.{key}" for stage in ("teach", "distill") for key in ("train.epochs=1", "train.batch_size=50", "model.width=4")
+        f"--set={stage}.{key}"
+        for stage in ("teach", "distill")
+        for key in ("train.epochs=1", "train.batch_size=50", "model.width=4")
     ]
     shared = ["--set", "data.classes=10", "--set", "data.train_images=300", "--set", "data.test_images=100"]
-    words = [*settings, *shared, "--set", "distill.model.T=2", "--set", "distill.execution.allow_weak_teacher=true"]
+    words = [
+        *settings,
+        *shared,
+        "--set",
+        "distill.model.T=2",
+        "--set",
+        "distill.execution.allow_weak_teacher=true",
+    ]
     ended = cli("run", "glyphs", *words)
     assert ended.code == 0, ended.err
     teacher, student = ended.out.splitlines()
@@ -212,7 +239,9 @@ def test_check_copies_a_recipe(cli: Cli) -> None:
     for word in ("parameters", "MACs", "steps", "MiB", "is here"):
         assert word in ended.err
     for stage in ("teach", "distill"):
-        assert resolve_stage("mine.yaml", stage, Flags(T=2) if stage == "distill" else Flags()) == resolve_stage(  # type: ignore[arg-type]
+        assert resolve_stage(
+            "mine.yaml", stage, Flags(T=2) if stage == "distill" else Flags()
+        ) == resolve_stage(  # type: ignore[arg-type]
             "glyphs",
             stage,
             Flags(T=2) if stage == "distill" else Flags(),  # type: ignore[arg-type]
@@ -229,7 +258,9 @@ def test_check_downloads_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_check_says_what_is_missing(cli: Cli) -> None:
-    Path("r.yaml").write_text("schema: 1\nstage: distill\ndata: {name: 'npz:nowhere.npz'}\nmodel: {name: resnet20, T: 2}\nloss: kl\n")
+    Path("r.yaml").write_text(
+        "schema: 1\nstage: distill\ndata: {name: 'npz:nowhere.npz'}\nmodel: {name: resnet20, T: 2}\nloss: kl\n"
+    )
     ended = cli("check", "r.yaml")
     assert ended.code == 0
     assert "nowhere.npz" in ended.err
@@ -328,22 +359,40 @@ def test_settings_reach_every_stage_of_a_pipeline(cli: Cli) -> None:
     """Of the shipped recipe, and of a copy of it, in which nothing is shared any more."""
     Path("mine.yaml").write_text(cli("check", "glyphs", *DATA).out)
     for recipe in ("glyphs", "mine.yaml"):
-        words = [*DATA, "--set", "train.epochs=1", "--set", "model.width=4", "--set", "data.noise=0.5", "--set", "model.T=2"]
+        words = [
+            *DATA,
+            "--set",
+            "train.epochs=1",
+            "--set",
+            "model.width=4",
+            "--set",
+            "data.noise=0.5",
+            "--set",
+            "model.T=2",
+        ]
         made = _resolved(cli("check", recipe, *words))
         for stage in ("teach", "distill"):
-            assert (made[stage]["train"]["epochs"], made[stage]["model"]["width"], made[stage]["data"]["noise"]) == (1, 4, 0.5)
+            assert (
+                made[stage]["train"]["epochs"],
+                made[stage]["model"]["width"],
+                made[stage]["data"]["noise"],
+            ) == (1, 4, 0.5)
         assert "T" not in made["teach"]["model"]
         assert made["distill"]["model"]["T"] == 2
 
 
 def test_settings_of_single_commands_on_a_pipeline(cli: Cli) -> None:
-    folder = cli("teach", *DATA, "--set", "train.epochs=1", "--set", "seed=010", "--set", "model.width=4").folder
+    folder = cli(
+        "teach", *DATA, "--set", "train.epochs=1", "--set", "seed=010", "--set", "model.width=4"
+    ).folder
     assert folder.name.endswith("-s10")
 
 
 def test_check_of_data_that_are_not_here_still_counts(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SNNKD_DATA", "nowhere")
-    Path("r.yaml").write_text("stage: distill\ndata: {name: cifar100, val_fraction: 0.1}\nmodel: {name: resnet20, T: 2}\nloss: kl\n")
+    Path("r.yaml").write_text(
+        "stage: distill\ndata: {name: cifar100, val_fraction: 0.1}\nmodel: {name: resnet20, T: 2}\nloss: kl\n"
+    )
     ended = cli("check", "r.yaml", "--set", "teacher.run=runs/absent", "--set", "train.batch_size=100")
     assert ended.code == 0
     for said in (
@@ -363,7 +412,9 @@ def test_check_of_data_that_are_not_here_still_counts(cli: Cli, monkeypatch: pyt
 
 def test_a_loss_of_two_terms_of_one_divergence(cli: Cli) -> None:
     assert cli("teach", *SMALL).code == 0
-    Path("r.yaml").write_text("stage: distill\nloss: {terms: [{divergence: kl, temperature: 1}, {divergence: kl, temperature: 4}]}\n")
+    Path("r.yaml").write_text(
+        "stage: distill\nloss: {terms: [{divergence: kl, temperature: 1}, {divergence: kl, temperature: 4}]}\n"
+    )
     ended = cli("distill", "r.yaml", *SMALL, "--T", 1, "--allow-weak-teacher")
     assert ended.code == 0, ended.err
     rows = [json.loads(line) for line in (ended.folder / "metrics.jsonl").read_text().splitlines()]
@@ -373,7 +424,10 @@ def test_a_loss_of_two_terms_of_one_divergence(cli: Cli) -> None:
 
 def test_small_learning_rates_are_kept(cli: Cli) -> None:
     folder = cli("teach", *SMALL, "--lr", "1e-7", "--set", "train.schedule=constant").folder
-    assert [json.loads(line)["lr"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1e-7, 1e-7]
+    assert [json.loads(line)["lr"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [
+        1e-7,
+        1e-7,
+    ]
 
 
 def test_eval_of_an_export_writes_nothing_into_it(cli: Cli) -> None:
@@ -389,9 +443,30 @@ def test_threads_of_one_stage_are_not_the_other_ones(cli: Cli) -> None:
 
     before = torch.get_num_threads()
     assert before != 2
-    words = [*DATA, "--set", "train.epochs=1", "--set", "train.batch_size=100", "--set", "model.width=4", "--set", "model.T=1"]
-    ended = cli("run", "glyphs", *words, "--set", "execution.allow_weak_teacher=true", "--set", "teach.execution.threads=2")
+    words = [
+        *DATA,
+        "--set",
+        "train.epochs=1",
+        "--set",
+        "train.batch_size=100",
+        "--set",
+        "model.width=4",
+        "--set",
+        "model.T=1",
+    ]
+    ended = cli(
+        "run",
+        "glyphs",
+        *words,
+        "--set",
+        "execution.allow_weak_teacher=true",
+        "--set",
+        "teach.execution.threads=2",
+    )
     assert ended.code == 0, ended.err
-    threads = [json.loads(Path(folder, "run.json").read_text())["needs"]["threads"] for folder in ended.out.splitlines()]
+    threads = [
+        json.loads(Path(folder, "run.json").read_text())["needs"]["threads"]
+        for folder in ended.out.splitlines()
+    ]
     assert threads == [2, before]
     assert torch.get_num_threads() == before

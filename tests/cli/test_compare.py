@@ -58,19 +58,29 @@ def test_three_seeds_of_three_losses(cli: Cli, runs: Path) -> None:
     assert (said.code, said.err) == (0, "")
     (table,) = said.json["tables"]
     (column,) = table["columns"]
-    assert [(row["label"], row["seeds"]) for row in column["rows"]] == [(loss, [0, 1, 2]) for loss in ("none", "kl", "hta-kl")]
+    assert [(row["label"], row["seeds"]) for row in column["rows"]] == [
+        (loss, [0, 1, 2]) for loss in ("none", "kl", "hta-kl")
+    ]
     for row in column["rows"]:
         found = [result(Path(run)) for run in row["runs"]]
         top1 = [each["curve"][-1]["top1"] for each in found]
         assert row["values"] == top1
-        assert (row["top1"]["mean"], row["top1"]["sd"]) == (pytest.approx(np.mean(top1)), pytest.approx(np.std(top1, ddof=1)))
+        assert (row["top1"]["mean"], row["top1"]["sd"]) == (
+            pytest.approx(np.mean(top1)),
+            pytest.approx(np.std(top1, ddof=1)),
+        )
         assert row["rate"]["mean"] == pytest.approx(np.mean([each["rate"] for each in found]))
-        assert row["device_seconds"]["mean"] == pytest.approx(np.mean([each["seconds"]["train"] for each in found]))
+        assert row["device_seconds"]["mean"] == pytest.approx(
+            np.mean([each["seconds"]["train"] for each in found])
+        )
         assert row["settings"] == 1
         assert row["val_top1"]["n"] == 3
     none, kl, _ = column["rows"]
     assert none["difference"]["mean"] == pytest.approx(none["top1"]["mean"] - kl["top1"]["mean"])
-    assert (table["val_fraction"], table["teacher"]["sha256"]) == (0.2, result(next(runs.glob("*-kl-*")))["teacher"]["sha256"])
+    assert (table["val_fraction"], table["teacher"]["sha256"]) == (
+        0.2,
+        result(next(runs.glob("*-kl-*")))["teacher"]["sha256"],
+    )
 
 
 def test_the_table_is_said(cli: Cli, runs: Path) -> None:
@@ -84,7 +94,9 @@ def test_the_table_is_said(cli: Cli, runs: Path) -> None:
     assert cli("compare", *runs.glob("distill*"), "--baseline", "none").out == said.out
 
 
-def test_run_makes_the_comparison_that_its_recipe_asks_for(nine: tuple[Path, Outcome], cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_makes_the_comparison_that_its_recipe_asks_for(
+    nine: tuple[Path, Outcome], cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On stderr when all tasks are done: stdout holds the run directories alone."""
     root, done = nine
     monkeypatch.chdir(root)
@@ -103,7 +115,10 @@ def test_validation_accuracy(cli: Cli, runs: Path) -> None:
     said = cli("compare", "--split", "val", "--json").json
     assert said["tables"][0]["images"] == 60
     for row in said["tables"][0]["columns"][0]["rows"]:
-        logged = [json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])["val_top1"] for run in row["runs"]]
+        logged = [
+            json.loads((Path(run) / "metrics.jsonl").read_text().splitlines()[-1])["val_top1"]
+            for run in row["runs"]
+        ]
         assert row["values"] == pytest.approx(logged, abs=1e-3)
     assert "no test image was looked at" in " ".join(cli("compare", "--split", "val").out.split())
 
@@ -124,10 +139,15 @@ def test_intervals_over_images_from_eval(cli: Cli, runs: Path) -> None:
     for path in runs.glob("*/eval/logits.npz"):
         shutil.move(path, f"{path.parent.parent.name}.npz")
     given = cli("compare", "--json", "--logits", ".").json["tables"][0]["columns"][0]["rows"]
-    assert [row["over_images"] for row in given] == [None if row is kl else row["over_images"] for row in (none, kl, hta)]
+    assert [row["over_images"] for row in given] == [
+        None if row is kl else row["over_images"] for row in (none, kl, hta)
+    ]
 
 
-@pytest.mark.parametrize(("format", "begins"), [("md", "### glyphs"), ("csv", "data,data_sha256"), ("latex", "% glyphs"), ("json", "{")])
+@pytest.mark.parametrize(
+    ("format", "begins"),
+    [("md", "### glyphs"), ("csv", "data,data_sha256"), ("latex", "% glyphs"), ("json", "{")],
+)
 def test_formats(cli: Cli, runs: Path, format: str, begins: str) -> None:
     said = cli("compare", "--format", format)
     assert said.code == 0
@@ -155,7 +175,9 @@ def test_no_torch_is_needed(nine: tuple[Path, Outcome]) -> None:
         "import sys\nsys.argv = ['snnkd', 'compare', '--format', 'md']\nfrom snnkd.cli import main\n"
         "try: main()\nexcept SystemExit as e: assert not e.code\nassert 'torch' not in sys.modules"
     )
-    done = subprocess.run([sys.executable, "-c", script], cwd=nine[0], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=nine[0], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -167,7 +189,9 @@ def test_a_terminal_of_80_columns(nine: tuple[Path, Outcome]) -> None:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES")}
-    process = subprocess.Popen([sys.executable, "-m", "snnkd", "compare"], cwd=nine[0], stdout=theirs, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "snnkd", "compare"], cwd=nine[0], stdout=theirs, env=environment
+    )
     os.close(theirs)
     text = b""
     try:
@@ -212,7 +236,10 @@ def test_requests_that_are_refused(cli: Cli, words: list[str], code: int, said: 
 
 def test_an_empty_place_is_refused(cli: Cli) -> None:
     ended = cli("compare")
-    assert (ended.code, ended.complaint) == (3, "snnkd: runs: no such run; run `snnkd distill` first, or name runs")
+    assert (ended.code, ended.complaint) == (
+        3,
+        "snnkd: runs: no such run; run `snnkd distill` first, or name runs",
+    )
 
 
 def test_two_results_of_one_seed_are_refused(cli: Cli) -> None:
@@ -226,15 +253,23 @@ def test_two_results_of_one_seed_are_refused(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ("compare: {baseline: hta_kl}", "compare.baseline: 'hta_kl' is no loss of this recipe; did you mean 'hta-kl'?"),
+        (
+            "compare: {baseline: hta_kl}",
+            "compare.baseline: 'hta_kl' is no loss of this recipe; did you mean 'hta-kl'?",
+        ),
         ("compare: {baselin: kl}", "unknown key 'compare.baselin'; did you mean 'compare.baseline'?"),
         ("compare: {rank_on: test}", "compare.rank_on: 'test' is not known here; it must be val"),
-        ("compare: {rank_on: val}\ndata: {name: glyphs}", "compare.rank_on: val needs data.val_fraction above 0"),
+        (
+            "compare: {rank_on: val}\ndata: {name: glyphs}",
+            "compare.rank_on: val needs data.val_fraction above 0",
+        ),
         ("compare: {split: val}", "compare.split: val needs the section 'eval: {split: val}'"),
     ],
 )
 def test_sections_that_are_refused_before_anything_runs(cli: Cli, section: str, said: str) -> None:
-    without = RECIPE.replace("compare: {baseline: kl, rank_on: val}\n", "").replace("eval: {split: val}\n", "")
+    without = RECIPE.replace("compare: {baseline: kl, rank_on: val}\n", "").replace(
+        "eval: {split: val}\n", ""
+    )
     if "data:" in section:
         without = re.sub("data: .*\n", "", without)
     Path("r.yaml").write_text(without + section)
@@ -248,7 +283,11 @@ def test_check_writes_the_section_down(cli: Cli) -> None:
     Path("r.yaml").write_text(RECIPE)
     said = cli("check", "r.yaml")
     assert said.code == 0
-    assert re.search(r"^compare:\n  baseline: kl  # Row that .*\n  split: test  # .*\n  rank_on: val  # ", said.out, re.MULTILINE)
+    assert re.search(
+        r"^compare:\n  baseline: kl  # Row that .*\n  split: test  # .*\n  rank_on: val  # ",
+        said.out,
+        re.MULTILINE,
+    )
     Path("s.yaml").write_text(said.out)
     again = cli("check", "s.yaml")
     assert said.out.splitlines()[1:] == again.out.splitlines()[1:]

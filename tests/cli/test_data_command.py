@@ -29,21 +29,43 @@ def test_stopped_in_a_download_it_keeps_what_came(
         process.send_signal(number)
         ended = finish(process)
     assert ended.code == code, ended.err
-    assert f"while downloading {ARCHIVE}; what has come is kept; the same command continues" in ended.complaint
+    assert (
+        f"while downloading {ARCHIVE}; what has come is kept; the same command continues" in ended.complaint
+    )
     assert 65_536 <= part.stat().st_size <= 100_000
     assert not (tmp_path / "store" / ARCHIVE).exists()
 
 
 def test_data_that_are_not_downloaded_are_described(cli: Cli) -> None:
-    made = cli("data", "glyphs", "--set", "data.classes=4", "--set", "data.train_images=20", "--set", "data.test_images=8", "--json")
+    made = cli(
+        "data",
+        "glyphs",
+        "--set",
+        "data.classes=4",
+        "--set",
+        "data.train_images=20",
+        "--set",
+        "data.test_images=8",
+        "--json",
+    )
     assert made.code == 0, made.err
-    assert (made.json["schema"], made.json["classes"], made.json["images"]) == (1, 4, {"train": 20, "test": 8})
+    assert (made.json["schema"], made.json["classes"], made.json["images"]) == (
+        1,
+        4,
+        {"train": 20, "test": 8},
+    )
     (path,) = made.json["files"]
     assert made.json["bytes"] == Path(path).stat().st_size
     npz = cli("data", random_npz("mine.npz", 5), "--json").json
-    assert (npz["name"], npz["classes"], npz["files"]) == ("npz:mine.npz", 5, [str(Path("mine.npz").absolute())])
+    assert (npz["name"], npz["classes"], npz["files"]) == (
+        "npz:mine.npz",
+        5,
+        [str(Path("mine.npz").absolute())],
+    )
     assert (npz["source"], npz["licence"], npz["rule"], npz["frames"]) == (None, None, None, None)
-    Path("described_arrays.py").write_text("import numpy\ndef load():\n    return dict(numpy.load('mine.npz'))\n")
+    Path("described_arrays.py").write_text(
+        "import numpy\ndef load():\n    return dict(numpy.load('mine.npz'))\n"
+    )
     own = cli("data", "described_arrays:load", "--json").json
     assert (own["sha256"], own["files"], own["bytes"]) == (npz["sha256"], [], 0)
     plain = cli("data", "npz:mine.npz")

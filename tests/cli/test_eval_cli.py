@@ -112,8 +112,13 @@ def test_recalibrated_norms_are_said_and_kept_apart(cli: Cli, student: Path) -> 
     assert anew.code == 0, anew.err
     assert anew.json["recalibrated_on"] == 300
     assert anew.json["curve"] != plain["curve"]
-    assert {path.name for path in (student / "eval").iterdir()} == {"test-T4.json", "test-T4-recalibrated.json"}
-    assert cli("eval", student, "--T", 4, "--json").json["curve"] == plain["curve"], "the weights on disk stay"
+    assert {path.name for path in (student / "eval").iterdir()} == {
+        "test-T4.json",
+        "test-T4-recalibrated.json",
+    }
+    assert cli("eval", student, "--T", 4, "--json").json["curve"] == plain["curve"], (
+        "the weights on disk stay"
+    )
 
 
 def test_a_whole_folder_measures_what_is_not_yet_measured(cli: Cli, student: Path) -> None:
@@ -160,4 +165,6 @@ def test_logits_do_not_depend_on_the_batch_size(cli: Cli, student: Path) -> None
     for size in (7, 100):
         assert cli("eval", student, "--batch-size", size, "--save-logits", f"{size}.npz").code == 0
     with np.load("7.npz") as some, np.load("100.npz") as others:
-        torch.testing.assert_close(torch.from_numpy(some["logits"]), torch.from_numpy(others["logits"]), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(
+            torch.from_numpy(some["logits"]), torch.from_numpy(others["logits"]), rtol=1e-3, atol=1e-3
+        )

@@ -13,14 +13,15 @@ from conftest import Cli, Outcome
 from data.event_writers import convert, publish
 
 import snnkd
+from snnkd import distributed
+from snnkd.catalog.models import MODELS
+from snnkd.console import Console
 from snnkd.data import load_data
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
-from snnkd.recipe import MODELS
-from snnkd.recipe.event_schema import SplitEventConfig
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
-from snnkd.report import Reporter
+from snnkd.schema.events import SplitEventConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 KEYS = {
     "n-mnist": ["--set", "data.frames=3", "--set", "data.size=16"],
@@ -53,10 +54,14 @@ def fine(done: Outcome) -> Outcome:
     return done
 
 
-@pytest.mark.parametrize(("name", "sees"), [("n-mnist", "mean"), ("cifar10-dvs", "stack"), ("dvs128-gesture", None)])
+@pytest.mark.parametrize(
+    ("name", "sees"), [("n-mnist", "mean"), ("cifar10-dvs", "stack"), ("dvs128-gesture", None)]
+)
 def test_a_teacher_and_its_student(cli: Cli, name: str, sees: str | None) -> None:
-    taught = fine(cli("teach", *words(name), *(["--set", f"model.sees={sees}"] if sees else []), "--json")).json
-    assert (taught["model"]["sees"], taught["T"], taught["trained_T"]) == (sees or "mean", 1, None)
+    taught = fine(
+        cli("teach", *words(name), *(["--set", f"model.event_input={sees}"] if sees else []), "--json")
+    ).json
+    assert (taught["model"]["event_input"], taught["T"], taught["trained_T"]) == (sees or "mean", 1, None)
     done = fine(cli("distill", *words(name), "--loss", "hta-kl", "--allow-weak-teacher", "--json")).json
     assert (done["T"], done["trained_T"], done["data_sha256"]) == (3, 3, taught["data_sha256"])
     assert done["teacher"]["sha256"] == taught["weights_sha256"]
@@ -70,11 +75,16 @@ def test_a_teacher_and_its_student(cli: Cli, name: str, sees: str | None) -> Non
     assert [entry["top1"] for entry in shorter["curve"]] == [entry["top1"] for entry in done["curve"][:2]]
     beyond = cli("eval", "--T", 4)
     assert beyond.code == 2
-    assert f"--T 4: every timestep sees a frame of its own, and {name} has 3 (data.frames)" in beyond.complaint
+    assert (
+        f"--T 4: every timestep sees a frame of its own, and {name} has 3 (data.frames)" in beyond.complaint
+    )
 
 
 def test_the_same_command_gives_the_same_bytes(cli: Cli, tmp_path: Path) -> None:
-    made = [fine(cli("distill", *words("dvs128-gesture"), *PLAIN, "--out", tmp_path / place)).folder for place in ("a", "b")]
+    made = [
+        fine(cli("distill", *words("dvs128-gesture"), *PLAIN, "--out", tmp_path / place)).folder
+        for place in ("a", "b")
+    ]
     assert len({(folder / "model.safetensors").read_bytes() for folder in made}) == 1
 
 
@@ -96,21 +106,27 @@ def test_what_comes_later_changes_nothing_before(cli: Cli) -> None:
 def test_a_teacher_sees_the_mean_or_the_stack() -> None:
     images = torch.rand(3, 5, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     for sees, channels in (("mean", 2), ("stack", 6)):
-        model = ResNetConfig(width=4, sees=sees)  # type: ignore[arg-type]
-        network = build_network(Specification(model=model, neuron=None, classes=7, shape=(2, 16, 16), frames=3)).eval()
-        still = build_network(Specification(model=ResNetConfig(width=4), neuron=None, classes=7, shape=(channels, 16, 16))).eval()
+        model = ResNetConfig(width=4, event_input=sees)  # type: ignore[arg-type]
+        network = build_network(
+            Specification(model=model, neuron=None, classes=7, shape=(2, 16, 16), frames=3)
+        ).eval()
+        still = build_network(
+            Specification(model=ResNetConfig(width=4), neuron=None, classes=7, shape=(channels, 16, 16))
+        ).eval()
         still.body.load_state_dict(network.body.state_dict())
         network.std.copy_(torch.tensor([0.5, 2.0]))
         scaled = images / network.std.view(-1, 1, 1)
         image = scaled.mean(0) if sees == "mean" else torch.cat(list(scaled), 1)
         torch.testing.assert_close(network(images), still(image))
-        with pytest.raises(snnkd.errors.RequestError, match="2 event frames; this network sees 3"):
+        with pytest.raises(snnkd.errors.UsageError, match="2 event frames; this network sees 3"):
             network(images[:2])
-        with pytest.raises(snnkd.errors.RequestError, match="this network takes event frames"):
+        with pytest.raises(snnkd.errors.UsageError, match="this network takes event frames"):
             network(images[0])
 
 
-@pytest.mark.parametrize("entry", [e for e in MODELS if not e.argument and not e.detail("ann_only")], ids=lambda e: str(e.name))
+@pytest.mark.parametrize(
+    "entry", [e for e in MODELS if not e.argument and not e.detail("ann_only")], ids=lambda e: str(e.name)
+)
 def test_frames_that_are_all_alike_are_a_still_image(entry: object) -> None:
     """Of every topology: a timestep sees its frame as it would see an image."""
     options = entry.options  # type: ignore[attr-defined]
@@ -119,7 +135,9 @@ def test_frames_that_are_all_alike_are_a_still_image(entry: object) -> None:
     made = []
     for frames in (None, 2):
         torch.manual_seed(0)
-        specification = Specification(model=config, neuron=NeuronConfig(threshold=0.2), classes=5, shape=(2, 32, 32), frames=frames)
+        specification = Specification(
+            model=config, neuron=NeuronConfig(threshold=0.2), classes=5, shape=(2, 32, 32), frames=frames
+        )
         made.append(build_network(specification))
     still, moving = made
     image = torch.rand(3, 2, 32, 32, generator=torch.Generator().manual_seed(1))
@@ -142,7 +160,9 @@ def test_frames_that_are_all_alike_are_a_still_image(entry: object) -> None:
 def test_the_first_layer_makes_macs_at_every_timestep() -> None:
     config = ResNetConfig(width=4, T=3)
     for frames, once in ((None, 4 * 2 * 9 * 256), (3, 0)):
-        network = build_network(Specification(model=config, neuron=NeuronConfig(), classes=5, shape=(2, 16, 16), frames=frames)).eval()
+        network = build_network(
+            Specification(model=config, neuron=NeuronConfig(), classes=5, shape=(2, 16, 16), frames=frames)
+        ).eval()
         with torch.inference_mode(), Counter(network) as counter:
             network(torch.rand(network.specification.batch(6)))
         head = counter.counts.macs_per_step - (0 if once else 4 * 2 * 9 * 256)
@@ -162,13 +182,22 @@ def test_timesteps_are_frames(cli: Cli) -> None:
     ("setting", "said"),
     [
         (["--data", "dvs128-gesture", "--set", "data.augment=[flip]"], "flip is not for dvs128-gesture"),
-        (["--data", "n-mnist", "--set", "data.augment=[autoaugment]"], "autoaugment is not for counts of events"),
+        (
+            ["--data", "n-mnist", "--set", "data.augment=[autoaugment]"],
+            "autoaugment is not for counts of events",
+        ),
         (["--data", "n-mnist", "--set", "data.augment=[mixup]"], "mixup is not for counts of events"),
         (["--data", "n-mnist", "--set", "data.frames=0"], "data.frames: 0 is too small"),
         (["--data", "n-mnist", "--set", "data.size=35"], "data.size: 35 is too large"),
         (["--data", "cifar10-dvs", "--set", "data.test_fraction=0"], "data.test_fraction: 0"),
-        (["--set", "model.sees=stack"], "model.sees: stack given for glyphs, whose images are still"),
-        (["--data", "n-mnist", "--set", "model.sees=sum"], "model.sees: 'sum' is not one of mean, stack"),
+        (
+            ["--set", "model.event_input=stack"],
+            "model.event_input: stack given for glyphs, whose images are still",
+        ),
+        (
+            ["--data", "n-mnist", "--set", "model.event_input=sum"],
+            "model.event_input: 'sum' is not one of mean, stack",
+        ),
     ],
 )
 def test_requests_that_are_refused(cli: Cli, setting: list[str], said: str) -> None:
@@ -178,7 +207,7 @@ def test_requests_that_are_refused(cli: Cli, setting: list[str], said: str) -> N
 
 
 def test_a_student_sees_no_stack_and_bench_takes_still_images(cli: Cli) -> None:
-    refused = cli("distill", *words("n-mnist"), "--set", "model.sees=mean")
+    refused = cli("distill", *words("n-mnist"), "--set", "model.event_input=mean")
     assert (refused.code, "the key is a teacher's" in refused.complaint) == (2, True)
     Path("events.yaml").write_text("stage: distill\ndata: n-mnist\n")
     refused = cli("bench", "./events.yaml")
@@ -193,19 +222,43 @@ def test_a_teacher_of_other_frames_does_not_fit(cli: Cli) -> None:
     assert "the teacher sees 3 event frames, n-mnist has 2 event frames" in refused.complaint
     smaller = [word if word != "data.size=16" else "data.size=12" for word in words("n-mnist")]
     refused = cli("distill", *smaller, "--loss", "kl", "--teacher", teacher)
-    assert (refused.code, "takes event frames [2, 16, 16], n-mnist has [2, 12, 12]" in refused.complaint) == (3, True)
+    assert (refused.code, "takes event frames [2, 16, 16], n-mnist has [2, 12, 12]" in refused.complaint) == (
+        3,
+        True,
+    )
     assert "no finished teacher of this data" in cli("distill", *other, "--loss", "kl").complaint
 
 
 def test_a_teacher_from_a_plain_file_of_weights(cli: Cli) -> None:
-    """The network is told apart from its weights; `sees` says how it looks at events."""
-    model = ResNetConfig(width=4, sees="stack")
+    """The network is told apart from its weights; `event_input` says how it looks at events."""
+    model = ResNetConfig(width=4, event_input="stack")
     network = build_network(Specification(model=model, neuron=None, classes=10, shape=(2, 16, 16), frames=3))
     torch.save(network.body.state_dict(), "teacher.pt")
-    given = ["--loss", "kl", "--teacher-weights", "teacher.pt", "--teacher-model", "resnet8", "--allow-weak-teacher"]
-    done = fine(cli("distill", *words("n-mnist"), *given, "--set", "teacher.model.width=4", "--set", "teacher.model.sees=stack", "--json"))
+    given = [
+        "--loss",
+        "kl",
+        "--teacher-weights",
+        "teacher.pt",
+        "--teacher-model",
+        "resnet8",
+        "--allow-weak-teacher",
+    ]
+    done = fine(
+        cli(
+            "distill",
+            *words("n-mnist"),
+            *given,
+            "--set",
+            "teacher.model.width=4",
+            "--set",
+            "teacher.model.event_input=stack",
+            "--json",
+        )
+    )
     assert done.json["teacher"]["parameters"] == sum(p.numel() for p in network.parameters())
-    refused = cli("distill", *words("n-mnist"), *given, "--set", "teacher.model.width=4", "--set", "teacher.size=20")
+    refused = cli(
+        "distill", *words("n-mnist"), *given, "--set", "teacher.model.width=4", "--set", "teacher.size=20"
+    )
     assert (refused.code, "resnet8 sees [2, 20, 20]; event frames" in refused.complaint) == (2, True)
 
 
@@ -221,12 +274,16 @@ def test_micro_batches_features_and_validation(cli: Cli) -> None:
     assert fine(cli("eval", done["run"], "--split", "val", "--json")).json["images"] == 6
 
 
-def test_check_knows_sizes_before_the_data_are_there(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_knows_sizes_before_the_data_are_there(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("SNNKD_DATA", str(tmp_path / "none"))
     sizes = {}
     for sees in ("mean", "stack"):
         keys = "{name: cifar10-dvs, frames: 8, size: 32, test_fraction: 0.2}"
-        Path("events.yaml").write_text(f"data: {keys}\nteach: {{model: {{sees: {sees}}}}}\ndistill: {{train: {{batch_size: 100}}}}\n")
+        Path("events.yaml").write_text(
+            f"data: {keys}\nteach: {{model: {{event_input: {sees}}}}}\ndistill: {{train: {{batch_size: 100}}}}\n"
+        )
         done = fine(cli("check", "./events.yaml"))
         assert "distill: 24,000 steps" in done.err  # 8,000 of 10,000 samples in 80 steps, 300 epochs
         assert "data cifar10-dvs is not here: cifar10-dvs is not under" in done.err
@@ -282,22 +339,21 @@ def test_a_network_of_the_users(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(USERS)
     base = ["--data", "n-mnist", *KEYS["n-mnist"], "--epochs", "1", "--batch-size", "10"]
     fine(cli("distill", *base, *PLAIN, "--model", "mine:small"))
-    fine(cli("teach", *base, "--model", "mine:small", "--set", "model.sees=stack"))
+    fine(cli("teach", *base, "--model", "mine:small", "--set", "model.event_input=stack"))
     refused = cli("distill", *base, *PLAIN, "--model", "mine:still")
     assert refused.code == 2
     assert "mine:still: forward(images [1, 3, 2, 16, 16], 1) raised" in refused.complaint
 
 
 def test_every_process_gets_its_part_of_the_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    from snnkd import processes
     from snnkd.data.loader import TrainBatches
 
     config = SplitEventConfig(name="cifar10-dvs", frames=3, size=16, test_fraction=0.25)
-    data = load_data(config, Reporter(quiet=True))
+    data = load_data(config, Console(quiet=True))
     whole, labels = TrainBatches(data.train, 10, config.augment, 0, torch.device("cpu")).batch(0, 1)
     parts = []
     for part in (slice(0, 5), slice(5, 10)):
-        monkeypatch.setattr(processes, "share", lambda total, part=part: part)
+        monkeypatch.setattr(distributed, "rank_slice", lambda total, part=part: part)
         parts.append(TrainBatches(data.train, 10, config.augment, 0, torch.device("cpu")).batch(0, 1))
     assert torch.equal(torch.cat([images for images, _ in parts], 1), whole)
     assert torch.equal(torch.cat([some for _, some in parts]), labels)

@@ -13,8 +13,8 @@ import torch
 from conftest import SMALL, Cli, finish, random_npz, start, teach_and_distill
 
 from snnkd.data.loader import TrainBatches
+from snnkd.stopping import Stop
 from snnkd.training import loop
-from snnkd.training.stopping import Stop
 
 # ---- 0: done, or already done
 
@@ -98,12 +98,18 @@ def test_a_wrong_request(cli: Cli, words: list[str], said: str) -> None:
 def test_a_changed_identity_key_is_named(cli: Cli) -> None:
     assert cli("teach", *SMALL, "--out", "run").code == 0
     before = Path("run/model.safetensors").read_bytes()
-    for change, key in ((["--lr", "0.05"], "train.lr = 0.1"), (["--seed", "7"], "seed = 0"), (["--set", "data.noise=0.2"], "data.sha256")):
+    for change, key in (
+        (["--lr", "0.05"], "train.lr = 0.1"),
+        (["--seed", "7"], "seed = 0"),
+        (["--set", "data.noise=0.2"], "data.sha256"),
+    ):
         ended = cli("teach", *SMALL, "--out", "run", *change)
         assert ended.code == 2
         assert key in ended.complaint
     assert Path("run/model.safetensors").read_bytes() == before
-    assert cli("teach", *SMALL, "--out", "run", "--set", "execution.eval_batch_size=50").code == 0, "execution keys may change"
+    assert cli("teach", *SMALL, "--out", "run", "--set", "execution.eval_batch_size=50").code == 0, (
+        "execution keys may change"
+    )
 
 
 def test_fresh_sets_the_old_run_aside(cli: Cli) -> None:
@@ -151,7 +157,9 @@ def test_an_export_that_exists_is_refused(cli: Cli) -> None:
 def test_another_version_is_refused_when_continuing(cli: Cli) -> None:
     assert cli("teach", *SMALL, "--out", "run", "--max-time", "0s").code == 75
     about = Path("run/run.json")
-    about.write_text(about.read_text().replace(f'"torch": "{torch.__version__.partition("+")[0]}', '"torch": "1.0.0'))
+    about.write_text(
+        about.read_text().replace(f'"torch": "{torch.__version__.partition("+")[0]}', '"torch": "1.0.0')
+    )
     ended = cli("teach", *SMALL, "--out", "run")
     assert ended.code == 2
     assert "versions.torch = '1.0.0" in ended.complaint
@@ -183,7 +191,12 @@ def test_a_missing_file(cli: Cli, words: list[str], said: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a: [", "line"), ("- 1", "list"), ("!!python/object/apply:os.system ['touch x']", "tag"), ("schema: 1\nschema: 1", "twice")],
+    [
+        ("a: [", "line"),
+        ("- 1", "list"),
+        ("!!python/object/apply:os.system ['touch x']", "tag"),
+        ("schema: 1\nschema: 1", "twice"),
+    ],
 )
 def test_a_recipe_that_is_not_plain_yaml(cli: Cli, text: str, said: str) -> None:
     Path("r.yaml").write_text(text)
@@ -264,7 +277,9 @@ def test_a_run_held_by_another_process(cli: Cli) -> None:
     assert cli("teach", *SMALL, "--out", "run").code == 0
 
 
-@pytest.mark.skipif(not Path("/proc/self/mounts").exists(), reason="needs a place that even root cannot write to")
+@pytest.mark.skipif(
+    not Path("/proc/self/mounts").exists(), reason="needs a place that even root cannot write to"
+)
 def test_a_read_only_place(cli: Cli) -> None:
     ended = cli("teach", *SMALL, "--out", "/proc/snnkd/run")
     assert ended.code == 3
@@ -327,7 +342,9 @@ def test_out_of_memory(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TrainBatches, "batch", hungry)
     ended = cli("teach", *SMALL)
     assert ended.code == 4
-    assert ended.complaint.startswith("snnkd: out of memory; set execution.activation_checkpointing=true, or lower train.batch_size")
+    assert ended.complaint.startswith(
+        "snnkd: out of memory; set execution.activation_checkpointing=true, or lower train.batch_size"
+    )
 
 
 def test_an_export_that_disagrees_is_removed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,7 +382,7 @@ def test_a_time_limit_that_is_over_lets_one_step_pass(cli: Cli) -> None:
 
 def test_stopped_while_measuring(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training is over and saved; the same command only measures."""
-    from snnkd.training.stopping import Stop
+    from snnkd.stopping import Stop
 
     def check(self: Stop, where: str) -> None:
         self._signal = __import__("signal").SIGTERM

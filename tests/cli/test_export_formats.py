@@ -13,9 +13,9 @@ import torch
 from conftest import SMALL, Cli
 
 import snnkd
+from snnkd.catalog.formats import EXPORTS
 from snnkd.exports.check import Agreement
-from snnkd.recipe.exports import EXPORTS
-from snnkd.recipe.schema import ExportConfig
+from snnkd.schema.run import ExportConfig
 
 FORMATS = [entry.name for entry in EXPORTS]
 
@@ -42,9 +42,17 @@ def test_a_trained_student_in_every_format(cli: Cli, student: Path, format: str)
     assert ended.code == 0, ended.err
     place = student / "export" / format
     assert ended.out == f"{place}\n"
-    assert [line.startswith("agreement 1.0000 on 256 images") for line in ended.err.splitlines()] == [True], ended.err
+    assert [line.startswith("agreement 1.0000 on 256 images") for line in ended.err.splitlines()] == [True], (
+        ended.err
+    )
     kept = json.loads((student / "export" / f"{format}.json").read_text())
-    assert (kept["format"], kept["path"], kept["T"], kept["images"], kept["agreement"]) == (format, str(place), 3, 256, 1.0)
+    assert (kept["format"], kept["path"], kept["T"], kept["images"], kept["agreement"]) == (
+        format,
+        str(place),
+        3,
+        256,
+        1.0,
+    )
     assert kept["max_difference"] >= 0
     assert ("agreement_unfolded" in kept) == (format == "nir")
     assert sorted(path.name for path in place.parent.iterdir()) == sorted([format, f"{format}.json"])
@@ -61,7 +69,9 @@ def test_the_folder_loads_and_has_its_card(cli: Cli, student: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["safetensors", "nir"])  # a folder and a file
-def test_an_export_that_disagrees_is_removed(cli: Cli, student: Path, monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+def test_an_export_that_disagrees_is_removed(
+    cli: Cli, student: Path, monkeypatch: pytest.MonkeyPatch, format: str
+) -> None:
     from snnkd.exports import make
 
     monkeypatch.setattr(make, "compare", lambda *_: Agreement(256, 0.5, 3.0, 2.0))
@@ -72,7 +82,9 @@ def test_an_export_that_disagrees_is_removed(cli: Cli, student: Path, monkeypatc
     assert {path.name for path in Path().iterdir()} == {"student"}
 
 
-def test_a_twin_that_is_another_network_is_removed(cli: Cli, student: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_twin_that_is_another_network_is_removed(
+    cli: Cli, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from snnkd.exports import make
 
     monkeypatch.setattr(make, "LEAST_UNFOLDED", 1.01)
@@ -83,26 +95,33 @@ def test_a_twin_that_is_another_network_is_removed(cli: Cli, student: Path, monk
 
 
 @pytest.mark.parametrize(
-    ("format", "named"), [("onnx", "onnx, onnxscript, onnxruntime, which are"), ("nir", "nir, nirtorch, h5py, which are")]
+    ("format", "named"),
+    [("onnx", "onnx, onnxscript, onnxruntime, which are"), ("nir", "nir, nirtorch, h5py, which are")],
 )
 def test_without_the_packages_it_says_which_extra(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Path], format: str, named: str
 ) -> None:
     honest = importlib.util.find_spec
     absent = EXPORTS[format].detail("packages")
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name in absent else honest(name, *rest))
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name in absent else honest(name, *rest)
+    )
     ended = cli("export", trained["distill"], "--format", format, "--out", "here")
     assert ended.code == 2
     assert f"--format {format} needs {named} not installed: pip install 'snnkd[all]'" in ended.complaint
     recipe = Path("mine.yaml")
-    recipe.write_text(f"schema: 1\ndata: {{name: glyphs}}\nteach: {{train: {{epochs: 1}}}}\nexport: {{formats: [{format}]}}\n")
+    recipe.write_text(
+        f"schema: 1\ndata: {{name: glyphs}}\nteach: {{train: {{epochs: 1}}}}\nexport: {{formats: [{format}]}}\n"
+    )
     ended = cli("run", recipe)
     assert ended.code == 2
     assert "snnkd[all]" in ended.complaint
     assert not Path("runs").exists(), "known before anything is trained"
 
 
-def test_packages_are_imported_late(cli: Cli, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Path]) -> None:
+def test_packages_are_imported_late(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Path]
+) -> None:
     """Those of other formats are not needed."""
     honest = importlib.import_module
 
@@ -135,7 +154,10 @@ def test_what_is_refused(cli: Cli, trained: dict[str, Path], words: list[str], s
 
 
 def test_a_teacher_has_no_timesteps_and_no_spikes(cli: Cli, trained: dict[str, Path]) -> None:
-    assert "is a teacher, which has no timesteps" in cli("export", trained["teach"], "--format", "onnx", "--T", 4, "--out", "x").complaint
+    assert (
+        "is a teacher, which has no timesteps"
+        in cli("export", trained["teach"], "--format", "onnx", "--T", 4, "--out", "x").complaint
+    )
     ended = cli("export", trained["teach"], "--format", "nir", "--out", "x")
     assert ended.code == 2
     assert "a teacher, which has no spikes" in ended.complaint
@@ -157,7 +179,10 @@ def test_nir_names_the_layer_it_cannot_say(cli: Cli) -> None:
     folder = cli("distill", *SMALL, *words).folder
     ended = cli("export", folder, "--format", "nir")
     assert ended.code == 2
-    assert "--format nir: layer body.act resets by subtraction (neuron.reset: soft); use onnx or pt2" in ended.complaint
+    assert (
+        "--format nir: layer body.act resets by subtraction (neuron.reset: soft); use onnx or pt2"
+        in ended.complaint
+    )
     assert not (folder / "export").exists()
 
 
@@ -172,5 +197,10 @@ export: {formats: [safetensors, nir]}
     ended = cli("run", "./mine.yaml")
     assert ended.code == 0, ended.err
     (folder,) = map(Path, ended.out.splitlines())
-    assert {path.name for path in (folder / "export").iterdir()} == {"safetensors", "safetensors.json", "nir", "nir.json"}
+    assert {path.name for path in (folder / "export").iterdir()} == {
+        "safetensors",
+        "safetensors.json",
+        "nir",
+        "nir.json",
+    }
     assert cli("run", "./mine.yaml").code == 0

@@ -83,13 +83,23 @@ def test_check_shows_the_complete_recipe(cli: Cli, child: str) -> None:
         ("extends: gone.yaml", 3, "r.yaml extends gone.yaml: gone.yaml: no such file or directory"),
         ("extends: [glyphs]", 2, "r.yaml: extends: ['glyphs'] is not the name of a recipe or a path to one"),
         ("extends: r.yaml", 2, "r.yaml: extends: r.yaml -> r.yaml is a circle"),
-        ("extends: glyphs\nstage: distill", 2, "r.yaml: stage: 'distill', and glyphs, which it extends, is a pipeline"),
-        ("extends: glyphs\ncompare: null", 2, "r.yaml: compare: null takes away what glyphs says there, and it says nothing"),
+        (
+            "extends: glyphs\nstage: distill",
+            2,
+            "r.yaml: stage: 'distill', and glyphs, which it extends, is a pipeline",
+        ),
+        (
+            "extends: glyphs\ncompare: null",
+            2,
+            "r.yaml: compare: null takes away what glyphs says there, and it says nothing",
+        ),
         ("extends: ./shelf/base.yaml\nloss: kl", 2, "r.yaml: loss: shelf/base.yaml sweeps 'distill.loss'"),
     ],
 )
 @pytest.mark.usefixtures("child")
-def test_errors_are_one_line_whatever_the_command(cli: Cli, command: str, text: str, code: int, said: str) -> None:
+def test_errors_are_one_line_whatever_the_command(
+    cli: Cli, command: str, text: str, code: int, said: str
+) -> None:
     Path("r.yaml").write_text(text)
     ended = cli(command, "r.yaml")
     assert (ended.code, ended.out) == (code, "")
@@ -98,13 +108,18 @@ def test_errors_are_one_line_whatever_the_command(cli: Cli, command: str, text: 
 
 
 def test_code_that_a_base_names_runs_only_when_the_command_line_names_it_too(cli: Cli) -> None:
-    Path("mine.py").write_text("open('sprung', 'w').close()\ndef f(student, teacher, *, temperature, labels): return student.sum()\n")
+    Path("mine.py").write_text(
+        "open('sprung', 'w').close()\ndef f(student, teacher, *, temperature, labels): return student.sum()\n"
+    )
     Path("base.yaml").write_text("teach: {}\ndistill: {loss: {name: 'mine:f'}}\n")
     Path("r.yaml").write_text("extends: base.yaml\nseed: 3\n")
     for command in ("check", "run", "distill", "bench"):
         refused = cli(command, "r.yaml")
         assert refused.code == 2
-        assert "'mine:f' is code; it runs only when the command line names it: add --code mine:f" in refused.complaint
+        assert (
+            "'mine:f' is code; it runs only when the command line names it: add --code mine:f"
+            in refused.complaint
+        )
     assert not Path("sprung").exists()
     assert cli("check", "r.yaml", "--code", "mine:f").code == 0
 
@@ -123,14 +138,20 @@ def test_single_stages_say_that_they_run_no_sweep(cli: Cli, child: str) -> None:
     made = cli("distill", child, "--loss", "kl", "--seed", 5)
     assert made.code == 0, made.err
     assert "-kl-T2-" in made.folder.name
-    assert f"{begun} distill` does not run: here distill.loss=kl, distill.model.T=2, as its sections and the flags say{TAIL}" in made.err
+    assert (
+        f"{begun} distill` does not run: here distill.loss=kl, distill.model.T=2, as its sections and the flags say{TAIL}"
+        in made.err
+    )
     assert made.err.count("sweep") == 1
     again = cli("distill", child, "--loss", "kl", "--seed", 5, "--json")
     assert (again.json["run"], again.err.count("has a sweep of 4 tasks")) == (str(made.folder), 1)
     timed = cli("bench", child, "--rounds", 2, "--set", "execution.compile=off", "--json")
     assert timed.code == 0, timed.err
     assert timed.json["images_per_s"] is not None
-    assert f"{begun} bench` does not run: here distill.loss=hta-kl, distill.model.T=2, as its sections and the flags say{TAIL}" in timed.err
+    assert (
+        f"{begun} bench` does not run: here distill.loss=hta-kl, distill.model.T=2, as its sections and the flags say{TAIL}"
+        in timed.err
+    )
 
 
 def test_without_a_sweep_nothing_is_said_of_one(cli: Cli, child: str) -> None:

@@ -53,7 +53,9 @@ def test_export_to_a_place_without_a_name(cli: Cli, out: str, force: list[str]) 
 
 
 @pytest.mark.parametrize("force", [[], ["--force"]])
-def test_what_comes_to_the_target_while_exporting_is_kept(cli: Cli, monkeypatch: pytest.MonkeyPatch, force: list[str]) -> None:
+def test_what_comes_to_the_target_while_exporting_is_kept(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, force: list[str]
+) -> None:
     from snnkd.exports import safetensors
 
     folder = cli("teach", *SMALL).folder

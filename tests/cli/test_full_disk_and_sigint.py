@@ -20,7 +20,18 @@ OTHER = OSError(errno.EROFS, "Read-only file system")
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
     root = tmp_path_factory.mktemp("student")
-    done = finish(start("distill", *SMALL, "--loss", "none", "--T", 1, cwd=root, env={**os.environ, "SNNKD_DATA": str(data_folder)}))
+    done = finish(
+        start(
+            "distill",
+            *SMALL,
+            "--loss",
+            "none",
+            "--T",
+            1,
+            cwd=root,
+            env={**os.environ, "SNNKD_DATA": str(data_folder)},
+        )
+    )
     assert done.code == 0, done.err
     return root / done.folder
 
@@ -37,7 +48,14 @@ def student(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path
     ],
 )
 def test_a_place_that_takes_no_more(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, student: Path, words: list[str], where: str, named: str, error: OSError, code: int
+    cli: Cli,
+    monkeypatch: pytest.MonkeyPatch,
+    student: Path,
+    words: list[str],
+    where: str,
+    named: str,
+    error: OSError,
+    code: int,
 ) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise OSError(error.errno, error.strerror)
@@ -77,7 +95,9 @@ def test_sigint_ends_commands_that_have_nothing_to_save(student: Path, words: li
     """They die of the signal, so that a shell's loop ends, and leave nothing."""
     if words[0] == "export":
         words = ["export", str(student), "--out", "here"]
-    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == -signal.SIGINT, done.stderr
     assert done.stdout == ""
     lines = done.stderr.splitlines()

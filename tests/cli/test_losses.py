@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import DATA, SMALL, Cli, finish, start
 
-from snnkd.recipe import LOSSES
+from snnkd.catalog.losses import LOSSES
 
 NAMES = [entry.name for entry in LOSSES]
 WITHOUT_TEACHER = {"none", "tet", "tks", "w2s", "s2w"}
@@ -33,7 +33,9 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dic
 
 
 @pytest.mark.parametrize("loss", NAMES)
-def test_it_trains_stops_continues_and_ends_as_if_it_never_stopped(cli: Cli, teachers: dict[str, Path], loss: str) -> None:
+def test_it_trains_stops_continues_and_ends_as_if_it_never_stopped(
+    cli: Cli, teachers: dict[str, Path], loss: str
+) -> None:
     teacher = teachers["wider" if loss in WITH_ALIGNER else "same"]
     words = [*ONE_EPOCH, "--loss", loss, "--teacher", teacher, "--allow-weak-teacher"]
     whole = cli("distill", *words, "--out", "whole", "--json")
@@ -54,11 +56,22 @@ def _without_times(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("loss", sorted(WITH_ALIGNER))
-def test_the_aligner_is_in_the_checkpoint_and_not_in_the_student(cli: Cli, teachers: dict[str, Path], loss: str) -> None:
+def test_the_aligner_is_in_the_checkpoint_and_not_in_the_student(
+    cli: Cli, teachers: dict[str, Path], loss: str
+) -> None:
     import torch
     from safetensors.torch import load_file
 
-    words = [*ONE_EPOCH, "--loss", loss, "--teacher", teachers["wider"], "--allow-weak-teacher", "--out", "run"]
+    words = [
+        *ONE_EPOCH,
+        "--loss",
+        loss,
+        "--teacher",
+        teachers["wider"],
+        "--allow-weak-teacher",
+        "--out",
+        "run",
+    ]
     assert cli("distill", *words, "--max-time", "0s").code == 75
     first = _aligner("run/last.pt")
     assert first
@@ -86,7 +99,8 @@ def test_what_a_name_stands_for_is_a_recipe_of_the_same_run(cli: Cli, loss: str)
     Path("pasted.yaml").write_text("schema: 1\nstage: distill\n" + printed.out)
     Path("plain.yaml").write_text("schema: 1\nstage: distill\n")
     pasted, named = (
-        cli("check", file, "--json", *words).json for file, words in (("pasted.yaml", ()), ("plain.yaml", ("--set", f"loss={loss}")))
+        cli("check", file, "--json", *words).json
+        for file, words in (("pasted.yaml", ()), ("plain.yaml", ("--set", f"loss={loss}")))
     )
     assert pasted["recipe"] == named["recipe"]
 
@@ -122,7 +136,10 @@ def test_bibtex(cli: Cli) -> None:
         (["list", "losses", "none", "--bibtex"], "has no reference"),
         (["list", "models", "resnet8"], "goes with losses only"),
         (["list", "data", "--bibtex"], "goes with losses only"),
-        (["distill", "--loss", "w2s", "--T", "1"], "loss.terms.0.target: strong compares timesteps; model.T must be at least 2"),
+        (
+            ["distill", "--loss", "w2s", "--T", "1"],
+            "loss.terms.0.target: strong compares timesteps; model.T must be at least 2",
+        ),
         (["distill", "--loss", "seal", "--T", "1"], "loss.terms.1.against: other-steps compares timesteps"),
         (["distill", "--loss", "tet", "--temperature", "2"], "has no term that takes one"),
         (["distill", "--loss", "mse", "--temperature", "2"], "has no term that takes one"),
@@ -146,13 +163,25 @@ def test_features_that_are_not_there(cli: Cli, teachers: dict[str, Path]) -> Non
 
 def test_named_features_are_compared(cli: Cli, teachers: dict[str, Path]) -> None:
     words = [*ONE_EPOCH, "--loss", "lasnn", "--teacher", teachers["same"], "--allow-weak-teacher"]
-    ended = cli("distill", *words, "--set", "loss.student=[stage1]", "--set", "loss.teacher=[stage2]", "--json")
+    ended = cli(
+        "distill", *words, "--set", "loss.student=[stage1]", "--set", "loss.teacher=[stage2]", "--json"
+    )
     assert ended.code == 0, ended.err
     assert ended.json["loss"]["terms"][0]["teacher"] == ["stage2"]
 
 
 def test_sakd_needs_a_teacher_of_its_own_architecture(cli: Cli, teachers: dict[str, Path]) -> None:
-    ended = cli("distill", *ONE_EPOCH, "--loss", "sakd", "--teacher", teachers["wider"], "--allow-weak-teacher", "--out", "run")
+    ended = cli(
+        "distill",
+        *ONE_EPOCH,
+        "--loss",
+        "sakd",
+        "--teacher",
+        teachers["wider"],
+        "--allow-weak-teacher",
+        "--out",
+        "run",
+    )
     assert ended.code == 2
     assert "train.init: teacher: the teacher is a resnet8" in ended.complaint
 
@@ -162,7 +191,18 @@ def test_sakd_starts_from_the_teachers_weights(cli: Cli, teachers: dict[str, Pat
     import torch
     from safetensors.torch import load_file
 
-    words = [*ONE_EPOCH, "--loss", "sakd", "--teacher", teachers["same"], "--allow-weak-teacher", "--out", "run", "--lr", "1e-30"]
+    words = [
+        *ONE_EPOCH,
+        "--loss",
+        "sakd",
+        "--teacher",
+        teachers["same"],
+        "--allow-weak-teacher",
+        "--out",
+        "run",
+        "--lr",
+        "1e-30",
+    ]
     assert cli("distill", *words).code == 0
     student, teacher = load_file("run/model.safetensors"), load_file(teachers["same"] / "model.safetensors")
     assert torch.equal(student["body.conv.weight"], teacher["body.conv.weight"])
@@ -170,14 +210,20 @@ def test_sakd_starts_from_the_teachers_weights(cli: Cli, teachers: dict[str, Pat
 
 def test_enof_replaces_the_last_spikes(cli: Cli, teachers: dict[str, Path]) -> None:
     words = [*ONE_EPOCH, "--teacher", teachers["same"], "--allow-weak-teacher", "--json"]
-    enof, kl = cli("distill", *words, "--loss", "enof", "--out", "enof"), cli("distill", *words, "--loss", "kl", "--out", "kl")
+    enof, kl = (
+        cli("distill", *words, "--loss", "enof", "--out", "enof"),
+        cli("distill", *words, "--loss", "kl", "--out", "kl"),
+    )
     assert enof.code == kl.code == 0
     assert len(enof.json["rate_per_layer"]) == len(kl.json["rate_per_layer"]) - 1
     assert json.loads(Path("enof/config.json").read_text())["neuron"]["last"] == "relu"
     spiking = ["--loss", "enof", "--set", "neuron.last=spike", "--out", "spiking"]
     refused = cli("distill", *words, *spiking)
     assert refused.code == 2
-    assert "'enof' has neuron.last: relu, the recipe says 'spike'; set it, or name the loss custom" in refused.complaint
+    assert (
+        "'enof' has neuron.last: relu, the recipe says 'spike'; set it, or name the loss custom"
+        in refused.complaint
+    )
     named = cli("distill", *words, *spiking, "--set", "loss.name=custom")
     assert len(named.json["rate_per_layer"]) == len(kl.json["rate_per_layer"])
 

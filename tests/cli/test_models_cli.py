@@ -5,18 +5,36 @@ from __future__ import annotations
 import pytest
 from conftest import Cli
 
-from snnkd.recipe import MODELS
-from snnkd.recipe.fields import hints
+from snnkd.catalog.models import MODELS
+from snnkd.schema.fields import hints
 
 NAMES = [entry.name for entry in MODELS if not entry.argument]
-TINY = ["--set", "data.classes=5", "--set", "data.train_images=20", "--set", "data.test_images=10", "--batch-size", 10, "--epochs", 1]
+TINY = [
+    "--set",
+    "data.classes=5",
+    "--set",
+    "data.train_images=20",
+    "--set",
+    "data.test_images=10",
+    "--batch-size",
+    10,
+    "--epochs",
+    1,
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_listed_model_teaches_and_learns(cli: Cli, name: str) -> None:
     """At a small width, at which a member keeps its shape."""
     small = ["width=4"] if "width" in hints(MODELS[name].options) else ["dim=32", "depth=3", "heads=2"]
-    words = [*TINY, "--lr", 0.01, "--model", name, *(word for key in small for word in ("--set", f"model.{key}"))]
+    words = [
+        *TINY,
+        "--lr",
+        0.01,
+        "--model",
+        name,
+        *(word for key in small for word in ("--set", f"model.{key}")),
+    ]
     taught = cli("teach", *words, "--json")
     assert taught.code == 0, taught.err
     learned = cli("distill", *words, "--loss", "kl", "--T", 2, "--allow-weak-teacher", "--json")

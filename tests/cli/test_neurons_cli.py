@@ -14,13 +14,14 @@ from processes.jobs import Jobs
 from safetensors.torch import load_file
 
 from snnkd import pipeline
-from snnkd.errors import RequestError, Stopped
+from snnkd.catalog.neurons import NEURONS, describe_neuron
+from snnkd.console import Console
+from snnkd.errors import Preempted, UsageError
 from snnkd.models.files import load_network
-from snnkd.recipe import DistillRecipe, Flags, resolve_stage, resolve_tasks
-from snnkd.recipe.neurons import NEURONS, describe_neuron
-from snnkd.report import Reporter
+from snnkd.recipe import Flags, resolve_stage, resolve_tasks
 from snnkd.runs.folder import identity, recipe_hash
-from snnkd.training.stopping import Stop
+from snnkd.schema.run import DistillRecipe
+from snnkd.stopping import Stop
 
 TINY = ["--set", "data.classes=4", "--set", "data.train_images=48", "--set", "data.test_images=20", "--set", "data.size=8",
         "--batch-size", 16, "--set", "model.width=4"]  # fmt: skip
@@ -33,7 +34,9 @@ def test_every_neuron_trains_is_measured_and_exported(cli: Cli, name: str) -> No
     made = cli(*DISTILL, "--neuron", name, "--out", "run", "--json")
     assert made.code == 0, made.err
     about = describe_neuron(name)
-    assert made.json["neuron"] == about["defaults"] == json.loads(Path("run/config.json").read_text())["neuron"]
+    assert (
+        made.json["neuron"] == about["defaults"] == json.loads(Path("run/config.json").read_text())["neuron"]
+    )
     assert [entry["t"] for entry in made.json["curve"]] == ([1, 2] if about["causal"] else [2])
     assert made.json["T"] == 2
     assert made.json["curve"][-1]["synops"] > 0
@@ -51,10 +54,17 @@ def test_every_neuron_trains_is_measured_and_exported(cli: Cli, name: str) -> No
 def test_learned_numbers_are_trained(cli: Cli) -> None:
     for name in ("plif", "glif", "psn"):
         for epochs in (1, 2):
-            assert cli(*DISTILL, "--set", f"neuron.name={name}", "--epochs", epochs, "--out", f"{name}{epochs}").code == 0
+            assert (
+                cli(
+                    *DISTILL, "--set", f"neuron.name={name}", "--epochs", epochs, "--out", f"{name}{epochs}"
+                ).code
+                == 0
+            )
         one, two = (load_file(f"{name}{epochs}/model.safetensors") for epochs in (1, 2))
         for key in describe_neuron(name)["learned"]:
-            assert not torch.equal(one[f"body.act.{key}"], two[f"body.act.{key}"]), f"{name}: {key} is not trained"
+            assert not torch.equal(one[f"body.act.{key}"], two[f"body.act.{key}"]), (
+                f"{name}: {key} is not trained"
+            )
 
 
 def test_no_curve_without_causality(cli: Cli) -> None:
@@ -65,11 +75,13 @@ def test_no_curve_without_causality(cli: Cli) -> None:
     for T in (1, 3):
         refused = cli("eval", "run", "--T", T)
         assert refused.code == 2
-        assert refused.complaint.startswith(f"snnkd: --T {T}: psn looks at all its timesteps at once; a network trained at T = 2")
+        assert refused.complaint.startswith(
+            f"snnkd: --T {T}: psn looks at all its timesteps at once; a network trained at T = 2"
+        )
     assert not Path("run/eval").exists()
     assert cli("eval", "run", "--T", 2).code == 0
     network = load_network(Path("run")).network
-    with pytest.raises(RequestError, match="psn looks at all"):
+    with pytest.raises(UsageError, match="psn looks at all"):
         network(torch.zeros(1, 1, 8, 8), 1)
 
 
@@ -78,7 +90,10 @@ def test_numbers_of_each_timestep_bound_t(cli: Cli) -> None:
     assert [entry["t"] for entry in cli("eval", "run", "--T", 1, "--json").json["curve"]] == [1]
     refused = cli("eval", "run", "--T", 3)
     assert refused.code == 2
-    assert "--T 3: masked-psn has learned numbers for each timestep; trained at T = 2, it has 2 at most" in refused.complaint
+    assert (
+        "--T 3: masked-psn has learned numbers for each timestep; trained at T = 2, it has 2 at most"
+        in refused.complaint
+    )
 
 
 @pytest.mark.parametrize(
@@ -99,7 +114,9 @@ def test_what_cannot_be_is_refused_before_any_work(cli: Cli, words: list[str], s
 
 
 def test_a_pipeline_that_would_ask_for_a_curve_is_refused_at_once(cli: Cli) -> None:
-    Path("recipe.yaml").write_text("schema: 1\ndata: glyphs\ndistill: {loss: none, neuron: psn, model: {T: 4}}\neval: {T: 2}\n")
+    Path("recipe.yaml").write_text(
+        "schema: 1\ndata: glyphs\ndistill: {loss: none, neuron: psn, model: {T: 4}}\neval: {T: 2}\n"
+    )
     for command in (["check", "./recipe.yaml"], ["run", "./recipe.yaml"]):
         refused = cli(*command)
         assert refused.code == 2
@@ -115,7 +132,11 @@ def resolved(*settings: str, **flags: Any) -> DistillRecipe:
 def test_a_name_replaces_the_section_and_a_setting_a_key() -> None:
     made = resolved("neuron.alpha=2", neuron="plif")
     assert (made.neuron.name, made.neuron.alpha, made.neuron.tau) == ("plif", 2.0, 2.0)  # type: ignore[attr-defined]
-    assert resolved("neuron=klif").neuron == resolved("neuron.name=klif").neuron == resolved(neuron="klif").neuron
+    assert (
+        resolved("neuron=klif").neuron
+        == resolved("neuron.name=klif").neuron
+        == resolved(neuron="klif").neuron
+    )
     assert resolved(neuron="if", loss="enof").neuron.last == "relu"  # type: ignore[attr-defined]
 
 
@@ -157,14 +178,16 @@ class StopAfter(Stop):
 def train(name: str, out: str, *settings: str, stop: Stop | None = None) -> bytes:
     words = [str(word) for word in TINY if "." in str(word)]
     recipe = resolved(*words, *settings, neuron=name, loss="none", T=2, epochs=2, batch_size=16)
-    done = pipeline.distill(recipe, pipeline.Options(out=Path(out), report=Reporter(quiet=True), stop=stop or Stop()))
+    done = pipeline.distill(
+        recipe, pipeline.RunContext(out=Path(out), console=Console(quiet=True), stop=stop or Stop())
+    )
     return (done.folder / "model.safetensors").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["plif", "glif", "psn"])
 def test_resumed_and_recomputed_runs_have_the_same_bytes(name: str) -> None:
     whole = train(name, "whole")
-    with pytest.raises(Stopped):
+    with pytest.raises(Preempted):
         train(name, "stopped", stop=StopAfter(4))
     assert train(name, "stopped") == whole
     assert train(name, "recomputed", "execution.activation_checkpointing=true") == whole
@@ -175,22 +198,55 @@ def test_two_processes_keep_one_set_of_learned_numbers(torchrun: Jobs, tmp_path:
     words = [*map(str, DISTILL), "--neuron", name, "--out", "run"]
     torchrun.done(tmp_path, words)
     left, right = (torch.load(tmp_path / f"weights-{i}.pt") for i in (0, 1))
-    keys = [key for key in left if key.rpartition(".")[2] in describe_neuron(name)["learned"] and ".act" in key]
+    keys = [
+        key for key in left if key.rpartition(".")[2] in describe_neuron(name)["learned"] and ".act" in key
+    ]
     assert keys
     assert all(torch.equal(left[key], right[key]) for key in keys)
 
 
 def test_a_student_with_learned_neurons_takes_over_a_teachers_weights(cli: Cli) -> None:
     assert cli("teach", *TINY, "--epochs", 1).code == 0
-    words = ["distill", *TINY, "--epochs", 1, "--loss", "sakd", "--T", 2, "--allow-weak-teacher", "--neuron", "plif", "--out", "run"]
+    words = [
+        "distill",
+        *TINY,
+        "--epochs",
+        1,
+        "--loss",
+        "sakd",
+        "--T",
+        2,
+        "--allow-weak-teacher",
+        "--neuron",
+        "plif",
+        "--out",
+        "run",
+    ]
     made = cli(*words)
     assert made.code == 0, made.err
     assert "body.act.w" in load_file("run/model.safetensors")
 
 
 def test_bench_has_every_neuron_and_its_baseline_lif(cli: Cli) -> None:
-    words = ["bench", "--batch-size", 4, "--T", 2, "--set", "data.size=8", "--set", "model.width=2", "--rounds", 2]
-    assert cli(*words, "--set", "neuron.name=glif", "--set", "execution.compile=off", "--json").json["images_per_s"] > 0
+    words = [
+        "bench",
+        "--batch-size",
+        4,
+        "--T",
+        2,
+        "--set",
+        "data.size=8",
+        "--set",
+        "model.width=2",
+        "--rounds",
+        2,
+    ]
+    assert (
+        cli(*words, "--set", "neuron.name=glif", "--set", "execution.compile=off", "--json").json[
+            "images_per_s"
+        ]
+        > 0
+    )
     for setting in ("neuron.name=plif", "neuron.surrogate=erf"):
         refused = cli(*words, "--baseline", "--set", setting)
         assert refused.code == 2
@@ -213,7 +269,21 @@ def test_a_network_of_your_own_takes_neurons_bound_to_t(cli: Cli, T: int) -> Non
     )
     words = list(TINY[:-2])
     for name in ("psn", "glif"):
-        made = cli("distill", *words, "--epochs", 1, "--loss", "none", "--T", T, "--model", "mine:build", "--neuron", name, "--json")
+        made = cli(
+            "distill",
+            *words,
+            "--epochs",
+            1,
+            "--loss",
+            "none",
+            "--T",
+            T,
+            "--model",
+            "mine:build",
+            "--neuron",
+            name,
+            "--json",
+        )
         assert made.code == 0, made.err
         assert made.json["curve"][-1]["t"] == T
 

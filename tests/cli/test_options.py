@@ -3,7 +3,7 @@
 import pytest
 
 from snnkd.cli.options import command_line, seconds
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -28,15 +28,35 @@ def test_max_time(text, wanted):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "90", "3:5", "1:2:3", "-5s", "5d", "1-2", "1-30:00", "a:00", "1:00:00:00", "1h30m", " 90s", "90 s", "inf", "1e3s", "nan"]
+    "text",
+    [
+        "",
+        "90",
+        "3:5",
+        "1:2:3",
+        "-5s",
+        "5d",
+        "1-2",
+        "1-30:00",
+        "a:00",
+        "1:00:00:00",
+        "1h30m",
+        " 90s",
+        "90 s",
+        "inf",
+        "1e3s",
+        "nan",
+    ],
 )
 def test_what_is_no_time(text):
-    with pytest.raises(RequestError, match=r"^--max-time .* is not H:MM:SS") as caught:
+    with pytest.raises(UsageError, match=r"^--max-time .* is not H:MM:SS") as caught:
         seconds(text)
     assert repr(text) in str(caught.value)
     assert caught.value.exit_code == 2
 
 
 def test_the_command_line_can_be_pasted(monkeypatch):
-    monkeypatch.setattr("sys.argv", ["/usr/bin/snnkd", "teach", "my recipe.yaml", "--set", "data.name=npz:a b"])
+    monkeypatch.setattr(
+        "sys.argv", ["/usr/bin/snnkd", "teach", "my recipe.yaml", "--set", "data.name=npz:a b"]
+    )
     assert command_line() == "snnkd teach 'my recipe.yaml' --set 'data.name=npz:a b'"

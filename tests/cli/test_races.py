@@ -13,11 +13,12 @@ import pytest
 from conftest import DATA, SMALL, Cli
 
 from snnkd import pipeline
-from snnkd.errors import Stopped
-from snnkd.recipe import Flags, TeachRecipe, resolve_stage
-from snnkd.report import Reporter
+from snnkd.console import Console
+from snnkd.errors import Preempted
+from snnkd.recipe import Flags, resolve_stage
 from snnkd.runs.find import Finished
-from snnkd.training.stopping import Stop
+from snnkd.schema.run import TeachRecipe
+from snnkd.stopping import Stop
 
 
 def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> None:
@@ -39,10 +40,14 @@ def _other(seed: int = 0, stop: Stop | None = None) -> Finished:
     settings = [*DATA[1::2], "model.width=4"]
     recipe = resolve_stage("glyphs", "teach", Flags(epochs=2, batch_size=50, seed=seed, settings=settings))
     assert isinstance(recipe, TeachRecipe)
-    return pipeline.teach(recipe, pipeline.Options(out=Path("run"), report=Reporter(quiet=True), stop=stop or Stop()))
+    return pipeline.teach(
+        recipe, pipeline.RunContext(out=Path("run"), console=Console(quiet=True), stop=stop or Stop())
+    )
 
 
-def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     times = []
 
     def finish_it() -> None:
@@ -59,9 +64,11 @@ def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(cli:
 
 
 @pytest.mark.parametrize("unfinished", [False, True])
-def test_another_run_that_began_in_the_folder_meanwhile_is_left_alone(cli: Cli, monkeypatch: pytest.MonkeyPatch, unfinished: bool) -> None:
+def test_another_run_that_began_in_the_folder_meanwhile_is_left_alone(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, unfinished: bool
+) -> None:
     def begin_it() -> None:
-        with pytest.raises(Stopped) if unfinished else nullcontext():
+        with pytest.raises(Preempted) if unfinished else nullcontext():
             _other(seed=7, stop=Stop(0) if unfinished else None)
 
     _meanwhile(monkeypatch, begin_it)
@@ -78,14 +85,16 @@ def test_a_student_finished_while_its_teacher_was_judged(cli: Cli, monkeypatch: 
 
     assert cli("teach", *SMALL).code == 0
     words = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--out", "run"]
-    made = {path.name: path.read_bytes() for path in _copy_of(cli, words).iterdir() if path.name != "run.lock"}
-    honest = stage.judge_teacher
+    made = {
+        path.name: path.read_bytes() for path in _copy_of(cli, words).iterdir() if path.name != "run.lock"
+    }
+    honest = stage.evaluate_teacher
 
     def slow(*given: Any) -> Any:
         shutil.copytree("done", "run")
         return honest(*given)
 
-    monkeypatch.setattr(stage, "judge_teacher", slow)
+    monkeypatch.setattr(stage, "evaluate_teacher", slow)
     ended = cli(*words)
     assert ended.code == 0, ended.err
     assert "already done" in ended.err

@@ -66,13 +66,18 @@ def test_the_tasks_are_listed(cli: Cli, recipe: str) -> None:
 
 def test_a_recipe_without_a_sweep_has_task_0(cli: Cli) -> None:
     assert cli("run", "glyphs", "--tasks").out == "0\n"
-    assert cli("run", "glyphs", "--tasks", "--json").json == {"schema": 1, "tasks": [{"task": 0, "settings": {}}]}
+    assert cli("run", "glyphs", "--tasks", "--json").json == {
+        "schema": 1,
+        "tasks": [{"task": 0, "settings": {}}],
+    }
     assert "glyphs has one task, 0" in cli("run", "glyphs", "--task", 1).complaint
 
 
 def test_listing_does_not_import_torch(recipe: str) -> None:
     code = "import sys; sys.argv[0] = 'snnkd'; from snnkd.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
-    done = subprocess.run([sys.executable, "-c", code, "run", recipe, "--tasks"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", recipe, "--tasks"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, LINES, "")
 
 
@@ -88,16 +93,30 @@ def test_listing_does_not_import_torch(recipe: str) -> None:
         (["--task", ""], "is the shell variable set?"),
         (["--task", "0", "--tasks"], "give one of the two"),
         (["--task", "0", "--set", "seed=3"], "'seed' is swept"),
-        (["--task", "0", "--set", "sweep.seed=[0, x]"], "task 1 (distill.loss=none, seed=x): distill: seed: 'x' is not a whole number"),
-        (["--task", "0", "--set", "sweep.distill.loss=[none, htakl]"], "unknown loss 'htakl'; did you mean 'hta-kl'?"),
-        (["--set", "sweep.distill.train.batch_size=[50, 500]"], "distill.train.batch_size=500): train.batch_size: 500 is above"),
+        (
+            ["--task", "0", "--set", "sweep.seed=[0, x]"],
+            "task 1 (distill.loss=none, seed=x): distill: seed: 'x' is not a whole number",
+        ),
+        (
+            ["--task", "0", "--set", "sweep.distill.loss=[none, htakl]"],
+            "unknown loss 'htakl'; did you mean 'hta-kl'?",
+        ),
+        (
+            ["--set", "sweep.distill.train.batch_size=[50, 500]"],
+            "distill.train.batch_size=500): train.batch_size: 500 is above",
+        ),
         (["--set", "sweep.distill.execution.device=[cpu, auto]"], "its tasks would be one run; remove it"),
         (["--set", "eval.split=val", "--set", "sweep.data.val_fraction=[0.5, 0]"], "data.val_fraction=0): "),
         (["--set", "sweep.sede=[1]"], "did you mean 'seed'?"),
-        (["--set", "compare.baseline=kl"], "compare.baseline: 'kl' is no loss of this recipe; known: hta-kl, hta-kl head=strict, none"),
+        (
+            ["--set", "compare.baseline=kl"],
+            "compare.baseline: 'kl' is no loss of this recipe; known: hta-kl, hta-kl head=strict, none",
+        ),
     ],
 )
-def test_requests_that_are_refused_before_anything_runs(cli: Cli, recipe: str, words: list[str], said: str) -> None:
+def test_requests_that_are_refused_before_anything_runs(
+    cli: Cli, recipe: str, words: list[str], said: str
+) -> None:
     ended = cli("run", recipe, *words)
     assert ended.code == 2, ended.err
     assert said in ended.complaint
@@ -111,7 +130,8 @@ def test_check_prints_a_recipe_with_its_sweep(cli: Cli, recipe: str) -> None:
     checked = cli("check", recipe)
     assert checked.code == 0, checked.err
     assert (
-        "sweep: 4 tasks (`snnkd run table.yaml --tasks` lists them); what follows is of task 0 (distill.loss=none, seed=0)" in checked.err
+        "sweep: 4 tasks (`snnkd run table.yaml --tasks` lists them); what follows is of task 0 (distill.loss=none, seed=0)"
+        in checked.err
     )
     Path("again.yaml").write_text(checked.out)
     assert cli("run", "again.yaml", "--tasks").out.splitlines() == LINES
@@ -119,7 +139,10 @@ def test_check_prints_a_recipe_with_its_sweep(cli: Cli, recipe: str) -> None:
     again = cli("check", "again.yaml", "--json").json
     assert described == again
     assert described["tasks"] == 4
-    assert described["recipe"]["sweep"] == {"distill.loss": ["none", {"name": "hta-kl", "head": "strict"}], "seed": [0, 1]}
+    assert described["recipe"]["sweep"] == {
+        "distill.loss": ["none", {"name": "hta-kl", "head": "strict"}],
+        "seed": [0, 1],
+    }
 
 
 # runs
@@ -150,7 +173,9 @@ def test_one_task_all_tasks_and_single_stages(cli: Cli, recipe: str) -> None:
 
 
 def test_a_recipe_of_one_stage_is_swept(cli: Cli) -> None:
-    Path("r.yaml").write_text(BODY.split("teach:", maxsplit=1)[0] + "stage: teach\nsweep: {seed: [0, 1], model.width: [2, 4]}\n")
+    Path("r.yaml").write_text(
+        BODY.split("teach:", maxsplit=1)[0] + "stage: teach\nsweep: {seed: [0, 1], model.width: [2, 4]}\n"
+    )
     done = cli("run", "r.yaml", "--task", 3)
     assert done.code == 0, done.err
     assert json.loads((done.folder / "result.json").read_text())["model"] == {"name": "resnet8", "width": 4}
@@ -168,7 +193,10 @@ def test_a_signal_ends_a_sweep_between_tasks(cli: Cli, recipe: str, monkeypatch:
     monkeypatch.setattr(pipeline, "_measure_and_export", signalled)
     ended = cli("run", recipe)
     assert ended.code == 75
-    assert "stopped by SIGTERM before task 1 (distill.loss=none, seed=1); the same command continues" in ended.complaint
+    assert (
+        "stopped by SIGTERM before task 1 (distill.loss=none, seed=1); the same command continues"
+        in ended.complaint
+    )
     assert len(list(Path("runs").iterdir())) == 2
 
 
@@ -223,7 +251,9 @@ def test_bad_bounds(cli: Cli, recipe: str, word: str) -> None:
     assert "execution.wait" in ended.complaint
 
 
-def test_a_waiter_that_comes_second_to_a_free_run_waits_again(cli: Cli, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_waiter_that_comes_second_to_a_free_run_waits_again(
+    cli: Cli, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from snnkd import stage
 
     class Quicker(Lock):
@@ -237,7 +267,9 @@ def test_a_waiter_that_comes_second_to_a_free_run_waits_again(cli: Cli, recipe: 
     assert cli("teach", recipe, "--seed", 5).code == 3
 
 
-def test_the_export_of_one_student_is_made_by_one(cli: Cli, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_export_of_one_student_is_made_by_one(
+    cli: Cli, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Another task with the same student exports it just now: this one waits, and finds it done."""
     from snnkd import pipeline
 
@@ -362,7 +394,9 @@ def test_the_teacher_is_trained_once_for_tasks_that_run_at_once(crew: Crew, seri
         pids = {worker: crew.start(worker, "--task", task) for worker, task in ((1, 1), (2, 2))}
         for worker, pid in pids.items():
             _until(lambda worker=worker: "waiting for" in crew.err(worker), pid)  # type: ignore[misc]
-    assert [crew.finish(worker) for worker in range(3)] == [0, 0, 0], [crew.err(worker) for worker in range(3)]
+    assert [crew.finish(worker) for worker in range(3)] == [0, 0, 0], [
+        crew.err(worker) for worker in range(3)
+    ]
     assert [_trained_teacher(crew, worker) for worker in range(3)] == [True, False, False]
     for worker in (1, 2):
         (line,) = [line for line in crew.err(worker).splitlines() if line.startswith("waiting for")]
@@ -381,7 +415,9 @@ def test_a_waiter_goes_on_where_a_killed_holder_was(crew: Crew, serial: dict[str
         for worker, pid in pids.items():
             _until(lambda worker=worker: "waiting for" in crew.err(worker), pid)  # type: ignore[misc]
         send(holder, signal.SIGKILL)
-    assert [crew.finish(worker) for worker in range(3)] == [-signal.SIGKILL, 0, 0], [crew.err(worker) for worker in range(3)]
+    assert [crew.finish(worker) for worker in range(3)] == [-signal.SIGKILL, 0, 0], [
+        crew.err(worker) for worker in range(3)
+    ]
     assert sum(_trained_teacher(crew, worker) for worker in (1, 2)) == 1
     assert _epochs(crew.teacher) == list(range(1, TEACHER_EPOCHS + 1))
     assert f"epoch 1/{TEACHER_EPOCHS}" not in crew.err(1) + crew.err(2), "continued, not begun again"
@@ -401,14 +437,20 @@ def test_a_waiter_goes_on_where_a_stopped_holder_was(crew: Crew, serial: dict[st
     assert made == {name: serial[name] for name in made}
 
 
-def test_processes_that_begin_together_or_run_the_very_same_tasks(crew: Crew, serial: dict[str, bytes]) -> None:
+def test_processes_that_begin_together_or_run_the_very_same_tasks(
+    crew: Crew, serial: dict[str, bytes]
+) -> None:
     for worker, words in enumerate(((), (), ("--task", 3))):
         crew.start(worker, *words)
-    assert [crew.finish(worker) for worker in range(3)] == [0, 0, 0], [crew.err(worker) for worker in range(3)]
+    assert [crew.finish(worker) for worker in range(3)] == [0, 0, 0], [
+        crew.err(worker) for worker in range(3)
+    ]
     assert crew.weights() == serial
     assert crew.out(0) == crew.out(1)
     for run in crew.runs.iterdir():
-        assert sum(f"run: ../runs/{run.name}" in crew.err(worker) for worker in range(3)) == 1, f"{run} was trained once"
+        assert sum(f"run: ../runs/{run.name}" in crew.err(worker) for worker in range(3)) == 1, (
+            f"{run} was trained once"
+        )
     assert sum(crew.err(worker).count("exported to") for worker in range(3)) == 4
 
 

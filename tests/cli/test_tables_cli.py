@@ -9,10 +9,16 @@ import numpy as np
 import pytest
 from conftest import Cli
 
-from snnkd.data import cifar
 from snnkd.data.imageset import ImageSet, from_arrays
+from snnkd.data.sets import cifar
 
-FEW = ["train.epochs=1", "train.batch_size=10", "execution.allow_weak_teacher=true", "sweep.distill.model.T=[2, 4]", "sweep.seed=[0]"]
+FEW = [
+    "train.epochs=1",
+    "train.batch_size=10",
+    "execution.allow_weak_teacher=true",
+    "sweep.distill.model.T=[2, 4]",
+    "sweep.seed=[0]",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -39,17 +45,41 @@ def test_tasks_and_the_comparison_give_the_papers_table(cli: Cli) -> None:
     assert [name.split("-")[0] for name in runs].count("teach") == 1, "the tasks share their teacher"
     compared = cli("compare", "--baseline", "hta-kl")
     assert compared.code == 0, compared.err
-    for word in ("paper*", "80.51", "81.03", "mostly of the best test epoch", "T = 2", "T = 4", "head=strict", "MEOM 81.82"):
+    for word in (
+        "paper*",
+        "80.51",
+        "81.03",
+        "mostly of the best test epoch",
+        "T = 2",
+        "T = 4",
+        "head=strict",
+        "MEOM 81.82",
+    ):
         assert word in " ".join(compared.out.split())
     assert max(map(len, compared.out.splitlines())) <= 100
     (table,) = json.loads(cli("compare", "--baseline", "hta-kl", "--json").out)["tables"]
-    told = {(column["T"], row["label"]): row["published"]["top1"] for column in table["columns"] for row in column["rows"]}
+    told = {
+        (column["T"], row["label"]): row["published"]["top1"]
+        for column in table["columns"]
+        for row in column["rows"]
+    }
     assert told == {(2, "hta-kl"): 80.51, (2, "hta-kl head=strict"): 80.51, (4, "hta-kl"): 81.03}
 
 
 def test_the_small_scale_recipe_is_of_a_part_and_beside_no_published_number(cli: Cli) -> None:
-    settings = ["train.batch_size=10", "teach.train.epochs=1", "distill.train.epochs=1", "execution.allow_weak_teacher=true"]
-    done = cli("run", "cifar100-resnet20-small", *(word for setting in settings for word in ("--set", setting)), "--task", 4)
+    settings = [
+        "train.batch_size=10",
+        "teach.train.epochs=1",
+        "distill.train.epochs=1",
+        "execution.allow_weak_teacher=true",
+    ]
+    done = cli(
+        "run",
+        "cifar100-resnet20-small",
+        *(word for setting in settings for word in ("--set", setting)),
+        "--task",
+        4,
+    )
     assert done.code == 0, done.err
     student = json.loads((Path(done.out.splitlines()[-1]) / "result.json").read_text())
     assert student["part"] == {"classes": 20, "train_per_class": None}  # none has as many as a hundred here

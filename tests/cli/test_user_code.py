@@ -112,7 +112,10 @@ def test_a_recipe_that_names_code_is_refused(cli: Cli, section: str, name: str) 
     for words in (["check", "r.yaml"], ["run", "r.yaml"], ["distill", "./r.yaml"]):
         refused = cli(*words)
         assert refused.code == 2
-        assert f"{name!r} is code; it runs only when the command line names it: add --code {name}" in refused.complaint
+        assert (
+            f"{name!r} is code; it runs only when the command line names it: add --code {name}"
+            in refused.complaint
+        )
     named = cli("check", "r.yaml", "--code", name)
     assert named.code == 0, named.err
 
@@ -201,7 +204,10 @@ def test_a_model_that_does_not_conform(cli: Cli, ending: str, said: str) -> None
     [
         ("return 3", "returned int; it must return a mapping"),
         ("return {}", "lacks the key 'train_images'"),
-        ("a = good(); a['train_images'] = a['train_images'] / 255; return a", "train_images are float64; they must be uint8"),
+        (
+            "a = good(); a['train_images'] = a['train_images'] / 255; return a",
+            "train_images are float64; they must be uint8",
+        ),
         ("a = good(); a['train_labels'] = list(range(20)); return a", "train_labels is list, not an array"),
         ("a = good(); a['test_labels'] = a['test_labels'] + 7; return a", "test_labels hold"),
         ("raise OSError('no disk')", "raised OSError: no disk"),
@@ -286,7 +292,18 @@ def test_options_given_one_by_one_add_up(cli: Cli) -> None:
     source = head + "    assert (a, b) == (1, 2)\n    return (student - teacher).square().mean()\n"
     Path("mine.py").write_text(source)
     assert cli("teach", *DATA, *TEACH, "--set", "model.width=4").code == 0
-    words = [*DATA, "--loss", "mine:f", "--T", 2, *QUICK, "--set", "model.width=4", "--set", "loss.options.a=1"]
+    words = [
+        *DATA,
+        "--loss",
+        "mine:f",
+        "--T",
+        2,
+        *QUICK,
+        "--set",
+        "model.width=4",
+        "--set",
+        "loss.options.a=1",
+    ]
     assert cli("distill", *words, "--set", "loss.options.b=2").code == 0
     infinite = cli("distill", *words, "--set", "loss.options.b=.inf")
     assert infinite.code == 2
@@ -294,10 +311,12 @@ def test_options_given_one_by_one_add_up(cli: Cli) -> None:
 
 
 def test_tied_weights_are_saved_and_loaded(cli: Cli) -> None:
-    tied = MODULE.replace("self.norm, self.head", "self.twin = nn.Linear(width, width)\n        self.norm, self.head")
-    tied = tied.replace("return self.head(self.act(x, T)", "return self.head(self.again(self.twin(self.act(x, T)").replace(
-        ".mean((2, 3))).unflatten", ".mean((2, 3))))).unflatten"
+    tied = MODULE.replace(
+        "self.norm, self.head", "self.twin = nn.Linear(width, width)\n        self.norm, self.head"
     )
+    tied = tied.replace(
+        "return self.head(self.act(x, T)", "return self.head(self.again(self.twin(self.act(x, T)"
+    ).replace(".mean((2, 3))).unflatten", ".mean((2, 3))))).unflatten")
     tied = tied.replace(
         "    def forward(self, images, T):",
         "        self.again = nn.Linear(width, width)\n        self.again.weight = self.twin.weight\n\n    def forward(self, images, T):",
@@ -325,16 +344,31 @@ def test_an_activation_used_twice_counts_twice(cli: Cli) -> None:
 
 def test_the_best_epoch_by_validation_images_of_ones_own(cli: Cli) -> None:
     Path("mine.py").write_text(
-        MODULE.replace('"test_images": pixels[:50]', '"val_images": pixels[:40], "val_labels": labels[:40], "test_images": pixels[:50]')
+        MODULE.replace(
+            '"test_images": pixels[:50]',
+            '"val_images": pixels[:40], "val_labels": labels[:40], "test_images": pixels[:50]',
+        )
     )
-    made = cli("teach", "--data", "mine:good_data", *TEACH, "--set", "train.select=best", "--set", "model.width=4", "--json")
+    made = cli(
+        "teach",
+        "--data",
+        "mine:good_data",
+        *TEACH,
+        "--set",
+        "train.select=best",
+        "--set",
+        "model.width=4",
+        "--json",
+    )
     assert made.code == 0, made.err
     assert made.json["selection"]["rule"] == "best"
 
 
 def test_nested_options_are_printed_as_they_are_read(cli: Cli) -> None:
     Path("mine.py").write_text(MODULE)
-    Path("r.yaml").write_text("schema: 1\nstage: distill\nloss: {name: 'mine:good_loss', options: {a: null, b: {c: [1, {d: 2}]}}}\n")
+    Path("r.yaml").write_text(
+        "schema: 1\nstage: distill\nloss: {name: 'mine:good_loss', options: {a: null, b: {c: [1, {d: 2}]}}}\n"
+    )
     first = cli("check", "r.yaml", "--code", "mine:good_loss")
     assert first.code == 0, first.err
     Path("again.yaml").write_text(first.out)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from snnkd.recipe.loss_section import build_loss, needs_teacher
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
 
 DATA = "d" * 64
 TEACHER = "a" * 64
@@ -44,7 +44,11 @@ def make_run(
 ) -> Path:
     """A finished student's folder; `name` is that of the data."""
     section = build_loss(loss)
-    taught = {"sha256": teacher, "run": "runs/teacher", "top1": 94.5, "energy_mj": 0.05} if needs_teacher(section) else None
+    taught = (
+        {"sha256": teacher, "run": "runs/teacher", "top1": 94.5, "energy_mj": 0.05}
+        if needs_teacher(section)
+        else None
+    )
     identity = {
         "schema": 1, "stage": "distill", "seed": seed,
         "data": {"sha256": data, "val_fraction": val_fraction, "augment": ["crop"]},
@@ -53,7 +57,10 @@ def make_run(
         "teacher": {"sha256": teacher if taught else None}, "neuron": {"name": neuron, "tau": 2.0}, "loss": to_plain(section),
     }  # fmt: skip
     recipe_hash = digest({**identity, "seed": None})[:6]
-    ends = [{"t": t, "top1": top1 - (T - t), "synops": 500.0 * t + seed, "energy_mj": 0.001 * t} for t in range(1, T + 1)]
+    ends = [
+        {"t": t, "top1": top1 - (T - t), "synops": 500.0 * t + seed, "energy_mj": 0.001 * t}
+        for t in range(1, T + 1)
+    ]
     result = {
         "schema": 1, "stage": "distill", "seed": seed, "recipe_hash": recipe_hash, "data": name, "split": "test", "trained_T": T,
         "model": identity["model"], "loss": to_plain(section), "selection": {"rule": rule, "epoch": epochs}, "teacher": taught,
@@ -97,7 +104,11 @@ def make_logits(run: Path, path: Path, right: np.ndarray, **changes: Any) -> Pat
     logits[:, np.arange(len(right)), answers] = 5.0
     logits[0] = 0.0
     logits[0, np.arange(len(right)), 1 - answers] = 1.0
-    texts = {"weights_sha256": result["weights_sha256"], "data_sha256": result["data_sha256"], "split": result["split"]}
+    texts = {
+        "weights_sha256": result["weights_sha256"],
+        "data_sha256": result["data_sha256"],
+        "split": result["split"],
+    }
     np.savez(path, **({"logits": logits, "labels": labels, **texts} | changes))
     result["curve"][-1]["top1"], result["images"] = 100 * float(right.mean()), len(right)
     (run / "result.json").write_text(json.dumps(result))

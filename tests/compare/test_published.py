@@ -15,11 +15,12 @@ from compare.synthetic import change, make_run, make_seeds
 from conftest import Cli
 
 import snnkd
-from snnkd.recipe.catalogue import DATA, MODELS
-from snnkd.recipe.methods import LOSSES
-from snnkd.recipe.neurons import NEURONS
-from snnkd.recipe.published import NOT_HERE, PUBLISHED, Published, find_published
-from snnkd.recipe.references import REFERENCES
+from snnkd.catalog.data import DATA
+from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.models import MODELS
+from snnkd.catalog.neurons import NEURONS
+from snnkd.catalog.paper_results import NOT_HERE, PUBLISHED, Published, find_published
+from snnkd.catalog.references import REFERENCES
 
 NOTES = Path(snnkd.__file__).resolve().parents[2] / "shared" / "METHODS.md"
 STAR = "* As the papers report it, mostly of the best test epoch, which snnkd never selects. Recipes and teachers are each paper's own."
@@ -30,7 +31,9 @@ HTA = {
 
 def cifar(loss: Any, T: int = 2, **options: Any) -> list[Path]:
     values = [80.0, 80.4, 80.8] if loss == "kl" else [80.2, 80.3, 81.0]
-    return make_seeds(loss, values, **({"T": T, "name": "cifar100", "model": "resnet19", "width": None} | options))
+    return make_seeds(
+        loss, values, **({"T": T, "name": "cifar100", "model": "resnet19", "width": None} | options)
+    )
 
 
 @pytest.fixture
@@ -61,7 +64,9 @@ def rows(cli: Cli, *options: str) -> dict[tuple[int, str], Any]:
 # the numbers
 
 
-@pytest.mark.parametrize("each", PUBLISHED, ids=lambda each: f"{each.method}-{each.data}-{each.model}-T{each.T}")
+@pytest.mark.parametrize(
+    "each", PUBLISHED, ids=lambda each: f"{each.method}-{each.data}-{each.model}-T{each.T}"
+)
 def test_every_entry_is_of_things_that_exist(each: Published) -> None:
     assert each.data in DATA
     assert each.model in MODELS
@@ -84,16 +89,24 @@ def test_each_method_has_its_own_source() -> None:
 
 
 def test_no_number_is_there_twice() -> None:
-    assert len({(each.method, each.data, each.model, each.T, each.neuron, each.top1 is None) for each in PUBLISHED}) == len(PUBLISHED)
+    assert len(
+        {(each.method, each.data, each.model, each.T, each.neuron, each.top1 is None) for each in PUBLISHED}
+    ) == len(PUBLISHED)
 
 
 def test_what_is_found_for_a_data_set_a_network_and_t() -> None:
     found = find_published("cifar100", "resnet19", 6)
     assert [(each.method, each.top1) for each in found if each.top1] == [("twsnn", 82.56), ("MEOM", 83.22)]
-    assert [(each.method, each.T, each.rate) for each in found if each.rate] == [("hta-kl", None, 0.2744), ("lasnn", None, 0.3649)]
+    assert [(each.method, each.T, each.rate) for each in found if each.rate] == [
+        ("hta-kl", None, 0.2744),
+        ("lasnn", None, 0.3649),
+    ]
     assert [each.T for each in find_published("cifar100", "resnet18", 4)] == [4, None]
     assert (
-        find_published("cifar10", "resnet19", 3) == find_published("glyphs", "resnet19", 4) == find_published("cifar10", "vgg13", 4) == ()
+        find_published("cifar10", "resnet19", 3)
+        == find_published("glyphs", "resnet19", 4)
+        == find_published("cifar10", "vgg13", 4)
+        == ()
     )
 
 
@@ -102,21 +115,34 @@ def noted() -> set[tuple[Any, ...]]:
     section = NOTES.read_text(encoding="utf-8").split("## Published accuracies")[1].split("\n## ")[0]
     models = {"ResNet-18": "resnet18", "ResNet-19": "resnet19", "ResNet-20": "resnet20w"}
     made: set[tuple[Any, ...]] = set()
-    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("|")]
+    table = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section.splitlines()
+        if line.startswith("|")
+    ]
     for method, *cells, network in table[2:]:
         for data, cell in zip(("cifar10", "cifar100"), cells, strict=True):
             for T, top1 in re.findall(r"(?:T(\d) )?(\d\d\.\d\d)", cell):
-                made.add((method.lower(), data, models[network], int(T) if T else None, float(top1), None, "lif"))
+                made.add(
+                    (method.lower(), data, models[network], int(T) if T else None, float(top1), None, "lif")
+                )
     (rates,) = re.findall(r"Firing rate, ResNet-19 on CIFAR-100: (.*?) %\.", section)
     for method, percent in re.findall(r"([\w-]+) (\d\d\.\d\d)", rates):
         made.add((method.lower(), "cifar100", "resnet19", None, None, round(float(percent) / 100, 4), "lif"))
-    ((T, top1),) = re.findall(r"Tiny ImageNet without distillation: VGG-13, T(\d) (\d\d\.\d\d) \(CLIF neuron\)", section)
+    ((T, top1),) = re.findall(
+        r"Tiny ImageNet without distillation: VGG-13, T(\d) (\d\d\.\d\d) \(CLIF neuron\)", section
+    )
     return {*made, ("none", "tiny-imagenet", "vgg13", int(T), float(top1), None, "clif")}
 
 
-@pytest.mark.skipif(not NOTES.is_file(), reason="the notes that the numbers were taken from are not beside this checkout")
+@pytest.mark.skipif(
+    not NOTES.is_file(), reason="the notes that the numbers were taken from are not beside this checkout"
+)
 def test_the_numbers_are_those_of_the_notes() -> None:
-    found = {(each.method.lower(), each.data, each.model, each.T, each.top1, each.rate, each.neuron) for each in PUBLISHED}
+    found = {
+        (each.method.lower(), each.data, each.model, each.T, each.top1, each.rate, each.neuron)
+        for each in PUBLISHED
+    }
     assert found == noted()
     assert len(found) == len(PUBLISHED) > 30
 
@@ -143,7 +169,14 @@ def test_result_files_have_it_as_runs_do(cli: Cli) -> None:
 
 @pytest.mark.parametrize(
     "other",
-    [{"T": 3}, {"width": 64}, {"model": "resnet18"}, {"name": "cifar10-dvs"}, {"name": "npz:cifar100.npz"}, {"name": "glyphs"}],
+    [
+        {"T": 3},
+        {"width": 64},
+        {"model": "resnet18"},
+        {"name": "cifar10-dvs"},
+        {"name": "npz:cifar100.npz"},
+        {"name": "glyphs"},
+    ],
     ids=lambda other: next(iter(other.values())),
 )
 def test_other_things_have_none(cli: Cli, other: dict[str, Any]) -> None:
@@ -165,7 +198,9 @@ def test_a_part_of_a_data_set_has_none(cli: Cli, part: Any, there: bool) -> None
 def test_validation_images_have_none(cli: Cli) -> None:
     for run in cifar("hta-kl", val_fraction=0.1):
         (run / "eval").mkdir()
-        (run / "eval" / "val-T2.json").write_text(json.dumps(json.loads((run / "result.json").read_text()) | {"split": "val"}))
+        (run / "eval" / "val-T2.json").write_text(
+            json.dumps(json.loads((run / "result.json").read_text()) | {"split": "val"})
+        )
     assert list(rows(cli, "--split", "val").values()) == [None]
     assert "ublished" not in cli("compare", "--split", "val").out
     assert list(rows(cli).values()) == [HTA]
@@ -202,18 +237,31 @@ def test_other_settings_than_the_paper_s_do_not_matter(cli: Cli) -> None:
 
 def test_a_rate_is_no_accuracy(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a rate's T is told."""
-    rate = Published(method="hta-kl", data="cifar100", model="resnet19", T=2, top1=None, rate=0.25, source="zhang2025headtail")
-    monkeypatch.setattr("snnkd.recipe.published.PUBLISHED", (rate, *PUBLISHED))
+    rate = Published(
+        method="hta-kl",
+        data="cifar100",
+        model="resnet19",
+        T=2,
+        top1=None,
+        rate=0.25,
+        source="zhang2025headtail",
+    )
+    monkeypatch.setattr("snnkd.catalog.paper_results.PUBLISHED", (rate, *PUBLISHED))
     cifar("hta-kl")
     assert list(rows(cli).values()) == [HTA]
-    assert "resnet19: hta-kl 0.2500 (T = 2); hta-kl 0.2744, lasnn 0.3649 (T not told)." in words(cli("compare").out)
+    assert "resnet19: hta-kl 0.2500 (T = 2); hta-kl 0.2744, lasnn 0.3649 (T not told)." in words(
+        cli("compare").out
+    )
 
 
 def test_a_t_that_is_not_told_is_said_and_beside_no_row(cli: Cli) -> None:
     cifar("tser", T=4, model="resnet18")
     assert list(rows(cli).values()) == [None]
     said = words(cli("compare").out)
-    assert "Published* for cifar100 and resnet18, beside no row here: sakd 80.48 (T = 4); tser 78.30 (T not told)." in said
+    assert (
+        "Published* for cifar100 and resnet18, beside no row here: sakd 80.48 (T = 4); tser 78.30 (T not told)."
+        in said
+    )
     assert "Papers: sakd Neural Networks 2024, tser arXiv 2503.03144." in said
 
 
@@ -226,10 +274,19 @@ def test_the_table_at_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     said = cli("compare").out
     assert max(map(len, said.splitlines())) <= 80
     assert re.search(r"^loss +T = 2  paper\* +T = 4  paper\*$", said, re.MULTILINE)
-    assert re.search(r"^hta-kl +80\.5 ± 0\.4 \(3\)   80\.51  80\.5 ± 0\.4 \(3\)   81\.03$", said, re.MULTILINE)
+    assert re.search(
+        r"^hta-kl +80\.5 ± 0\.4 \(3\)   80\.51  80\.5 ± 0\.4 \(3\)   81\.03$", said, re.MULTILINE
+    )
     assert re.search(r"^kl +80\.4 ± 0\.4 \(3\) {10}80\.4 ± 0\.4 \(3\)$", said, re.MULTILINE)
-    assert len(re.findall(r"^loss +n +top-1 %  paper\* +minus kl \[95 %\]  p Holm  verdict$", said, re.MULTILINE)) == 2
-    assert re.search(r"^hta-kl +3  80\.5 ± 0\.4   80\.51  \+0\.1 \[-0\.3, \+0\.5\] +1\.000  not\n", said, re.MULTILINE)
+    assert (
+        len(
+            re.findall(r"^loss +n +top-1 %  paper\* +minus kl \[95 %\]  p Holm  verdict$", said, re.MULTILINE)
+        )
+        == 2
+    )
+    assert re.search(
+        r"^hta-kl +3  80\.5 ± 0\.4   80\.51  \+0\.1 \[-0\.3, \+0\.5\] +1\.000  not\n", said, re.MULTILINE
+    )
     assert said.count("distinguishable\n") == 9
     assert "head=strict " in said
 
@@ -243,8 +300,13 @@ def test_the_closing_lines(cli: Cli) -> None:
         "Published* for cifar100 and resnet19, beside no row here: twsnn 81.47, MEOM 81.82 (T = 2); "
         "twsnn 82.47, MEOM 82.85, ckdsnn 83.88, w2s 82.02, tks 79.89 (T = 4)."
     ) in text
-    assert "Firing rates published* for cifar100 and resnet19: hta-kl 0.2744, lasnn 0.3649 (T not told)." in text
-    assert "Papers: hta-kl arXiv 2504.20445, twsnn arXiv 2501.15925, MEOM ICLR 2026, lasnn arXiv 2504.20445, ckdsnn" in text
+    assert (
+        "Firing rates published* for cifar100 and resnet19: hta-kl 0.2744, lasnn 0.3649 (T not told)." in text
+    )
+    assert (
+        "Papers: hta-kl arXiv 2504.20445, twsnn arXiv 2501.15925, MEOM ICLR 2026, lasnn arXiv 2504.20445, ckdsnn"
+        in text
+    )
     assert "enof NeurIPS 2024." in text
 
 
@@ -279,7 +341,10 @@ def test_what_has_no_room_stands_below(cli: Cli, monkeypatch: pytest.MonkeyPatch
 def test_markdown_and_latex(cli: Cli) -> None:
     markdown = cli("compare", "--format", "md").out
     assert "| loss | T = 2 | paper\\* | T = 4 | paper\\* |" in markdown
-    assert "| hta-kl head=strict | 3 | 80.5 ± 0.4 | 80.51 | +0.1 [-0.3, +0.5] | 1.000 | not distinguishable |" in markdown
+    assert (
+        "| hta-kl head=strict | 3 | 80.5 ± 0.4 | 80.51 | +0.1 [-0.3, +0.5] | 1.000 | not distinguishable |"
+        in markdown
+    )
     assert "\n\\* As the papers report it" in markdown
     latex = cli("compare", "--format", "latex").out
     assert "\\begin{tabular}{lrrrrrl}\n\\toprule\nloss & n & top-1 \\% & paper* & minus kl" in latex

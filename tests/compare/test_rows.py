@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnkd.compare.report import Report, make_report
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.recipe.loss_section import build_loss, needs_teacher
-from snnkd.recipe.schema import CompareConfig
+from snnkd.schema.run import CompareConfig
 
 
 def report(*runs: Path, **options: Any) -> Report:
@@ -25,7 +25,10 @@ def report(*runs: Path, **options: Any) -> Report:
 
 def shape(found: Report) -> list[dict[int, dict[str, tuple[int, ...]]]]:
     """Tables, columns, rows and their seeds."""
-    return [{column.T: {line.label: line.seeds for line in column.rows} for column in table.columns} for table in found.tables]
+    return [
+        {column.T: {line.label: line.seeds for line in column.rows} for column in table.columns}
+        for table in found.tables
+    ]
 
 
 # tables
@@ -54,7 +57,9 @@ def test_what_never_shares_a_table(other: dict[str, Any]) -> None:
     make_seeds("hta-kl", [83, 84], **other)
     found = report()
     assert sorted(map(str, shape(found))) == sorted(map(str, [{2: {"kl": (0, 1)}}, {2: {"hta-kl": (0, 1)}}]))
-    assert not any(line.difference for table in found.tables for column in table.columns for line in column.rows)
+    assert not any(
+        line.difference for table in found.tables for column in table.columns for line in column.rows
+    )
 
 
 def test_another_trained_t_is_another_column() -> None:
@@ -107,13 +112,19 @@ def test_nothing_is_mixed_and_nothing_lost(chosen: list[dict[str, Any]]) -> None
                 assert tuple(run["seed"] for run in runs) == line.seeds
                 assert len({str(sorted({**run, "seed": 0, "teacher": ""}.items())) for run in runs}) == 1
                 for name, run in zip(line.runs, runs, strict=True):
-                    assert (run["T"], run["data"], run["rule"]) == (column.T, table.data_sha256, table.selection)
+                    assert (run["T"], run["data"], run["rule"]) == (
+                        column.T,
+                        table.data_sha256,
+                        table.selection,
+                    )
                     assert run["width"] == table.model["width"]
                     taught = needs_teacher(build_loss(run["loss"]))
                     assert not taught or (table.teacher and table.teacher["sha256"] == run["teacher"])
                     seen.setdefault(name, []).append(table.teacher["sha256"] if table.teacher else None)
     assert seen.keys() == made.keys()
-    assert all(len(tables) == 1 or not needs_teacher(build_loss(made[run]["loss"])) for run, tables in seen.items())
+    assert all(
+        len(tables) == 1 or not needs_teacher(build_loss(made[run]["loss"])) for run, tables in seen.items()
+    )
 
 
 # rows
@@ -129,7 +140,10 @@ def test_a_copy_counts_once() -> None:
 def test_two_results_of_one_recipe_and_seed_are_refused() -> None:
     make_run("kl", 0, 80)
     make_run("kl", 0, 81.5, root=Path("more"), weights="w" * 64)
-    with pytest.raises(RequestError, match=r"runs/.* and more/.* are two results of one recipe and seed \(80\.00 and 81\.50 %\)"):
+    with pytest.raises(
+        UsageError,
+        match=r"runs/.* and more/.* are two results of one recipe and seed \(80\.00 and 81\.50 %\)",
+    ):
         report(Path("runs"), Path("more"))
 
 
@@ -234,7 +248,9 @@ def test_a_name_is_enough_where_one_row_has_it() -> None:
     make_run("hta-kl", epochs=64)
     assert report(baseline="kl").tables[0].columns[0].baseline == "kl epochs=16"
     make_run("kl", epochs=32)
-    with pytest.raises(RequestError, match=r"--baseline 'kl' has 2 rows: 'kl epochs=16', 'kl epochs=32'; name one of them"):
+    with pytest.raises(
+        UsageError, match=r"--baseline 'kl' has 2 rows: 'kl epochs=16', 'kl epochs=32'; name one of them"
+    ):
         report(baseline="kl")
     assert report(baseline="kl epochs=32").tables[0].columns[0].baseline == "kl epochs=32"
 
@@ -242,7 +258,7 @@ def test_a_name_is_enough_where_one_row_has_it() -> None:
 def test_an_unknown_baseline_is_refused() -> None:
     make_run("kl")
     make_run("hta-kl")
-    with pytest.raises(RequestError, match="--baseline 'hta_kl' is no row; did you mean 'hta-kl'"):
+    with pytest.raises(UsageError, match="--baseline 'hta_kl' is no row; did you mean 'hta-kl'"):
         report(baseline="hta_kl")
 
 
@@ -319,14 +335,14 @@ def test_validation_measured_later_counts() -> None:
     path = high / "eval" / "val-T2.json"
     path.write_text(path.read_text().replace(result["weights_sha256"], "f" * 64))
     assert report(split="val").left_out[0].why == "eval/val-T2.json is of other weights"
-    with pytest.raises(PlaceError, match="no validation accuracy, by which --rank-on val chooses"):
+    with pytest.raises(FileError, match="no validation accuracy, by which --rank-on val chooses"):
         report(rank_on="val")
 
 
 def test_without_validation_nothing_is_chosen() -> None:
     make_run("kl", lr=0.1, val=50.0)
     folder = make_run("kl", lr=0.2)
-    with pytest.raises(PlaceError, match=f"{folder}: no validation accuracy"):
+    with pytest.raises(FileError, match=f"{folder}: no validation accuracy"):
         report(rank_on="val")
 
 
@@ -337,7 +353,10 @@ def test_what_is_left_out_is_named() -> None:
     make_run("kl")
     reasons = {
         make_run("hta-kl", 1): ({"T": 9}, "measured at T = 9, trained at T = 2"),
-        make_run("hta-kl", 2): ({"seed": None}, "its result tells no seed, recipe or selection; it was put together elsewhere"),
+        make_run("hta-kl", 2): (
+            {"seed": None},
+            "its result tells no seed, recipe or selection; it was put together elsewhere",
+        ),
         make_run("hta-kl", 3): ({"curve": []}, "its result is damaged (IndexError: list index out of range)"),
         make_run("hta-kl", 4): ({"loss": "kl"}, "its result is damaged"),
         make_run("hta-kl", 5): ({"hardware": None}, "its result is damaged"),
@@ -366,15 +385,15 @@ def test_a_teacher_is_no_row() -> None:
 
 
 def test_without_a_student_there_is_nothing_to_compare() -> None:
-    with pytest.raises(PlaceError, match="runs: no such run; run `snnkd distill` first, or name runs"):
+    with pytest.raises(FileError, match="runs: no such run; run `snnkd distill` first, or name runs"):
         make_report([], CompareConfig())
-    with pytest.raises(PlaceError, match="nowhere: no such run; give runs, or a folder of runs"):
+    with pytest.raises(FileError, match="nowhere: no such run; give runs, or a folder of runs"):
         report(Path("nowhere"))
     Path("runs").mkdir()
-    with pytest.raises(PlaceError, match="runs: holds no runs"):
+    with pytest.raises(FileError, match="runs: holds no runs"):
         report()
     (make_run("kl") / "result.json").unlink()
-    with pytest.raises(PlaceError, match=r"no finished student in runs \(.*: not finished\)"):
+    with pytest.raises(FileError, match=r"no finished student in runs \(.*: not finished\)"):
         report()
 
 
@@ -385,7 +404,10 @@ def test_devices_and_versions_that_are_mixed_are_said() -> None:
     change(make_run("kl", 3, gpu="H100"), precision="bf16")
     found = report().tables[0]
     devices = ("H100", "H100, bf16", "x, threads: 1")
-    assert found.notes == (f"Not all on one kind of device: {'; '.join(devices)}.", "Not all with one version of torch: 2.14.0, 2.15.0.")
+    assert found.notes == (
+        f"Not all on one kind of device: {'; '.join(devices)}.",
+        "Not all with one version of torch: 2.14.0, 2.15.0.",
+    )
     assert found.columns[0].rows[0].devices == devices
 
 

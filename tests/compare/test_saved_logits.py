@@ -11,8 +11,8 @@ from compare.synthetic import change, make_logits, make_run
 
 from snnkd.compare.report import make_report
 from snnkd.compare.statistics import over_images
-from snnkd.errors import PlaceError
-from snnkd.recipe.schema import CompareConfig
+from snnkd.errors import FileError
+from snnkd.schema.run import CompareConfig
 
 RNG = np.random.default_rng(0)
 
@@ -78,18 +78,23 @@ def test_logits_of_no_run_here_or_of_another_split_are_passed_over():
         ({"logits": np.zeros((2, 200, 2), np.float32)}, r"its logits give 50\.00 %, the result of .* says"),
         ({"split": 3}, "must be texts"),
         ({"split": np.array([None])}, "damaged, or not an npz file of plain arrays"),
-        ({"logits": np.zeros((2, 100, 2), np.float32), "labels": np.zeros(100, np.int64)}, "of 100 images, .* was measured on 200"),
+        (
+            {"logits": np.zeros((2, 100, 2), np.float32), "labels": np.zeros(100, np.int64)},
+            "of 100 images, .* was measured on 200",
+        ),
     ],
 )
 def test_logits_that_do_not_fit_are_refused(changes, said):
     pairs(1)
     run = next(Path("runs").glob("*-kl-T2*-s0"))
     make_logits(run, Path("files/kl0.npz"), np.arange(200) < 140, **changes)
-    with pytest.raises(PlaceError, match=f"files/kl0.npz: .*{said}"):
+    with pytest.raises(FileError, match=f"files/kl0.npz: .*{said}"):
         resampled(Path("files"))
     (run / "eval").mkdir()
     shutil.move("files/kl0.npz", run / "eval" / "kl0.npz")
-    found = make_report([Path("runs")], CompareConfig(), [Path("files")])  # beside a run it is left out, and named
+    found = make_report(
+        [Path("runs")], CompareConfig(), [Path("files")]
+    )  # beside a run it is left out, and named
     assert [each.place for each in found.left_out] == [str(run / "eval" / "kl0.npz")]
 
 
@@ -106,7 +111,7 @@ def test_files_that_are_no_logits_are_refused():
         ("bomb.npz", "bomb.npz: logits.npy holds .* which is not believed"),
         ("nowhere.npz", "nowhere.npz: no such file"),
     ):
-        with pytest.raises(PlaceError, match=said):
+        with pytest.raises(FileError, match=said):
             resampled(Path(path))
 
 
@@ -115,5 +120,11 @@ def test_a_few_images_decided_otherwise_are_no_reason_to_refuse():
     run = next(Path("runs").glob("*-kl-T2*-s0"))
     right = np.arange(200) < 140
     make_logits(run, Path("files/kl0.npz"), right)
-    change(run, curve=[{"t": 1, "top1": 1, "synops": 1, "energy_mj": 1}, {"t": 2, "top1": 70.4, "synops": 1, "energy_mj": 1}])
+    change(
+        run,
+        curve=[
+            {"t": 1, "top1": 1, "synops": 1, "energy_mj": 1},
+            {"t": 2, "top1": 70.4, "synops": 1, "energy_mj": 1},
+        ],
+    )
     assert resampled(Path("files"))["hta-kl"] is not None

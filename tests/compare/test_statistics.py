@@ -180,7 +180,9 @@ def test_equal_answers_have_an_interval_of_nothing():
     assert (found.mean, found.low, found.high, found.seeds, found.images) == (0, 0, 0, (0, 4), 10)
 
 
-@pytest.mark.parametrize("pairs", [{}, {0: (np.ones(3, bool), np.ones(3, bool)), 1: (np.ones(4, bool), np.ones(4, bool))}])
+@pytest.mark.parametrize(
+    "pairs", [{}, {0: (np.ones(3, bool), np.ones(3, bool)), 1: (np.ones(4, bool), np.ones(4, bool))}]
+)
 def test_what_cannot_be_resampled(pairs):
     with pytest.raises(ValueError, match="equal and some images"):
         over_images(pairs)

@@ -12,17 +12,15 @@ import numpy as np
 import pytest
 from compare.synthetic import make_logits, make_run, make_seeds
 
+from snnkd.compare.formats import FORMATS, as_csv, as_json, as_latex, as_markdown, as_table
 from snnkd.compare.plot import plot_report
 from snnkd.compare.report import Report, make_report
-from snnkd.compare.tables import FORMATS, as_csv, as_json, as_latex, as_markdown, as_table
-from snnkd.compare.words import Part, interval, left_out, p_text, parts
-from snnkd.errors import PlaceError
+from snnkd.compare.text import Part, interval, left_out, p_text, parts
+from snnkd.errors import FileError
 from snnkd.files import sha256
-from snnkd.recipe.schema import CompareConfig
+from snnkd.schema.run import CompareConfig
 
-WITHIN = (
-    "Top-1 accuracy in percent on the 200 test images after the T timesteps trained with, mean ± sample standard deviation over n seeds;"
-)
+WITHIN = "Top-1 accuracy in percent on the 200 test images after the T timesteps trained with, mean ± sample standard deviation over n seeds;"
 
 
 @pytest.fixture
@@ -34,7 +32,9 @@ def report() -> Report:
     make_seeds({"name": "hta-kl", "head": "strict"}, [80.5, 80.7])
     make_seeds("kl", [70.0, 75.0], teacher="b" * 64)
     for name, run in (("a", "runs/*-kl-T4*-s0"), ("b", "runs/*-none-T4*-s0")):
-        (folder,) = [path for path in Path().glob(run) if '"' + "b" * 64 not in (path / "result.json").read_text()]
+        (folder,) = [
+            path for path in Path().glob(run) if '"' + "b" * 64 not in (path / "result.json").read_text()
+        ]
         make_logits(folder, Path(f"{name}.npz"), np.arange(200) < (160 if name == "a" else 120))
     return make_report([], CompareConfig(), [Path("a.npz"), Path("b.npz")])
 
@@ -89,7 +89,9 @@ def test_it_fits_the_terminal(report: Report, width: int) -> None:
 
 
 def test_long_labels_fold() -> None:
-    make_seeds({"name": "hta-kl", "head": "strict", "delta": 0.12345, "temperature": 17.5}, [80, 81], ema=0.999)
+    make_seeds(
+        {"name": "hta-kl", "head": "strict", "delta": 0.12345, "temperature": 17.5}, [80, 81], ema=0.999
+    )
     make_seeds("kl", [80, 81])
     text = as_table(make_report([], CompareConfig()), 80)
     assert max(map(len, text.splitlines())) <= 80
@@ -98,7 +100,14 @@ def test_long_labels_fold() -> None:
 
 def test_several_t_stand_side_by_side_and_each_has_its_own_tables(report: Report) -> None:
     titles = [sheet.title for sheet in parts(report)[0].sheets]
-    assert titles == ["top-1 % (n)", "T = 2", "T = 2, cost", "T = 4", "T = 4, over test images", "T = 4, cost"]
+    assert titles == [
+        "top-1 % (n)",
+        "T = 2",
+        "T = 2, cost",
+        "T = 4",
+        "T = 4, over test images",
+        "T = 4, cost",
+    ]
     grid = parts(report)[0].sheets[0]
     assert grid.head == ["loss", "T = 2", "T = 4"]
     assert grid.rows[2] == ["hta-kl head=strict", "80.6 ± 0.1 (2)", ""]
@@ -120,7 +129,10 @@ def test_the_teacher_is_a_line_below(report: Report) -> None:
 
 def test_without_logits_a_note_says_how_to_save_them(report: Report) -> None:
     with_logits, without = (" ".join(part.closing) for part in parts(report))
-    assert "paired bootstrap, 10,000 draws of 200 images; of these trained networks, not of other seeds" in with_logits
+    assert (
+        "paired bootstrap, 10,000 draws of 200 images; of these trained networks, not of other seeds"
+        in with_logits
+    )
     assert "`snnkd eval RUN --save-logits FILE.npz`" in without
     assert "--save-logits" not in with_logits
 
@@ -130,7 +142,10 @@ def test_the_unit_of_time_names_the_device() -> None:
     assert only(parts(make_report([], CompareConfig()))).sheets[-1].head[-2] == "CPU-s a run"
     make_run("kl", 1, gpu="H100")
     assert only(parts(make_report([], CompareConfig()))).sheets[-1].head[-2] == "device-s a run"
-    assert only(parts(make_report(list(Path("runs").glob("*s1")), CompareConfig()))).sheets[-1].head[-2] == "GPU-s a run"
+    assert (
+        only(parts(make_report(list(Path("runs").glob("*s1")), CompareConfig()))).sheets[-1].head[-2]
+        == "GPU-s a run"
+    )
 
 
 def test_csv_has_a_line_for_each_row_and_t(report: Report) -> None:
@@ -157,11 +172,22 @@ def test_json_is_as_described(report: Report) -> None:
     for holder in (table, table["columns"][0], row := table["columns"][0]["rows"][0], row["difference"]):
         assert all(f"`{key}`" in described for key in holder)
     assert row["top1"] == {"mean": pytest.approx(62.1666667), "sd": pytest.approx(2.2546249), "n": 3}
-    assert table["columns"][1]["rows"][0]["over_images"].keys() == {"mean", "low", "high", "seeds", "images", "draws"}
+    assert table["columns"][1]["rows"][0]["over_images"].keys() == {
+        "mean",
+        "low",
+        "high",
+        "seeds",
+        "images",
+        "draws",
+    }
 
 
 def test_markdown_tables_are_whole(report: Report) -> None:
-    widths = [line.count("|") - line.count(r"\|") for line in as_markdown(report).splitlines() if line.startswith("|")]
+    widths = [
+        line.count("|") - line.count(r"\|")
+        for line in as_markdown(report).splitlines()
+        if line.startswith("|")
+    ]
     blocks = [block for block in as_markdown(report).split("\n\n") if block.startswith("|")]
     assert len(widths) == sum(len(block.splitlines()) for block in blocks)
     for block in blocks:
@@ -171,7 +197,12 @@ def test_markdown_tables_are_whole(report: Report) -> None:
 
 def test_latex_is_escaped_and_whole(report: Report) -> None:
     text = as_latex(report)
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") == text.count(r"\toprule") == text.count(r"\bottomrule")
+    assert (
+        text.count(r"\begin{tabular}")
+        == text.count(r"\end{tabular}")
+        == text.count(r"\toprule")
+        == text.count(r"\bottomrule")
+    )
     plain = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     assert not re.search(r"(?<!\\)[%#_^~]", plain)
     assert not set(plain) & set("±µ")
@@ -179,13 +210,17 @@ def test_latex_is_escaped_and_whole(report: Report) -> None:
         columns, body = tabular
         rows = [line for line in body.splitlines() if not line.startswith("\\")]
         assert rows
-        assert all(len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1 and row.endswith(r" \\") for row in rows)
+        assert all(
+            len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1 and row.endswith(r" \\") for row in rows
+        )
     assert r"none & 3 & 62.2 $\pm$ 2.3 & $-$18.8 [$-$22.0, $-$15.7] & 0.003 & below \\" in text
 
 
 def test_letters_that_latex_and_markdown_would_take_for_their_own() -> None:
     folder = make_run("kl", lr=0.1)
-    (folder / "result.json").write_text((folder / "result.json").read_text().replace('"glyphs"', '"npz:a_b|50%&#$~^{x}\\\\y<z"'))
+    (folder / "result.json").write_text(
+        (folder / "result.json").read_text().replace('"glyphs"', '"npz:a_b|50%&#$~^{x}\\\\y<z"')
+    )
     report = make_report([], CompareConfig())
     assert r"npz:a\_b\|50%&#$~^{x}\\y\<z" in as_markdown(report)
     (heading,) = [line for line in as_latex(report).splitlines() if "npz" in line]
@@ -245,5 +280,5 @@ def test_long_names_fold_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_a_place_that_cannot_be_written_is_said(report: Report) -> None:
-    with pytest.raises(PlaceError, match=r"--plot nowhere/a\.png: no such file"):
+    with pytest.raises(FileError, match=r"--plot nowhere/a\.png: no such file"):
         plot_report(report, Path("nowhere/a.png"))

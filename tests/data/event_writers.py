@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from snnkd.data import Way, jelly
-from snnkd.report import Reporter
+from snnkd.console import Console
+from snnkd.data import Way
+from snnkd.data.sets import jelly
 
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 Events = dict[str, np.ndarray]
@@ -43,7 +44,9 @@ def aedat2(made: Events) -> bytes:
     """CIFAR10-DVS's .aedat: AER-DAT2.0 of a DVS128, which counts x from the other side and calls 'on' 0; big-endian."""
     address = (127 - made["y"]) << 1 | (127 - made["x"]) << 8 | (1 - made["p"])
     body = np.stack((address, made["t"]), 1).astype(">u4").tobytes()
-    return b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n# Timestamps tick is 1 us\r\n" + body
+    return (
+        b"#!AER-DAT2.0\r\n# This is a raw AE data file - do not edit\r\n# Timestamps tick is 1 us\r\n" + body
+    )
 
 
 def aedat3(made: Events, packet: int = 100) -> bytes:
@@ -64,7 +67,9 @@ def n_mnist(folder: Path, each: int = 3) -> None:
         with zipfile.ZipFile(folder / f"{name}.zip", "w") as archive:
             for label in range(10):
                 for i in range(count):
-                    archive.writestr(f"{name}/{label}/{i:05}.bin", atis(events(i + 100 * (name == "Test"), label, 34)))
+                    archive.writestr(
+                        f"{name}/{label}/{i:05}.bin", atis(events(i + 100 * (name == "Test"), label, 34))
+                    )
 
 
 def cifar10_dvs(folder: Path, each: int = 4) -> None:
@@ -77,7 +82,10 @@ def cifar10_dvs(folder: Path, each: int = 4) -> None:
 
 def dvs128_gesture(folder: Path) -> None:
     """One tar file: a recording of every user with all gestures in turn, and from when to when each lasts."""
-    files = {"trials_to_train.txt": b"user01_led.aedat\nuser02_led.aedat\n", "trials_to_test.txt": b"user24_led.aedat\n"}
+    files = {
+        "trials_to_train.txt": b"user01_led.aedat\nuser02_led.aedat\n",
+        "trials_to_test.txt": b"user24_led.aedat\n",
+    }
     for user in (1, 2, 24):
         gestures = [events(user, label, 128) for label in range(11)]
         for label, made in enumerate(gestures):
@@ -85,7 +93,9 @@ def dvs128_gesture(folder: Path) -> None:
         whole = {key: np.concatenate([made[key] for made in gestures]) for key in "txyp"}
         rows = [f"{label + 1},{100_000 * (label + 1)},{100_000 * (label + 2)}" for label in range(11)]
         files[f"user{user:02}_led.aedat"] = aedat3(whole)
-        files[f"user{user:02}_led_labels.csv"] = "\n".join(["class,startTime_usec,endTime_usec", *rows, ""]).encode()
+        files[f"user{user:02}_led_labels.csv"] = "\n".join(
+            ["class,startTime_usec,endTime_usec", *rows, ""]
+        ).encode()
     with tarfile.open(folder / "DvsGesture.tar.gz", "w:gz") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(f"DvsGesture/{name}")
@@ -100,7 +110,10 @@ def write(name: str, folder: Path) -> list[tuple[str, str, str]]:
     """The archives of a data set in `folder`; returns the table of names, URLs and md5 sums that SpikingJelly would have."""
     folder.mkdir(parents=True, exist_ok=True)
     WRITERS[name](folder)
-    return [(path.name, "http://127.0.0.1:9/nowhere", hashlib.md5(path.read_bytes()).hexdigest()) for path in sorted(folder.iterdir())]
+    return [
+        (path.name, "http://127.0.0.1:9/nowhere", hashlib.md5(path.read_bytes()).hexdigest())
+        for path in sorted(folder.iterdir())
+    ]
 
 
 Published = dict[str, tuple[Path, list[tuple[str, str, str]]]]
@@ -114,7 +127,9 @@ def publish(root: Path) -> Published:
 def believe(patch: pytest.MonkeyPatch, published: Published) -> None:
     """Let SpikingJelly's tables name the files that are written here."""
     for name, (_, table) in published.items():
-        patch.setattr(jelly.dataset_class(name), "resource_url_md5", classmethod(lambda cls, table=table: table))
+        patch.setattr(
+            jelly.dataset_class(name), "resource_url_md5", classmethod(lambda cls, table=table: table)
+        )
 
 
 def convert(root: Path, published: Published) -> dict[str, Path]:
@@ -122,4 +137,7 @@ def convert(root: Path, published: Published) -> dict[str, Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SNNKD_DATA", str(root))
         believe(patch, published)
-        return {name: jelly.find_events(name, Reporter(quiet=True), Way(source=folder)) for name, (folder, _) in published.items()}
+        return {
+            name: jelly.find_events(name, Console(quiet=True), Way(source=folder))
+            for name, (folder, _) in published.items()
+        }

@@ -17,15 +17,25 @@ def jpeg(size: tuple[int, int] = (64, 64), mode: str = "RGB", quality: int = 90)
     channels = {"L": (), "RGB": (3,), "RGBA": (4,)}[mode]
     coarse = RNG.integers(0, 256, (4, 4, *channels), dtype=np.uint8)
     buffer = io.BytesIO()
-    picture = Image.fromarray(coarse, mode).resize(size, Image.Resampling.BILINEAR) if mode != "L" else Image.fromarray(coarse).resize(size)
-    picture.save(buffer, "PNG" if mode == "RGBA" else "JPEG", **({} if mode == "RGBA" else {"quality": quality}))
+    picture = (
+        Image.fromarray(coarse, mode).resize(size, Image.Resampling.BILINEAR)
+        if mode != "L"
+        else Image.fromarray(coarse).resize(size)
+    )
+    picture.save(
+        buffer, "PNG" if mode == "RGBA" else "JPEG", **({} if mode == "RGBA" else {"quality": quality})
+    )
     return buffer.getvalue()
 
 
 def tiny_imagenet(classes: int = 3, train: int = 4, test: int = 2) -> dict[str, bytes]:
     """The published files of a smaller Tiny ImageNet; in wnids.txt the classes stand in another order than their names'."""
     wnids = [f"n{10000000 + 7 * i}" for i in range(classes)]
-    files = {"wnids.txt": "\n".join(reversed(wnids)).encode(), "words.txt": b"", "test/images/test_0.JPEG": jpeg()}
+    files = {
+        "wnids.txt": "\n".join(reversed(wnids)).encode(),
+        "words.txt": b"",
+        "test/images/test_0.JPEG": jpeg(),
+    }
     for wnid in wnids:
         files[f"train/{wnid}/{wnid}_boxes.txt"] = b""
         for i in range(train):
@@ -53,7 +63,9 @@ def laid_out(files: dict[str, bytes], root: Path) -> Path:
     return root
 
 
-def picture_folder(root: Path, classes: int = 3, train: int = 4, test: int = 2, size: tuple[int, int] = (40, 30)) -> Path:
+def picture_folder(
+    root: Path, classes: int = 3, train: int = 4, test: int = 2, size: tuple[int, int] = (40, 30)
+) -> Path:
     """PATH/train/CLASS and PATH/test/CLASS."""
     files = {
         f"{split}/class{label}/{i:05}.jpg": jpeg(size)

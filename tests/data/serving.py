@@ -52,7 +52,13 @@ class _Handler(BaseHTTPRequestHandler):
             server.released.wait(30)
             return
         if mood in ("redirect", "loop"):
-            self._head(302, {"Location": f"/moved{self.path}" if mood == "redirect" else self.path, "Content-Length": "0"})
+            self._head(
+                302,
+                {
+                    "Location": f"/moved{self.path}" if mood == "redirect" else self.path,
+                    "Content-Length": "0",
+                },
+            )
             return
         if mood.isdecimal() or content is None:
             self._head(int(mood) if mood.isdecimal() else 404, {"Content-Length": "0"})

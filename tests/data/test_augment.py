@@ -4,8 +4,8 @@ import pytest
 import torch
 from torchvision.transforms import functional as reference
 
-from snnkd.data.augment import augment, crop, flip
-from snnkd.data.draws import Draws
+from snnkd.data.augment.pipeline import augment, crop, flip
+from snnkd.data.augment.rng import BatchRng
 
 
 def images(count: int = 40, channels: int = 3, height: int = 32, width: int = 32) -> torch.Tensor:
@@ -17,11 +17,13 @@ def generator_of(seed: int = 7) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draws(count: int, seed: int = 7, part: slice = slice(None)) -> Draws:
-    return Draws(generator_of(seed), count, part, torch.device("cpu"))
+def draws(count: int, seed: int = 7, part: slice = slice(None)) -> BatchRng:
+    return BatchRng(generator_of(seed), count, part, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("channels", "height", "width"), [(3, 32, 32), (1, 16, 16), (3, 24, 40), (1, 8, 8), (2, 5, 6)])
+@pytest.mark.parametrize(
+    ("channels", "height", "width"), [(3, 32, 32), (1, 16, 16), (3, 24, 40), (1, 8, 8), (2, 5, 6)]
+)
 def test_crop_is_torchvisions_pad_and_crop_at_the_same_offsets(channels, height, width):
     given = images(40, channels, height, width)
     made = crop(given, draws(40))
@@ -68,11 +70,16 @@ def test_order_matters_nothing_is_nothing_and_seeds_differ():
     assert augment(given, (), draws(40)) is given
     assert augment(given, ("crop", "flip"), draws(40)).equal(augment(given, ("crop", "flip"), draws(40)))
     assert not augment(given, ("crop", "flip"), draws(40)).equal(augment(given, ("flip", "crop"), draws(40)))
-    assert not augment(given, ("crop",), draws(40, seed=1)).equal(augment(given, ("crop",), draws(40, seed=2)))
+    assert not augment(given, ("crop",), draws(40, seed=1)).equal(
+        augment(given, ("crop",), draws(40, seed=2))
+    )
     assert given.equal(images())  # the data themselves are untouched
 
 
 def test_the_parts_of_several_processes_are_the_whole_batch():
     given, names = images(), ("crop", "flip")
-    parts = [augment(given[part], names, draws(40, part=part)) for part in (slice(0, 10), slice(10, 20), slice(20, 40))]
+    parts = [
+        augment(given[part], names, draws(40, part=part))
+        for part in (slice(0, 10), slice(10, 20), slice(20, 40))
+    ]
     assert torch.cat(parts).equal(augment(given, names, draws(40)))

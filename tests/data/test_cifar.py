@@ -14,11 +14,11 @@ import pytest
 from data.serving import Server, serving
 from torchvision import datasets
 
+from snnkd.console import Console
 from snnkd.data import load_data
 from snnkd.data.imageset import ImageSet
-from snnkd.errors import PlaceError
-from snnkd.recipe.data_schema import PhotoConfig
-from snnkd.report import Reporter
+from snnkd.errors import FileError
+from snnkd.schema.data import PhotoConfig
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 3072), dtype=np.uint8)
 FILES = {
@@ -75,14 +75,16 @@ def unpack(name: str, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raw = pickle.dumps(content, protocol=2)
         (folder / file).write_bytes(raw)
         sums[file] = hashlib.md5(raw).hexdigest()
-    monkeypatch.setattr(kind, "train_list", [[file, sums[file]] for file in sums if file.startswith("batch_")])
+    monkeypatch.setattr(
+        kind, "train_list", [[file, sums[file]] for file in sums if file.startswith("batch_")]
+    )
     monkeypatch.setattr(kind, "test_list", [["test_batch", sums["test_batch"]]])
     monkeypatch.setattr(kind, "meta", {**kind.meta, "filename": "batches.meta", "md5": sums["batches.meta"]})
     return folder
 
 
 def load(name: str) -> ImageSet:
-    return load_data(PhotoConfig(name=name), Reporter(quiet=True))
+    return load_data(PhotoConfig(name=name), Console(quiet=True))
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100"])
@@ -100,7 +102,7 @@ def test_an_existing_folder_is_only_read(name, root, offline, monkeypatch):
 
 
 def test_offline_without_a_folder(root, offline):
-    with pytest.raises(PlaceError) as caught:
+    with pytest.raises(FileError) as caught:
         load("cifar100")
     message = str(caught.value)
     assert message.splitlines() == [message]
@@ -114,7 +116,7 @@ def test_offline_without_a_folder(root, offline):
 def test_a_damaged_file_offline(file, root, offline, monkeypatch):
     folder = unpack("cifar10", root, monkeypatch)
     (folder / file).write_bytes(b"damaged")
-    with pytest.raises(PlaceError) as caught:
+    with pytest.raises(FileError) as caught:
         load("cifar10")
     assert str(caught.value).splitlines() == [str(caught.value)]
     assert str(root) in str(caught.value)
@@ -123,7 +125,7 @@ def test_a_damaged_file_offline(file, root, offline, monkeypatch):
 
 def test_a_damaged_download_is_refused(root, server):
     server.files["/cifar-10-python.tar.gz"] = b"an error page"
-    with pytest.raises(PlaceError, match="could not be downloaded") as caught:
+    with pytest.raises(FileError, match="could not be downloaded") as caught:
         load("cifar10")
     assert hashlib.md5(b"an error page").hexdigest() in str(caught.value)
     assert "published is md5 c58f30108f718f92721af3b95e74349a" in str(caught.value)
@@ -132,7 +134,7 @@ def test_a_damaged_download_is_refused(root, server):
 
 def test_a_file_where_the_folder_should_be(root, offline):
     root.write_text("a file")
-    with pytest.raises(PlaceError, match="store"):
+    with pytest.raises(FileError, match="store"):
         load("cifar10")
 
 
@@ -141,12 +143,15 @@ def test_a_broken_connection(root, monkeypatch):
         raise http.client.IncompleteRead(b"")
 
     monkeypatch.setattr(urllib.request, "urlopen", broken)
-    monkeypatch.setattr("snnkd.data.download.PAUSE", 0.001)
-    with pytest.raises(PlaceError, match="could not be downloaded"):
+    monkeypatch.setattr("snnkd.data.download.http.PAUSE", 0.001)
+    with pytest.raises(FileError, match="could not be downloaded"):
         load("cifar10")
 
 
-@pytest.mark.parametrize("left", ["half an archive", "the archive", "half a batch", "one batch", "all but the end of the meta data"])
+@pytest.mark.parametrize(
+    "left",
+    ["half an archive", "the archive", "half a batch", "one batch", "all but the end of the meta data"],
+)
 def test_what_a_kill_in_a_download_leaves_is_made_whole(left, root, tmp_path, monkeypatch, server):
     """Also what torchvision's own download leaves; their checksums, not their presence, say that files are whole."""
     whole = packed(tmp_path, monkeypatch, server)
@@ -183,7 +188,10 @@ def check(made: ImageSet) -> None:
     assert np.array_equal(made.test.images.numpy().reshape(2, 3072), PIXELS[4:])
 
 
-@pytest.mark.parametrize("given", ["the archive", "the archive by another name", "a folder with it", "unpacked", "unpacked in a folder"])
+@pytest.mark.parametrize(
+    "given",
+    ["the archive", "the archive by another name", "a folder with it", "unpacked", "unpacked in a folder"],
+)
 def test_a_copy_of_the_users_is_taken_and_left_alone(given, root, tmp_path, monkeypatch, server, cli):
     whole = packed(tmp_path, monkeypatch, server)
     archive = tmp_path / datasets.CIFAR10.filename
@@ -193,10 +201,16 @@ def test_a_copy_of_the_users_is_taken_and_left_alone(given, root, tmp_path, monk
     shutil.copy(archive, tmp_path / "deep" / "er")
     sources = {"the archive": archive, "the archive by another name": other, "a folder with it": tmp_path / "deep",
                "unpacked": whole, "unpacked in a folder": whole.parent}  # fmt: skip
-    before = {path: path.stat() for path in tmp_path.rglob("*") if path.is_file() and root not in path.parents}
+    before = {
+        path: path.stat() for path in tmp_path.rglob("*") if path.is_file() and root not in path.parents
+    }
     done = cli("data", "cifar10", "--from", sources[given], "--json")
     assert done.code == 0, done.err
-    assert (done.json["images"], done.json["classes"], done.json["shape"]) == ({"train": 4, "test": 2}, 10, [3, 32, 32])
+    assert (done.json["images"], done.json["classes"], done.json["shape"]) == (
+        {"train": 4, "test": 2},
+        10,
+        [3, 32, 32],
+    )
     assert done.json["bytes"] == sum((whole / file).stat().st_size for file in FILES["cifar10"])
     check(load("cifar10"))
     assert server.asked == []
@@ -215,18 +229,27 @@ def test_a_damaged_copy_of_the_users_is_named(root, tmp_path, monkeypatch, serve
     archive.write_bytes(archive.read_bytes()[:-1])
     refused = cli("data", "cifar10", "--from", archive)
     assert refused.code == 3
-    for part in (str(archive), hashlib.md5(archive.read_bytes()).hexdigest(), datasets.CIFAR10.tgz_md5, "cifar-10-python.tar.gz"):
+    for part in (
+        str(archive),
+        hashlib.md5(archive.read_bytes()).hexdigest(),
+        datasets.CIFAR10.tgz_md5,
+        "cifar-10-python.tar.gz",
+    ):
         assert part in refused.complaint
     empty = tmp_path / "empty"
     empty.mkdir()
     assert "holds no cifar-10-python.tar.gz" in cli("data", "cifar10", "--from", empty).complaint
-    assert cli("data", "cifar10", "--from", tmp_path / "none").complaint.endswith("none: no such file or directory")
+    assert cli("data", "cifar10", "--from", tmp_path / "none").complaint.endswith(
+        "none: no such file or directory"
+    )
     assert not list(root.glob("cifar*"))
     assert server.asked == []
 
 
 @pytest.mark.parametrize("whole_url", [True, False])
-def test_a_mirror_takes_the_place_of_the_published_address(whole_url, root, tmp_path, monkeypatch, server, cli):
+def test_a_mirror_takes_the_place_of_the_published_address(
+    whole_url, root, tmp_path, monkeypatch, server, cli
+):
     packed(tmp_path, monkeypatch, server)
     server.files["/some/where/cifar-10-python.tar.gz"] = server.files.pop("/cifar-10-python.tar.gz")
     mirror = f"{server.url}/some/where" + ("/cifar-10-python.tar.gz" if whole_url else "/")

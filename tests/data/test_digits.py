@@ -14,10 +14,11 @@ from data.serving import serving
 from scipy.io import savemat
 from torchvision import datasets
 
-from snnkd.data import cifar, digits, load_data, tiny_imagenet
-from snnkd.errors import PlaceError
-from snnkd.recipe import DATA
-from snnkd.report import Reporter
+from snnkd.catalog.data import DATA
+from snnkd.console import Console
+from snnkd.data import load_data
+from snnkd.data.sets import cifar, mnist_svhn, tiny_imagenet
+from snnkd.errors import FileError
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (10, 28, 28), dtype=np.uint8)
@@ -41,7 +42,7 @@ PACKED = {f"{name}.gz": gzip.compress(raw, mtime=0) for name, raw in RAW.items()
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.setenv("SNNKD_DATA", str(tmp_path / "store"))
-    monkeypatch.setattr(digits, "ITEMS", {"train": 6, "t10k": 4})
+    monkeypatch.setattr(mnist_svhn, "ITEMS", {"train": 6, "t10k": 4})
     return tmp_path / "store"
 
 
@@ -50,13 +51,15 @@ def server(monkeypatch, root):
     with serving() as made:
         for kind in KINDS.values():
             monkeypatch.setattr(kind, "mirrors", [f"{made.url}/gone/", f"{made.url}/"])
-            monkeypatch.setattr(kind, "resources", [(name, hashlib.md5(raw).hexdigest()) for name, raw in PACKED.items()])
+            monkeypatch.setattr(
+                kind, "resources", [(name, hashlib.md5(raw).hexdigest()) for name, raw in PACKED.items()]
+            )
         made.files.update({f"/{name}": raw for name, raw in PACKED.items()})
         yield made
 
 
 def load(name: str, **words):
-    return load_data(DATA[name].options(name=name), Reporter(quiet=True), **words)
+    return load_data(DATA[name].options(name=name), Console(quiet=True), **words)
 
 
 def check(made) -> None:
@@ -108,13 +111,19 @@ def test_what_is_damaged_is_made_whole(root, server, name, damage):
         path.unlink()
     else:
         path.write_bytes(RAW[name][:-1] + (b"" if damage == "cut" else bytes([RAW[name][-1] ^ 1])))
-    with pytest.raises(PlaceError, match="mnist is not under"):
+    with pytest.raises(FileError, match="mnist is not under"):
         load("mnist", fetch=False)
     check(load("mnist"))
     assert len(server.asked) - asked == (2 if damage == "its archive" else 0)
 
 
-SPOILT = [b"", b"\0\0\x08", b"\0\0\x08\x03" + b"\xff" * 12, RAW["train-images-idx3-ubyte"][:-1], b"\1\1\1\1" * 9]
+SPOILT = [
+    b"",
+    b"\0\0\x08",
+    b"\0\0\x08\x03" + b"\xff" * 12,
+    RAW["train-images-idx3-ubyte"][:-1],
+    b"\1\1\1\1" * 9,
+]
 
 
 @pytest.mark.parametrize("content", SPOILT)
@@ -124,7 +133,7 @@ def test_without_an_archive_the_length_must_fit(root, server, content):
     for name in PACKED:
         (raw / name).unlink()
     (raw / "train-images-idx3-ubyte").write_bytes(content)
-    with pytest.raises(PlaceError, match="mnist is not under"):
+    with pytest.raises(FileError, match="mnist is not under"):
         load("mnist", fetch=False)
     check(load("mnist"))
 
@@ -133,7 +142,10 @@ def test_without_an_archive_the_length_must_fit(root, server, content):
 def test_a_copy_of_the_users(root, server, cli, tmp_path, held):
     mine = tmp_path / "mine" / "MNIST" / "raw"
     mine.mkdir(parents=True)
-    for name, content in {**(RAW if held != "archives" else {}), **(PACKED if held != "unpacked" else {})}.items():
+    for name, content in {
+        **(RAW if held != "archives" else {}),
+        **(PACKED if held != "unpacked" else {}),
+    }.items():
         (mine / name).write_bytes(content)
     done = cli("data", "mnist", "--from", tmp_path / "mine")
     assert done.code == 0, done.err
@@ -166,27 +178,36 @@ def test_what_an_old_torchvision_processed_is_not_read(root, server):
     processed = root / "MNIST" / "processed"
     processed.mkdir()
     for name in ("training.pt", "test.pt"):
-        torch.save((torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.long)), processed / name)
+        torch.save(
+            (torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.long)), processed / name
+        )
     check(load("mnist", fetch=False))
 
 
 def test_other_counts_than_published_are_refused(root, server, cli, tmp_path, monkeypatch):
-    assert [archive.items for archive in digits.mnist_archives(datasets.MNIST)] == [6, 6, 4, 4]
+    assert [archive.items for archive in mnist_svhn.mnist_archives(datasets.MNIST)] == [6, 6, 4, 4]
     mine = put(tmp_path / "mine", {**RAW, "t10k-images-idx3-ubyte": idx(PIXELS[6:9])})
     refused = cli("data", "mnist", "--from", mine)
     assert refused.code == 3
     assert "t10k-images-idx3-ubyte holds 3 items; published are 4" in refused.complaint
     raw = put(root / "MNIST" / "raw", {**RAW, "t10k-labels-idx1-ubyte": idx(LABELS[6:9])})
-    with pytest.raises(PlaceError, match="t10k-labels-idx1-ubyte holds 3 items; published are 4"):
+    with pytest.raises(FileError, match="t10k-labels-idx1-ubyte holds 3 items; published are 4"):
         load("mnist")
     assert (raw / "t10k-labels-idx1-ubyte").read_bytes() == idx(LABELS[6:9])
     monkeypatch.undo()
-    assert [archive.items for archive in digits.mnist_archives(datasets.MNIST)] == [60_000, 60_000, 10_000, 10_000]
+    assert [archive.items for archive in mnist_svhn.mnist_archives(datasets.MNIST)] == [
+        60_000,
+        60_000,
+        10_000,
+        10_000,
+    ]
 
 
 def test_a_folder_with_files_of_two_data_sets_is_refused(root, server, cli, tmp_path):
     put(tmp_path / "mine" / "MNIST" / "raw", RAW)
-    fashion = put(tmp_path / "mine" / "FashionMNIST" / "raw", {name: raw[:-1] + b"\7" for name, raw in RAW.items()})
+    fashion = put(
+        tmp_path / "mine" / "FashionMNIST" / "raw", {name: raw[:-1] + b"\7" for name, raw in RAW.items()}
+    )
     refused = cli("data", "mnist", "--from", tmp_path / "mine")
     assert refused.code == 3
     for path in (fashion, tmp_path / "mine" / "MNIST" / "raw"):
@@ -207,7 +228,9 @@ def test_a_folder_with_files_of_two_data_sets_is_refused(root, server, cli, tmp_
 
 def test_a_whole_archive_stays_and_unpacked_files_must_agree_with_it(root, server, cli, tmp_path):
     name = "train-images-idx3-ubyte"
-    raw = put(root / "MNIST" / "raw", {f"{name}.gz": PACKED[f"{name}.gz"], "t10k-labels-idx1-ubyte.gz": b"damaged"})
+    raw = put(
+        root / "MNIST" / "raw", {f"{name}.gz": PACKED[f"{name}.gz"], "t10k-labels-idx1-ubyte.gz": b"damaged"}
+    )
     mine = put(tmp_path / "mine", {**RAW, name: RAW[name][:-1] + bytes([RAW[name][-1] ^ 1])})
     refused = cli("data", "mnist", "--from", mine)
     assert refused.code == 3
@@ -230,7 +253,11 @@ def svhn(monkeypatch, root):
             savemat("made.mat", {"X": pixels[..., part], "y": labels[part, None]})
             raw = Path("made.mat").read_bytes()
             made.files[f"/{split}_32x32.mat"] = raw
-            lists[split] = [f"{made.url}/{split}_32x32.mat", f"{split}_32x32.mat", hashlib.md5(raw).hexdigest()]
+            lists[split] = [
+                f"{made.url}/{split}_32x32.mat",
+                f"{split}_32x32.mat",
+                hashlib.md5(raw).hexdigest(),
+            ]
         monkeypatch.setattr(datasets.SVHN, "split_list", lists)
         made.pixels, made.labels = pixels.transpose(3, 2, 0, 1), labels % 10
         yield made
@@ -259,9 +286,13 @@ def test_digits_are_not_mirrored():
 
 def test_the_published_files_are_those_that_torchvision_knows():
     """No network here: that the addresses answer is not tested."""
-    found = [tiny_imagenet.ARCHIVE, *map(cifar.archive, map(cifar.dataset_class, cifar.CLASSES)), *digits.svhn_archives(datasets.SVHN)]
+    found = [
+        tiny_imagenet.ARCHIVE,
+        *map(cifar.archive, map(cifar.dataset_class, cifar.CLASSES)),
+        *mnist_svhn.svhn_archives(datasets.SVHN),
+    ]
     for kind in KINDS.values():
-        found += digits.mnist_archives(kind)
+        found += mnist_svhn.mnist_archives(kind)
     assert len(found) == 13
     for archive in found:
         assert archive.md5 is None or re.fullmatch("[0-9a-f]{32}", archive.md5)
@@ -271,5 +302,7 @@ def test_the_published_files_are_those_that_torchvision_knows():
             assert re.fullmatch(r"https?://[\w.-]+/[\w./~-]+", url)
             assert os.path.basename(url) == archive.name
     assert {archive.md5 for archive in found[1:3]} == {datasets.CIFAR10.tgz_md5, datasets.CIFAR100.tgz_md5}
-    assert [archive.url for archive in found[3:5]] == [datasets.SVHN.split_list[split][0] for split in ("train", "test")]
+    assert [archive.url for archive in found[3:5]] == [
+        datasets.SVHN.split_list[split][0] for split in ("train", "test")
+    ]
     assert found[5].url.startswith(datasets.MNIST.mirrors[0])

@@ -7,23 +7,29 @@ import torch
 from torchvision.transforms import RandomErasing
 from torchvision.transforms.v2 import functional as reference
 
-from snnkd.data.augment import augment, check_shape, colour_for
-from snnkd.data.draws import Draws
-from snnkd.data.erasing import cutout_boxes, erasing_boxes, paint
+from snnkd.data.augment.erasing import cutout_boxes, erasing_boxes, paint
+from snnkd.data.augment.pipeline import augment, check_shape, colour_for
+from snnkd.data.augment.rng import BatchRng
 from snnkd.data.imageset import Split
-from snnkd.errors import RequestError
-from snnkd.recipe.augment_schema import CutoutConfig, EraseConfig
+from snnkd.errors import UsageError
+from snnkd.schema.augment import CutoutConfig, EraseConfig
 
 CPU = torch.device("cpu")
 USUAL = {"p": 0.5, "scale": (0.02, 0.33), "ratio": (0.3, 3.3)}
 
 
 def draws(count, seed=0, part=slice(None)):
-    return Draws(torch.Generator().manual_seed(seed), count, part, CPU)
+    return BatchRng(torch.Generator().manual_seed(seed), count, part, CPU)
 
 
 def noise(count, channels=3, height=32, width=32):
-    return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        0,
+        256,
+        (count, channels, height, width),
+        dtype=torch.uint8,
+        generator=torch.Generator().manual_seed(1),
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3, 8])
@@ -31,7 +37,11 @@ def noise(count, channels=3, height=32, width=32):
 def test_what_is_painted_is_torchvisions_erase_at_the_same_box(operation, channels):
     given, colour = noise(60, channels, 24, 40), torch.arange(10, 10 + channels, dtype=torch.uint8)
     made = augment(given, [operation], draws(60), colour)
-    boxes = cutout_boxes(draws(60), 24, 40, 12) if operation == "cutout" else erasing_boxes(draws(60), 24, 40, **USUAL)
+    boxes = (
+        cutout_boxes(draws(60), 24, 40, 12)
+        if operation == "cutout"
+        else erasing_boxes(draws(60), 24, 40, **USUAL)
+    )
     wanted = [
         reference.erase(image, top, left, bottom - top, right - left, colour.view(-1, 1, 1))
         for image, (top, left, bottom, right) in zip(given, boxes.tolist(), strict=True)
@@ -70,8 +80,15 @@ def test_erasing_follows_torchvisions_rule():
     assert boxes.min() >= 0
     assert boxes.max() <= 32
     torch.manual_seed(0)
-    theirs = torch.tensor([RandomErasing.get_params(image, USUAL["scale"], USUAL["ratio"], [0.0])[:4] for _ in range(2000)]).double()
-    for mine, wanted in ((high, theirs[:, 2]), (wide, theirs[:, 3]), (boxes[:, 0], theirs[:, 0]), (boxes[:, 1], theirs[:, 1])):
+    theirs = torch.tensor(
+        [RandomErasing.get_params(image, USUAL["scale"], USUAL["ratio"], [0.0])[:4] for _ in range(2000)]
+    ).double()
+    for mine, wanted in (
+        (high, theirs[:, 2]),
+        (wide, theirs[:, 3]),
+        (boxes[:, 0], theirs[:, 0]),
+        (boxes[:, 1], theirs[:, 1]),
+    ):
         found = mine[drawn].double()
         assert float(found.mean()) == pytest.approx(float(wanted.mean()), abs=0.6)
         assert float(found.std()) == pytest.approx(float(wanted.std()), abs=0.5)
@@ -102,14 +119,19 @@ def test_the_colour_is_the_mean_which_normalisation_makes_0():
     assert colour.tolist() == split.images.double().mean((0, 2, 3)).round().tolist()
     assert colour_for(["crop"], split) is None
     part = Split(split.images, split.labels[:10], torch.arange(10))  # images that are mapped, not copied
-    assert colour_for([EraseConfig(p=1)], part).tolist() == split.images[:10].double().mean((0, 2, 3)).round().tolist()
+    assert (
+        colour_for([EraseConfig(p=1)], part).tolist()
+        == split.images[:10].double().mean((0, 2, 3)).round().tolist()
+    )
 
 
 def test_shapes_that_an_operation_cannot_take_are_refused():
     for name in ("autoaugment", "randaugment", "trivialaugment"):
-        with pytest.raises(RequestError, match=rf"^data\.augment: {name} is for grey or RGB images; these have 2 channels"):
+        with pytest.raises(
+            UsageError, match=rf"^data\.augment: {name} is for grey or RGB images; these have 2 channels"
+        ):
             check_shape(["crop", name], (2, 34, 34))
     check_shape(["crop", "flip", "cutout", "erase", "mixup", "cutmix"], (20, 34, 34))
-    with pytest.raises(RequestError, match="size 17 is above that of the images, 16x16"):
+    with pytest.raises(UsageError, match="size 17 is above that of the images, 16x16"):
         check_shape([CutoutConfig(size=17)], (1, 16, 16))
     check_shape([CutoutConfig(size=16)], (1, 16, 16))

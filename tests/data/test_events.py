@@ -15,12 +15,13 @@ import torch
 from conftest import Cli
 from data.event_writers import THINGS, Published, believe, convert, events, publish
 
-from snnkd.data import Way, jelly, load_data
-from snnkd.data.events import load
+from snnkd.console import Console
+from snnkd.data import Way, load_data
 from snnkd.data.imageset import hold_out
-from snnkd.errors import PlaceError, RequestError
-from snnkd.recipe.event_schema import EventConfig, GestureConfig, NMNISTConfig, SplitEventConfig
-from snnkd.report import Reporter
+from snnkd.data.sets import jelly
+from snnkd.data.sets.events import load
+from snnkd.errors import FileError, UsageError
+from snnkd.schema.events import EventConfig, GestureConfig, NMNISTConfig, SplitEventConfig
 
 CONFIGS = {"n-mnist": NMNISTConfig, "cifar10-dvs": SplitEventConfig, "dvs128-gesture": GestureConfig}
 NAMES = list(CONFIGS)
@@ -58,7 +59,7 @@ def here(converted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyP
     return place
 
 
-class Hearing(Reporter):
+class Hearing(Console):
     def __init__(self) -> None:
         super().__init__(quiet=True)
         self.heard: Heard = []
@@ -68,8 +69,8 @@ class Hearing(Reporter):
 
 
 def loaded(config: EventConfig, way: Way | None = None) -> tuple[Any, Heard]:
-    report = Hearing()
-    return load(config, report, way or Way()), report.heard
+    console = Hearing()
+    return load(config, console, way or Way()), console.heard
 
 
 def samples_of(data: Any) -> Iterator[tuple[np.ndarray, int]]:
@@ -86,7 +87,9 @@ def test_frames_are_those_of_spikingjelly(here: Path, name: str) -> None:
     theirs: dict[tuple[int, bytes], int] = {}
     for train in splits:
         told = {} if train is None else {"train": train}
-        for frames, label in kind(str(here / name), data_type="frame", frames_number=3, split_by="number", **told):
+        for frames, label in kind(
+            str(here / name), data_type="frame", frames_number=3, split_by="number", **told
+        ):
             number = jelly.KINDS[name].classes.index(kind(str(here / name), **told).classes[label])
             key = number, frames.astype(np.uint8).tobytes()
             theirs[key] = theirs.get(key, 0) + 1
@@ -94,7 +97,11 @@ def test_frames_are_those_of_spikingjelly(here: Path, name: str) -> None:
         theirs[label, frames.tobytes()] -= 1
     assert set(theirs.values()) == {0}
     side = 34 if name == "n-mnist" else 128
-    assert (data.shape, data.frames, data.classes) == ((2, side, side), 3, 11 if name == "dvs128-gesture" else 10)
+    assert (data.shape, data.frames, data.classes) == (
+        (2, side, side),
+        3,
+        11 if name == "dvs128-gesture" else 10,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,14 +125,17 @@ def test_frames_of_equal_time(here: Path) -> None:
     middle = made["t"][0] + (made["t"][-1] - made["t"][0]) // 2
     frames = [frames for frames, label in samples_of(data) if label == 7]
     assert any(one[0].sum() == (made["t"] < middle).sum() and one.sum() == 120 for one in frames)
-    with pytest.raises(RequestError, match=r"data.frames: 1000 equal times leave some without events"):
+    with pytest.raises(UsageError, match=r"data.frames: 1000 equal times leave some without events"):
         loaded(small("n-mnist", split_by="time", frames=1000))
 
 
 def test_smaller_frames_keep_every_event(here: Path) -> None:
     whole, half, odd = (loaded(small("dvs128-gesture", size=size))[0] for size in (128, 64, 48))
     large = whole.train.take(slice(None))
-    assert torch.equal(half.train.take(slice(None)).long(), large.long().unflatten(-1, (64, 2)).unflatten(-3, (64, 2)).sum((-1, -3)))
+    assert torch.equal(
+        half.train.take(slice(None)).long(),
+        large.long().unflatten(-1, (64, 2)).unflatten(-3, (64, 2)).sum((-1, -3)),
+    )
     assert torch.equal(odd.train.take(slice(None)).long().sum((-1, -2)), large.long().sum((-1, -2)))
     assert odd.shape == (2, 48, 48)
 
@@ -147,7 +157,9 @@ def test_the_split_of_cifar10_dvs_is_seeded_and_of_each_class(here: Path) -> Non
     assert data.sha256 == again.sha256 != other.sha256
     assert torch.equal(data.test.rows, again.test.rows)
     assert not torch.equal(data.test.rows, other.test.rows)
-    with pytest.raises(RequestError, match=r"data.test_fraction: 0.1 of 4 samples of airplane leaves a split empty"):
+    with pytest.raises(
+        UsageError, match=r"data.test_fraction: 0.1 of 4 samples of airplane leaves a split empty"
+    ):
         loaded(small("cifar10-dvs", test_fraction=0.1))
 
 
@@ -167,10 +179,16 @@ def test_frames_are_made_once_and_kept(here: Path, monkeypatch: pytest.MonkeyPat
     shutil.rmtree(here / "n-mnist" / jelly.EVENTS)
     again, heard = loaded(small("n-mnist"))
     (place,) = (here / "n-mnist").glob("frames-*")
-    assert (again.sha256, heard) == (data.sha256, [f"warning: {place} holds 40 samples of n-mnist; published are 70,000"])
+    assert (again.sha256, heard) == (
+        data.sha256,
+        [f"warning: {place} holds 40 samples of n-mnist; published are 70,000"],
+    )
     content = (place / "frames.npy").read_bytes()
     (place / "frames.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(PlaceError, match=r"n-mnist: Test.zip, Train.zip not in .*download; get .* and run `snnkd data n-mnist --from"):
+    with pytest.raises(
+        FileError,
+        match=r"n-mnist: Test.zip, Train.zip not in .*download; get .* and run `snnkd data n-mnist --from",
+    ):
         loaded(small("n-mnist"))
 
 
@@ -184,7 +202,9 @@ def test_a_folder_that_spikingjelly_made_is_used_where_it_is(
     assert not (tmp_path / "other" / "n-mnist" / jelly.EVENTS).exists()
 
 
-def test_frames_of_other_events_are_not_taken_for_those_asked_for(here: Path, converted: dict[str, Path], cli: Cli, tmp_path: Path) -> None:
+def test_frames_of_other_events_are_not_taken_for_those_asked_for(
+    here: Path, converted: dict[str, Path], cli: Cli, tmp_path: Path
+) -> None:
     words = ["data", "n-mnist", "--set", "data.frames=4"]
     assert cli(*words).code == 0
     (place,) = (here / "n-mnist").glob("frames-*")
@@ -230,19 +250,21 @@ def test_a_kill_leaves_nothing_half_used(here: Path) -> None:
     code = (
         "import os, signal\n"
         "from snnkd.data import events\n"
-        "from snnkd.data.archives import Way\n"
-        "from snnkd.recipe.event_schema import NMNISTConfig\n"
-        "from snnkd.report import Reporter\n"
+        "from snnkd.data.download.archives import Way\n"
+        "from snnkd.schema.events import NMNISTConfig\n"
+        "from snnkd.console import Console\n"
         "make, made = events.frames_of, []\n"
         "def frames_of(*given):\n"
         "    made.append(1)\n"
         "    if len(made) == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return make(*given)\n"
         "events.frames_of = frames_of\n"
-        "events.load(NMNISTConfig(name='n-mnist', frames=4), Reporter(quiet=True), Way())\n"
+        "events.load(NMNISTConfig(name='n-mnist', frames=4), Console(quiet=True), Way())\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
-    assert next(path.name for path in (here / "n-mnist").glob("*frames-*") if path.is_dir()).startswith(".frames-")
+    assert next(path.name for path in (here / "n-mnist").glob("*frames-*") if path.is_dir()).startswith(
+        ".frames-"
+    )
     assert list((here / "n-mnist").glob("frames-*")) == []
     killed, _ = loaded(config)
     assert not [path for path in (here / "n-mnist").glob(".frames-*") if path.is_dir()]
@@ -251,12 +273,12 @@ def test_a_kill_leaves_nothing_half_used(here: Path) -> None:
 
 
 def test_a_request_to_stop_ends_the_work(here: Path) -> None:
-    from snnkd.errors import Stopped
+    from snnkd.errors import Preempted
 
     def stop(where: str) -> None:
-        raise Stopped(where)
+        raise Preempted(where)
 
-    with pytest.raises(Stopped, match="while integrating n-mnist"):
+    with pytest.raises(Preempted, match="while integrating n-mnist"):
         loaded(small("n-mnist"), Way(stop=stop))
     assert not [path for path in (here / "n-mnist").glob("*frames-*") if path.is_dir()]
 
@@ -279,22 +301,25 @@ def test_a_damaged_file_of_events_is_named(here: Path, content: Any, said: str) 
         arrays = {key: np.zeros(50, int) for key in "txyp"}
         arrays |= {key: np.full(50, value) for key, value in (content or {}).items()}
         np.savez(path, **(arrays if content else {**arrays, "t": np.zeros(49, int)}))  # type: ignore[arg-type]
-    with pytest.raises(PlaceError, match=f"{path}: .*{said}"):
+    with pytest.raises(FileError, match=f"{path}: .*{said}"):
         loaded(small("n-mnist"))
 
 
 def test_a_tree_that_is_another_is_refused(here: Path) -> None:
     root = here / "n-mnist" / jelly.EVENTS
     (root / "train" / "3").rename(root / "train" / "three")
-    with pytest.raises(PlaceError, match=r"its folders are .*three; the classes of n-mnist are others"):
+    with pytest.raises(FileError, match=r"its folders are .*three; the classes of n-mnist are others"):
         loaded(small("n-mnist"))
     shutil.rmtree(root / "test" / "5")
     (root / "test" / "5").mkdir()
     (root / "train" / "three").rename(root / "train" / "3")
-    with pytest.raises(PlaceError, match="test: not the events of n-mnist"):
+    with pytest.raises(FileError, match="test: not the events of n-mnist"):
         loaded(small("n-mnist"))
     (here / "n-mnist" / f"{jelly.EVENTS}.building").touch()
-    with pytest.raises(PlaceError, match=r"SpikingJelly was ended while it converted .* remove events_np.building and events_np"):
+    with pytest.raises(
+        FileError,
+        match=r"SpikingJelly was ended while it converted .* remove events_np.building and events_np",
+    ):
         loaded(small("n-mnist"))
 
 
@@ -317,10 +342,14 @@ def test_archives_are_verified_and_what_a_kill_left_is_no_hindrance(
     done = cli("data", "n-mnist", "--from", source, "--set", "data.frames=2", "--json")
     assert done.code == 0, done.err
     assert (done.json["frames"], done.json["images"]) == (2, {"train": 30, "test": 10})
-    assert sorted(path.name for path in (root / "n-mnist").iterdir() if not path.name.endswith(".lock"))[:2] == ["download", jelly.EVENTS]
+    assert sorted(path.name for path in (root / "n-mnist").iterdir() if not path.name.endswith(".lock"))[
+        :2
+    ] == ["download", jelly.EVENTS]
 
 
-def test_files_inside_that_cannot_be_read_are_said(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: Published) -> None:
+def test_files_inside_that_cannot_be_read_are_said(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, published: Published
+) -> None:
     """With the right checksum of wrong content: what SpikingJelly says of it comes in one line."""
     import hashlib
     import zipfile
@@ -332,7 +361,9 @@ def test_files_inside_that_cannot_be_read_are_said(cli: Cli, tmp_path: Path, mon
         with zipfile.ZipFile(source / f"{thing}.zip", "w") as archive:
             archive.writestr(f"{thing}/a.aedat", b"#!AER-DAT2.0\r\n" + b"\x00\x00\x01\x02" * 3)
     table = [(path.name, "", hashlib.md5(path.read_bytes()).hexdigest()) for path in sorted(source.iterdir())]
-    monkeypatch.setattr(jelly.dataset_class("cifar10-dvs"), "resource_url_md5", classmethod(lambda cls: table))
+    monkeypatch.setattr(
+        jelly.dataset_class("cifar10-dvs"), "resource_url_md5", classmethod(lambda cls: table)
+    )
     refused = cli("data", "cifar10-dvs", "--from", source)
     assert refused.code == 3
     assert "airplane.zip" in refused.complaint
@@ -345,7 +376,7 @@ def test_the_speech_data_sets_are_not_needed() -> None:
     code = (
         "import sys\n"
         "sys.modules['torchaudio'] = None\n"
-        "from snnkd.data.jelly import KINDS, archives\n"
+        "from snnkd.data.sets.jelly import KINDS, archives\n"
         "assert [len(archives(name)) for name in KINDS] == [2, 10, 1]\n"
         "assert all(len(archive.md5) == 32 for name in KINDS for archive in archives(name))\n"
         "assert 'spikingjelly.datasets' not in sys.modules\n"
@@ -354,6 +385,6 @@ def test_the_speech_data_sets_are_not_needed() -> None:
 
 
 def test_load_data_without_fetching_says_what_there_will_be(here: Path) -> None:
-    with pytest.raises(PlaceError, match=r"n-mnist is under .*, but not yet cut into 4 frames") as raised:
-        load_data(small("n-mnist", size=17), Reporter(quiet=True), fetch=False)
+    with pytest.raises(FileError, match=r"n-mnist is under .*, but not yet cut into 4 frames") as raised:
+        load_data(small("n-mnist", size=17), Console(quiet=True), fetch=False)
     assert raised.value.nominal == (10, (2, 17, 17), 60_000)  # type: ignore[attr-defined]

@@ -14,22 +14,22 @@ import numpy as np
 import pytest
 from data.serving import Server, serving
 
-from snnkd.data import download
-from snnkd.data.archives import Archive, Way, check_mirror, urls
-from snnkd.data.fetch import fetch, fetch_all, find
-from snnkd.data.hold import held
-from snnkd.errors import PlaceError, RequestError, Stopped, WorkError
-from snnkd.report import Reporter
+from snnkd.console import Console
+from snnkd.data.download import http
+from snnkd.data.download.archives import Archive, Way, check_mirror, urls
+from snnkd.data.download.fetch import fetch, fetch_all, find
+from snnkd.errors import FileError, Preempted, RunError, UsageError
+from snnkd.locks import dataset_lock
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 300_001, dtype=np.uint8).tobytes()
 MD5, SHA256 = hashlib.md5(CONTENT).hexdigest(), hashlib.sha256(CONTENT).hexdigest()
-QUIET = Reporter(quiet=True)
+QUIET = Console(quiet=True)
 
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr(download, "PAUSE", 0.001)
-    monkeypatch.setattr(download, "STALL", 0.5)
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    monkeypatch.setattr(http, "STALL", 0.5)
 
 
 @pytest.fixture
@@ -40,7 +40,10 @@ def server():
 
 
 def archive_of(server: Server, **changes: object) -> Archive:
-    return Archive(**{"name": "data.zip", "url": f"{server.url}/there/data.zip", "size": len(CONTENT), "sha256": SHA256} | changes)
+    return Archive(
+        **{"name": "data.zip", "url": f"{server.url}/there/data.zip", "size": len(CONTENT), "sha256": SHA256}
+        | changes
+    )
 
 
 def bring(server: Server, way: Way | None = None, **changes: object) -> Path:
@@ -54,7 +57,9 @@ def bring(server: Server, way: Way | None = None, **changes: object) -> Path:
 HALF = f"bytes={len(CONTENT) // 2}-"
 
 
-@pytest.mark.parametrize("known", [{}, {"size": None}, {"sha256": None, "md5": MD5, "size": None}], ids=["all", "no size", "md5"])
+@pytest.mark.parametrize(
+    "known", [{}, {"size": None}, {"sha256": None, "md5": MD5, "size": None}], ids=["all", "no size", "md5"]
+)
 @pytest.mark.parametrize(
     ("moods", "ranges"),
     [
@@ -99,11 +104,15 @@ def test_a_whole_file_needs_no_place_to_write(server):
     assert os.listdir("store") == ["data.zip"]
 
 
-@pytest.mark.parametrize("damage", [b"", CONTENT[:-1], CONTENT[:-1] + b"x", CONTENT + b"x"], ids=["empty", "short", "changed", "long"])
+@pytest.mark.parametrize(
+    "damage",
+    [b"", CONTENT[:-1], CONTENT[:-1] + b"x", CONTENT + b"x"],
+    ids=["empty", "short", "changed", "long"],
+)
 def test_a_damaged_file_is_named_and_replaced(server, damage, capfd):
     Path("store").mkdir()
     Path("store/data.zip").write_bytes(damage)
-    fetch(archive_of(server), Path("store"), Way(), Reporter())
+    fetch(archive_of(server), Path("store"), Way(), Console())
     assert Path("store/data.zip").read_bytes() == CONTENT
     said = capfd.readouterr().err
     assert "store/data.zip is damaged" in said
@@ -119,7 +128,7 @@ def test_a_server_that_gives_no_validator_is_asked_from_the_start(server):
 
 def test_a_later_command_goes_on_where_an_earlier_one_ended(server):
     server.moods = ["break", "404"]
-    with pytest.raises(PlaceError):
+    with pytest.raises(FileError):
         fetch(archive_of(server), Path("store"), Way(), QUIET)
     assert Path("store/data.zip.part").read_bytes() == CONTENT[: len(CONTENT) // 2]
     assert not Path("store/data.zip").exists()
@@ -167,7 +176,7 @@ def test_what_lies_there_from_before_is_continued_only_when_it_is_the_same_file(
 )
 def test_what_does_not_end_well_ends_in_one_line(server, moods, said, requests):
     server.moods = moods
-    with pytest.raises(PlaceError) as caught:
+    with pytest.raises(FileError) as caught:
         fetch(archive_of(server), Path("store"), Way(data="some"), QUIET)
     message = str(caught.value)
     assert message.splitlines() == [message]
@@ -185,7 +194,7 @@ def test_further_addresses_are_asked_in_order_and_a_mirror_alone(server):
     Path("store/data.zip").unlink()
     bring(server, Way(mirror=f"{server.url}/there"), url=away)
     Path("store/data.zip").unlink()
-    with pytest.raises(PlaceError, match="404"):
+    with pytest.raises(FileError, match="404"):
         bring(server, Way(mirror=f"{server.url}/wrong"))
 
 
@@ -199,10 +208,21 @@ def test_a_mirror_is_the_files_url_or_its_folders():
 
 
 @pytest.mark.parametrize(
-    "mirror", ["", "x", "ftp://a/b", "file:///etc/passwd", "http://", "http://[", "http://a:b/", "http://a/b c", "http://a/\n"]
+    "mirror",
+    [
+        "",
+        "x",
+        "ftp://a/b",
+        "file:///etc/passwd",
+        "http://",
+        "http://[",
+        "http://a:b/",
+        "http://a/b c",
+        "http://a/\n",
+    ],
 )
 def test_what_is_no_mirror(mirror):
-    with pytest.raises(RequestError, match="--mirror"):
+    with pytest.raises(UsageError, match="--mirror"):
         check_mirror(mirror)
 
 
@@ -210,7 +230,7 @@ def test_nobody_answers(server):
     closed = server.url
     server.released.set()
     archive = archive_of(server, url="http://127.0.0.1:9/data.zip", also=(f"{closed}/nowhere",))
-    with pytest.raises(PlaceError, match=r"127\.0\.0\.1:9: connection refused.*; 127.*404|Connection refused"):
+    with pytest.raises(FileError, match=r"127\.0\.0\.1:9: connection refused.*; 127.*404|Connection refused"):
         fetch(archive, Path("store"), Way(), QUIET)
 
 
@@ -229,15 +249,20 @@ def test_the_source_is_recognised_by_its_bytes_and_never_asked_from_the_network(
 
 def test_a_source_that_holds_one_of_two_files():
     Path("one").write_bytes(b"1")
-    one, two = (Archive(name, "http://none/", md5=hashlib.md5(name[-1:].encode()).hexdigest()) for name in ("file1", "file2"))
-    with pytest.raises(PlaceError, match="--from one: is file1 alone; name the folder that also holds file2"):
+    one, two = (
+        Archive(name, "http://none/", md5=hashlib.md5(name[-1:].encode()).hexdigest())
+        for name in ("file1", "file2")
+    )
+    with pytest.raises(FileError, match="--from one: is file1 alone; name the folder that also holds file2"):
         find([one, two], Path("one"))
-    with pytest.raises(PlaceError, match="--from one: is file1 alone"):
+    with pytest.raises(FileError, match="--from one: is file1 alone"):
         fetch_all([one, two], Path("store"), Way(source=Path("one")), QUIET)
     assert not Path("store").exists()
 
 
-@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, WorkError), (errno.EACCES, PlaceError), (errno.EROFS, PlaceError)])
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.ENOSPC, RunError), (errno.EACCES, FileError), (errno.EROFS, FileError)]
+)
 def test_a_disk_that_takes_no_more(server, monkeypatch, number, kind):
     honest = Path.open
 
@@ -277,21 +302,21 @@ def test_a_disk_that_takes_no_more(server, monkeypatch, number, kind):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written(server):
     Path("store").mkdir(mode=0o555)
-    with pytest.raises(PlaceError, match="permission denied"):
+    with pytest.raises(FileError, match="permission denied"):
         fetch(archive_of(server), Path("store"), Way(), QUIET)
 
 
 def test_asked_to_stop_in_the_middle_it_keeps_what_came(server, monkeypatch):
-    monkeypatch.setattr(download, "STALL", 30)
+    monkeypatch.setattr(http, "STALL", 30)
     server.moods = ["stall"]
     part = Path("store/data.zip.part")
 
     def stop(where: str) -> None:
         if part.exists() and part.stat().st_size > 1000:
-            raise Stopped(f"stopped {where}")
+            raise Preempted(f"stopped {where}")
 
     began = time.monotonic()
-    with pytest.raises(Stopped, match=r"stopped while downloading data\.zip; what has come is kept"):
+    with pytest.raises(Preempted, match=r"stopped while downloading data\.zip; what has come is kept"):
         fetch(archive_of(server), Path("store"), Way(stop=stop), QUIET)
     assert time.monotonic() - began < 20  # and not only after the stalled connection's 30 s
     kept = part.stat().st_size
@@ -323,10 +348,14 @@ def test_of_two_at_once_one_downloads(server):
 
 def test_the_lock_is_waited_for_until_asked_to_stop(capfd):
     def stop(where: str) -> None:
-        raise Stopped(where)
+        raise Preempted(where)
 
     store = Path("store")
-    with held(store, "x", Way().stop, QUIET), pytest.raises(Stopped, match="that prepares x"), held(store, "x", stop, Reporter()):
+    with (
+        dataset_lock(store, "x", Way().stop, QUIET),
+        pytest.raises(Preempted, match="that prepares x"),
+        dataset_lock(store, "x", stop, Console()),
+    ):
         raise AssertionError("both hold it")
     assert "waiting for another process that prepares x in store" in capfd.readouterr().err
 
@@ -336,14 +365,16 @@ import sys
 from pathlib import Path
 from snnkd.data.archives import Archive, Way
 from snnkd.data.fetch import fetch
-from snnkd.report import Reporter
-fetch(Archive("data.zip", sys.argv[1], sha256=sys.argv[2]), Path("store"), Way(), Reporter())
+from snnkd.report import Console
+fetch(Archive("data.zip", sys.argv[1], sha256=sys.argv[2]), Path("store"), Way(), Console())
 """
 
 
 def test_killed_in_the_middle_it_goes_on(server):
     server.moods = ["stall"]
-    child = subprocess.Popen([sys.executable, "-c", CHILD, archive_of(server).url, SHA256], stderr=subprocess.PIPE)
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, archive_of(server).url, SHA256], stderr=subprocess.PIPE
+    )
     part = Path("store/data.zip.part")
     while not part.exists() or part.stat().st_size < 65_536:
         assert child.poll() is None, child.stderr.read()

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from snnkd.data import glyphs
-from snnkd.errors import RequestError
-from snnkd.recipe.data_schema import GlyphsConfig
-from snnkd.report import Reporter
+from snnkd.console import Console
+from snnkd.data.sets import glyphs
+from snnkd.errors import UsageError
+from snnkd.schema.data import GlyphsConfig
 
 SMALL = {"classes": 7, "train_images": 70, "test_images": 28}
-QUIET = Reporter(quiet=True)
+QUIET = Console(quiet=True)
 LOCKED = {"pillow": "13.0.0", "matplotlib": "3.11.2", "numpy": "2.4.6"}
 PINNED = {
     1: "7a69f8094182c787e96bb4148f945e301acab8d145fa85c132c1abfebfa36a2b",
@@ -57,13 +57,20 @@ def test_pinned_bytes(channels):
     assert digest(channels=channels) == PINNED[channels]
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"noise": 0.06}, {"size": 17}, {"channels": 3}, {"classes": 6}, {"train_images": 71}])
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"noise": 0.06}, {"size": 17}, {"channels": 3}, {"classes": 6}, {"train_images": 71}],
+)
 def test_other_settings_give_other_bytes(change):
     assert digest(**change) != digest()
 
 
 def test_train_and_test_images_do_not_depend_on_each_others_number():
-    usual, more_train, more_test = glyphs.draw(config()), glyphs.draw(config(train_images=80)), glyphs.draw(config(test_images=30))
+    usual, more_train, more_test = (
+        glyphs.draw(config()),
+        glyphs.draw(config(train_images=80)),
+        glyphs.draw(config(test_images=30)),
+    )
     for part in ("images", "labels"):
         assert np.array_equal(usual[f"test_{part}"], more_train[f"test_{part}"])
         assert np.array_equal(usual[f"train_{part}"], more_test[f"train_{part}"])
@@ -72,7 +79,9 @@ def test_train_and_test_images_do_not_depend_on_each_others_number():
 def test_train_and_test_images_differ():
     made = glyphs.draw(config(test_images=70))
     assert not np.array_equal(made["train_images"], made["test_images"])
-    assert not {image.tobytes() for image in made["train_images"]} & {image.tobytes() for image in made["test_images"]}
+    assert not {image.tobytes() for image in made["train_images"]} & {
+        image.tobytes() for image in made["test_images"]
+    }
 
 
 @pytest.mark.parametrize(("images", "counts"), [(70, {10}), (75, {10, 11})])
@@ -106,7 +115,9 @@ def test_there_are_a_hundred_distinct_characters_and_the_faces_have_them_all():
     for face in range(len(glyphs.FACES)):
         font = glyphs._font(face, 40)
         box = bytes(font.getmask("\U0010fffd"))
-        absent = [character for character in glyphs.CHARACTERS if bytes(font.getmask(character)) in (box, b"")]
+        absent = [
+            character for character in glyphs.CHARACTERS if bytes(font.getmask(character)) in (box, b"")
+        ]
         assert not absent, f"{glyphs.FACES[face]} lacks {absent}"
 
 
@@ -125,7 +136,10 @@ def test_the_second_load_draws_nothing(monkeypatch, notes):
     assert notes == ["drawing 98 glyphs"]
 
 
-@pytest.mark.parametrize("damage", [lambda raw: raw[: len(raw) // 2], lambda raw: raw.replace(b"sha256", b"sha257"), lambda raw: b""])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda raw: raw[: len(raw) // 2], lambda raw: raw.replace(b"sha256", b"sha257"), lambda raw: b""],
+)
 def test_a_damaged_cache_is_drawn_anew(folder, notes, damage):
     whole = digest()
     (path,) = folder.iterdir()
@@ -171,7 +185,7 @@ def test_a_file_in_the_folders_place_is_only_noted(folder, notes):
 
 @pytest.mark.parametrize("key", ["train_images", "test_images"])
 def test_too_few_images_for_the_classes(key):
-    with pytest.raises(RequestError, match=rf"^data\.{key}: 6 is fewer than the 7 classes$"):
+    with pytest.raises(UsageError, match=rf"^data\.{key}: 6 is fewer than the 7 classes$"):
         glyphs.load(config(**{key: 6}), QUIET)
 
 

@@ -13,12 +13,12 @@ from conftest import finish, start
 from data.pictures import jpeg, laid_out, picture_folder
 from torchvision import datasets, transforms
 
+from snnkd.console import Console
 from snnkd.data import load_data
 from snnkd.data.imageset import hold_out
 from snnkd.data.loader import TrainBatches, measure_batches
-from snnkd.errors import PlaceError
-from snnkd.recipe.data_schema import ImageFolderConfig
-from snnkd.report import Reporter
+from snnkd.errors import FileError
+from snnkd.schema.data import ImageFolderConfig
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +27,10 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-def load(fetch: bool = True, path: object = "mine", report: Reporter | None = None, **words: object):
-    return load_data(ImageFolderConfig(name=f"imagefolder:{path}", **words), report or Reporter(quiet=True), fetch=fetch)
+def load(fetch: bool = True, path: object = "mine", console: Console | None = None, **words: object):
+    return load_data(
+        ImageFolderConfig(name=f"imagefolder:{path}", **words), console or Console(quiet=True), fetch=fetch
+    )
 
 
 def torchvisions(folder: Path, size: int, channels: int = 3) -> tuple[np.ndarray, list[int]]:
@@ -41,7 +43,11 @@ def torchvisions(folder: Path, size: int, channels: int = 3) -> tuple[np.ndarray
 @pytest.mark.parametrize(("size", "channels"), [(16, 3), (64, 3), (16, 1)])
 def test_pixels_and_labels_are_torchvisions(size, channels):
     root = picture_folder(Path("mine"))
-    further = {"train/class1/deep/er.PNG": jpeg((33, 80), "RGBA"), "train/class0/a.jpeg": jpeg((20, 90), "L"), "train/class0/b.txt": b""}
+    further = {
+        "train/class1/deep/er.PNG": jpeg((33, 80), "RGBA"),
+        "train/class0/a.jpeg": jpeg((20, 90), "L"),
+        "train/class0/b.txt": b"",
+    }
     laid_out(further, root)
     made = load(size=size, channels=channels)
     assert (made.classes, made.shape) == (3, (channels, size, size))
@@ -59,9 +65,9 @@ def test_val_takes_the_place_of_test():
 
 def test_decoded_once_and_again_when_a_picture_changes(store, capfd):
     root = picture_folder(Path("mine"))
-    first = load(report=Reporter(), size=16)
+    first = load(console=Console(), size=16)
     assert "decoding 18 pictures" in capfd.readouterr().err
-    assert load(report=Reporter(), size=16).sha256 == first.sha256
+    assert load(console=Console(), size=16).sha256 == first.sha256
     assert capfd.readouterr().err == ""
     assert [path.name for path in store.glob("*.bin")] == [first.files[0].name]
     picture = root / "train/class1/00002.jpg"
@@ -77,7 +83,9 @@ def test_decoded_once_and_again_when_a_picture_changes(store, capfd):
 def test_check_does_not_decode_and_knows_what_it_will_be(store, cli):
     picture_folder(Path("mine"))
     data = "data: {name: 'imagefolder:mine', size: 16}"
-    Path("r.yaml").write_text(f"stage: teach\n{data}\nmodel: {{name: resnet8, width: 2}}\ntrain: {{batch_size: 4}}\n")
+    Path("r.yaml").write_text(
+        f"stage: teach\n{data}\nmodel: {{name: resnet8, width: 2}}\ntrain: {{batch_size: 4}}\n"
+    )
     checked = cli("check", "r.yaml", "--json")
     stage = checked.json["stages"][0]
     assert (stage["data_present"], stage["classes"], stage["train_images"]) == (False, 3, 12)
@@ -99,17 +107,38 @@ EXTENSIONS = ".jpg, .jpeg, .png"
     [
         (lambda root: (root / "train").rename(root / "training"), "mine: has no folder train/"),
         (lambda root: (root / "test").rename(root / "tests"), "mine: has no folder test/"),
-        (lambda root: [p.unlink() for p in root.glob("train/class1/*")], f"mine/train/class1: holds no picture ({EXTENSIONS}"),
-        (lambda root: [p.unlink() for p in root.glob("test/*/*")], f"mine/test: holds no picture ({EXTENSIONS}"),
-        (lambda root: (root / "test/class1").rename(root / "test/other"), "mine/test: the class 'other' is not in mine/train"),
-        (lambda root: [(root / "train" / n).rename(root / n) for n in ("class1", "class2")], "mine/train: holds 1 class folders"),
-        (lambda root: (root / "train/class1/00002.jpg").write_bytes(b"text"), "mine/train/class1/00002.jpg: cannot be read"),
-        (lambda root: (root / "test/class2/00001.jpg").write_bytes(b""), "mine/test/class2/00001.jpg: cannot be read"),
+        (
+            lambda root: [p.unlink() for p in root.glob("train/class1/*")],
+            f"mine/train/class1: holds no picture ({EXTENSIONS}",
+        ),
+        (
+            lambda root: [p.unlink() for p in root.glob("test/*/*")],
+            f"mine/test: holds no picture ({EXTENSIONS}",
+        ),
+        (
+            lambda root: (root / "test/class1").rename(root / "test/other"),
+            "mine/test: the class 'other' is not in mine/train",
+        ),
+        (
+            lambda root: [(root / "train" / n).rename(root / n) for n in ("class1", "class2")],
+            "mine/train: holds 1 class folders",
+        ),
+        (
+            lambda root: (root / "train/class1/00002.jpg").write_bytes(b"text"),
+            "mine/train/class1/00002.jpg: cannot be read",
+        ),
+        (
+            lambda root: (root / "test/class2/00001.jpg").write_bytes(b""),
+            "mine/test/class2/00001.jpg: cannot be read",
+        ),
         (
             lambda root: (root / "test/class2/00001.jpg").write_bytes(jpeg()[:300]),
             "mine/test/class2/00001.jpg: cannot be read",
         ),
-        (lambda root: (root / "train/class0/x.jpg").symlink_to("nowhere"), "mine/train/class0/x.jpg: no such file or directory"),
+        (
+            lambda root: (root / "train/class0/x.jpg").symlink_to("nowhere"),
+            "mine/train/class0/x.jpg: no such file or directory",
+        ),
         (lambda root: (root / "train/class0/x.jpg").mkdir(), ""),
         (lambda root: root.rename("elsewhere"), "mine: has no folder train/"),
     ],
@@ -128,14 +157,14 @@ def test_a_class_without_a_test_picture_is_noted(capfd):
     for path in root.glob("test/class1/*"):
         path.unlink()
     (root / "test/class1").rmdir()
-    made = load(report=Reporter(), size=16)
+    made = load(console=Console(), size=16)
     assert "no test image of 1 of 3 classes (class1)" in capfd.readouterr().err
     assert set(made.test.labels.tolist()) == {0, 2}
 
 
 def test_a_folder_that_changes_meanwhile_is_refused(monkeypatch):
     root = picture_folder(Path("mine"))
-    from snnkd.data import imagefolder
+    from snnkd.data.sets import imagefolder
 
     honest = imagefolder.write_store
 
@@ -144,7 +173,7 @@ def test_a_folder_that_changes_meanwhile_is_refused(monkeypatch):
         (root / "train/class0/new.jpg").write_bytes(jpeg())
 
     monkeypatch.setattr(imagefolder, "write_store", changing)
-    with pytest.raises(PlaceError, match="mine: changed while it was read"):
+    with pytest.raises(FileError, match="mine: changed while it was read"):
         load(size=16)
     monkeypatch.setattr(imagefolder, "write_store", honest)
     assert len(load(size=16).train) == 13
@@ -169,7 +198,10 @@ def test_a_mapped_set_gives_what_one_in_memory_gives():
     from snnkd.data.imageset import from_arrays
 
     splits = {"train": mapped.train, "test": mapped.test}
-    pairs = {name: (split.images.permute(0, 2, 3, 1).numpy().copy(), split.labels.numpy()) for name, split in splits.items()}
+    pairs = {
+        name: (split.images.permute(0, 2, 3, 1).numpy().copy(), split.labels.numpy())
+        for name, split in splits.items()
+    }
     held = from_arrays(mapped.name, mapped.classes, pairs)
     assert mapped.sha256 == held.sha256
     assert mapped.channel_statistics() == held.channel_statistics()
@@ -193,11 +225,11 @@ PEAK = """
 import resource, sys
 from snnkd.data import load_data
 from snnkd.recipe.data_schema import ImageFolderConfig
-from snnkd.report import Reporter
+from snnkd.report import Console
 from snnkd.data import imagefolder, decode, store  # what is imported counts for both
 import torchvision.transforms.functional
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-data = load_data(ImageFolderConfig(name="imagefolder:" + sys.argv[1], size=128), Reporter(quiet=True))
+data = load_data(ImageFolderConfig(name="imagefolder:" + sys.argv[1], size=128), Console(quiet=True))
 print(data.files[0].stat().st_size, 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
 """
 

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from snnkd import processes
+from snnkd import distributed
 from snnkd.data import check_fit
-from snnkd.data.augment import augment
-from snnkd.data.draws import Draws
+from snnkd.data.augment.mixing import mix, mixing_of, with_partner
+from snnkd.data.augment.pipeline import augment
+from snnkd.data.augment.rng import BatchRng
 from snnkd.data.imageset import ImageSet, Split, from_arrays, hold_out
 from snnkd.data.loader import TrainBatches, measure_batches, to_float
-from snnkd.data.mixing import mix, mixing_of, with_partner
-from snnkd.errors import RequestError
-from snnkd.recipe.augment_schema import OPERATIONS, MixupConfig, Operation
-from snnkd.recipe.schema import TrainConfig
+from snnkd.errors import UsageError
+from snnkd.schema.augment import OPERATIONS, MixupConfig, Operation
+from snnkd.schema.run import TrainConfig
 
 CPU = torch.device("cpu")
 RNG = np.random.default_rng(0)
@@ -27,7 +27,9 @@ def numbered(count: int = 23) -> Split:
     return Split((labels + 1).to(torch.uint8).view(-1, 1, 1, 1).expand(count, 1, 8, 8).contiguous(), labels)
 
 
-def batches(seed: int = 0, operations: tuple[Operation, ...] = ("crop", "flip"), split: Split | None = None) -> TrainBatches:
+def batches(
+    seed: int = 0, operations: tuple[Operation, ...] = ("crop", "flip"), split: Split | None = None
+) -> TrainBatches:
     return TrainBatches(split or numbered(), 5, operations, seed, CPU, 23)
 
 
@@ -36,7 +38,9 @@ EVERY = tuple(OPERATIONS)
 
 
 def pictures(count: int = 40, channels: int = 3) -> Split:
-    pixels = torch.randint(0, 256, (count, channels, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(4))
+    pixels = torch.randint(
+        0, 256, (count, channels, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(4)
+    )
     return Split(pixels, torch.arange(count) % 10)
 
 
@@ -61,7 +65,9 @@ def test_a_batch_is_a_pure_function_of_seed_epoch_and_step():
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("operations", [EVERY, EVERY[:-2], *((name,) for name in EVERY)])
-def test_with_every_operation_a_batch_is_a_pure_function_and_its_parts_joined_are_the_batch(operations, channels, monkeypatch):
+def test_with_every_operation_a_batch_is_a_pure_function_and_its_parts_joined_are_the_batch(
+    operations, channels, monkeypatch
+):
     def made() -> TrainBatches:
         return TrainBatches(pictures(channels=channels), 12, operations, 3, CPU, 10)
 
@@ -72,10 +78,10 @@ def test_with_every_operation_a_batch_is_a_pure_function_and_its_parts_joined_ar
     before = torch.get_rng_state()
     for place in reversed(whole):
         for count in (1, 2, 3):
-            monkeypatch.setattr(processes, "count", lambda count=count: count)
+            monkeypatch.setattr(distributed, "world_size", lambda count=count: count)
             parts = []
             for index in range(count):
-                monkeypatch.setattr(processes, "index", lambda index=index: index)
+                monkeypatch.setattr(distributed, "rank", lambda index=index: index)
                 parts.append(made().batch(*place))
             assert torch.cat([images for images, _ in parts]).equal(whole[place][0])
             assert torch.cat([labels for _, labels in parts]).equal(whole[place][1])
@@ -90,7 +96,7 @@ def test_no_operation_asks_the_device_for_a_value():
     for channels in (1, 3):
         split, meta = pictures(channels=channels), torch.device("meta")
         part = with_partner(40, slice(None))
-        draws = Draws(torch.Generator().manual_seed(0), 40, part, meta)
+        draws = BatchRng(torch.Generator().manual_seed(0), 40, part, meta)
         images = split.images.to(meta)[part.to(meta)]
         made = augment(images, EVERY, draws, torch.zeros(channels, dtype=torch.uint8, device=meta))
         mixed, shares = mix(to_float(made), split.labels[part].to(meta), mixing_of(EVERY), 10, draws)
@@ -100,7 +106,10 @@ def test_no_operation_asks_the_device_for_a_value():
 def test_labels_of_mixed_images_are_their_classes_shares():
     operations = ("crop", MixupConfig(p=0.5), "cutmix")
     for step in range(4):
-        (images, shares), (_, labels) = batches(operations=operations).batch(0, step), batches().batch(0, step)
+        (images, shares), (_, labels) = (
+            batches(operations=operations).batch(0, step),
+            batches().batch(0, step),
+        )
         assert shares.shape == (5, 23)
         allowed = torch.zeros(5, 23).scatter(1, torch.stack((labels, labels.roll(1)), 1), 1.0)
         assert not shares[allowed == 0].any()
@@ -129,7 +138,8 @@ def test_an_epoch_shows_an_image_at_most_once_and_leaves_out_the_incomplete_batc
 
 def test_epochs_leave_out_other_images():
     left_out = {
-        frozenset(range(23)) - set(torch.cat([batches().batch(epoch, step)[1] for step in range(4)]).tolist()) for epoch in range(4)
+        frozenset(range(23)) - set(torch.cat([batches().batch(epoch, step)[1] for step in range(4)]).tolist())
+        for epoch in range(4)
     }
     assert len(left_out) > 1
 
@@ -169,14 +179,16 @@ def test_images_become_floats_from_0_to_1():
 
 def test_too_large_a_batch_is_refused():
     data = image_set(23)
-    with pytest.raises(RequestError, match=r"^train\.batch_size: 24 is above the number of training images, 23$"):
+    with pytest.raises(
+        UsageError, match=r"^train\.batch_size: 24 is above the number of training images, 23$"
+    ):
         check_fit(TrainConfig(batch_size=24), data)
     check_fit(TrainConfig(batch_size=23), data)
     assert TrainBatches(data.train, 23, (), 0, CPU).steps == 1
 
 
 def test_the_best_epoch_needs_validation_images():
-    with pytest.raises(RequestError, match=r"data\.val_fraction above 0"):
+    with pytest.raises(UsageError, match=r"data\.val_fraction above 0"):
         check_fit(TrainConfig(batch_size=5, select="best"), image_set())
     check_fit(TrainConfig(batch_size=5, select="best"), image_set(val=True))
 
@@ -203,9 +215,9 @@ def test_the_hold_out_is_always_the_same_and_disjoint_from_training():
 
 
 def test_a_hold_out_that_leaves_nothing_is_refused():
-    with pytest.raises(RequestError, match=r"^data\.val_fraction: 0\.01 of 40 images leaves a split empty$"):
+    with pytest.raises(UsageError, match=r"^data\.val_fraction: 0\.01 of 40 images leaves a split empty$"):
         hold_out(image_set(), 0.01)
-    with pytest.raises(RequestError, match="brings its own"):
+    with pytest.raises(UsageError, match="brings its own"):
         hold_out(image_set(val=True), 0.1)
 
 

@@ -5,10 +5,10 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import v2
 
-from snnkd.data.draws import Draws
+from snnkd.data.augment.mixing import mix, mixing_draws, mixing_of, with_partner
+from snnkd.data.augment.rng import BatchRng
 from snnkd.data.loader import to_float
-from snnkd.data.mixing import mix, mixing_draws, mixing_of, with_partner
-from snnkd.recipe.augment_schema import CutMixConfig, MixupConfig
+from snnkd.schema.augment import CutMixConfig, MixupConfig
 
 CPU = torch.device("cpu")
 BOTH = (MixupConfig(), CutMixConfig())
@@ -16,7 +16,7 @@ BOTH = (MixupConfig(), CutMixConfig())
 
 def draws(count, seed=0, part=None):
     part = with_partner(count, slice(None)) if part is None else part
-    return Draws(torch.Generator().manual_seed(seed), count, part, CPU)
+    return BatchRng(torch.Generator().manual_seed(seed), count, part, CPU)
 
 
 def batch(count, classes=7, channels=3):
@@ -31,12 +31,18 @@ def mixed(operations, count=40, classes=7, **options):
     return mix(images[which], labels[which], operations, classes, draws(count, **options))
 
 
-@pytest.mark.parametrize("operations", [(MixupConfig(),), (CutMixConfig(),), BOTH, (MixupConfig(alpha=0.2, p=0.5), CutMixConfig(p=0.7))])
+@pytest.mark.parametrize(
+    "operations",
+    [(MixupConfig(),), (CutMixConfig(),), BOTH, (MixupConfig(alpha=0.2, p=0.5), CutMixConfig(p=0.7))],
+)
 def test_mixing_is_torchvisions_on_the_same_share_and_box(operations):
     images, labels = batch(40)
     kept, boxes = mixing_draws(operations, draws(40), 16, 12)
     made, shares = mixed(operations)
-    theirs = {name: getattr(v2, name)(num_classes=7, labels_getter=lambda inputs: inputs[1]) for name in ("MixUp", "CutMix")}
+    theirs = {
+        name: getattr(v2, name)(num_classes=7, labels_getter=lambda inputs: inputs[1])
+        for name in ("MixUp", "CutMix")
+    }
     seen = set()
     for i in range(40):
         lam, (top, left, bottom, right) = float(kept[i + 1]), boxes[i + 1].tolist()
@@ -73,7 +79,10 @@ def test_cross_entropy_with_shares_is_the_sum_over_both_labels_also_when_smoothe
     _, shares = mixed((MixupConfig(),))
     logits = torch.randn(40, 7, generator=torch.Generator().manual_seed(3))
     for smoothing in (0.0, 0.1):
-        each = [F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none") for y in (labels, labels.roll(1))]
+        each = [
+            F.cross_entropy(logits, y, label_smoothing=smoothing, reduction="none")
+            for y in (labels, labels.roll(1))
+        ]
         wanted = (kept * each[0] + (1 - kept) * each[1]).mean()
         torch.testing.assert_close(F.cross_entropy(logits, shares, label_smoothing=smoothing), wanted)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from snnkd.console import Console
 from snnkd.data import load_data
-from snnkd.errors import PlaceError, RequestError
-from snnkd.recipe.data_schema import DataConfig
-from snnkd.report import Reporter
+from snnkd.errors import FileError, UsageError
+from snnkd.schema.data import DataConfig
 
 PATH = Path("mine.npz")
 RNG = np.random.default_rng(0)
@@ -32,11 +32,11 @@ def write(**changes: object) -> None:
 
 
 def load(**words: object) -> object:
-    return load_data(DataConfig(name=f"npz:{PATH}", **words), Reporter(quiet=True))
+    return load_data(DataConfig(name=f"npz:{PATH}", **words), Console(quiet=True))
 
 
 def refusal() -> str:
-    with pytest.raises(PlaceError) as caught:
+    with pytest.raises(FileError) as caught:
         load()
     message = str(caught.value)
     assert message.splitlines() == [message]
@@ -68,24 +68,31 @@ def test_labels_may_stand_in_a_column(kind):
 
 
 def test_validation_images_and_further_keys():
-    write(val_images=np.zeros((4, 8, 8), np.uint8), val_labels=np.array([0, 1, 2, 0]), about=np.array("hello"))
+    write(
+        val_images=np.zeros((4, 8, 8), np.uint8), val_labels=np.array([0, 1, 2, 0]), about=np.array("hello")
+    )
     made = load()
     assert len(made.val) == 4
     assert made.split("val") is made.val
-    with pytest.raises(RequestError, match=r"data\.val_fraction: 0\.1 given, but .* brings its own"):
+    with pytest.raises(UsageError, match=r"data\.val_fraction: 0\.1 given, but .* brings its own"):
         load(val_fraction=0.1)
 
 
 def test_without_validation_images_the_split_is_refused():
     write()
-    with pytest.raises(RequestError, match="--split val"):
+    with pytest.raises(UsageError, match="--split val"):
         load().split("val")
 
 
 def test_the_checksum_covers_pixels_labels_and_not_further_keys():
     content = arrays()
     digests = []
-    for changes in ({}, {"about": np.zeros(3)}, {"train_images": content["train_images"] ^ 1}, {"test_labels": np.zeros(6, int)}):
+    for changes in (
+        {},
+        {"about": np.zeros(3)},
+        {"train_images": content["train_images"] ^ 1},
+        {"test_labels": np.zeros(6, int)},
+    ):
         np.savez(PATH, **{**content, **changes})
         digests.append(load().sha256)
     assert digests[0] == digests[1]
@@ -104,7 +111,10 @@ IMAGES, LABELS = np.zeros((12, 8, 8), np.uint8), np.arange(12) % 3
         ({"train_images": IMAGES.astype(np.float32)}, ["train_images", "float32", "uint8"]),
         ({"train_images": IMAGES.reshape(12, 64)}, ["train_images", "(12, 64)"]),
         ({"train_images": np.zeros((12, 8, 8, 4), np.uint8)}, ["train_images", "(12, 8, 8, 4)"]),
-        ({"test_images": np.zeros((0, 8, 8), np.uint8), "test_labels": LABELS[:0]}, ["test_images", "(0, 8, 8)"]),
+        (
+            {"test_images": np.zeros((0, 8, 8), np.uint8), "test_labels": LABELS[:0]},
+            ["test_images", "(0, 8, 8)"],
+        ),
         ({"train_labels": LABELS[:11]}, ["train_labels", "(11,)", "12 images"]),
         ({"train_labels": np.zeros((12, 2), int)}, ["train_labels", "(12, 2)"]),
         ({"train_labels": LABELS.astype(float)}, ["train_labels", "float64", "whole numbers"]),
@@ -158,10 +168,12 @@ def test_damaged_bytes_anywhere_are_one_line_or_harmless(writer):
     writer(PATH, **arrays())
     raw, whole = PATH.read_bytes(), load().sha256
     for place in range(0, len(raw) - 8, 13):
-        PATH.write_bytes(raw[:place] + bytes(255 - byte for byte in raw[place : place + 8]) + raw[place + 8 :])
+        PATH.write_bytes(
+            raw[:place] + bytes(255 - byte for byte in raw[place : place + 8]) + raw[place + 8 :]
+        )
         try:
             made = load().sha256
-        except PlaceError as error:
+        except FileError as error:
             made = str(error)
         assert made == whole or (made.startswith("mine.npz: ") and len(made.splitlines()) == 1)
 
@@ -199,5 +211,5 @@ def test_a_bare_pickle_is_never_unpickled():
 
 def test_classes_without_a_training_image_are_named(capfd):
     write(train_labels=np.array([0, 2, 4] * 100)[: len(arrays()["train_labels"])])
-    load_data(DataConfig(name=f"npz:{PATH}"), Reporter())
+    load_data(DataConfig(name=f"npz:{PATH}"), Console())
     assert "no training image of 2 of 5 classes (1, 3)" in capfd.readouterr().err

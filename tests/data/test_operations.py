@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as reference
 
-from snnkd.data.operations import OPERATORS, operate
-from snnkd.data.policies import usual_table, wide_table
+from snnkd.data.augment.operations import OPERATORS, operate
+from snnkd.data.augment.policies import usual_table, wide_table
 
 SHAPES = [(3, 32, 32), (1, 16, 16), (3, 24, 40), (1, 9, 7), (3, 15, 33)]
 
@@ -73,7 +73,9 @@ def test_operators_are_torchvisions(name, smooth):
         made = OPERATORS[name](given, magnitudes)
         assert made.dtype == torch.uint8
         assert given.equal(before)
-        wanted = torch.stack([torchvisions(name, image, m) for image, m in zip(given, magnitudes, strict=True)])
+        wanted = torch.stack(
+            [torchvisions(name, image, m) for image, m in zip(given, magnitudes, strict=True)]
+        )
         difference = (made.int() - wanted.int()).abs().max()
         assert difference <= (1 if name in BLENDS and not fused else 0), f"{name} {shape}"
 
@@ -94,7 +96,10 @@ def test_images_that_are_no_image_long_still_pass():
 def test_each_image_gets_its_own_operator_and_stays_in_its_place():
     names = list(OPERATORS) * 3
     given = images(len(names), (3, 16, 16), True)
-    magnitudes = [4.0 if name == "posterize" else 100.0 if name == "solarize" else 0.3 + 0.01 * i for i, name in enumerate(names)]
+    magnitudes = [
+        4.0 if name == "posterize" else 100.0 if name == "solarize" else 0.3 + 0.01 * i
+        for i, name in enumerate(names)
+    ]
     made = operate(given, names, magnitudes)
     for image, name, m, found in zip(given, names, magnitudes, made, strict=True):
         assert found.equal(OPERATORS[name](image[None], [m])[0])

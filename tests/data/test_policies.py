@@ -8,11 +8,19 @@ import torch
 from test_operations import images, torchvisions
 from torchvision import transforms
 
-from snnkd.data import policies
-from snnkd.data.augment import augment
-from snnkd.data.draws import Draws
-from snnkd.data.policies import CIFAR10, DRAWN, autoaugment, randaugment, trivialaugment, usual_table, wide_table
-from snnkd.recipe.augment_schema import RandAugmentConfig, TrivialAugmentConfig
+from snnkd.data.augment import policies
+from snnkd.data.augment.pipeline import augment
+from snnkd.data.augment.policies import (
+    CIFAR10,
+    DRAWN,
+    autoaugment,
+    randaugment,
+    trivialaugment,
+    usual_table,
+    wide_table,
+)
+from snnkd.data.augment.rng import BatchRng
+from snnkd.schema.augment import RandAugmentConfig, TrivialAugmentConfig
 
 CPU = torch.device("cpu")
 POLICIES = {
@@ -23,21 +31,31 @@ POLICIES = {
 
 
 def draws(count, seed=0, part=slice(None)):
-    return Draws(torch.Generator().manual_seed(seed), count, part, CPU)
+    return BatchRng(torch.Generator().manual_seed(seed), count, part, CPU)
 
 
 def ours(name):
     """torchvision's name of an operator as ours."""
-    return {"ShearX": "shear_x", "ShearY": "shear_y", "TranslateX": "translate_x", "TranslateY": "translate_y"}.get(name, name.lower())
+    return {
+        "ShearX": "shear_x",
+        "ShearY": "shear_y",
+        "TranslateX": "translate_x",
+        "TranslateY": "translate_y",
+    }.get(name, name.lower())
 
 
 def plain(space):
-    return {ours(name): (tuple(values.tolist()) if values.ndim else (), signed) for name, (values, signed) in space.items()}
+    return {
+        ours(name): (tuple(values.tolist()) if values.ndim else (), signed)
+        for name, (values, signed) in space.items()
+    }
 
 
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 16), (24, 40)])
 def test_tables_are_torchvisions(height, width):
-    auto = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)._augmentation_space(10, (height, width))
+    auto = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)._augmentation_space(
+        10, (height, width)
+    )
     made = usual_table(10, height, width)
     assert {name: made[name] for name in made if name != "identity"} == plain(auto)
     for bins in (31, 11):
@@ -50,7 +68,9 @@ def test_tables_are_torchvisions(height, width):
 
 def test_sub_policies_are_torchvisions():
     theirs = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10).policies
-    assert [[(ours(name), p, bin or 0) for name, p, bin in pair] for pair in theirs] == [list(pair) for pair in CIFAR10]
+    assert [[(ours(name), p, bin or 0) for name, p, bin in pair] for pair in theirs] == [
+        list(pair) for pair in CIFAR10
+    ]
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 16, 16)])
@@ -95,9 +115,14 @@ def test_randaugment_draws_so_many_of_one_magnitude():
         seen = Counter(step.names)
         assert len(seen) == 14
         assert min(seen.values()) > 850
-        assert {abs(m) for name, m in zip(step.names, step.magnitudes, strict=True) if name == "rotate"} == {20.0}
+        assert {abs(m) for name, m in zip(step.names, step.magnitudes, strict=True) if name == "rotate"} == {
+            20.0
+        }
     assert steps[0].names != steps[1].names
-    assert {m for name, m in zip(steps[0].names, steps[0].magnitudes, strict=True) if name == "rotate"} == {20.0, -20.0}
+    assert {m for name, m in zip(steps[0].names, steps[0].magnitudes, strict=True) if name == "rotate"} == {
+        20.0,
+        -20.0,
+    }
 
 
 def test_trivialaugment_draws_one_of_any_magnitude():
@@ -118,5 +143,14 @@ def test_options_reach_the_policies(monkeypatch):
     monkeypatch.setattr(policies, "randaugment", step)
     monkeypatch.setattr(policies, "trivialaugment", step)
     given = images(4, (3, 8, 8), True)
-    augment(given, [RandAugmentConfig(ops=3, magnitude=4, bins=7), TrivialAugmentConfig(bins=5), "randaugment", "trivialaugment"], draws(4))
+    augment(
+        given,
+        [
+            RandAugmentConfig(ops=3, magnitude=4, bins=7),
+            TrivialAugmentConfig(bins=5),
+            "randaugment",
+            "trivialaugment",
+        ],
+        draws(4),
+    )
     assert seen == [(8, 8, 3, 4, 7), (5,), (8, 8, 2, 9, 31), (31,)]

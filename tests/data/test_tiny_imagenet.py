@@ -14,13 +14,13 @@ from data.pictures import jpeg, laid_out, tiny_imagenet, zipped
 from data.serving import serving
 from PIL import Image
 
-from snnkd.data import load_data, store
-from snnkd.data import tiny_imagenet as module
+from snnkd.console import Console
+from snnkd.data import load_data, mmap_cache
 from snnkd.data.imageset import from_arrays
-from snnkd.errors import PlaceError, WorkError
-from snnkd.files import trouble
-from snnkd.recipe.data_schema import PhotoConfig
-from snnkd.report import Reporter
+from snnkd.data.sets import tiny_imagenet as module
+from snnkd.errors import FileError, RunError
+from snnkd.files import from_os_error
+from snnkd.schema.data import PhotoConfig
 
 FILES = tiny_imagenet()
 CONFIG = PhotoConfig(name="tiny-imagenet")
@@ -46,7 +46,11 @@ def publish(monkeypatch, server, files):
     content = zipped(files)
     server.files["/tiny-imagenet-200.zip"] = content
     known = {"size": len(content), "md5": None, "sha256": hashlib.sha256(content).hexdigest()}
-    monkeypatch.setattr(module, "ARCHIVE", replace(module.ARCHIVE, url=f"{server.url}/tiny-imagenet-200.zip", also=(), **known))
+    monkeypatch.setattr(
+        module,
+        "ARCHIVE",
+        replace(module.ARCHIVE, url=f"{server.url}/tiny-imagenet-200.zip", also=(), **known),
+    )
 
 
 def pixels(name: str) -> np.ndarray:
@@ -54,12 +58,14 @@ def pixels(name: str) -> np.ndarray:
 
 
 def load(**words):
-    return load_data(CONFIG, Reporter(quiet=True), **words)
+    return load_data(CONFIG, Console(quiet=True), **words)
 
 
 def expected():
     wnids = sorted(FILES["wnids.txt"].decode().split())
-    train = [(f"train/{wnid}/images/{wnid}_{i}.JPEG", label) for label, wnid in enumerate(wnids) for i in range(4)]
+    train = [
+        (f"train/{wnid}/images/{wnid}_{i}.JPEG", label) for label, wnid in enumerate(wnids) for i in range(4)
+    ]
     test = [
         (f"val/images/{name}", wnids.index(wnid))
         for name, wnid, *_ in map(str.split, FILES["val/val_annotations.txt"].decode().splitlines())
@@ -112,7 +118,12 @@ def test_a_copy_of_the_users(root, server, cli, tmp_path, given):
     packed = tmp_path / "packed" / "tiny-imagenet-200.zip"
     packed.parent.mkdir()
     packed.write_bytes(server.files["/tiny-imagenet-200.zip"])
-    source = {"archive": packed, "folder with the archive": packed.parent, "tree": tree, "folder with the tree": here}[given]
+    source = {
+        "archive": packed,
+        "folder with the archive": packed.parent,
+        "tree": tree,
+        "folder with the tree": here,
+    }[given]
     done = cli("data", "tiny-imagenet", "--from", source)
     assert done.code == 0, done.err
     check(load(fetch=False))
@@ -122,7 +133,9 @@ def test_a_copy_of_the_users(root, server, cli, tmp_path, given):
 
 def test_teach_trains_on_it_and_check_says_whether_it_is_here(root, server, cli, monkeypatch):
     data = "data: {name: tiny-imagenet, val_fraction: 0.25, augment: []}"
-    Path("r.yaml").write_text(f"stage: teach\n{data}\nmodel: {{name: resnet8, width: 2}}\ntrain: {{batch_size: 3}}\n")
+    Path("r.yaml").write_text(
+        f"stage: teach\n{data}\nmodel: {{name: resnet8, width: 2}}\ntrain: {{batch_size: 3}}\n"
+    )
     stage = cli("check", "r.yaml", "--json").json["stages"][0]
     assert (stage["data_present"], stage["classes"], stage["train_images"]) == (False, 200, 75_000)
     assert server.asked == []
@@ -151,12 +164,19 @@ def test_packed_but_not_unpacked_is_said_by_check(root, server, cli):
         ({"val/images/val_3.JPEG": None}, "has 12 training and 5 labelled validation images of 3 classes"),
         ({"train/n10000000/images/n10000000_0.JPEG": None}, "has 11 training"),
         ({"val/images/val_3.JPEG": b"no picture"}, "val/images/val_3.JPEG: cannot be read as a picture"),
-        ({"val/images/val_3.JPEG": FILES["val/images/val_3.JPEG"][:200]}, "val/images/val_3.JPEG: cannot be read as a picture"),
+        (
+            {"val/images/val_3.JPEG": FILES["val/images/val_3.JPEG"][:200]},
+            "val/images/val_3.JPEG: cannot be read as a picture",
+        ),
         ({"val/images/val_3.JPEG": jpeg((32, 64))}, "32x64 pixels instead of 64x64"),
     ],
 )
 def test_what_is_not_as_published_is_named(root, server, monkeypatch, changes, said, cli):
-    publish(monkeypatch, server, {name: content for name, content in {**FILES, **changes}.items() if content is not None})
+    publish(
+        monkeypatch,
+        server,
+        {name: content for name, content in {**FILES, **changes}.items() if content is not None},
+    )
     refused = cli("data", "tiny-imagenet")
     assert refused.code == 3
     assert said in refused.complaint
@@ -174,8 +194,10 @@ def test_changed_bytes_are_noticed_and_unpacked_again(root, server, place):
     path = root / BIN
     about = path.stat()
     path.write_bytes(damaged(path.read_bytes(), place))
-    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # its time of change is set back: the inode's cannot be
-    with pytest.raises(PlaceError, match="not unpacked"):
+    os.utime(
+        path, ns=(about.st_atime_ns, about.st_mtime_ns)
+    )  # its time of change is set back: the inode's cannot be
+    with pytest.raises(FileError, match="not unpacked"):
         load(fetch=False)
     check(load())
     assert len(server.asked) == 1, "from the archive that is here"
@@ -189,7 +211,7 @@ def test_another_length_is_noticed(root, server, what):
     path.unlink()
     if what == "a folder":
         path.mkdir()
-        with pytest.raises(PlaceError, match=BIN):
+        with pytest.raises(FileError, match=BIN):
             load()
         path.rmdir()
     elif what != "gone":
@@ -205,10 +227,10 @@ def test_a_damaged_marker_is_noticed_at_every_byte(root, server):
     for place in range(0, len(whole), 3):
         for spoilt in (damaged(whole, place), whole[:place]):
             marker.write_bytes(spoilt)
-            made = store.open_store(root / BIN, "tiny-imagenet")
+            made = mmap_cache.open_store(root / BIN, "tiny-imagenet")
             assert made is None or made.sha256 == wanted
     marker.write_text("[" * 100_000)
-    assert store.open_store(root / BIN, "tiny-imagenet") is None
+    assert mmap_cache.open_store(root / BIN, "tiny-imagenet") is None
     check(load())
 
 
@@ -218,8 +240,8 @@ def test_a_copied_folder_is_verified_once(root, server, tmp_path, monkeypatch):
     (root / BIN).unlink()
     (root / BIN).write_bytes(raw)
     read = []
-    honest = store._digest
-    monkeypatch.setattr(store, "_digest", lambda *given: read.append(1) or honest(*given))
+    honest = mmap_cache._digest
+    monkeypatch.setattr(mmap_cache, "_digest", lambda *given: read.append(1) or honest(*given))
     for _ in range(3):
         check(load(fetch=False))
     assert len(read) == 1
@@ -230,7 +252,7 @@ def test_struck_while_it_is_unpacked_nothing_half_is_used(root, server, monkeypa
     load()
     for path in (BIN, MARKER):
         (root / path).unlink()
-    honest = store._write_images
+    honest = mmap_cache._write_images
     for split in ("train", "test"):
 
         def full(file, digest, name, *rest, struck=split):
@@ -238,10 +260,10 @@ def test_struck_while_it_is_unpacked_nothing_half_is_used(root, server, monkeypa
             if name == struck:
                 raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(store, "_write_images", full)
-        with pytest.raises(WorkError, match="the disk is full"):
+        monkeypatch.setattr(mmap_cache, "_write_images", full)
+        with pytest.raises(RunError, match="the disk is full"):
             load()
         assert not [path for path in root.iterdir() if path.suffix in (".bin", ".tmp", ".json")]
-    monkeypatch.setattr(store, "_write_images", honest)
+    monkeypatch.setattr(mmap_cache, "_write_images", honest)
     check(load())
-    assert isinstance(trouble(OSError(28, ""), "x"), WorkError)
+    assert isinstance(from_os_error(OSError(28, ""), "x"), RunError)

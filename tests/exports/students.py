@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from snnkd.catalog.models import MODELS
+from snnkd.catalog.neurons import build_neuron
 from snnkd.exports.source import Source
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.files import load_network, save_network
-from snnkd.recipe import MODELS
-from snnkd.recipe.neurons import build_neuron
 
 SHAPE = (3, 16, 16)
 IMAGES = torch.rand(12, *SHAPE, generator=torch.Generator().manual_seed(0))

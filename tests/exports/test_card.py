@@ -9,7 +9,7 @@ from students import network_of, source_of
 import snnkd
 from snnkd.exports.card import OPENING, card
 from snnkd.recipe.loss_section import build_loss
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
 
 RESULT = {
     "data": "glyphs", "split": "test", "images": 2000, "selection": {"rule": "last", "epoch": 16}, "rate": 0.1698,
@@ -25,7 +25,13 @@ ABOUT = {
     "seed": 3,
     "data": {"name": "cifar100"},
     "data_sha256": "d" * 64,
-    "teacher": {"run": "runs/t", "sha256": "c328198c5933bb27", "top1": 94.3, "energy_mj": 0.05, "model": "resnet8"},
+    "teacher": {
+        "run": "runs/t",
+        "sha256": "c328198c5933bb27",
+        "top1": 94.3,
+        "energy_mj": 0.05,
+        "model": "resnet8",
+    },
 }
 
 

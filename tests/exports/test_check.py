@@ -141,7 +141,9 @@ def test_a_flipped_spike_is_accepted_where_rounding_flips_it_here_too():
     assert judged(exactly, moved(exactly, [2], -3.0))
     assert not judged(exactly, moved(exactly, [2], -30.0)), "no spike is that much"
     assert not judged(exactly, moved(exactly, [0, 1, 2, 3, 4], -3.0)), "most images"
-    assert not judged(exactly, moved(exactly, [2], torch.tensor([9.0, -9.0]))), "one of eight predictions is more than one in a hundred"
+    assert not judged(exactly, moved(exactly, [2], torch.tensor([9.0, -9.0]))), (
+        "one of eight predictions is more than one in a hundred"
+    )
 
 
 def test_what_is_not_finite_never_agrees():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from students import IMAGES, network_of, source_of
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.exports import nir as export
 from snnkd.exports.check import agrees, compare
 from snnkd.exports.twin import node_names, over_time
@@ -41,11 +41,15 @@ def test_every_family_is_imported_again(name, tmp_path):
     assert compare(export.reference(source), export.read_back(tmp_path / "graph"), IMAGES).max_difference == 0
 
 
-@pytest.mark.parametrize("neuron", ["if", "plif", {"name": "lif", "tau": 3.0, "decay_input": True, "threshold": 0.4}])
+@pytest.mark.parametrize(
+    "neuron", ["if", "plif", {"name": "lif", "tau": 3.0, "decay_input": True, "threshold": 0.4}]
+)
 def test_every_neuron_is_imported_again(neuron, tmp_path):
     source = source_of(tmp_path / "run", network_of(neuron=neuron))
     export.write(tmp_path / "graph", source)
-    assert compare(export.reference(source), export.read_back(tmp_path / "graph"), IMAGES).max_difference < 1e-5
+    assert (
+        compare(export.reference(source), export.read_back(tmp_path / "graph"), IMAGES).max_difference < 1e-5
+    )
 
 
 def test_what_the_graph_says_of_itself(source, path):
@@ -62,7 +66,17 @@ def test_what_the_graph_says_of_itself(source, path):
 
 def test_nodes_have_the_names_of_layers(path):
     nodes = nir.read(path).nodes
-    wanted = {"conv", "act", "stages_0_0_conv1", "stages_0_0_act2", "stages_1_0_shortcut_0", "stages_2_0_conv2", "mean", "flatten", "head"}
+    wanted = {
+        "conv",
+        "act",
+        "stages_0_0_conv1",
+        "stages_0_0_act2",
+        "stages_1_0_shortcut_0",
+        "stages_2_0_conv2",
+        "mean",
+        "flatten",
+        "head",
+    }
     assert wanted < nodes.keys()
     assert not [name for name in nodes if name.startswith("_")]
     assert isinstance(nodes["head"], nir.Affine)
@@ -95,7 +109,7 @@ def test_one_flipped_weight_is_found(source, path):
 
 def test_a_soft_reset_is_refused_before_anything_is_traced(tmp_path):
     source = source_of(tmp_path / "run", network_of(neuron={"name": "lif", "reset": "soft"}))
-    with pytest.raises(RequestError, match=r"layer body\.act resets by subtraction"):
+    with pytest.raises(UsageError, match=r"layer body\.act resets by subtraction"):
         export.check(source)
 
 

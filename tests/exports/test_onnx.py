@@ -47,7 +47,9 @@ def test_what_the_model_says_of_itself(made):
     assert {entry.domain: entry.version for entry in model.opset_import} == {"": 20}
     (takes,), (gives,) = model.graph.input, model.graph.output
     assert (takes.name, gives.name) == ("images", "logits")
-    sizes = [[d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in (takes, gives)]
+    sizes = [
+        [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim] for value in (takes, gives)
+    ]
     assert sizes == [["batch", 3, 16, 16], [4, "batch", 10]]
     about = {entry.key: entry.value for entry in model.metadata_props}
     facts = json.loads(about["snnkd"])

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from snnkd.errors import PlaceError, RequestError, WorkError
+from snnkd.errors import FileError, RunError, UsageError
 from snnkd.exports.card import CARD, OPENING
-from snnkd.exports.place import MARK, check_target, place
+from snnkd.exports.install import MARK, check_target, place
 from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
 
 
@@ -43,9 +43,9 @@ def test_force_replaces_an_export(old):
 
 
 def test_without_force_nothing_is_replaced(old):
-    with pytest.raises(RequestError, match="exists; choose another place, or --force"):
+    with pytest.raises(UsageError, match="exists; choose another place, or --force"):
         check_target(old, False)
-    with pytest.raises(PlaceError, match="--out here"):
+    with pytest.raises(FileError, match="--out here"):
         place(old, False, made)
     assert weights() == b"old"
 
@@ -54,23 +54,23 @@ def test_without_force_nothing_is_replaced(old):
 def test_force_replaces_only_what_snnkd_wrote(about):
     made(Path("here"), b"old", about)
     for act in (lambda: check_target(Path("here"), True), lambda: place(Path("here"), True, made)):
-        with pytest.raises(RequestError, match="holds other things"):
+        with pytest.raises(UsageError, match="holds other things"):
             act()
     assert weights() == b"old"
 
 
 def test_more_than_an_export_is_not_replaced(old):
     (old / "thesis.tex").write_text("mine")
-    with pytest.raises(RequestError, match="holds other things"):
+    with pytest.raises(UsageError, match="holds other things"):
         check_target(old, True)
 
 
 def test_work_that_fails_leaves_what_stood_there(old):
     def fail(draft: Path) -> None:
         made(draft)
-        raise WorkError("differs")
+        raise RunError("differs")
 
-    with pytest.raises(WorkError, match="differs"):
+    with pytest.raises(RunError, match="differs"):
         place(old, True, fail)
     assert weights() == b"old"
 
@@ -84,7 +84,7 @@ def test_a_last_step_that_fails_leaves_what_stood_there(old, monkeypatch):
         honest(source, target)
 
     monkeypatch.setattr(os, "rename", refuse)
-    with pytest.raises(PlaceError, match="--out here: input/output error"):
+    with pytest.raises(FileError, match="--out here: input/output error"):
         place(old, True, made)
     assert weights() == b"old"
 
@@ -110,7 +110,7 @@ def test_force_replaces_a_file_of_ours():
 def test_force_replaces_no_other_file(content):
     Path("here").write_bytes(content)
     for act in (lambda: check_target(Path("here"), True), lambda: place(Path("here"), True, file_made)):
-        with pytest.raises(RequestError, match="holds other things"):
+        with pytest.raises(UsageError, match="holds other things"):
             act()
     assert Path("here").read_bytes() == content
 
@@ -129,7 +129,7 @@ def test_a_file_that_comes_meanwhile_is_kept(monkeypatch, links):
         file_made(draft)
         Path("here").write_text("mine")
 
-    with pytest.raises(PlaceError, match="--out here"):
+    with pytest.raises(FileError, match="--out here"):
         place(Path("here"), False, slow)
     assert Path("here").read_text() == "mine"
     place(Path("there"), False, file_made)
@@ -140,5 +140,5 @@ def test_a_card_of_ours_may_be_replaced_and_another_readme_not(old):
     Path("here", CARD).write_text(f"{OPENING}---\n# a card")
     check_target(old, True)
     Path("here", CARD).write_text("# my notes")
-    with pytest.raises(RequestError, match="holds other things"):
+    with pytest.raises(UsageError, match="holds other things"):
         check_target(old, True)

@@ -4,11 +4,11 @@ import pytest
 import torch
 from students import IMAGES, network_of
 
-from snnkd.errors import RequestError
+from snnkd.catalog.neurons import NEURONS, build_neuron
+from snnkd.errors import UsageError
 from snnkd.exports.check import compare
 from snnkd.exports.plain import PLAIN, PlainNeuron, check_plain, unrolled
 from snnkd.models.activation import make_spiking
-from snnkd.recipe.neurons import NEURONS, build_neuron
 
 SETTINGS = [
     {},
@@ -38,7 +38,9 @@ def test_a_plain_neuron_spikes_as_the_layer_does(name, settings):
     assert 0.005 < wanted.mean() < 0.9
 
 
-@pytest.mark.parametrize("model", [("resnet8", 3), ("resnet8", None), ("sew-resnet18", 2), ("ms-resnet18", 2), ("vgg11", 2)])
+@pytest.mark.parametrize(
+    "model", [("resnet8", 3), ("resnet8", None), ("sew-resnet18", 2), ("ms-resnet18", 2), ("vgg11", 2)]
+)
 def test_an_unrolled_network_answers_as_the_network_does(model):
     network = network_of(*model)
     T = model[1] or 1
@@ -62,5 +64,5 @@ def test_the_network_itself_stays_as_it_is():
 
 @pytest.mark.parametrize("neuron", sorted({entry.name for entry in NEURONS} - set(PLAIN)))
 def test_a_neuron_without_a_plain_form_is_refused_by_its_layer(neuron):
-    with pytest.raises(RequestError, match=rf"--format onnx: body.act is a neuron '{neuron}'"):
+    with pytest.raises(UsageError, match=rf"--format onnx: body.act is a neuron '{neuron}'"):
         check_plain(network_of(neuron=neuron), "onnx")

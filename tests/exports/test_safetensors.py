@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.exports import safetensors as export
 from snnkd.exports.card import CARD
 from snnkd.exports.check import agrees, compare
@@ -14,8 +14,8 @@ from snnkd.exports.source import Source
 from snnkd.files import sha256
 from snnkd.models import Specification, build_network
 from snnkd.models.files import CONFIG, WEIGHTS, load_network, save_network
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 IMAGES = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -25,7 +25,9 @@ def loaded(request, tmp_path):
     torch.manual_seed(0)
     snn = request.param == "snn"
     model = ResNetConfig(name="resnet8", width=4, T=3 if snn else None)
-    network = build_network(Specification(model=model, neuron=NeuronConfig() if snn else None, classes=10, shape=(3, 16, 16)))
+    network = build_network(
+        Specification(model=model, neuron=NeuronConfig() if snn else None, classes=10, shape=(3, 16, 16))
+    )
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):  # so that layers fire
             nn.init.constant_(module.bias, 0.4)
@@ -74,7 +76,7 @@ def test_an_export_is_a_network_to_load(loaded, folder):
 
 def test_a_flipped_weight_is_refused(folder):
     flip(folder, 1)
-    with pytest.raises(PlaceError, match="damaged"):
+    with pytest.raises(FileError, match="damaged"):
         export.read_back(folder)
 
 
@@ -100,5 +102,5 @@ def test_an_existing_folder_is_not_overwritten(loaded, folder):
 
 def test_another_t_is_refused(loaded):
     export.check(source_of(loaded))
-    with pytest.raises(RequestError, match="--T 9: safetensors holds the network itself"):
+    with pytest.raises(UsageError, match="--T 9: safetensors holds the network itself"):
         export.check(source_of(loaded, 9))

@@ -7,9 +7,9 @@ import torch
 from students import IMAGES, SHAPE, network_of
 from torch import nn
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.exports.check import compare
-from snnkd.exports.twin import Twin, build_twin, check_sayable, folded
+from snnkd.exports.twin import Twin, build_twin, check_exportable, folded
 
 
 def largest(network, T):
@@ -70,8 +70,8 @@ def test_a_learned_time_constant_is_said():
 
 
 def refusal(network):
-    with pytest.raises(RequestError) as refused:
-        check_sayable(network)
+    with pytest.raises(UsageError) as refused:
+        check_exportable(network)
     assert "\n" not in str(refused.value)
     return str(refused.value)
 
@@ -88,7 +88,11 @@ def swapped(path, module):
     ("path", "module", "why"),
     [
         ("body.conv", nn.Conv2d(4, 4, 3, groups=2), "is a grouped convolution (groups = 2)"),
-        ("body.conv", nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), "pads with other than zeros (reflect)"),
+        (
+            "body.conv",
+            nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
+            "pads with other than zeros (reflect)",
+        ),
         ("body.stages.1.0.shortcut", nn.MaxPool2d(2), "is a max-pooling"),
         ("body.norm", nn.GroupNorm(2, 4), "is a GroupNorm, for which NIR has no word"),
         ("body.stages.0.0.norm2", nn.LayerNorm(4), "is a LayerNorm, for which NIR has no word"),
@@ -106,7 +110,11 @@ def test_a_layer_that_nir_cannot_say_is_named(path, module, why):
     ("neuron", "layer", "why"),
     [
         ({"name": "lif", "reset": "soft"}, "body.act", "resets by subtraction (neuron.reset: soft)"),
-        ({"name": "lif", "last": "relu"}, "body.stages.2.0.act2", "gives real values instead of spikes (neuron.last: relu)"),
+        (
+            {"name": "lif", "last": "relu"},
+            "body.stages.2.0.act2",
+            "gives real values instead of spikes (neuron.last: relu)",
+        ),
         ("klif", "body.act", "is a neuron 'klif'"),
         ("psn", "body.act", "is a neuron 'psn'"),
     ],
@@ -148,6 +156,6 @@ def test_an_unknown_topology_is_refused():
 
 def test_a_pooling_that_rounds_up_is_refused_at_odd_sizes_only():
     odd = network_of("resnet20w", shape=(3, 18, 18))
-    with pytest.raises(RequestError, match=r"layer body\.stages\.\d\.0\.shortcut\.0 averages an odd size"):
+    with pytest.raises(UsageError, match=r"layer body\.stages\.\d\.0\.shortcut\.0 averages an odd size"):
         build_twin(odd)
     build_twin(network_of("resnet20w", shape=SHAPE))

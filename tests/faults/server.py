@@ -25,7 +25,7 @@ from snnkd.cli import main
 from snnkd.exports import safetensors
 from snnkd.losses import objective  # noqa: F401
 from snnkd.models.activation import LIF
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.neuron import NeuronConfig
 from snnkd.training import loop
 
 LIF(NeuronConfig())

@@ -28,7 +28,9 @@ def kill(operation: str, path: str) -> None:
 class Shim:
     """Patches the file calls of this process while it is entered; `act` strikes at operation number `stop_at` (from 1)."""
 
-    def __init__(self, stop_at: int = 0, act: Callable[[str, str], None] = kill, log: int | None = None, only: str = "") -> None:
+    def __init__(
+        self, stop_at: int = 0, act: Callable[[str, str], None] = kill, log: int | None = None, only: str = ""
+    ) -> None:
         self.operations: list[tuple[str, str]] = []
         self._stop_at, self._act, self._log, self._only = stop_at, act, log, only
         self._dead = False

@@ -15,7 +15,19 @@ from faults.forks import Forks
 SMALL = ["--set", "data.classes=4", "--set", "data.train_images=40", "--set", "data.test_images=20", "--set", "data.size=8",
          "--epochs", "2", "--batch-size", "20", "--set", "model.width=2"]  # fmt: skip
 TEACH = ["teach", *SMALL, "--out", "run"]
-DISTILL = ["distill", *SMALL, "--T", "2", "--loss", "bkdsnn", "--teacher", "teacher", "--allow-weak-teacher", "--out", "run"]
+DISTILL = [
+    "distill",
+    *SMALL,
+    "--T",
+    "2",
+    "--loss",
+    "bkdsnn",
+    "--teacher",
+    "teacher",
+    "--allow-weak-teacher",
+    "--out",
+    "run",
+]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +48,13 @@ def _fresh(tmp_path: Path, name: str, finished: Path | None) -> Path:
 
 
 def _struck(
-    forks: Forks, tmp_path: Path, words: list[str], finished: Path | None, act: str, weights: str, every: int = 1
+    forks: Forks,
+    tmp_path: Path,
+    words: list[str],
+    finished: Path | None,
+    act: str,
+    weights: str,
+    every: int = 1,
 ) -> list[tuple[str, Path, int]]:
     """The command struck at each (`every` 1) of its operations in turn, each time from the start: operation, folder, status."""
     whole = _fresh(tmp_path, "whole", finished)
@@ -55,12 +73,16 @@ def _nothing_unfinished_looks_finished(weights: Path, expected: bytes) -> bool:
     return not (weights.parent / "result.json").exists() or weights.read_bytes() == expected
 
 
-@pytest.mark.parametrize(("words", "needs", "every"), [(TEACH, False, 1), (DISTILL, True, 4)], ids=["teach", "distill"])
+@pytest.mark.parametrize(
+    ("words", "needs", "every"), [(TEACH, False, 1), (DISTILL, True, 4)], ids=["teach", "distill"]
+)
 def test_killed_at_every_operation_a_run_ends_with_the_same_bytes(
     forks: Forks, tmp_path: Path, finished: Path, words: list[str], needs: bool, every: int
 ) -> None:
     """Recipe, lock, data cache, metrics, checkpoints, weights, result: half a write, and before each other operation."""
-    struck = _struck(forks, tmp_path, words, finished if needs else None, "kill", "run/model.safetensors", every)
+    struck = _struck(
+        forks, tmp_path, words, finished if needs else None, "kill", "run/model.safetensors", every
+    )
     expected = (tmp_path / "whole/run/model.safetensors").read_bytes()
     assert len(struck) * every > 40
     for operation, folder, status in struck:
@@ -71,7 +93,9 @@ def test_killed_at_every_operation_a_run_ends_with_the_same_bytes(
 
 
 @pytest.mark.parametrize(("act", "code", "every"), [("full", 4, 2), ("read-only", 3, 5)])
-def test_refused_at_an_operation_it_says_so_and_continues(forks: Forks, tmp_path: Path, act: str, code: int, every: int) -> None:
+def test_refused_at_an_operation_it_says_so_and_continues(
+    forks: Forks, tmp_path: Path, act: str, code: int, every: int
+) -> None:
     """A disk that is full or read-only for one operation: one line, the exit code, nothing lost."""
     struck = _struck(forks, tmp_path, TEACH, None, act, "run/model.safetensors", every)
     expected = (tmp_path / "whole/run/model.safetensors").read_bytes()
@@ -90,7 +114,9 @@ def test_refused_at_an_operation_it_says_so_and_continues(forks: Forks, tmp_path
 
 
 @pytest.mark.parametrize("act", ["kill", "full"])
-def test_struck_at_every_operation_an_export_is_whole_or_absent(forks: Forks, tmp_path: Path, finished: Path, act: str) -> None:
+def test_struck_at_every_operation_an_export_is_whole_or_absent(
+    forks: Forks, tmp_path: Path, finished: Path, act: str
+) -> None:
     words = ["export", "teacher", "--out", "exported"]
     whole = _fresh(tmp_path, "whole-export", finished)
     operations = forks.operations(whole, words)
@@ -103,13 +129,17 @@ def test_struck_at_every_operation_an_export_is_whole_or_absent(forks: Forks, tm
         if not there:
             assert forks.run(folder, words) == 0, f"{operation}: {(folder / 'err').read_text()}"
         assert {path.name: path.read_bytes() for path in (folder / "exported").iterdir()} == files, operation
-        assert {path.name: path.read_bytes() for path in (folder / "teacher").iterdir() if path.is_file()} == {
-            path.name: path.read_bytes() for path in (finished / "teacher").iterdir() if path.is_file()
-        }, operation
+        assert {
+            path.name: path.read_bytes() for path in (folder / "teacher").iterdir() if path.is_file()
+        } == {path.name: path.read_bytes() for path in (finished / "teacher").iterdir() if path.is_file()}, (
+            operation
+        )
 
 
 @pytest.mark.parametrize("act", ["kill", "full"])
-def test_struck_at_every_operation_an_evaluation_is_whole_or_absent(forks: Forks, tmp_path: Path, finished: Path, act: str) -> None:
+def test_struck_at_every_operation_an_evaluation_is_whole_or_absent(
+    forks: Forks, tmp_path: Path, finished: Path, act: str
+) -> None:
     """The split has no result of its own, so eval writes one; the data cache is gone, so it is drawn and written again."""
     student = _fresh(tmp_path, "student", finished)
     assert forks.run(student, ["distill", *SMALL, "--T", "1", "--loss", "none", "--out", "run"]) == 0

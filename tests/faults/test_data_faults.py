@@ -14,7 +14,9 @@ WORDS = ["data", "imagefolder:pictures", "--set", "data.size=8", "--json"]
 
 
 @pytest.mark.parametrize(("act", "every"), [("kill", 1), ("full", 3), ("read-only", 5)])
-def test_struck_at_an_operation_a_folder_is_decoded_whole_or_not_at_all(forks: Forks, tmp_path: Path, act: str, every: int) -> None:
+def test_struck_at_an_operation_a_folder_is_decoded_whole_or_not_at_all(
+    forks: Forks, tmp_path: Path, act: str, every: int
+) -> None:
     pictures = picture_folder(tmp_path / "pictures", train=2, test=1)
     whole = tmp_path / "whole"
     whole.mkdir()
@@ -27,7 +29,9 @@ def test_struck_at_an_operation_a_folder_is_decoded_whole_or_not_at_all(forks: F
         folder.mkdir()
         (folder / "pictures").symlink_to(pictures)
         status = forks.run(folder, WORDS, stop_at=number, act=act)
-        assert status == {"kill": -signal.SIGKILL, "full": 4, "read-only": 3}[act], f"{operation}: {(folder / 'err').read_text()}"
+        assert status == {"kill": -signal.SIGKILL, "full": 4, "read-only": 3}[act], (
+            f"{operation}: {(folder / 'err').read_text()}"
+        )
         if act != "kill":
             assert (folder / "err").read_text().count("snnkd: ") == 1, operation
         assert forks.run(folder, WORDS) == 0, f"{operation}: {(folder / 'err').read_text()}"

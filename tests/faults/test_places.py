@@ -27,14 +27,18 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 300 KB at `place`."""
     place = tmp_path / "place"
     place.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(place)], capture_output=True, check=False
+    )
     if mounted.returncode != 0:
         pytest.skip("mounting a tmpfs needs root")
     yield place
     subprocess.run(["umount", str(place)], check=True)
 
 
-def test_a_full_disk_keeps_the_previous_checkpoint_and_continues_when_there_is_room(forks: Forks, small_disk: Path) -> None:
+def test_a_full_disk_keeps_the_previous_checkpoint_and_continues_when_there_is_room(
+    forks: Forks, small_disk: Path
+) -> None:
     """Half a checkpoint fits beside what stands there already; a ballast file fills the rest."""
     root = small_disk.parent
     assert forks.run(root, [*TEACH, "--max-time", "0s"]) == 75

@@ -15,12 +15,12 @@ import torch
 from shim import PowerCut, Shim
 
 from snnkd import files
-from snnkd.errors import PlaceError
-from snnkd.report import Reporter
-from snnkd.training import metrics, state
+from snnkd.console import Console
+from snnkd.errors import FileError
+from snnkd.training import checkpoint, metrics
 
 LOSSES = ("names", "contents")
-QUIET = Reporter(quiet=True)
+QUIET = Console(quiet=True)
 
 
 def _cut(operation: str, path: str) -> None:
@@ -29,22 +29,24 @@ def _cut(operation: str, path: str) -> None:
 
 def _save_three(done: list[int]) -> None:
     for number in (1, 2, 3):
-        state.save_state(Path("run"), {"number": number, "weights": torch.full((50,), float(number))})
+        checkpoint.save_state(Path("run"), {"number": number, "weights": torch.full((50,), float(number))})
         done.append(number)
 
 
 def _number() -> int:
-    held = state.load_state(Path("run"), QUIET)
+    held = checkpoint.load_state(Path("run"), QUIET)
     number = 0 if held is None else int(held["number"])
-    if Path("run", state.LAST).exists() and number > 1:  # a spare one stands beside the last
-        Path("run", state.LAST).unlink()
-        spare = state.load_state(Path("run"), QUIET)
+    if Path("run", checkpoint.LAST).exists() and number > 1:  # a spare one stands beside the last
+        Path("run", checkpoint.LAST).unlink()
+        spare = checkpoint.load_state(Path("run"), QUIET)
         if spare is None or spare["number"] != number - 1:
-            raise PlaceError(f"checkpoint {number} has no spare")
+            raise FileError(f"checkpoint {number} has no spare")
     return number
 
 
-def _violations(work: Callable[[list[int]], None], found: Callable[[], int], folder: Path) -> tuple[list[str], int]:
+def _violations(
+    work: Callable[[list[int]], None], found: Callable[[], int], folder: Path
+) -> tuple[list[str], int]:
     """Every cut after which less is found than was finished, or what cannot be read; and how many cuts there were."""
     counted = _run(folder / "counted", work, 0, "names")[1]
     wrong = [] if found() == 3 else ["without a cut, not all is found"]
@@ -53,7 +55,7 @@ def _violations(work: Callable[[list[int]], None], found: Callable[[], int], fol
             finished, _, operation = _run(folder / f"{stop_at}-{lost}", work, stop_at, lost)
             try:
                 there = found()
-            except PlaceError as error:
+            except FileError as error:
                 wrong.append(f"cut at {operation}, {lost} lost: {error}")
                 continue
             if not finished <= there <= finished + 1:
@@ -138,7 +140,9 @@ class _Names:
 
 
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_without_an_fsync_the_harness_finds_what_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+def test_without_an_fsync_the_harness_finds_what_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
     def fsync(descriptor: int) -> None:
         if os.path.isdir(f"/proc/self/fd/{descriptor}") != (what == "folder"):
             os.fsync(descriptor)
@@ -154,5 +158,5 @@ def test_with_another_order_of_the_renames_the_harness_finds_what_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, faulty: Any
 ) -> None:
     """Swapped, the new checkpoint takes the place of the spare one; in place, a cut tears it."""
-    monkeypatch.setattr(state, "write_atomic", faulty)
+    monkeypatch.setattr(checkpoint, "write_atomic", faulty)
     assert _violations(_save_three, _number, tmp_path)[0]

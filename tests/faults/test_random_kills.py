@@ -18,7 +18,9 @@ KILLS = 60
 IN_A_SAVE = 15
 
 
-def _kill_once(forks: Forks, folder: Path, phase: mmap.mmap, rng: random.Random, wanted: str | None) -> tuple[int, str]:
+def _kill_once(
+    forks: Forks, folder: Path, phase: mmap.mmap, rng: random.Random, wanted: str | None
+) -> tuple[int, str]:
     """Start the command, kill it at a random moment (of the wanted phase); its status and the phase it was in."""
     phase[0] = 0
     pid = forks.start(folder, WORDS, phase=str(folder / "phase"))
@@ -53,7 +55,9 @@ def test_killed_at_random_moments_runs_end_with_the_same_bytes(forks: Forks, tmp
         with (folder / "phase").open("r+b") as file:
             phase = mmap.mmap(file.fileno(), 1)
         for _attempt in range(8):
-            status, seen = _kill_once(forks, folder, phase, rng, "saving" if counted["saving"] < IN_A_SAVE else None)
+            status, seen = _kill_once(
+                forks, folder, phase, rng, "saving" if counted["saving"] < IN_A_SAVE else None
+            )
             if status == 0:
                 break
             assert status == -signal.SIGKILL, (folder / "err").read_text()

@@ -26,7 +26,9 @@ def expected(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "run/model.safetensors").read_bytes()
 
 
-def _signalled(forks: Forks, folder: Path, words: list[str], phase: str, numbers: list[signal.Signals], times: int = 1) -> int:
+def _signalled(
+    forks: Forks, folder: Path, words: list[str], phase: str, numbers: list[signal.Signals], times: int = 1
+) -> int:
     """Run the command, send the signals when it comes to `phase` (for that time); its exit status.
 
     On a busy machine a phase may pass unseen, and the command be done before the signal: then all over again.
@@ -42,7 +44,9 @@ def _signalled(forks: Forks, folder: Path, words: list[str], phase: str, numbers
     pytest.fail(f"{phase} was never seen")
 
 
-def _try_once(forks: Forks, folder: Path, words: list[str], phase: str, numbers: list[signal.Signals], times: int) -> int:
+def _try_once(
+    forks: Forks, folder: Path, words: list[str], phase: str, numbers: list[signal.Signals], times: int
+) -> int:
     folder.mkdir(exist_ok=True)
     (folder / "phase").write_bytes(b"\0")
     with (folder / "phase").open("r+b") as file, mmap.mmap(file.fileno(), 1) as shown:
@@ -69,8 +73,12 @@ def _wait(pid: int, come: Callable[[], bool]) -> None:
 
 @pytest.mark.parametrize("name", SIGNALS)
 @pytest.mark.parametrize("phase", PHASES)
-def test_it_ends_in_good_order_and_continues(forks: Forks, tmp_path: Path, expected: bytes, phase: str, name: str) -> None:
-    status = _signalled(forks, tmp_path / "here", TEACH, phase, [signal.Signals[name]], times=2 if phase == "saving" else 1)
+def test_it_ends_in_good_order_and_continues(
+    forks: Forks, tmp_path: Path, expected: bytes, phase: str, name: str
+) -> None:
+    status = _signalled(
+        forks, tmp_path / "here", TEACH, phase, [signal.Signals[name]], times=2 if phase == "saving" else 1
+    )
     said = (tmp_path / "here/err").read_text()
     assert status == SIGNALS[name], said
     complaints = [line for line in said.splitlines() if line.startswith("snnkd: ")]
@@ -83,7 +91,9 @@ def test_it_ends_in_good_order_and_continues(forks: Forks, tmp_path: Path, expec
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_a_second_one_ends_it_at_once_and_it_continues(forks: Forks, tmp_path: Path, expected: bytes, phase: str) -> None:
+def test_a_second_one_ends_it_at_once_and_it_continues(
+    forks: Forks, tmp_path: Path, expected: bytes, phase: str
+) -> None:
     status = _signalled(forks, tmp_path / "here", TEACH, phase, [signal.SIGTERM, signal.SIGUSR1])
     assert status in (-signal.SIGTERM, -signal.SIGUSR1)
     assert forks.run(tmp_path / "here", TEACH) == 0
@@ -97,6 +107,12 @@ def test_an_export_that_is_signalled_writes_nothing(forks: Forks, tmp_path: Path
     assert forks.run(here, [*TEACH, "--epochs", "1"]) == 0
     status = _signalled(forks, here, ["export", "run", "--out", "exported"], "saving", [signal.Signals[name]])
     assert status == SIGNALS[name], (here / "err").read_text()
-    assert sorted(path.name for path in here.iterdir() if not path.name.startswith(".")) == ["data", "err", "out", "phase", "run"]
+    assert sorted(path.name for path in here.iterdir() if not path.name.startswith(".")) == [
+        "data",
+        "err",
+        "out",
+        "phase",
+        "run",
+    ]
     assert not list(here.glob(".exported*")), "the draft is gone"
     assert forks.run(here, ["export", "run", "--out", "exported"]) == 0

@@ -56,12 +56,12 @@ def import_all() -> None:
     import torch
     from spikingjelly.activation_based import functional  # noqa: F401
 
-    import snnkd.data.npz
-    import snnkd.inspection
+    import snnkd.data.sets.npz
     import snnkd.models.resnet
     import snnkd.pipeline
-    from snnkd.recipe.model_schema import ResNetConfig
-    from snnkd.recipe.neuron_schema import NeuronConfig
+    import snnkd.preflight
+    from snnkd.schema.model import ResNetConfig
+    from snnkd.schema.neuron import NeuronConfig
 
     specification = snnkd.models.Specification(
         model=ResNetConfig(name="resnet8", width=2, T=2), neuron=NeuronConfig(), classes=3, shape=(1, 8, 8)

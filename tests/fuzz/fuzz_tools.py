@@ -77,7 +77,9 @@ class Server:
         environment = {**os.environ, "SNNKD_DATA": str(self.root / "data"), "OMP_NUM_THREADS": "1"}
         environment.pop("SNNKD_RUNS", None)
         words = [sys.executable, str(Path(__file__).with_name("fuzz_server.py")), str(SPACE)]
-        return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+        return subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
 
     def folder(self) -> Path:
         """A new empty folder."""
@@ -150,7 +152,11 @@ def judge(ended: Ended, codes: Collection[int], known: Sequence[str]) -> None:
 
 
 def run(
-    cwd: Path, *words: object, codes: Collection[int] = (0, 2, 3), changing: Collection[str] = (), known: Sequence[str] = KNOWN
+    cwd: Path,
+    *words: object,
+    codes: Collection[int] = (0, 2, 3),
+    changing: Collection[str] = (),
+    known: Sequence[str] = KNOWN,
 ) -> Ended:
     """A command under `cwd` that keeps the promise; all files stay, but those named `changing`; a refused one leaves nothing new."""
     before = snapshot(cwd, changing)
@@ -158,7 +164,9 @@ def run(
     after = snapshot(cwd, changing)
     judge(ended, codes, known)
     kept = {name: digest for name, digest in after.items() if name in before}
-    assert kept == before, f"{ended}: lost or changed {[name for name in before if kept.get(name) != before[name]]}"
+    assert kept == before, (
+        f"{ended}: lost or changed {[name for name in before if kept.get(name) != before[name]]}"
+    )
     if ended.code in (2, 3):
         assert after == before, f"{ended}: left {after.keys() - before.keys()}"
     assert not (cwd / "sprung").exists(), f"{ended}: code ran"
@@ -166,7 +174,7 @@ def run(
 
 
 @dataclass
-class Tally:
+class EpochMetrics:
     """Inputs of one kind, and how many the first parser let pass."""
 
     kind: str
@@ -271,7 +279,15 @@ def damaged(draw: Any, bases: list[Any], most: int = 3, extra: list[Any] | None 
                 parent[last] = copy.deepcopy(_parent(made, other)[other[-1]])
             case "near" if isinstance(parent[last], (int, float)):
                 parent[last] = draw(
-                    st.sampled_from([-parent[last], parent[last] + 1, parent[last] - 1, str(parent[last]), float(parent[last])])
+                    st.sampled_from(
+                        [
+                            -parent[last],
+                            parent[last] + 1,
+                            parent[last] - 1,
+                            str(parent[last]),
+                            float(parent[last]),
+                        ]
+                    )
                 )
     return made
 
@@ -283,7 +299,11 @@ def scratched(draw: Any, bases: list[bytes], tokens: list[bytes] = (), most: int
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.integers(0, len(made)))
         length = draw(st.sampled_from([1, 1, 2, 4, 8, 30]))
-        match draw(st.sampled_from(["flip", "set", "insert", "delete", "double", "truncate", *["token"] * (3 if tokens else 0)])):
+        match draw(
+            st.sampled_from(
+                ["flip", "set", "insert", "delete", "double", "truncate", *["token"] * (3 if tokens else 0)]
+            )
+        ):
             case "flip" if at < len(made):
                 made[at] ^= 1 << draw(st.integers(0, 7))
             case "set":
@@ -321,7 +341,11 @@ def put(folder: Path, files: dict[str, bytes]) -> Path:
 
 def take(folder: Path) -> dict[str, bytes]:
     """The files under `folder`, to be put elsewhere."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def reset(folder: Path, files: dict[str, bytes]) -> Path:

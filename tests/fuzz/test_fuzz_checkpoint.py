@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 import torch
-from fuzz_tools import SMALL, Tally, examples, made, reset, run, scratched, server, under
+from fuzz_tools import SMALL, EpochMetrics, examples, made, reset, run, scratched, server, under
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,7 +38,11 @@ def continued(last: bytes | None, previous: bytes | None) -> object:
     files = {name: held for name, held in made()["v"].items() if not name.endswith(".pt")}
     files |= {name: held for name, held in (("last.pt", last), ("previous.pt", previous)) if held is not None}
     folder = reset(server().root / "checkpoint", under("v", files))
-    refused = run(folder, *WORDS, changing=["run.lock", "last.pt", "previous.pt", "metrics.jsonl", "config.json", "model.safetensors"])
+    refused = run(
+        folder,
+        *WORDS,
+        changing=["run.lock", "last.pt", "previous.pt", "metrics.jsonl", "config.json", "model.safetensors"],
+    )
     if refused.code:
         kept = {name: (folder / "v" / name).read_bytes() for name in files if name != "run.lock"}
         assert kept == {name: held for name, held in files.items() if name != "run.lock"}, refused
@@ -52,12 +56,18 @@ def checkpoints(draw):
     """A damaged checkpoint, and whether its checksum was made to agree."""
     whole = made()["v"]["last.pt"]
     if draw(st.booleans()):
-        return sealed(draw(scratched([payload(whole)], [b"os\nsystem\n", b"PK\x03\x04", b"\x80\x02", b"c", b"R", b"."], most=2)))
+        return sealed(
+            draw(
+                scratched(
+                    [payload(whole)], [b"os\nsystem\n", b"PK\x03\x04", b"\x80\x02", b"c", b"R", b"."], most=2
+                )
+            )
+        )
     return draw(scratched([whole], [MAGIC, b"\n", b"\xff" * 64], most=2))
 
 
 def test_damaged_bytes():
-    tally = Tally("checkpoints with damaged bytes", opened)
+    tally = EpochMetrics("checkpoints with damaged bytes", opened)
 
     @examples(14)
     @given(checkpoints(), st.booleans())
@@ -86,7 +96,10 @@ def stored(value: object, legacy: bool = False) -> bytes:
 def with_pickle(pickled: bytes) -> bytes:
     """A checkpoint's zip file with another pickle in it."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(payload(made()["v"]["last.pt"]))) as old, zipfile.ZipFile(buffer, "w") as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(payload(made()["v"]["last.pt"]))) as old,
+        zipfile.ZipFile(buffer, "w") as new,
+    ):
         for info in old.infolist():
             new.writestr(info.filename, pickled if info.filename.endswith("data.pkl") else old.read(info))
     return buffer.getvalue()
@@ -103,7 +116,10 @@ GLOBALS = [
     b"trap_module\nspring",
 ]
 PICKLES = {
-    **{f"call-{name.decode()}": b"\x80\x02c" + name + b"\nX\x0c\x00\x00\x00mkdir sprung\x85R." for name in GLOBALS},
+    **{
+        f"call-{name.decode()}": b"\x80\x02c" + name + b"\nX\x0c\x00\x00\x00mkdir sprung\x85R."
+        for name in GLOBALS
+    },
     "trap": pickle.dumps(Trap()),
     "trap-in-state": pickle.dumps({"network": Trap()}),
     "deep": b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".",
@@ -148,7 +164,9 @@ def test_whole_and_swapped_ones_continue():
     last, previous = made()["v"]["last.pt"], made()["v"]["previous.pt"]
     for pair in ((last, previous), (previous, last), (last, None), (None, previous), (previous, None)):
         assert continued(*pair).code == 0
-        assert (server().root / "checkpoint/v/model.safetensors").read_bytes() == made()["v"]["model.safetensors"]
+        assert (server().root / "checkpoint/v/model.safetensors").read_bytes() == made()["v"][
+            "model.safetensors"
+        ]
 
 
 @pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.5, 0.9])

@@ -5,7 +5,20 @@ from __future__ import annotations
 import json
 
 import pytest
-from fuzz_tools import SMALL, SMALL_DATA, Tally, damaged, examples, made, reset, respelled, run, scratched, server, under
+from fuzz_tools import (
+    SMALL,
+    SMALL_DATA,
+    EpochMetrics,
+    damaged,
+    examples,
+    made,
+    reset,
+    respelled,
+    run,
+    scratched,
+    server,
+    under,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,7 +47,7 @@ def small(section: object) -> bool:
 
 
 def test_configs_of_the_wrong_shape():
-    tally = Tally("config.json of the wrong shape", json.loads)
+    tally = EpochMetrics("config.json of the wrong shape", json.loads)
     commands = {
         "eval": ["eval", "x"], "json": ["eval", "x", "--json"], "export": ["export", "x", "--out", "copy"], "status": ["status", "x"],
         "plot": ["eval", "x", "--plot", "p.svg"],
@@ -46,8 +59,15 @@ def test_configs_of_the_wrong_shape():
         st.sampled_from(["eval", "eval", "json", "json", "export", "export", "status", "plot"]),
     )
     def each(config, command):
-        if small(config.get("data")) and config.get("model", {}) != {"name": "resnet8", "width": 2, "T": 1024}:
-            folder = reset(server().root / "config", under("x", made()["x"] | {"config.json": dumped(config)}) | {"trap_module.py": TRAP})
+        if small(config.get("data")) and config.get("model", {}) != {
+            "name": "resnet8",
+            "width": 2,
+            "T": 1024,
+        }:
+            folder = reset(
+                server().root / "config",
+                under("x", made()["x"] | {"config.json": dumped(config)}) | {"trap_module.py": TRAP},
+            )
             tally.add(dumped(config), run(folder, *commands[command]))
 
     each()
@@ -56,14 +76,28 @@ def test_configs_of_the_wrong_shape():
 
 
 def test_configs_of_teachers():
-    tally = Tally("config.json of teachers", json.loads)
+    tally = EpochMetrics("config.json of teachers", json.loads)
 
     @examples(12)
     @given(damaged([parsed("t", "config.json")], extra=CONFIG_WORDS, most=2))
     def each(config):
         files = under("t", made()["t"] | {"config.json": dumped(config)})
         folder = reset(server().root / "teacher", files)
-        words = ["distill", *SMALL, "--epochs", 1, "--T", 1, "--loss", "kl", "--allow-weak-teacher", "--teacher", "t", "--out", "s"]
+        words = [
+            "distill",
+            *SMALL,
+            "--epochs",
+            1,
+            "--T",
+            1,
+            "--loss",
+            "kl",
+            "--allow-weak-teacher",
+            "--teacher",
+            "t",
+            "--out",
+            "s",
+        ]
         tally.add(dumped(config), run(folder, *words))
 
     each()
@@ -71,7 +105,7 @@ def test_configs_of_teachers():
 
 
 def test_configs_with_damaged_bytes():
-    tally = Tally("config.json with damaged bytes", json.loads)
+    tally = EpochMetrics("config.json with damaged bytes", json.loads)
     tokens = [
         b"NaN",
         b"Infinity",
@@ -111,7 +145,7 @@ def test_configs_with_damaged_bytes():
 
 def test_results():
     """status, eval and distill choose runs by result.json; teach answers a repeated request with it."""
-    tally = Tally("result.json", json.loads)
+    tally = EpochMetrics("result.json", json.loads)
     commands = [["status"], ["status", "runs/s"], ["eval"], ["distill", *SMALL, "--epochs", 0], ["status", "--json"],
                 ["distill", *SMALL, "--epochs", 1, "--T", 1, "--set", "teacher.sha256=x"],
                 ["teach", *SMALL, "--epochs", 1, "--out", "runs/t"], ["teach", *SMALL, "--epochs", 1, "--out", "runs/t", "--json"]]  # fmt: skip  # noqa: E501
@@ -119,17 +153,28 @@ def test_results():
     @examples(24)
     @given(
         damaged(
-            [{name: parsed(name, "result.json") for name in "ts"}], extra=[[], [{}], [{"t": 1, "top1": "x"}], [{"t": 1, "top1": 10**400}]]
+            [{name: parsed(name, "result.json") for name in "ts"}],
+            extra=[[], [{}], [{"t": 1, "top1": "x"}], [{"t": 1, "top1": 10**400}]],
         ),
         st.sampled_from(commands),
     )
     def each(results, words):
-        files = {name: made()[name] | ({"result.json": dumped(results[name])} if name in results else {}) for name in "ts"}
+        files = {
+            name: made()[name] | ({"result.json": dumped(results[name])} if name in results else {})
+            for name in "ts"
+        }
         folder = reset(
-            server().root / "result", {f"runs/{path}": content for name in "ts" for path, content in under(name, files[name]).items()}
+            server().root / "result",
+            {f"runs/{path}": content for name in "ts" for path, content in under(name, files[name]).items()},
         )
         tally.add(
-            dumped(results), run(folder, *words, codes=(0, 2, 3, 4, 75) if words[0] == "status" else (0, 2, 3), changing=["run.lock"])
+            dumped(results),
+            run(
+                folder,
+                *words,
+                codes=(0, 2, 3, 4, 75) if words[0] == "status" else (0, 2, 3),
+                changing=["run.lock"],
+            ),
         )
 
     each()
@@ -138,16 +183,27 @@ def test_results():
 
 def test_run_files_of_interrupted_runs():
     """run.json, run.lock and recipe.yaml; continuing may succeed, which takes the checkpoint away."""
-    tally = Tally("run.json and run.lock", json.loads)
+    tally = EpochMetrics("run.json and run.lock", json.loads)
     base = {"run.json": parsed("u", "run.json"), "run.lock": parsed("u", "run.lock")}
     words = ["teach", *SMALL, "--epochs", 2, "--out", "runs/u"]
-    commands = [words, words, words, ["status", "runs"], ["status", "runs", "--json"], [*words[:-2]], [*words, "--max-time", "0s"]]
+    commands = [
+        words,
+        words,
+        words,
+        ["status", "runs"],
+        ["status", "runs", "--json"],
+        [*words[:-2]],
+        [*words, "--max-time", "0s"],
+    ]
 
     @examples(24)
     @given(damaged([base], most=2), st.sampled_from(commands))
     def each(files, command):
         changed = {name: dumped(value) for name, value in files.items() if name in base}
-        folder = reset(server().root / "unfinished", {f"runs/{path}": held for path, held in under("u", made()["u"] | changed).items()})
+        folder = reset(
+            server().root / "unfinished",
+            {f"runs/{path}": held for path, held in under("u", made()["u"] | changed).items()},
+        )
         continuing = ["run.lock", "last.pt", "previous.pt", "metrics.jsonl"]
         codes = (0, 3, 4, 75) if command[0] == "status" else (0, 2, 3, 75)
         ended = run(folder, *command, codes=codes, changing=continuing)
@@ -160,19 +216,46 @@ def test_run_files_of_interrupted_runs():
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"null", b"[]", b"[" * 100_000, b'{"a":' * 100_000, b"\xff\xfe", b"NaN", b"1" * 5000, b'"x"', b"{}" * 2, b"\0" * 100]
+    "content",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b"\xff\xfe",
+        b"NaN",
+        b"1" * 5000,
+        b'"x"',
+        b"{}" * 2,
+        b"\0" * 100,
+    ],
 )
 def test_nasty_json(content):
     root = server().root / "nasty"
     for file in ("config.json", "result.json", "run.json", "run.lock"):
-        for words in (["status", "runs"], ["eval"], ["distill", *SMALL, "--epochs", 1, "--loss", "none", "--T", 1, "--out", "runs/s"]):
-            folder = reset(root, {f"runs/{path}": held for path, held in under("s", made()["s"] | {file: content}).items()})
-            run(folder, *words, codes=(0, 2, 3, 4, 75) if words[0] == "status" else (0, 2, 3), changing=["run.lock"])
+        for words in (
+            ["status", "runs"],
+            ["eval"],
+            ["distill", *SMALL, "--epochs", 1, "--loss", "none", "--T", 1, "--out", "runs/s"],
+        ):
+            folder = reset(
+                root,
+                {f"runs/{path}": held for path, held in under("s", made()["s"] | {file: content}).items()},
+            )
+            run(
+                folder,
+                *words,
+                codes=(0, 2, 3, 4, 75) if words[0] == "status" else (0, 2, 3),
+                changing=["run.lock"],
+            )
 
 
 def test_a_folder_as_every_file():
     for file in ("config.json", "result.json", "run.json", "model.safetensors"):
-        folder = reset(server().root / "folders", under("s", {k: v for k, v in made()["s"].items() if k != file}))
+        folder = reset(
+            server().root / "folders", under("s", {k: v for k, v in made()["s"].items() if k != file})
+        )
         (folder / "s" / file).mkdir()
         for words in (["status", "s"], ["eval", "s"], ["export", "s", "--out", "x"]):
             run(folder, *words, codes=(0, 3, 4, 75) if words[0] == "status" else (0, 3))

@@ -20,12 +20,22 @@ data: {name: glyphs, size: 8, classes: 4, train_images: 48, test_images: 16}
 model: {name: resnet8, width: 2, T: 2}
 train: {epochs: 1, batch_size: 16}
 """
-EVAL, AS_JSON, EXPORT, PLOT = ["eval", "x"], ["eval", "x", "--json"], ["export", "x", "--out", "copy"], ["eval", "x", "--plot", "p.svg"]
+EVAL, AS_JSON, EXPORT, PLOT = (
+    ["eval", "x"],
+    ["eval", "x", "--json"],
+    ["export", "x", "--out", "copy"],
+    ["eval", "x", "--plot", "p.svg"],
+)
 CONTINUE = ["teach", *SMALL, "--epochs", 2, "--out", "runs/u"]
 ALL_CODES = (0, 2, 3, 4, 75)
 
 
-def keeps(files: dict[str, bytes], *words: object, codes: tuple[int, ...] = (0, 2, 3), changing: tuple[str, ...] = ()) -> None:
+def keeps(
+    files: dict[str, bytes],
+    *words: object,
+    codes: tuple[int, ...] = (0, 2, 3),
+    changing: tuple[str, ...] = (),
+) -> None:
     run(reset(server().root / "defect", files), *words, codes=codes, changing=changing, known=())
 
 
@@ -100,7 +110,10 @@ def test_weights(content, words):
         "top1-is-huge": ({"curve": [{"t": 1, "top1": 10**400}]}, ["status", "runs"]),
         "top1-is-huge-eval": ({"curve": [{"t": 1, "top1": 10**400}]}, ["eval"]),
         "t-is-a-surrogate": ({"curve": [{"t": "\ud800", "top1": 5.0}]}, ["status", "runs"]),
-        "nan-as-json": ({"seed": float("nan")}, ["teach", *SMALL, "--epochs", 1, "--out", "runs/t", "--json"]),
+        "nan-as-json": (
+            {"seed": float("nan")},
+            ["teach", *SMALL, "--epochs", 1, "--out", "runs/t", "--json"],
+        ),
     }
 )
 def test_results(content, words):
@@ -120,9 +133,15 @@ def needs(**changes: object) -> dict[str, object]:
         "threads-are-null": (lambda: needs(threads=None), CONTINUE),
         "threads-are-negative": (lambda: needs(threads=-1), CONTINUE),
         "threads-are-huge": (lambda: needs(threads=10**30), CONTINUE),
-        "no-threads": (lambda: {"needs": {k: v for k, v in needs()["needs"].items() if k != "threads"}}, CONTINUE),
+        "no-threads": (
+            lambda: {"needs": {k: v for k, v in needs()["needs"].items() if k != "threads"}},
+            CONTINUE,
+        ),
         "data-sha256-is-a-number": (
-            lambda: {"identity": (i := json.loads(made()["u"]["run.json"])["identity"]) | {"data": i["data"] | {"sha256": 5}}},
+            lambda: {
+                "identity": (i := json.loads(made()["u"]["run.json"])["identity"])
+                | {"data": i["data"] | {"sha256": 5}}
+            },
             CONTINUE[:-2],
         ),
     }
@@ -141,13 +160,24 @@ def test_run_json(content, words):
     }
 )
 def test_run_lock(content, words):
-    keeps(under("runs/u", made()["u"] | {"run.lock": content}), *words, codes=ALL_CODES, changing=("run.lock", "last.pt", "metrics.jsonl"))
+    keeps(
+        under("runs/u", made()["u"] | {"run.lock": content}),
+        *words,
+        codes=ALL_CODES,
+        changing=("run.lock", "last.pt", "metrics.jsonl"),
+    )
 
 
 CHANGING = ("run.lock", "last.pt", "previous.pt", "metrics.jsonl", "config.json", "model.safetensors")
 
 
-@cases({"deep": (b"[" * 100_000, WORDS), "epoch-is-text": (b'{"epoch": "x"}\n', WORDS), "epoch-is-null": (b'{"epoch": null}\n', WORDS)})
+@cases(
+    {
+        "deep": (b"[" * 100_000, WORDS),
+        "epoch-is-text": (b'{"epoch": "x"}\n', WORDS),
+        "epoch-is-null": (b'{"epoch": null}\n', WORDS),
+    }
+)
 def test_metrics(content, words):
     keeps(under("v", made()["v"] | {"metrics.jsonl": content}), *words, changing=CHANGING)
 
@@ -162,9 +192,14 @@ def checkpoint(**changes: object) -> bytes:
 def bomb() -> bytes:
     """200 MB of zeros, packed, where a tensor's bytes are."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(stored({"a": torch.zeros(10)}))) as old, zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new:
+    with (
+        zipfile.ZipFile(io.BytesIO(stored({"a": torch.zeros(10)}))) as old,
+        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as new,
+    ):
         for info in old.infolist():
-            new.writestr(info.filename, bytes(200 * MIB) if info.filename.endswith("data/0") else old.read(info))
+            new.writestr(
+                info.filename, bytes(200 * MIB) if info.filename.endswith("data/0") else old.read(info)
+            )
     return sealed(buffer.getvalue())
 
 
@@ -211,7 +246,10 @@ def npz_bomb(images: int = 50_000) -> bytes:
             count = images if key.startswith("train") else 6
             pictures = npy(header(shape=f"({count}, 64, 64)"), bytes(count * 4096))
             file.writestr(
-                f"{key}.npy", pictures if "images" in key else npy(header("'<i8'", shape=f"({count},)"), (np.arange(count) % 3).tobytes())
+                f"{key}.npy",
+                pictures
+                if "images" in key
+                else npy(header("'<i8'", shape=f"({count},)"), (np.arange(count) % 3).tobytes()),
             )
     return buffer.getvalue()
 

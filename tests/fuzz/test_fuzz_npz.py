@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from fuzz_tools import Tally, examples, reset, run, scratched, server
+from fuzz_tools import EpochMetrics, examples, reset, run, scratched, server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,7 +42,9 @@ def npz(compressed: bool = False, **changes: object) -> bytes:
 def npy(header: bytes, data: bytes, version: tuple[int, int] = (1, 0), length: int | None = None) -> bytes:
     """One array as numpy stores it, with any header."""
     size = len(header) if length is None else length
-    return b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version == (1, 0) else "<I", size) + header + data
+    return (
+        b"\x93NUMPY" + bytes(version) + struct.pack("<H" if version == (1, 0) else "<I", size) + header + data
+    )
 
 
 def with_member(content: bytes, key: str = "train_images", how: int = zipfile.ZIP_STORED) -> bytes:
@@ -68,8 +70,19 @@ def opened(content: bytes) -> None:
 
 
 def test_damaged_bytes():
-    tally = Tally("npz with damaged bytes", opened)
-    tokens = [b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"\x93NUMPY", b"'", b"(", b")", b"|O", b"-1", b"9" * 20]
+    tally = EpochMetrics("npz with damaged bytes", opened)
+    tokens = [
+        b"PK\x01\x02",
+        b"PK\x03\x04",
+        b"PK\x05\x06",
+        b"\x93NUMPY",
+        b"'",
+        b"(",
+        b")",
+        b"|O",
+        b"-1",
+        b"9" * 20,
+    ]
 
     @examples(30)
     @given(scratched([npz(), npz(True)], tokens, most=1))
@@ -83,7 +96,7 @@ def test_damaged_bytes():
 
 def test_damaged_npy_members():
     """The zip file is whole, its checksums right: what is damaged is the array's own header."""
-    tally = Tally("npz with damaged .npy headers", opened)
+    tally = EpochMetrics("npz with damaged .npy headers", opened)
     with zipfile.ZipFile(io.BytesIO(npz())) as file:
         whole = {key: file.read(f"{key}.npy") for key in arrays()}
     tokens = [
@@ -147,7 +160,7 @@ HEADERS += [
 
 
 def test_npy_headers():
-    tally = Tally("npz with other .npy headers", opened)
+    tally = EpochMetrics("npz with other .npy headers", opened)
     data = bytes(12 * 8 * 8)
     for each in HEADERS:
         for key in ("train_images", "train_labels"):
@@ -206,7 +219,13 @@ def test_claims_without_bytes():
     for shape in ("(1048576, 64, 64)", "(100000, 100, 100)"):
         for how in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             for key in ("train_images", "train_labels"):
-                read(with_member(npy(header(shape=shape if key == "train_images" else "(500000000,)"), bytes(1000)), key, how))
+                read(
+                    with_member(
+                        npy(header(shape=shape if key == "train_images" else "(500000000,)"), bytes(1000)),
+                        key,
+                        how,
+                    )
+                )
 
 
 def test_zip_sizes_that_lie():

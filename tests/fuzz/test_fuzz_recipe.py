@@ -6,14 +6,28 @@ from pathlib import Path
 
 import pytest
 import yaml
-from fuzz_tools import ODD, SMALL, SMALL_DATA, Tally, damaged, examples, reset, respelled, run, scratched, server
+from fuzz_tools import (
+    ODD,
+    SMALL,
+    SMALL_DATA,
+    EpochMetrics,
+    damaged,
+    examples,
+    reset,
+    respelled,
+    run,
+    scratched,
+    server,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
 TRAP = b"import os\nos.mkdir('sprung')\ndef spring(*words, **more):\n    raise SystemExit\n"
 """A module whose import leaves a folder."""
 SHIPPED = (Path(__file__).parents[2] / "recipes" / "glyphs.yaml").read_text()
-SMALL_SHIPPED = SHIPPED.replace("train_images: 10000", "train_images: 100").replace("test_images: 2000", "test_images: 100")
+SMALL_SHIPPED = SHIPPED.replace("train_images: 10000", "train_images: 100").replace(
+    "test_images: 2000", "test_images: 100"
+)
 ANCHORS = """schema: 1
 data: &d {name: glyphs, size: 8, classes: 4, train_images: 48, test_images: 16}
 train: &t {epochs: 1, batch_size: 16}
@@ -54,7 +68,10 @@ TOKENS = [
 @pytest.fixture(scope="module")
 def printed() -> list[str]:
     """The shipped recipe and others in full, as `check` prints them."""
-    folder = reset(server().folder(), {"s.yaml": SMALL_SHIPPED.encode(), "t.yaml": TERMS.encode(), "a.yaml": ANCHORS.encode()})
+    folder = reset(
+        server().folder(),
+        {"s.yaml": SMALL_SHIPPED.encode(), "t.yaml": TERMS.encode(), "a.yaml": ANCHORS.encode()},
+    )
     made = []
     for name in ("s.yaml", "t.yaml", "a.yaml"):
         ended = run(folder, "check", name)
@@ -68,12 +85,14 @@ def bases(printed: list[str]) -> list[dict]:
 
 
 def test_recipes_of_the_wrong_shape(printed):
-    tally, folder = Tally("recipes of the wrong shape", yaml.safe_load), server().folder()
+    tally, folder = EpochMetrics("recipes of the wrong shape", yaml.safe_load), server().folder()
 
     @examples(100)
     @given(damaged(bases(printed), extra=LOSS_WORDS), st.booleans(), st.sampled_from([[], [], ["--json"]]))
     def each(document, flow, more):
-        content = yaml.safe_dump(document, allow_unicode=flow, default_flow_style=flow, sort_keys=False).encode("utf-8", "surrogatepass")
+        content = yaml.safe_dump(
+            document, allow_unicode=flow, default_flow_style=flow, sort_keys=False
+        ).encode("utf-8", "surrogatepass")
         reset(folder, {"r.yaml": content, "trap_module.py": TRAP})
         tally.add(content, run(folder, "check", "r.yaml", *more))
 
@@ -84,7 +103,7 @@ def test_recipes_of_the_wrong_shape(printed):
 
 
 def test_recipes_with_damaged_bytes(printed):
-    tally, folder = Tally("recipes with damaged bytes", yaml.safe_load), server().folder()
+    tally, folder = EpochMetrics("recipes with damaged bytes", yaml.safe_load), server().folder()
 
     whole = [text.encode() for text in (SMALL_SHIPPED, TERMS, ANCHORS, printed[0])]
 
@@ -101,7 +120,7 @@ def test_recipes_with_damaged_bytes(printed):
 
 def test_recipes_that_teach_and_distill_refuse(printed):
     """Documents in which at least one value is wrong for certain, so that nothing is trained."""
-    tally, folder = Tally("recipes for teach and distill", yaml.safe_load), server().folder()
+    tally, folder = EpochMetrics("recipes for teach and distill", yaml.safe_load), server().folder()
 
     @examples(15)
     @given(damaged(bases(printed), extra=LOSS_WORDS), st.sampled_from(["teach", "distill", "run"]))
@@ -134,7 +153,9 @@ NASTY = {
     "bomb": b"a: &a [x, x, x, x, x, x, x, x, x]\n"
     + b"".join(b"%c: &%c [%s]\n" % (98 + i, 98 + i, b", ".join([b"*%c" % (97 + i)] * 9)) for i in range(9)),
     "merge-bomb": b"a: &a {x: 1}\n"
-    + b"".join(b"%c: &%c {<<: [%s]}\n" % (98 + i, 98 + i, b", ".join([b"*%c" % (97 + i)] * 9)) for i in range(9)),
+    + b"".join(
+        b"%c: &%c {<<: [%s]}\n" % (98 + i, 98 + i, b", ".join([b"*%c" % (97 + i)] * 9)) for i in range(9)
+    ),
     "self": b"a: &a [*a]",
     "self-merge": b"a: &a {<<: *a}",
     "no-anchor": b"a: *none",
@@ -200,15 +221,22 @@ KEYS = [
 
 
 def test_settings():
-    tally, folder = Tally("--set words", lambda content: yaml.safe_load(content.decode().split("=", 1)[1])), server().folder()
+    tally, folder = (
+        EpochMetrics("--set words", lambda content: yaml.safe_load(content.decode().split("=", 1)[1])),
+        server().folder(),
+    )
     reset(folder, {"r.yaml": SMALL_SHIPPED.encode(), "t.yaml": TERMS.encode(), "trap_module.py": TRAP})
     plain = [value for value in ODD if not (isinstance(value, str) and set(value) & set("\0\ud800"))]
-    written = st.sampled_from([*plain, *LOSS_WORDS]).map(lambda value: yaml.safe_dump(value, default_flow_style=True, width=10**6).strip())
+    written = st.sampled_from([*plain, *LOSS_WORDS]).map(
+        lambda value: yaml.safe_dump(value, default_flow_style=True, width=10**6).strip()
+    )
     text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
     raw = st.sampled_from([b.decode("utf-8", "ignore").replace("\0", "") for b in TOKENS if len(b) < 1000])
     value = st.integers(0, 9).flatmap(lambda i: written if i < 7 else text | raw | odd)
     odd = st.text("ab:-[]{}&*!<>?#'\"|, 1.~=", max_size=12)
-    word = st.integers(0, 9).flatmap(lambda i: st.tuples(st.sampled_from(KEYS), value).map("=".join) if i < 8 else text)
+    word = st.integers(0, 9).flatmap(
+        lambda i: st.tuples(st.sampled_from(KEYS), value).map("=".join) if i < 8 else text
+    )
 
     @examples(45)
     @given(st.lists(word, min_size=1, max_size=3), st.sampled_from(["r.yaml", "t.yaml"]))
@@ -247,7 +275,9 @@ def test_flags():
     @examples(45)
     @given(
         st.sampled_from(FLAGS),
-        st.sampled_from([*plain, "1", "-1", "nan", "kl:", "npz:", "glyphs:x", "cuda:-1", "1-1:00:00", "99999999h", "٣"]),
+        st.sampled_from(
+            [*plain, "1", "-1", "nan", "kl:", "npz:", "glyphs:x", "cuda:-1", "1-1:00:00", "99999999h", "٣"]
+        ),
     )
     def each(flag, value):
         if value not in ("trap_module:spring", "os:getcwd"):

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from fuzz_tools import Tally, damaged, examples, made, reset, respelled, run, scratched, server, under
+from fuzz_tools import EpochMetrics, damaged, examples, made, reset, respelled, run, scratched, server, under
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,12 +88,16 @@ COMMANDS = st.sampled_from(["eval", "eval", "export"])
 
 
 def test_headers_of_the_wrong_shape():
-    tally = Tally("safetensors headers of the wrong shape", parts)
+    tally = EpochMetrics("safetensors headers of the wrong shape", parts)
     header, data = parts(made()["x"]["model.safetensors"])
     few = {name: header[name] for name in list(header)[:3]}
 
     @examples(24)
-    @given(damaged([header, header, few], extra=HEADER_WORDS, most=2), COMMANDS, st.sampled_from([True] * 9 + [False]))
+    @given(
+        damaged([header, header, few], extra=HEADER_WORDS, most=2),
+        COMMANDS,
+        st.sampled_from([True] * 9 + [False]),
+    )
     def each(other, command, agree):
         content = joined(other, data)
         tally.add(content, try_it(content, agree, command))
@@ -104,7 +108,7 @@ def test_headers_of_the_wrong_shape():
 
 def test_dtypes_of_the_right_size():
     """Every tensor in another type, with the bytes that it then has."""
-    tally = Tally("safetensors of other types", parts)
+    tally = EpochMetrics("safetensors of other types", parts)
     header, _ = parts(made()["x"]["model.safetensors"])
     bits = {
         "F64": 64,
@@ -136,7 +140,7 @@ def test_dtypes_of_the_right_size():
 
 
 def test_damaged_bytes():
-    tally = Tally("safetensors with damaged bytes", parts)
+    tally = EpochMetrics("safetensors with damaged bytes", parts)
     whole = made()["x"]["model.safetensors"]
     header, data = parts(whole)
     short = joined(header, data[:100])
@@ -152,7 +156,9 @@ def test_damaged_bytes():
     tally.close()
 
 
-@pytest.mark.parametrize("length", [0, 1, 7, 2**16, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 100_000_000, 100_000_001])
+@pytest.mark.parametrize(
+    "length", [0, 1, 7, 2**16, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 100_000_000, 100_000_001]
+)
 def test_header_lengths(length):
     header, data = parts(made()["x"]["model.safetensors"])
     ended = try_it(joined(header, data, length), True, "eval")
@@ -161,7 +167,19 @@ def test_header_lengths(length):
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"null", b"{}", b"{" * 10000, b'{"a":' * 5000, b'{"a":1}', b'{"__metadata__":{"a":1}}', b"\xff" * 50, b"[" * 99999]
+    "text",
+    [
+        b"",
+        b"[]",
+        b"null",
+        b"{}",
+        b"{" * 10000,
+        b'{"a":' * 5000,
+        b'{"a":1}',
+        b'{"__metadata__":{"a":1}}',
+        b"\xff" * 50,
+        b"[" * 99999,
+    ],
 )
 def test_headers_that_are_no_header(text):
     ended = try_it(len(text).to_bytes(8, "little") + text, True, "eval")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snnkd.losses.objective import make_objective
-from snnkd.losses.seen import Seen
+from snnkd.losses.outputs import BatchOutputs
 from snnkd.losses.targets import self_target
 from snnkd.recipe.loss_section import build_loss, preset_section
 
@@ -19,11 +19,13 @@ TERMS = [
 ]
 
 
-def excess(term: dict[str, object], student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+def excess(
+    term: dict[str, object], student: torch.Tensor, teacher: torch.Tensor, labels: torch.Tensor
+) -> torch.Tensor:
     """The term at weight 1, above the least value that its (detached) teacher allows."""
     alone = {"weight": 1.0, "weight_end": 1.0}
     loss = build_loss({"hard": {"weight": 0.0}, "terms": [{**term, **alone}]})
-    value = make_objective(loss)(Seen(student=student, teacher=teacher, labels=labels)).total
+    value = make_objective(loss)(BatchOutputs(student=student, teacher=teacher, labels=labels)).total
     if term["divergence"] != "ce":
         return value
     taught = (self_target(student, labels, "correct-sum", 3.0) / 3).log_softmax(-1)
@@ -35,7 +37,9 @@ def test_descent_lowers_it_by_nine_tenths(term: dict[str, object]) -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(T, B, C, generator=generator), 2 * torch.randn(B, C, generator=generator)
     labels = teacher.argmax(-1)
-    student = (student + torch.nn.functional.one_hot(labels, C)).requires_grad_()  # most timesteps are right, as in training
+    student = (
+        student + torch.nn.functional.one_hot(labels, C)
+    ).requires_grad_()  # most timesteps are right, as in training
     optimizer = torch.optim.Adam([student], lr=0.05)
     first = excess(term, student, teacher, labels).item()
     assert first > 0.01

@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from snnkd import losses
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.losses.penalties import confidence, threshold
 
 ABKD = [(0.8, 0.3), (1, 0), (0, 1), (0, 0), (0.5, -0.5), (2, 1), (-1, 0), (0, -2), (-1, -0.5), (-1, 2)]
@@ -26,7 +26,11 @@ OPTIONS = {
     "threshold": [{}, {"level": -0.5}],
 }
 PENALTIES = {"confidence": confidence, "threshold": threshold}
-CASES = {" ".join([n, *map(str, o.values())]): (n, o) for n in [*losses.__all__, *PENALTIES] for o in OPTIONS.get(n, [{}])}
+CASES = {
+    " ".join([n, *map(str, o.values())]): (n, o)
+    for n in [*losses.__all__, *PENALTIES]
+    for o in OPTIONS.get(n, [{}])
+}
 ELSEWHERE = {"kl", "rkl", "jeffreys", "hta_kl"}  # much of these is in test_hta_kl.py
 quick = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 
@@ -34,7 +38,11 @@ quick = settings(max_examples=20, deadline=None, derandomize=True, database=None
 def over(*leave_out, penalties=False, only=CASES):
     """Parametrise `case` over all functions and options but those left out."""
     without = {*leave_out, *(() if penalties else PENALTIES)}
-    chosen = {key: case for key, case in CASES.items() if case[0] not in without and (case[0] in only or only is CASES)}
+    chosen = {
+        key: case
+        for key, case in CASES.items()
+        if case[0] not in without and (case[0] in only or only is CASES)
+    }
     return pytest.mark.parametrize("case", chosen.values(), ids=chosen.keys())
 
 
@@ -129,7 +137,9 @@ def wsld_weight(student, teacher, y):
 
 def np_dist(p, q, beta=1.0, gamma=1.0):
     def mean_correlation(x, y):
-        return np.mean([np.corrcoef(a, b)[0, 1] if a.std() and b.std() else 0.0 for a, b in zip(x, y, strict=True)])
+        return np.mean(
+            [np.corrcoef(a, b)[0, 1] if a.std() and b.std() else 0.0 for a, b in zip(x, y, strict=True)]
+        )
 
     return beta * (1 - mean_correlation(p, q)) + gamma * (1 - mean_correlation(p.T, q.T))
 
@@ -144,7 +154,9 @@ def reference(case, student, teacher, labels, temperature=1.0):
     if name == "dist":
         return factor * np_dist(p, q, **options)
     if name == "wsld":
-        return factor * np.mean([wsld_weight(s[i], t[i], y[i]) * PER_SAMPLE["ce"](p[i], q[i], y[i]) for i in range(len(y))])
+        return factor * np.mean(
+            [wsld_weight(s[i], t[i], y[i]) * PER_SAMPLE["ce"](p[i], q[i], y[i]) for i in range(len(y))]
+        )
     return factor * np.mean([PER_SAMPLE[name](p[i], q[i], y[i], **options) for i in range(len(y))])
 
 
@@ -154,7 +166,9 @@ def test_against_plain_numpy(case, classes):
     """A batch, and a batch of one."""
     for samples, temperature in ((5, 1), (5, 2.5), (5, 4), (1, 2.5)):
         batch = random_batch(samples, classes, seed=classes)
-        assert call(case, *batch, temperature).item() == pytest.approx(reference(case, *batch, temperature), rel=1e-10)
+        assert call(case, *batch, temperature).item() == pytest.approx(
+            reference(case, *batch, temperature), rel=1e-10
+        )
 
 
 @pytest.mark.parametrize("limit", [(1, 0), (0, 1), (0, 0), (0.5, -0.5), (-1, 1), (-1, 0), (0, 2)])
@@ -179,11 +193,16 @@ def test_relations_between_values():
         for f, alpha, beta in ((losses.kl, 1, 0), (losses.rkl, 0, 1)):
             found = losses.abkd(student, teacher, temperature=temperature, alpha=alpha, beta=beta).item()
             assert found == pytest.approx(f(student, teacher, temperature=temperature).item(), rel=1e-12)
-    kl, turned = losses.kl(student, teacher).item(), losses.abkd(teacher, student, alpha=-0.7, beta=1.4).item()
-    assert losses.dkd(student, teacher, labels=labels, alpha=1.0, beta=1 - teacher.softmax(-1)[0, labels].item()).item() == pytest.approx(
-        kl, rel=1e-12
+    kl, turned = (
+        losses.kl(student, teacher).item(),
+        losses.abkd(teacher, student, alpha=-0.7, beta=1.4).item(),
     )
-    assert losses.todi(student, teacher).item() == pytest.approx(losses.jeffreys(student, teacher).item(), rel=1e-12)
+    assert losses.dkd(
+        student, teacher, labels=labels, alpha=1.0, beta=1 - teacher.softmax(-1)[0, labels].item()
+    ).item() == pytest.approx(kl, rel=1e-12)
+    assert losses.todi(student, teacher).item() == pytest.approx(
+        losses.jeffreys(student, teacher).item(), rel=1e-12
+    )
     assert losses.abkd(student, teacher, alpha=1.4, beta=-0.7).item() == pytest.approx(turned, rel=1e-12)
     assert losses.mse(teacher + 3.0, teacher).item() == pytest.approx(9.0)
 
@@ -204,10 +223,17 @@ def at_agreement(case, teacher, temperature):
 @over(*ELSEWHERE)
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_a_student_that_is_the_teacher(case, temperature):
-    for teacher in (random_batch(6, 20)[1], random_batch(2, 2)[1], torch.full((1, 2), 3.0).double(), torch.full((4, 10), 3.0).double()):
+    for teacher in (
+        random_batch(6, 20)[1],
+        random_batch(2, 2)[1],
+        torch.full((1, 2), 3.0).double(),
+        torch.full((4, 10), 3.0).double(),
+    ):
         if case[0] == "dist" and teacher[0, 0] == teacher[0, 1]:
             continue  # the next test
-        value, slope = with_gradient(partial(call, case), teacher, teacher, torch.arange(len(teacher)), temperature)
+        value, slope = with_gradient(
+            partial(call, case), teacher, teacher, torch.arange(len(teacher)), temperature
+        )
         # wsld's 1e-7 beside the teacher's loss shows, and so do abkd's large quotients
         assert value.item() == pytest.approx(at_agreement(case, teacher, temperature), rel=1e-6, abs=1e-9)
         assert slope.abs().max() < 1e-9
@@ -238,7 +264,9 @@ def test_a_one_hot_teacher():
         "abkd": -(q[y] ** 0.3 - 8 / 11 - 3 / 11 * np.sum(q**1.1)) / 0.24,
         "dist": 2 - np.corrcoef(q, np.eye(5)[y])[0, 1],
     }
-    assert {name: call((name, {}), student, teacher, labels).item() for name in expected} == pytest.approx(expected, rel=1e-10)
+    assert {name: call((name, {}), student, teacher, labels).item() for name in expected} == pytest.approx(
+        expected, rel=1e-10
+    )
 
 
 @over(*ELSEWHERE, penalties=True)
@@ -261,7 +289,9 @@ def test_the_largest_logits(case):
     student = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
     teacher = torch.tensor([[-1.0, 1.0, 0.0], [1.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
     for size, temperature in ((1e30, 1.0), (1e37, 3.0), (3e38, 1.0), (3e38, 3.0)):
-        value, slope = with_gradient(partial(call, case), size * student, size * teacher, torch.tensor([0, 1, 2]), temperature)
+        value, slope = with_gradient(
+            partial(call, case), size * student, size * teacher, torch.tensor([0, 1, 2]), temperature
+        )
         assert value.isfinite()
         assert slope.isfinite().all()
 
@@ -293,7 +323,9 @@ def close(value):
 def test_shifting_logits_changes_nothing(case, batch, of_student, of_teacher):
     student, teacher, labels = batch
     assume(clear_of_delta(case, teacher))
-    assert call(case, student + of_student / 10, teacher + of_teacher / 10, labels).item() == close(call(case, student, teacher, labels))
+    assert call(case, student + of_student / 10, teacher + of_teacher / 10, labels).item() == close(
+        call(case, student, teacher, labels)
+    )
 
 
 @over(*ELSEWHERE)
@@ -305,7 +337,9 @@ def test_permuting_classes_and_labels_changes_nothing(case, batch, random):
     order = list(range(student.shape[1]))
     random.shuffle(order)
     moved = torch.tensor([order.index(y) for y in labels.tolist()])
-    assert call(case, student[:, order], teacher[:, order], moved).item() == close(call(case, student, teacher, labels))
+    assert call(case, student[:, order], teacher[:, order], moved).item() == close(
+        call(case, student, teacher, labels)
+    )
 
 
 @over()
@@ -323,7 +357,9 @@ def test_js_is_bounded_and_symmetric_as_jeffreys_is(batch, temperature, factor):
     student, teacher = (factor * x for x in batch[:2])
     assert losses.js(student, teacher, temperature=temperature) <= math.log(2) * temperature**2 + 1e-12
     for f in (losses.js, losses.jeffreys):
-        assert f(teacher, student, temperature=temperature).item() == close(f(student, teacher, temperature=temperature))
+        assert f(teacher, student, temperature=temperature).item() == close(
+            f(student, teacher, temperature=temperature)
+        )
 
 
 @over(*ELSEWHERE, "mse", "wsld")
@@ -332,7 +368,9 @@ def test_js_is_bounded_and_symmetric_as_jeffreys_is(batch, temperature, factor):
 def test_the_factor_is_temperature_squared(case, batch, k):
     student, teacher, labels = batch
     assume(clear_of_delta(case, teacher / k))
-    assert call(case, student, teacher, labels, k).item() == close(k**2 * call(case, student / k, teacher / k, labels))
+    assert call(case, student, teacher, labels, k).item() == close(
+        k**2 * call(case, student / k, teacher / k, labels)
+    )
 
 
 @quick
@@ -340,7 +378,11 @@ def test_the_factor_is_temperature_squared(case, batch, k):
 def test_the_factor_of_wsld(batch, k):
     """Its weight is of the logits as they are: of one sample, temperature changes the cross-entropy alone."""
     student, teacher, labels = (x[:1] for x in batch)
-    cross = wsld_weight(student.numpy()[0], teacher.numpy()[0], labels.item()) * k**2 * losses.ce(student / k, teacher / k)
+    cross = (
+        wsld_weight(student.numpy()[0], teacher.numpy()[0], labels.item())
+        * k**2
+        * losses.ce(student / k, teacher / k)
+    )
     assert losses.wsld(student, teacher, temperature=k, labels=labels).item() == close(cross)
 
 
@@ -367,7 +409,9 @@ def test_no_gradient_reaches_the_teacher(case):
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_gradcheck(case, temperature):
     student, teacher, labels = random_batch(3, 5, scale=1.0)
-    assert torch.autograd.gradcheck(lambda s: call(case, s, teacher, labels, temperature), student.requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda s: call(case, s, teacher, labels, temperature), student.requires_grad_()
+    )
 
 
 @pytest.mark.parametrize("name", ["todi", "wsld"])
@@ -384,7 +428,11 @@ def test_the_gradient_is_that_of_frozen_weights(name):
         return 4 * (both if name == "todi" else -weight * p * q.log()).sum(-1).mean()
 
     assert torch.autograd.gradcheck(frozen, student.clone().requires_grad_())
-    pairs = zip(with_gradient(frozen, student), with_gradient(partial(call, (name, {})), student, teacher, labels, 2.0), strict=True)
+    pairs = zip(
+        with_gradient(frozen, student),
+        with_gradient(partial(call, (name, {})), student, teacher, labels, 2.0),
+        strict=True,
+    )
     assert all(torch.allclose(found, expected, rtol=1e-10, atol=1e-14) for found, expected in pairs)
 
 
@@ -425,9 +473,12 @@ def test_descent(case):
 
 
 @pytest.mark.parametrize("name", sorted(set(losses.__all__) - ELSEWHERE))
-@pytest.mark.parametrize(("left", "right"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((4, 2, 3), (4, 2, 3)), ((3,), (3,)), ((4, 2, 3), (2, 3))])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((4, 2, 3), (4, 2, 3)), ((3,), (3,)), ((4, 2, 3), (2, 3))],
+)
 def test_other_shapes_are_refused(name, left, right):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         call((name, {}), torch.zeros(left), torch.zeros(right), torch.zeros(2, dtype=torch.long))
     assert f"{list(left)} and {list(right)}" in str(caught.value)
 
@@ -435,12 +486,12 @@ def test_other_shapes_are_refused(name, left, right):
 def test_options_out_of_range_are_refused():
     student, teacher, _ = random_batch()
     for name in ("dkd", "wsld"):
-        with pytest.raises(RequestError, match=f"^{name} needs labels"):
+        with pytest.raises(UsageError, match=f"^{name} needs labels"):
             getattr(losses, name)(student, teacher)
     for name in set(losses.__all__) - ELSEWHERE - {"mse"}:
         for temperature in (0, 0.0, -1.5, float("nan")):
-            with pytest.raises(RequestError, match=f"temperature {temperature} "):
+            with pytest.raises(UsageError, match=f"temperature {temperature} "):
                 call((name, {}), *random_batch(), temperature)
     for delta in (0, 1.5, float("nan")):
-        with pytest.raises(RequestError, match=f"delta {delta} "):
+        with pytest.raises(UsageError, match=f"delta {delta} "):
             losses.akl(student, teacher, delta=delta)

@@ -9,7 +9,9 @@ from snnkd import losses
 from snnkd.losses.divergences import log_probabilities
 
 
-@pytest.mark.parametrize("name", ["kl", "rkl", "jeffreys", "hta_kl", "abkd", "akl", "ce", "dist", "js", "mix", "todi"])
+@pytest.mark.parametrize(
+    "name", ["kl", "rkl", "jeffreys", "hta_kl", "abkd", "akl", "ce", "dist", "js", "mix", "todi"]
+)
 @pytest.mark.parametrize("size", [1e4, 1e30, 1e37, 3e38])
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_the_largest_logits(name: str, size: float, temperature: float) -> None:

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from snnkd.errors import RequestError
+from snnkd.catalog.losses import FEATURES
+from snnkd.errors import UsageError
 from snnkd.losses.features import attention_map, over_time, same_size
-from snnkd.losses.objective import Surroundings, make_objective
-from snnkd.losses.seen import Seen
+from snnkd.losses.objective import NetworkInfo, make_objective
+from snnkd.losses.outputs import BatchOutputs
 from snnkd.recipe.loss_section import build_loss
-from snnkd.recipe.methods import FEATURES
 from snnkd.teachers import frozen
 
 D = torch.float64
@@ -32,7 +32,8 @@ def features(rows, stages, output, size=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
     sizes = [max(1, size >> i) for i in range(len(stages))]
     found = {
-        f"stage{i + 1}": torch.rand(rows, c, s, s, generator=generator, dtype=D) for i, (c, s) in enumerate(zip(stages, sizes, strict=True))
+        f"stage{i + 1}": torch.rand(rows, c, s, s, generator=generator, dtype=D)
+        for i, (c, s) in enumerate(zip(stages, sizes, strict=True))
     }
     found["output"] = torch.rand(rows, output, generator=generator, dtype=D)
     found["class_map"] = torch.randn(rows, C, sizes[-1], sizes[-1], generator=generator, dtype=D)
@@ -52,7 +53,9 @@ class Scene:
         self.theirs = features(B, theirs, theirs[-1], teacher_size, seed=1)
         self.head = head or nn.Linear(theirs[-1], C, dtype=D).requires_grad_(False)
         self.logits = torch.randn(B, C, dtype=D)
-        around = Surroundings(classes=C, student=shapes(self.ours), teacher=shapes(self.theirs), teacher_head=self.head)
+        around = NetworkInfo(
+            classes=C, student=shapes(self.ours), teacher=shapes(self.theirs), teacher_head=self.head
+        )
         self.objective = make_objective(section(name, **options), 0.0, around).double()
         (self.term,) = self.objective.feature_terms
 
@@ -61,9 +64,16 @@ class Scene:
         return [(pair.student, pair.teacher) for pair in self.term.pairs]
 
     def value(self, **changed):
-        given = {"student_features": self.ours, "teacher_features": self.theirs, "teacher": self.logits, **changed}
+        given = {
+            "student_features": self.ours,
+            "teacher_features": self.theirs,
+            "teacher": self.logits,
+            **changed,
+        }
         student = torch.zeros(T, B, C, dtype=D)
-        return self.objective(Seen(student=student, labels=torch.zeros(B, dtype=torch.int64), **given)).total
+        return self.objective(
+            BatchOutputs(student=student, labels=torch.zeros(B, dtype=torch.int64), **given)
+        ).total
 
 
 # -- aligners --
@@ -148,7 +158,9 @@ class Teacher(nn.Module):
 def test_the_teacher_gets_no_gradient(name):
     """Neither its features nor its head, through which classifier's gradient passes."""
     network, features = Teacher().double(), SimpleNamespace(kept={})
-    logits = frozen(SimpleNamespace(network=network), torch.device("cpu"))(torch.rand(B, 1, 4, 4, dtype=D), features)
+    logits = frozen(SimpleNamespace(network=network), torch.device("cpu"))(
+        torch.rand(B, 1, 4, 4, dtype=D), features
+    )
     found = features.kept
     scene = Scene(name, (5,), (5,), head=network.head)
     assert not any(x.requires_grad for x in found.values())
@@ -220,7 +232,9 @@ def test_a_larger_teacher_is_compared_at_the_students_size():
     teacher = torch.ones(B, 1, 4, 4)
     teacher[:, :, 2, 2], teacher[:, :, 3, 3] = 5, 5
     scene = Scene("mse", (1,), (1,), size=2)
-    value = scene.value(student_features={"stage1": torch.ones(T * B, 1, 2, 2)}, teacher_features={"stage1": teacher})
+    value = scene.value(
+        student_features={"stage1": torch.ones(T * B, 1, 2, 2)}, teacher_features={"stage1": teacher}
+    )
     assert value.item() == pytest.approx(1)
 
 
@@ -264,7 +278,10 @@ def test_blurred_drops_channels(drop):
     pass_on(scene.term.rebuilders[0])
     ones = {"stage1": torch.ones(T * B, 400, 2, 2, dtype=D)}
     torch.manual_seed(0)
-    first, second = (scene.value(student_features=ones, teacher_features={"stage1": ones["stage1"][:B]}).item() * B / 4 for _ in range(2))
+    first, second = (
+        scene.value(student_features=ones, teacher_features={"stage1": ones["stage1"][:B]}).item() * B / 4
+        for _ in range(2)
+    )
     assert first == pytest.approx(round(first), abs=1e-9)
     assert first / (400 * B) == pytest.approx(drop, abs=4 * (drop * (1 - drop) / (400 * B)) ** 0.5)
     assert first != second
@@ -283,7 +300,9 @@ def test_dropped_channels_are_not_seen():
     dropped = gradient.abs().sum((2, 3), keepdim=True) == 0
     assert 0.2 < dropped.double().mean() < 0.8
     for which, same in ((dropped, True), (~dropped, False)):
-        assert (seeded(student_features={"stage1": scene.ours["stage1"] + 5 * which}).item() == value.item()) == same
+        assert (
+            seeded(student_features={"stage1": scene.ours["stage1"] + 5 * which}).item() == value.item()
+        ) == same
     steady = Scene("blurred", drop=0.0)
     steady.value().backward()
     assert (steady.ours["stage2"].grad.abs().sum((2, 3)) > 0).all()
@@ -317,7 +336,9 @@ def test_saliency_scales_both_maps_to_0_and_1():
     scene = Scene("saliency")
     ours = {"stage2": 3 * scene.ours["stage2"]}
     theirs = {"class_map": 5 * scene.theirs["class_map"] + 2}
-    assert scene.value(student_features=ours, teacher_features=theirs).item() == pytest.approx(scene.value().item(), rel=1e-4)
+    assert scene.value(student_features=ours, teacher_features=theirs).item() == pytest.approx(
+        scene.value().item(), rel=1e-4
+    )
 
 
 def test_saliency_looks_at_the_class_the_teacher_answers():
@@ -377,7 +398,7 @@ def test_named_features_are_paired_in_order():
 @every
 @pytest.mark.parametrize("side", ["student", "teacher"])
 def test_an_unknown_feature_is_refused_with_those_there_are(name, side):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         Scene(name, **{side: ("stage9",)})
     assert str(caught.value).startswith(f"loss.terms.0.{side}: ")
     for said in ("'stage9'", "stage1, stage2, output, class_map"):
@@ -386,8 +407,8 @@ def test_an_unknown_feature_is_refused_with_those_there_are(name, side):
 
 @every
 def test_a_network_without_features_is_refused(name):
-    with pytest.raises(RequestError, match=r"loss\.terms\.0\.student: .* it has none"):
-        make_objective(section(name), 0.0, Surroundings(teacher_head=nn.Linear(5, C)))
+    with pytest.raises(UsageError, match=r"loss\.terms\.0\.student: .* it has none"):
+        make_objective(section(name), 0.0, NetworkInfo(teacher_head=nn.Linear(5, C)))
 
 
 @pytest.mark.parametrize(
@@ -399,20 +420,22 @@ def test_a_network_without_features_is_refused(name):
     ],
 )
 def test_unequal_counts_are_refused(given):
-    with pytest.raises(RequestError, match=r"loss\.terms\.0: \d student features and \d teacher features"):
+    with pytest.raises(UsageError, match=r"loss\.terms\.0: \d student features and \d teacher features"):
         Scene("mse", **given)
 
 
 def test_a_map_and_a_vector_are_refused():
-    with pytest.raises(RequestError, match=r"stage1 of the student has shape \[3, 4, 4\], output of the teacher \[5\]"):
+    with pytest.raises(
+        UsageError, match=r"stage1 of the student has shape \[3, 4, 4\], output of the teacher \[5\]"
+    ):
         Scene("mse", student=("stage1",), teacher=("output",))
 
 
 def test_a_teacher_without_a_head_is_refused():
     shape = shapes(features(B, (3, 5), 5))
-    with pytest.raises(RequestError, match=r"loss\.terms\.0: .* no linear layer 'head'; classifier needs one"):
-        make_objective(section("classifier"), 0.0, Surroundings(student=shape, teacher=shape))
-    make_objective(section("mse"), 0.0, Surroundings(student=shape, teacher=shape))
+    with pytest.raises(UsageError, match=r"loss\.terms\.0: .* no linear layer 'head'; classifier needs one"):
+        make_objective(section("classifier"), 0.0, NetworkInfo(student=shape, teacher=shape))
+    make_objective(section("mse"), 0.0, NetworkInfo(student=shape, teacher=shape))
 
 
 @pytest.mark.parametrize(
@@ -428,5 +451,7 @@ def test_a_teacher_without_a_head_is_refused():
 def test_features_that_a_term_cannot_compare_are_refused(feature, student, teacher, said):
     shapes = {"stage1": (4, 2, 2), "class_map": (3, 2, 2), "output": (4,)}
     loss = build_loss({"terms": [{"feature": feature, "student": [student], "teacher": [teacher]}]})
-    with pytest.raises(RequestError, match=said):
-        make_objective(loss, 0.0, Surroundings(student=shapes, teacher=shapes, teacher_head=torch.nn.Linear(4, 3)))
+    with pytest.raises(UsageError, match=said):
+        make_objective(
+            loss, 0.0, NetworkInfo(student=shapes, teacher=shapes, teacher_head=torch.nn.Linear(4, 3))
+        )

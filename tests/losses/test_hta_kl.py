@@ -8,14 +8,15 @@ import torch
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.losses import hta_kl, jeffreys, kl, rkl
-from snnkd.losses.head import in_head
-from snnkd.losses.hta_kl import measured_hta_kl, split
+from snnkd.losses.hta_kl import head_mask, hta_kl_with_stats, split
 
 HEADS = ("top1", "strict", "cover")
 PLAIN = {"kl": kl, "rkl": rkl, "jeffreys": jeffreys}
-EVERY = PLAIN | {f"hta-kl {head}": lambda s, t, head=head, **options: hta_kl(s, t, head=head, **options) for head in HEADS}
+EVERY = PLAIN | {
+    f"hta-kl {head}": lambda s, t, head=head, **options: hta_kl(s, t, head=head, **options) for head in HEADS
+}
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 every = pytest.mark.parametrize("divergence", EVERY.values(), ids=EVERY.keys())
 
@@ -72,7 +73,7 @@ def reference(student, teacher, temperature, delta, head):
 @pytest.mark.parametrize(("p", "q", "head", "forward", "reverse", "w_head", "loss"), CASES)
 def test_vectors_of_the_design(p, q, head, forward, reverse, w_head, loss):
     student, teacher = log(q), log(p)
-    found, watched = measured_hta_kl(student, teacher, delta=0.5, head=head)
+    found, watched = hta_kl_with_stats(student, teacher, delta=0.5, head=head)
     assert found.item() == pytest.approx(loss, abs=1e-6)
     assert hta_kl(student, teacher, head=head).item() == found.item()
     assert watched["w_head"].item() == pytest.approx(w_head, abs=1e-6)
@@ -87,14 +88,18 @@ def test_against_a_plain_loop(head, classes, temperature):
     student, teacher = random_pair(3, classes, seed=classes)
     for delta in (0.3, 0.5, 0.9):
         loss, forward, reverse = reference(student.numpy(), teacher.numpy(), temperature, delta, head)
-        assert hta_kl(student, teacher, temperature=temperature, delta=delta, head=head).item() == pytest.approx(loss, rel=1e-9)
+        assert hta_kl(
+            student, teacher, temperature=temperature, delta=delta, head=head
+        ).item() == pytest.approx(loss, rel=1e-9)
     assert kl(student, teacher, temperature=temperature).item() == pytest.approx(forward, rel=1e-9)
     assert rkl(student, teacher, temperature=temperature).item() == pytest.approx(reverse, rel=1e-9)
 
 
 def test_defaults_are_top1_and_a_half():
     student, teacher = random_pair(8, 10)
-    assert torch.equal(hta_kl(student, teacher), hta_kl(student, teacher, head="top1", delta=0.5, temperature=1.0))
+    assert torch.equal(
+        hta_kl(student, teacher), hta_kl(student, teacher, head="top1", delta=0.5, temperature=1.0)
+    )
 
 
 # teacher logits in tenths, all different, with a student's of the same length
@@ -119,13 +124,16 @@ def clear_of(delta, teacher):
 def test_top1_is_strict_where_the_strict_head_is_not_empty(pair, delta):
     teacher, student = map(tenths, pair)
     assume(clear_of(delta, teacher) and teacher.softmax(-1).max() < delta)
-    assert torch.equal(hta_kl(student, teacher, delta=delta, head="top1"), hta_kl(student, teacher, delta=delta, head="strict"))
+    assert torch.equal(
+        hta_kl(student, teacher, delta=delta, head="top1"),
+        hta_kl(student, teacher, delta=delta, head="strict"),
+    )
 
 
 def test_top1_and_strict_differ_where_the_sum_is_delta():
     p = torch.full((1, 4), 0.25)
-    assert in_head(p.cumsum(-1), 0.5, "top1").tolist() == [[True, True, False, False]]
-    assert in_head(p.cumsum(-1), 0.5, "strict").tolist() == [[True, False, False, False]]
+    assert head_mask(p, 0.5, "top1").tolist() == [[True, True, False, False]]
+    assert head_mask(p, 0.5, "strict").tolist() == [[True, False, False, False]]
 
 
 @quick
@@ -133,7 +141,7 @@ def test_top1_and_strict_differ_where_the_sum_is_delta():
 def test_an_empty_head_is_pure_reverse_kl(pair, delta):
     teacher, student = map(tenths, pair)
     assume(teacher.softmax(-1).max() >= delta)
-    loss, watched = measured_hta_kl(student, teacher, delta=delta, head="strict")
+    loss, watched = hta_kl_with_stats(student, teacher, delta=delta, head="strict")
     assert watched["head_empty"] == 1
     assert watched["w_head"] == 0
     assert loss.item() == pytest.approx(rkl(student, teacher).item(), rel=1e-12, abs=1e-15)
@@ -141,7 +149,7 @@ def test_an_empty_head_is_pure_reverse_kl(pair, delta):
 
 def test_a_head_of_all_classes_is_pure_forward_kl():
     student, teacher = random_pair(5, 6)
-    loss, watched = measured_hta_kl(student, teacher, delta=1.0, head="cover")
+    loss, watched = hta_kl_with_stats(student, teacher, delta=1.0, head="cover")
     assert watched["w_head"] == 1
     assert loss.item() == pytest.approx(kl(student, teacher).item(), rel=1e-12)
 
@@ -154,7 +162,9 @@ def test_permuting_classes_changes_nothing(pair, delta, head, random):
     order = list(range(teacher.shape[1]))
     random.shuffle(order)
     permuted = hta_kl(student[:, order], teacher[:, order], delta=delta, head=head)
-    assert permuted.item() == pytest.approx(hta_kl(student, teacher, delta=delta, head=head).item(), rel=1e-9, abs=1e-12)
+    assert permuted.item() == pytest.approx(
+        hta_kl(student, teacher, delta=delta, head=head).item(), rel=1e-9, abs=1e-12
+    )
 
 
 @quick
@@ -163,7 +173,9 @@ def test_shifting_logits_changes_nothing(pair, delta, head, of_student, of_teach
     teacher, student = map(tenths, pair)
     assume(clear_of(delta, teacher))
     shifted = hta_kl(student + of_student, teacher + of_teacher, delta=delta, head=head)
-    assert shifted.item() == pytest.approx(hta_kl(student, teacher, delta=delta, head=head).item(), rel=1e-9, abs=1e-12)
+    assert shifted.item() == pytest.approx(
+        hta_kl(student, teacher, delta=delta, head=head).item(), rel=1e-9, abs=1e-12
+    )
 
 
 def test_ties_are_broken_by_class_order():
@@ -176,10 +188,13 @@ def test_ties_are_broken_by_class_order():
 
 
 def test_every_class_tied():
-    p, q = torch.full((1, 1000), 1e-3, dtype=torch.float64), torch.linspace(1, 2, 1000, dtype=torch.float64)[None]
+    p, q = (
+        torch.full((1, 1000), 1e-3, dtype=torch.float64),
+        torch.linspace(1, 2, 1000, dtype=torch.float64)[None],
+    )
     q = q / q.sum()
-    first = (p - q).abs()[0, : int(split(p, q).size)].sum()
-    assert split(p, q).weight.item() == pytest.approx((first / (p - q).abs().sum()).item())
+    first = (p - q).abs()[0, : int(split(p, q, 0.5, "top1").size)].sum()
+    assert split(p, q, 0.5, "top1").weight.item() == pytest.approx((first / (p - q).abs().sum()).item())
 
 
 @every
@@ -301,21 +316,26 @@ def test_the_batch_mean(divergence):
 def test_jeffreys_is_the_sum_of_both(pair):
     teacher, student = map(tenths, pair)
     both = kl(student, teacher, temperature=2.0) + rkl(student, teacher, temperature=2.0)
-    assert jeffreys(student, teacher, temperature=2.0).item() == pytest.approx(both.item(), rel=1e-9, abs=1e-12)
+    assert jeffreys(student, teacher, temperature=2.0).item() == pytest.approx(
+        both.item(), rel=1e-9, abs=1e-12
+    )
 
 
 @every
 @pytest.mark.parametrize("temperature", [0, 0.0, -1.5, float("nan"), 1e7, float("inf")])
 def test_a_temperature_out_of_range_is_refused(divergence, temperature):
     student, teacher = random_pair(2, 3)
-    with pytest.raises(RequestError, match=f"temperature {temperature} "):
+    with pytest.raises(UsageError, match=f"temperature {temperature} "):
         divergence(student, teacher, temperature=temperature)
 
 
 @every
-@pytest.mark.parametrize(("left", "right"), [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((4, 2, 3), (4, 2, 3)), ((3,), (3,)), ((4, 2, 3), (2, 3))])
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [((2, 3), (2, 4)), ((2, 3), (3, 3)), ((4, 2, 3), (4, 2, 3)), ((3,), (3,)), ((4, 2, 3), (2, 3))],
+)
 def test_other_shapes_are_refused(divergence, left, right):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         divergence(torch.zeros(left), torch.zeros(right))
     assert str(list(left)) in str(caught.value)
     assert str(list(right)) in str(caught.value)
@@ -323,10 +343,32 @@ def test_other_shapes_are_refused(divergence, left, right):
 
 @pytest.mark.parametrize("delta", [0, -0.5, 1.5, float("nan")])
 def test_a_delta_out_of_range_is_refused(delta):
-    with pytest.raises(RequestError, match=f"delta {delta} "):
+    with pytest.raises(UsageError, match=f"delta {delta} "):
         hta_kl(*random_pair(2, 3), delta=delta)
 
 
 def test_an_unknown_head_is_refused():
-    with pytest.raises(RequestError, match="'top2'"):
+    with pytest.raises(UsageError, match="'top2'"):
         hta_kl(*random_pair(2, 3), head="top2")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_statistics_are_those_of_the_split(head):
+    student, teacher = random_pair(200, 5, scale=4.0)
+    _, stats = hta_kl_with_stats(student, teacher, temperature=2.0, delta=0.9, head=head)
+    parts = split((teacher / 2).softmax(-1), (student / 2).softmax(-1), 0.9, head)
+    assert stats["w_head"].item() == pytest.approx(parts.weight.mean().item())
+    assert stats["head_empty"].item() == pytest.approx((parts.size == 0).double().mean().item(), abs=1e-7)
+    assert stats["head_single"].item() == pytest.approx((parts.size == 1).double().mean().item(), abs=1e-7)
+    assert 0 < stats["head_single"] < 1
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("side", [0, 1])
+def test_non_finite_logits_raise_no_warning(side, bad):
+    """nan reaches the loss, where training notices it; inf counts as the largest logit."""
+    both = random_pair(4, 6, torch.float32)
+    both[side][1, 2] = bad
+    loss = hta_kl(both[0].requires_grad_(), both[1])
+    loss.backward()
+    assert bool(loss.isfinite()) == (not math.isnan(bad))

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from snnkd import losses
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 
 
 @pytest.mark.parametrize("name", ["dkd", "wsld"])
 @pytest.mark.parametrize("labels", [torch.tensor([2]), torch.zeros(4, 1, dtype=torch.long), torch.zeros(4)])
 def test_labels_of_another_shape_are_refused(name, labels):
-    with pytest.raises(RequestError, match=f"{name}: labels of shape"):
+    with pytest.raises(UsageError, match=f"{name}: labels of shape"):
         getattr(losses, name)(torch.zeros(4, 5), torch.zeros(4, 5), labels=labels)
 
 
@@ -25,5 +25,5 @@ def test_a_student_without_spikes_gets_a_bounded_gradient_from_dist(dtype):
 @pytest.mark.parametrize("name", ["kl", "hta_kl", "akl", "dist"])
 @pytest.mark.parametrize("shape", [(0, 5), (3, 1)])
 def test_nothing_to_compare_is_refused(name, shape):
-    with pytest.raises(RequestError, match="needs a sample and two classes"):
+    with pytest.raises(UsageError, match="needs a sample and two classes"):
         getattr(losses, name)(torch.zeros(shape), torch.zeros(shape))

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from snnkd.losses.objective import Surroundings, make_objective
-from snnkd.losses.seen import Seen
+from snnkd.catalog.losses import LOSSES
+from snnkd.losses.objective import NetworkInfo, make_objective
+from snnkd.losses.outputs import BatchOutputs
 from snnkd.recipe.loss_section import build_loss, needs_teacher, preset_section
-from snnkd.recipe.methods import LOSSES
 
 WORKED = {}
 """By name of the loss: a function that gives pairs (found, expected)."""
@@ -47,10 +47,19 @@ def evaluate(loss, student, labels, teacher=None, ours=None, theirs=None, *, hea
     """The total; `prepare(objective)` sets weights or seeds; `time` is epoch and epochs."""
     ours, theirs = ours or {}, theirs or {}
     shapes = [{name: tuple(x.shape[1:]) for name, x in side.items()} for side in (ours, theirs)]
-    objective = make_objective(build_loss(loss), 0.0, Surroundings(student=shapes[0], teacher=shapes[1], teacher_head=head)).double()
+    objective = make_objective(
+        build_loss(loss), 0.0, NetworkInfo(student=shapes[0], teacher=shapes[1], teacher_head=head)
+    ).double()
     if prepare:
         prepare(objective)
-    seen = Seen(student=student, labels=torch.tensor(labels), teacher=teacher, student_features=ours, teacher_features=theirs, **time)
+    seen = BatchOutputs(
+        student=student,
+        labels=torch.tensor(labels),
+        teacher=teacher,
+        student_features=ours,
+        teacher_features=theirs,
+        **time,
+    )
     return objective(seen).total.item()
 
 
@@ -95,7 +104,15 @@ PLAIN = {
     # m = (3/8, 7/16, 3/16), p/m = (2/3, 8/7, 4/3), q/m = (4/3, 6/7, 2/3)
     "js": (
         (1 / 2 * log(6 / 5) + 1 / 2 * log(6 / 7) + 1 / 3 * log(4 / 5) + 2 / 3 * log(8 / 7)) / 2
-        + (1 / 4 * log(2 / 3) + 1 / 2 * log(8 / 7) + 1 / 4 * log(4 / 3) + 1 / 2 * log(4 / 3) + 3 / 8 * log(6 / 7) + 1 / 8 * log(2 / 3)) / 2
+        + (
+            1 / 4 * log(2 / 3)
+            + 1 / 2 * log(8 / 7)
+            + 1 / 4 * log(4 / 3)
+            + 1 / 2 * log(4 / 3)
+            + 3 / 8 * log(6 / 7)
+            + 1 / 8 * log(2 / 3)
+        )
+        / 2
     )
     / 2,
     # a 0.8, b 0.3: a b = 0.24, a / (a + b) = 8/11, b / (a + b) = 3/11
@@ -180,7 +197,9 @@ def test_the_gradient_of_todi_is_that_of_frozen_weights():
     """Of the first sample alone; with gradient through the weights it would be that of jeffreys."""
     student = logits([Q[0]], 1)[None].requires_grad_()
     objective = make_objective(build_loss({"name": "todi", "temperature": 1.0, "hard": {"weight": 0.0}}))
-    objective(Seen(student=student, labels=torch.tensor([0]), teacher=logits([P[0]], 1))).total.backward()
+    objective(
+        BatchOutputs(student=student, labels=torch.tensor([0]), teacher=logits([P[0]], 1))
+    ).total.backward()
     # w = p / (p + q) is (3/5, 3/7, 3/7); d/dq of w p log(p/q) + (1 - w) q log(q/p) is -w p/q + (1 - w) (log(q/p) + 1)
     first = -3 / 5 * 3 / 2 + 2 / 5 * (log(2 / 3) + 1)
     other = -3 / 7 * 3 / 4 + 4 / 7 * (log(4 / 3) + 1)
@@ -199,7 +218,12 @@ def test_the_gradient_of_todi_is_that_of_frozen_weights():
         # half of sum log(p / q)^2
         (0.0, 0.0, (log(3 / 2) ** 2 + 2 * log(3 / 4) ** 2 + 2 * log(2) ** 2 + log(4 / 3) ** 2) / 4),
         # sum p / q - 1 - log(p / q)
-        (1.0, -1.0, (3 - 3 - log(3 / 2) - 2 * log(3 / 4) + 1 / 2 + 4 / 3 + 2 - 3 - log(1 / 2) - log(4 / 3) - log(2)) / 2),
+        (
+            1.0,
+            -1.0,
+            (3 - 3 - log(3 / 2) - 2 * log(3 / 4) + 1 / 2 + 4 / 3 + 2 - 3 - log(1 / 2) - log(4 / 3) - log(2))
+            / 2,
+        ),
     ],
 )
 def test_abkd_at_its_limits(alpha, beta, expected):
@@ -207,9 +231,13 @@ def test_abkd_at_its_limits(alpha, beta, expected):
     assert found == pytest.approx(HARD[1] + expected, rel=1e-9)
 
 
-@pytest.mark.parametrize(("epoch", "weight"), [(0, 1 / 19.92), (9, 10 / 19.92), (18, 19 / 19.92), (19, 1), (239, 1)])
+@pytest.mark.parametrize(
+    ("epoch", "weight"), [(0, 1 / 19.92), (9, 10 / 19.92), (18, 19 / 19.92), (19, 1), (239, 1)]
+)
 def test_dkd_warms_up_in_20_of_240_epochs(epoch, weight):
-    assert plain("dkd", 3, epoch=epoch, epochs=240) == pytest.approx(HARD[3] + weight * 9 * PLAIN["dkd"], rel=1e-9)
+    assert plain("dkd", 3, epoch=epoch, epochs=240) == pytest.approx(
+        HARD[3] + weight * 9 * PLAIN["dkd"], rel=1e-9
+    )
 
 
 # -- every timestep --
@@ -272,7 +300,9 @@ def tks():
     ) / 4
     pairs = []
     for epoch, a in ((0, 1.0), (5, 1 - 0.7 * 5 / 10), (9, 1 - 0.7 * 9 / 10)):
-        pairs.append((evaluate("tks", RIGHT, RIGHT_LABELS, epoch=epoch, epochs=10), a * hard + (1 - a) * 9 * taught))
+        pairs.append(
+            (evaluate("tks", RIGHT, RIGHT_LABELS, epoch=epoch, epochs=10), a * hard + (1 - a) * 9 * taught)
+        )
     return pairs
 
 
@@ -355,25 +385,45 @@ def kdsnn_feature():
 @worked("lasnn")
 def lasnn():
     ours = {
-        "stage1": tensor([[4, 0, 0, 0, 0, 2, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2, 0, 0], [1, 1, 1, 1, 0, 0, 0, 0]]),
+        "stage1": tensor(
+            [
+                [4, 0, 0, 0, 0, 2, 0, 0],
+                [1, 1, 1, 1, 0, 0, 0, 0],
+                [0, 0, 0, 0, 0, 2, 0, 0],
+                [1, 1, 1, 1, 0, 0, 0, 0],
+            ]
+        ),
         "stage2": tensor([[2, 0], [6, 2], [0, 2], [0, 6]]).reshape(4, 1, 1, 2),
     }
     ours["stage1"] = ours["stage1"].reshape(4, 2, 2, 2)
-    theirs = {"stage1": torch.zeros(2, 3, 2, 2, dtype=torch.float64), "stage2": tensor([[0, 5], [0, 3]]).reshape(2, 1, 1, 2)}
+    theirs = {
+        "stage1": torch.zeros(2, 3, 2, 2, dtype=torch.float64),
+        "stage2": tensor([[0, 5], [0, 3]]).reshape(2, 1, 1, 2),
+    }
     theirs["stage1"][0, 2, 0, 0] = -3  # a map of one position: (1, 0, 0, 0)
     theirs["stage1"][1, :, 0, 1] = 2
     # student, squares over time mean and channels, as unit vectors: (1, 1, 0, 0) / sqrt 2 and (1, 1, 1, 1) / 2
     first = (2 - 2 / sqrt(2)) + (2 - 2 / 2)
-    second = (2 - 2 / sqrt(2)) + (2 - 2 * 16 / sqrt(9**2 + 16**2))  # (1, 1) and (3, 4) over time against (0, 1)
-    return [(evaluate("lasnn", ANSWERS, [0, 0], TEACHER, ours, theirs), HARD_ANSWERS + first / 2 + second / 2)]
+    second = (2 - 2 / sqrt(2)) + (
+        2 - 2 * 16 / sqrt(9**2 + 16**2)
+    )  # (1, 1) and (3, 4) over time against (0, 1)
+    return [
+        (evaluate("lasnn", ANSWERS, [0, 0], TEACHER, ours, theirs), HARD_ANSWERS + first / 2 + second / 2)
+    ]
 
 
 @worked("bkdsnn")
 def bkdsnn():
     """Without drop and rescaling; only the last stage counts."""
-    ours = {"stage1": torch.full((4, 1, 2, 2), 9.0), "stage2": tensor([[6, 0, 0, 4], [0, 1, 1, 1], [0, 2, 0, 0], [0, 1, 1, 1]])}
+    ours = {
+        "stage1": torch.full((4, 1, 2, 2), 9.0),
+        "stage2": tensor([[6, 0, 0, 4], [0, 1, 1, 1], [0, 2, 0, 0], [0, 1, 1, 1]]),
+    }
     ours["stage2"] = ours["stage2"].reshape(4, 1, 2, 2)
-    theirs = {"stage1": torch.zeros(2, 1, 2, 2), "stage2": tensor([[5, 2, 1, 3], [0, 3, 1, 3]]).reshape(2, 1, 2, 2)}
+    theirs = {
+        "stage1": torch.zeros(2, 1, 2, 2),
+        "stage2": tensor([[5, 2, 1, 3], [0, 3, 1, 3]]).reshape(2, 1, 2, 2),
+    }
 
     def prepare(objective):
         first, _, second = objective.feature_terms[0].rebuilders[0]
@@ -390,12 +440,19 @@ def bkdsnn():
 CAMS = torch.full((2, 3, 4), 7.0, dtype=torch.float64)  # of the classes that are not answered
 CAMS[0, 0], CAMS[1, 1] = tensor([1, 0, 0, 0]), tensor([0, 1, 1, 0])
 SPIKES = torch.zeros(4, 2, 4, dtype=torch.float64)
-SPIKES[2, 1, 1] = SPIKES[1, 0, 0] = 1  # of the first sample in the second timestep, of the second in the first
+SPIKES[2, 1, 1] = SPIKES[1, 0, 0] = (
+    1  # of the first sample in the second timestep, of the second in the first
+)
 MAPS = {"stage2": SPIKES.reshape(4, 2, 2, 2)}, {"class_map": CAMS.reshape(2, 3, 2, 2)}
 # both maps run from 0 to 1; with r = exp(1/2) the teacher's are (r, 1, 1, 1) / (r + 3) and (1, r, r, 1) / (2 r + 2), the student's
 # (1, r, 1, 1) and (r, 1, 1, 1), both over r + 3
 ROOT = sqrt(e)
-SALIENCY = ((ROOT * 1 / 2 - 1 / 2) / (ROOT + 3) + (-1 * 1 / 2 + 2 * ROOT * 1 / 2) / (2 * ROOT + 2) + log(ROOT + 3) - log(2 * ROOT + 2)) / 2
+SALIENCY = (
+    (ROOT * 1 / 2 - 1 / 2) / (ROOT + 3)
+    + (-1 * 1 / 2 + 2 * ROOT * 1 / 2) / (2 * ROOT + 2)
+    + log(ROOT + 3)
+    - log(2 * ROOT + 2)
+) / 2
 
 
 @worked("ckdsnn")
@@ -406,7 +463,9 @@ def ckdsnn():
     loud = evaluate("ckdsnn", student, LABELS, teacher, *MAPS, prepare=lambda _: torch.manual_seed(5))
     torch.manual_seed(5)
     noised = 0.0
-    for p, q, z, numbers in zip(P, Q, teacher.tolist(), torch.randn(2, 3, dtype=torch.float64).tolist(), strict=True):
+    for p, q, z, numbers in zip(
+        P, Q, teacher.tolist(), torch.randn(2, 3, dtype=torch.float64).tolist(), strict=True
+    ):
         mean = sum(z) / 3
         std = sqrt(sum((x - mean) ** 2 for x in z) / 2)
         powers = [exp((mean + std * n) / 2) for n in numbers]
@@ -425,19 +484,28 @@ def enof():
     theirs = {"output": tensor([[0, 0], [1, 1]])}
     first = 1 / 4 * log(5 / 8) + 1 / 2 * log(5 / 4) + 1 / 4 * log(5 / 4)
     second = 1 / 4 * log(7 / 4) + 1 / 4 * log(7 / 8) + 1 / 2 * log(7 / 8)
-    return [(evaluate("enof", ANSWERS, [0, 0], TEACHER, ours, theirs, head=head), HARD_ANSWERS + (first + second) / 2)]
+    return [
+        (
+            evaluate("enof", ANSWERS, [0, 0], TEACHER, ours, theirs, head=head),
+            HARD_ANSWERS + (first + second) / 2,
+        )
+    ]
 
 
 @worked("sakd")
 def sakd():
-    ours = {"stage1": tensor([[0, 1], [3, 0], [2, 1], [1, 0]]).reshape(4, 1, 1, 2)}  # over time (1, 1) and (2, 0)
+    ours = {
+        "stage1": tensor([[0, 1], [3, 0], [2, 1], [1, 0]]).reshape(4, 1, 1, 2)
+    }  # over time (1, 1) and (2, 0)
     theirs = {"stage1": tensor([[1, 0], [0, 1]]).reshape(2, 1, 1, 2)}
     found = evaluate("sakd", apart(logits(Q, 3)), LABELS, TEACHER, ours, theirs)
     return [(found, HARD[3] + 9 * PLAIN["kl"] + (0 + 1 + 4 + 1) / 4)]
 
 
 def test_what_methods_say_outside_the_loss():
-    said = {e.name: {key: value for key, value in preset_section(e.name).items() if key != "loss"} for e in LOSSES}
+    said = {
+        e.name: {key: value for key, value in preset_section(e.name).items() if key != "loss"} for e in LOSSES
+    }
     assert {name: value for name, value in said.items() if value} == {
         "enof": {"neuron": {"last": "relu"}},
         "sakd": {"train": {"init": "teacher"}},
@@ -445,4 +513,10 @@ def test_what_methods_say_outside_the_loss():
 
 
 def test_who_needs_no_teacher():
-    assert {e.name for e in LOSSES if not needs_teacher(build_loss(e.name))} == {"none", "tet", "tks", "w2s", "s2w"}
+    assert {e.name for e in LOSSES if not needs_teacher(build_loss(e.name))} == {
+        "none",
+        "tet",
+        "tks",
+        "w2s",
+        "s2w",
+    }

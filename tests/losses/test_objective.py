@@ -6,9 +6,9 @@ from torch.nn import functional as F
 
 from snnkd.losses import hta_kl, jeffreys, kl, rkl
 from snnkd.losses.objective import make_objective as make_module
-from snnkd.losses.seen import Seen
-from snnkd.recipe.loss_schema import HardConfig, HtaKlTerm, LossConfig, TermConfig
+from snnkd.losses.outputs import BatchOutputs
 from snnkd.recipe.loss_section import needs_teacher
+from snnkd.schema.loss import HardConfig, HtaKlTerm, LossConfig, TermConfig
 
 NONE = LossConfig(name="none")
 
@@ -16,7 +16,9 @@ NONE = LossConfig(name="none")
 def make_objective(loss, label_smoothing=0.0):
     """The objective as a function of logits and labels."""
     module = make_module(loss, label_smoothing)
-    return lambda student, teacher, labels: module(Seen(student=student, teacher=teacher, labels=labels))
+    return lambda student, teacher, labels: module(
+        BatchOutputs(student=student, teacher=teacher, labels=labels)
+    )
 
 
 def loss_of(divergence, **options):
@@ -55,19 +57,25 @@ def test_none_needs_no_teacher():
     assert torch.equal(found.total, F.cross_entropy(student.mean(0), labels))
 
 
-@pytest.mark.parametrize(("name", "divergence"), [("kl", kl), ("rkl", rkl), ("jeffreys", jeffreys), ("hta-kl", hta_kl)])
+@pytest.mark.parametrize(
+    ("name", "divergence"), [("kl", kl), ("rkl", rkl), ("jeffreys", jeffreys), ("hta-kl", hta_kl)]
+)
 @pytest.mark.parametrize("weight", [0.5, 2.0])
 def test_total_is_hard_plus_weight_times_divergence(name, divergence, weight):
     student, teacher, labels = batch()
     found = make_objective(loss_of(name, weight=weight, temperature=2.0))(student, teacher, labels)
     value = divergence(student.mean(0), teacher, temperature=2.0)
     assert torch.equal(found.watched[name], value)
-    assert found.total.item() == pytest.approx((F.cross_entropy(student.mean(0), labels) + weight * value).item(), rel=1e-6)
+    assert found.total.item() == pytest.approx(
+        (F.cross_entropy(student.mean(0), labels) + weight * value).item(), rel=1e-6
+    )
 
 
 def test_terms_add_up():
     student, teacher, labels = batch()
-    both = LossConfig(name="custom", terms=(TermConfig(divergence="kl"), TermConfig(divergence="rkl", weight=0.5)))
+    both = LossConfig(
+        name="custom", terms=(TermConfig(divergence="kl"), TermConfig(divergence="rkl", weight=0.5))
+    )
     found = make_objective(both)(student, teacher, labels).watched
     total = make_objective(both)(student, teacher, labels).total
     assert total.item() == pytest.approx((found["hard"] + found["kl"] + 0.5 * found["rkl"]).item(), rel=1e-6)
@@ -76,21 +84,27 @@ def test_terms_add_up():
 def test_the_hard_term_has_a_weight():
     student, teacher, labels = batch()
     soft = LossConfig(name="kl", hard=HardConfig(weight=0.0), terms=(TermConfig(divergence="kl"),))
-    assert torch.equal(make_objective(soft)(student, teacher, labels).total, kl(student.mean(0), teacher, temperature=3.0))
+    assert torch.equal(
+        make_objective(soft)(student, teacher, labels).total, kl(student.mean(0), teacher, temperature=3.0)
+    )
 
 
 @pytest.mark.parametrize("head", ["top1", "strict", "cover"])
 def test_settings_of_hta_kl_reach_it(head):
     student, teacher, labels = batch()
     found = make_objective(loss_of("hta-kl", temperature=1.5, delta=0.3, head=head))(student, teacher, labels)
-    assert torch.equal(found.watched["hta-kl"], hta_kl(student.mean(0), teacher, temperature=1.5, delta=0.3, head=head))
+    assert torch.equal(
+        found.watched["hta-kl"], hta_kl(student.mean(0), teacher, temperature=1.5, delta=0.3, head=head)
+    )
 
 
 def test_what_hta_kl_watches():
     """Two samples: a sure teacher (strict: empty head), and one whose first class alone is under delta."""
     teacher = torch.tensor([[0.9, 0.05, 0.05], [0.4, 0.3, 0.3]], dtype=torch.float64).log()
     student = torch.zeros(2, 2, 3, dtype=torch.float64, requires_grad=True)
-    watched = make_objective(loss_of("hta-kl", temperature=1.0, head="strict"))(student, teacher, torch.tensor([0, 1])).watched
+    watched = make_objective(loss_of("hta-kl", temperature=1.0, head="strict"))(
+        student, teacher, torch.tensor([0, 1])
+    ).watched
     assert watched.keys() == {"hard", "hta-kl", "w_head", "head_empty", "head_single"}
     assert watched["head_empty"] == 0.5
     assert watched["head_single"] == 0.5
@@ -129,7 +143,11 @@ def test_half_precision_logits_are_averaged_in_float32(dtype):
 
 def test_terms_of_one_divergence_are_told_apart_by_number():
     student, teacher, labels = batch()
-    terms = (TermConfig(divergence="kl", temperature=1.0), TermConfig(divergence="rkl"), TermConfig(divergence="kl", temperature=4.0))
+    terms = (
+        TermConfig(divergence="kl", temperature=1.0),
+        TermConfig(divergence="rkl"),
+        TermConfig(divergence="kl", temperature=4.0),
+    )
     watched = make_objective(LossConfig(name="custom", terms=terms))(student, teacher, labels).watched
     assert watched.keys() == {"hard", "kl.0", "rkl", "kl.2"}
     for name, temperature in (("kl.0", 1.0), ("kl.2", 4.0)):
@@ -148,7 +166,10 @@ def test_with_shares_of_two_labels_the_hard_term_is_the_sum_of_both(target, smoo
     objective = make_objective(LossConfig(hard=HardConfig(target=target)), smoothing)
     steps = student.mean(0, keepdim=True) if target == "mean" else student
     each = [
-        torch.stack([F.cross_entropy(z, y, label_smoothing=smoothing, reduction="none") for z in steps]).mean(0) for y in (labels, other)
+        torch.stack([F.cross_entropy(z, y, label_smoothing=smoothing, reduction="none") for z in steps]).mean(
+            0
+        )
+        for y in (labels, other)
     ]
     found = objective(student, teacher, shares)
     torch.testing.assert_close(found.total, (share * each[0] + (1 - share) * each[1]).mean())
@@ -159,6 +180,8 @@ def test_with_shares_of_two_labels_the_hard_term_is_the_sum_of_both(target, smoo
 @pytest.mark.parametrize("divergence", ["kl", "hta-kl", "dist"])
 def test_a_term_that_needs_no_label_does_not_mind_shares(divergence, target):
     student, teacher, labels = batch()
-    objective = make_objective(LossConfig(hard=HardConfig(weight=0), terms=(loss_of(divergence, target=target).terms)))
+    objective = make_objective(
+        LossConfig(hard=HardConfig(weight=0), terms=(loss_of(divergence, target=target).terms))
+    )
     found = [objective(student, teacher, y).total for y in (labels, F.one_hot(labels, 10).float())]
     torch.testing.assert_close(*found)

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from snnkd import losses
-from snnkd.errors import RequestError
+from snnkd.catalog.losses import DIVERGENCES
+from snnkd.errors import UsageError
 from snnkd.losses.objective import make_objective
-from snnkd.losses.seen import Seen
+from snnkd.losses.outputs import BatchOutputs
 from snnkd.losses.targets import chosen, self_target, time_mean
 from snnkd.recipe.loss_section import build_loss
-from snnkd.recipe.methods import DIVERGENCES
 
 AGAINST = ["correct-mean", "correct-sum", "strong", "weak", "other-steps"]
 BY_CONFIDENCE = ["strong", "weak"]
@@ -32,7 +32,9 @@ def random_batch(T=4, B=5, C=6, dtype=torch.float64):
 def soft_only(**term):
     """An objective of one term, without cross-entropy."""
     name = term.get("divergence", "kl")
-    return make_objective(build_loss({"name": name, "hard": {"weight": 0.0}, "terms": [{"divergence": name, **term}]}))
+    return make_objective(
+        build_loss({"name": name, "hard": {"weight": 0.0}, "terms": [{"divergence": name, **term}]})
+    )
 
 
 # -- which logits are taught --
@@ -60,7 +62,7 @@ def test_confidence_is_the_batch_mean_of_the_largest_probability():
 @pytest.mark.parametrize("target", BY_CONFIDENCE)
 def test_the_chosen_timestep_alone_gets_gradient(target):
     student, teacher, labels = random_batch()
-    soft_only(target=target)(Seen(student=student, labels=labels, teacher=teacher)).total.backward()
+    soft_only(target=target)(BatchOutputs(student=student, labels=labels, teacher=teacher)).total.backward()
     confidence = student.detach().softmax(-1).amax(-1).mean(1)
     step = int(confidence.argmax() if target == "strong" else confidence.argmin())
     touched = student.grad.abs().sum((1, 2)) > 0
@@ -90,14 +92,16 @@ def test_mean_and_sum_of_the_timesteps_that_are_right():
     )
     labels = torch.tensor([0, 1, 2])
     assert self_target(student, labels, "correct-sum", 3.0).tolist() == [[[6, 1, 1], [0, 0, 0], [0, 1, 6]]]
-    assert self_target(student, labels, "correct-mean", 3.0).tolist() == [[[3, 0.5, 0.5], [0, 0, 0], [0, 1, 6]]]
+    assert self_target(student, labels, "correct-mean", 3.0).tolist() == [
+        [[3, 0.5, 0.5], [0, 0, 0], [0, 1, 6]]
+    ]
 
 
 @pytest.mark.parametrize("against", ["correct-mean", "correct-sum"])
 def test_where_none_is_right_all_classes_are_equal(against):
     """KL of equal probabilities and (1/2, 1/4, 1/4): thirds of log(2/3) + 2 log(4/3)."""
     student = 3 * logs([[1 / 2, 1 / 4, 1 / 4]], [[1 / 2, 1 / 4, 1 / 4]])
-    found = soft_only(target="step", against=against)(Seen(student=student, labels=torch.tensor([1])))
+    found = soft_only(target="step", against=against)(BatchOutputs(student=student, labels=torch.tensor([1])))
     assert found.total.item() == pytest.approx(9 * (math.log(2 / 3) + 2 * math.log(4 / 3)) / 3, rel=1e-9)
 
 
@@ -147,13 +151,15 @@ def test_other_steps_are_mixed_at_the_temperature_of_the_term():
 
 
 def test_other_steps_need_every_step_as_target():
-    with pytest.raises(RequestError, match=r"loss.terms.0.against: other-steps .* not 'mean'"):
+    with pytest.raises(UsageError, match=r"loss.terms.0.against: other-steps .* not 'mean'"):
         soft_only(against="other-steps")
 
 
 def test_other_steps_stay_finite():
     student = torch.tensor([[[1e4, -1e4, 0.0]], [[-1e4, 1e4, 0.0]]], requires_grad=True)
-    value = soft_only(target="step", against="other-steps")(Seen(student=student, labels=torch.tensor([0]))).total
+    value = soft_only(target="step", against="other-steps")(
+        BatchOutputs(student=student, labels=torch.tensor([0]))
+    ).total
     value.backward()
     assert value.isfinite()
     assert student.grad.isfinite().all()
@@ -172,7 +178,9 @@ def test_self_targets_are_detached(against):
 def test_the_gradient_is_that_of_a_constant_teacher(target, against):
     """Of KL at temperature 2: 2 (q - p) / (R B) in each row that is taught, with p a constant."""
     student, _, labels = random_batch()
-    value = soft_only(target=target, against=against, temperature=2.0)(Seen(student=student, labels=labels)).total
+    value = soft_only(target=target, against=against, temperature=2.0)(
+        BatchOutputs(student=student, labels=labels)
+    ).total
     value.backward()
     z = student.detach()
     p = (self_target(z, labels, against, 2.0) / 2).softmax(-1)
@@ -191,7 +199,7 @@ def test_the_gradient_is_that_of_a_constant_teacher(target, against):
 def test_a_timestep_that_teaches_itself_learns_nothing():
     """strong against strong: value and gradient are 0."""
     student, _, labels = random_batch()
-    value = soft_only(target="strong", against="strong")(Seen(student=student, labels=labels)).total
+    value = soft_only(target="strong", against="strong")(BatchOutputs(student=student, labels=labels)).total
     value.backward()
     assert value.item() == pytest.approx(0, abs=1e-12)
     assert student.grad.abs().max() < 1e-12
@@ -205,7 +213,7 @@ def test_the_step_target_is_the_mean_over_timesteps(name):
     options = {} if name == "mse" else {"temperature": 1.0 if name == "akl" else 3.0}
     function = getattr(losses, name.replace("-", "_"))
     alone = torch.stack([function(step, teacher, labels=labels, **options) for step in student])
-    found = objective(Seen(student=student, labels=labels, teacher=teacher))
+    found = objective(BatchOutputs(student=student, labels=labels, teacher=teacher))
     assert found.total.item() == pytest.approx(alone.mean().item(), rel=1e-12)
     (gradient,) = torch.autograd.grad(found.total, student)
     (expected,) = torch.autograd.grad(alone.mean(), student)
@@ -217,10 +225,14 @@ def test_the_step_target_is_the_mean_over_timesteps(name):
 def test_every_step_meets_its_own_mixture(name):
     """dist is taken within a timestep: the teacher's timestep is the student's."""
     student, _, labels = random_batch(T=3)
-    found = soft_only(divergence=name, target="step", against="other-steps")(Seen(student=student, labels=labels)).total
+    found = soft_only(divergence=name, target="step", against="other-steps")(
+        BatchOutputs(student=student, labels=labels)
+    ).total
     mixtures = self_target(student, labels, "other-steps", 3.0)
     function = getattr(losses, name)
-    alone = [function(*pair, labels=labels, temperature=3.0).item() for pair in zip(student, mixtures, strict=True)]
+    alone = [
+        function(*pair, labels=labels, temperature=3.0).item() for pair in zip(student, mixtures, strict=True)
+    ]
     assert found.item() == pytest.approx(sum(alone) / 3, rel=1e-12)
 
 
@@ -228,14 +240,19 @@ def test_every_step_meets_its_own_mixture(name):
 def test_what_is_watched_at_every_step_is_the_mean(name):
     student, teacher, labels = random_batch()
     objective = soft_only(divergence=name, target="step")
-    watched = objective(Seen(student=student, labels=labels, teacher=teacher)).watched
-    alone = [objective(Seen(student=step[None], labels=labels, teacher=teacher)).watched["w_head"].item() for step in student]
+    watched = objective(BatchOutputs(student=student, labels=labels, teacher=teacher)).watched
+    alone = [
+        objective(BatchOutputs(student=step[None], labels=labels, teacher=teacher)).watched["w_head"].item()
+        for step in student
+    ]
     assert watched["w_head"].item() == pytest.approx(sum(alone) / 4, rel=1e-9)
 
 
 def test_the_hard_term_of_every_step():
     """Cross-entropies log 2, log 4 of the first timestep and log 4, log 2 of the second, where the mean has others."""
-    student = logs([[1 / 2, 1 / 4, 1 / 4], [1 / 4, 1 / 4, 1 / 2]], [[1 / 4, 1 / 4, 1 / 2], [1 / 2, 1 / 4, 1 / 4]])
+    student = logs(
+        [[1 / 2, 1 / 4, 1 / 4], [1 / 4, 1 / 4, 1 / 2]], [[1 / 4, 1 / 4, 1 / 2], [1 / 2, 1 / 4, 1 / 4]]
+    )
     objective = make_objective(build_loss({"name": "none", "hard": {"target": "step"}}))
-    found = objective(Seen(student=student, labels=torch.tensor([0, 1]))).total
+    found = objective(BatchOutputs(student=student, labels=torch.tensor([0, 1]))).total
     assert found.item() == pytest.approx((math.log(2) + 3 * math.log(4)) / 4, rel=1e-9)

@@ -5,10 +5,10 @@ import math
 import pytest
 import torch
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.losses import kl
 from snnkd.losses.objective import make_objective
-from snnkd.losses.seen import Seen
+from snnkd.losses.outputs import BatchOutputs
 from snnkd.losses.transforms import corrected, noised, standardize
 from snnkd.recipe.loss_section import build_loss
 
@@ -22,7 +22,9 @@ def random_logits(*shape, seed=0, dtype=D):
 def soft_only(name="kl", **options):
     """The value of a preset's terms without cross-entropy."""
     objective = make_objective(build_loss({"name": name, "hard": {"weight": 0.0}, **options}))
-    return lambda student, teacher, labels=(0, 1): objective(Seen(student=student, labels=torch.tensor(labels), teacher=teacher)).total
+    return lambda student, teacher, labels=(0, 1): (
+        objective(BatchOutputs(student=student, labels=torch.tensor(labels), teacher=teacher)).total
+    )
 
 
 # -- standardize --
@@ -69,14 +71,18 @@ def test_the_gradient_of_standardize():
     assert torch.autograd.gradcheck(standardize, logits)
     (gradient,) = torch.autograd.grad((standardize(logits) * random_logits(3, 5, seed=1)).sum(), logits)
     assert torch.allclose(gradient.sum(-1), torch.zeros(3, dtype=D), atol=1e-12)  # no way along a shift
-    assert torch.allclose((gradient * logits).sum(-1), torch.zeros(3, dtype=D), atol=1e-6)  # nor along a scale
+    assert torch.allclose(
+        (gradient * logits).sum(-1), torch.zeros(3, dtype=D), atol=1e-6
+    )  # nor along a scale
 
 
 def test_both_sides_are_standardized():
     """A teacher twice as sure of itself and shifted teaches the same; without the key it does not."""
     student, teacher = random_logits(1, 2, 5), random_logits(2, 5, seed=1)
     value = soft_only(standardize=True)
-    assert value(student, teacher).item() == pytest.approx(value(3 * student - 4, 2 * teacher + 1).item(), rel=1e-6)
+    assert value(student, teacher).item() == pytest.approx(
+        value(3 * student - 4, 2 * teacher + 1).item(), rel=1e-6
+    )
     assert value(student, student[0]).item() == pytest.approx(0, abs=1e-12)
     assert value(student, 2 * student[0] + 1).item() == pytest.approx(0, abs=1e-12)
     assert soft_only()(student, 2 * student[0] + 1).item() > 0.1
@@ -109,13 +115,13 @@ def test_the_gradient_of_the_students_own_temperature():
 
 
 def test_a_temperature_of_0_is_refused():
-    with pytest.raises(RequestError, match="student_temperature"):
+    with pytest.raises(UsageError, match="student_temperature"):
         build_loss({"name": "kl", "student_temperature": 0.0})
 
 
 def test_mse_has_no_temperatures():
     for key in ("temperature", "student_temperature"):
-        with pytest.raises(RequestError, match=f"loss.{key}"):
+        with pytest.raises(UsageError, match=f"loss.{key}"):
             build_loss({"name": "mse", key: 2.0})
 
 
@@ -203,7 +209,9 @@ def test_the_gradient_of_the_correction():
 def test_the_correction_of_a_term():
     """Its value and gradient are those of kl on corrected logits; without the key another value."""
     student = STUDENT.clone().requires_grad_()
-    value = soft_only(terms=[{"divergence": "kl", "target": "step", "correct_errors": True}], name="kl")(student, TEACHER[0], [0, 0])
+    value = soft_only(terms=[{"divergence": "kl", "target": "step", "correct_errors": True}], name="kl")(
+        student, TEACHER[0], [0, 0]
+    )
     value.backward()
     both = [torch.tensor([[[1.0, 1, 2, 0], [5, 1, 0, 2]], [[2, 0, 2, 1], [4, 0, 0, 0]]], dtype=D)]
     both.append(torch.tensor([[[4.0, 4, 8, 1], [6, 5, 4, 3]], [[7, 4, 7, 1], [6, 5, 4, 3]]], dtype=D))

@@ -11,13 +11,15 @@ from torch import nn
 
 from snnkd.measure.cost import cost_sentence, macs_as_ann
 from snnkd.models import Specification
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 
 def specification(spiking: bool = True, width: int = 4) -> Specification:
     model = ResNetConfig(name="resnet8", width=width, T=4 if spiking else None)
-    return Specification(model=model, neuron=NeuronConfig() if spiking else None, classes=10, shape=(3, 16, 16))
+    return Specification(
+        model=model, neuron=NeuronConfig() if spiking else None, classes=10, shape=(3, 16, 16)
+    )
 
 
 def test_macs_of_the_topology_by_hand() -> None:
@@ -25,16 +27,18 @@ def test_macs_of_the_topology_by_hand() -> None:
     blocks = [(w, w, size), (w, 2 * w, size // 2), (2 * w, 4 * w, size // 4)]
     convolutions = 3 * w * 9 * size**2
     for inputs, outputs, side in blocks:
-        convolutions += 9 * (inputs * outputs + outputs * outputs) * side**2 + (inputs * outputs * side**2 if inputs != outputs else 0)
+        convolutions += 9 * (inputs * outputs + outputs * outputs) * side**2 + (
+            inputs * outputs * side**2 if inputs != outputs else 0
+        )
     assert macs_as_ann(specification()) == convolutions + 4 * w * 10
     assert macs_as_ann(specification()) == macs_as_ann(specification(spiking=False))
 
 
 def test_a_network_without_an_ann_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    from snnkd.errors import RequestError
+    from snnkd.errors import UsageError
 
     def refuse(made: Specification) -> nn.Module:
-        raise RequestError("no ANN of its own")
+        raise UsageError("no ANN of its own")
 
     monkeypatch.setattr("snnkd.measure.cost.build_network", refuse)
     assert macs_as_ann(specification()) is None
@@ -62,7 +66,10 @@ def test_it_says_when_the_student_costs_more() -> None:
 
 
 def test_without_a_teacher_or_an_ann() -> None:
-    assert cost_sentence(CHEAP | {"teacher": None, "ann": None}) == "at t = 2 the student takes 1.000 µJ an image"
+    assert (
+        cost_sentence(CHEAP | {"teacher": None, "ann": None})
+        == "at t = 2 the student takes 1.000 µJ an image"
+    )
     assert cost_sentence(CHEAP | {"rate": None}) is None
 
 

@@ -7,12 +7,12 @@ import torch
 from spikingjelly.activation_based.op_counter import DispatchCounterMode, SynOpCounter
 from torch import nn
 
+from snnkd.catalog.neurons import build_neuron
 from snnkd.measure.counting import Counter, fan_out, macs
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import LIF, make_spiking
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
-from snnkd.recipe.neurons import build_neuron
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 T = 3
 
@@ -22,7 +22,9 @@ def network(name="resnet8", width=4, kind="snn", shape=(3, 16, 16), T=T):
     torch.manual_seed(0)
     snn = kind == "snn"
     model = ResNetConfig(name=name, width=width, T=T if snn else None)
-    made = build_network(Specification(model=model, neuron=NeuronConfig() if snn else None, classes=10, shape=shape))
+    made = build_network(
+        Specification(model=model, neuron=NeuronConfig() if snn else None, classes=10, shape=shape)
+    )
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.bias, 0.4)
@@ -71,8 +73,12 @@ def brute_force(conv, shape):
     reach = torch.zeros(shape)
     inputs, outputs = conv.in_channels // conv.groups, conv.out_channels // conv.groups
     geometry = zip((height, width), conv.padding, conv.kernel_size, conv.stride, strict=True)
-    rows, columns = ((size + 2 * padding - kernel) // stride + 1 for size, padding, kernel, stride in geometry)
-    for y, x, i, j in itertools.product(range(rows), range(columns), range(conv.kernel_size[0]), range(conv.kernel_size[1])):
+    rows, columns = (
+        (size + 2 * padding - kernel) // stride + 1 for size, padding, kernel, stride in geometry
+    )
+    for y, x, i, j in itertools.product(
+        range(rows), range(columns), range(conv.kernel_size[0]), range(conv.kernel_size[1])
+    ):
         at = y * conv.stride[0] + i - conv.padding[0], x * conv.stride[1] + j - conv.padding[1]
         if 0 <= at[0] < height and 0 <= at[1] < width:
             for group, c, _ in itertools.product(range(conv.groups), range(inputs), range(outputs)):
@@ -129,7 +135,9 @@ def test_macs_of_resnet8_by_hand():
 
 def test_macs_of_resnet20_are_near_the_published_ones():
     """He et al.'s ResNet-20 on 32x32 is quoted with 41 M multiply-adds; ours has two 1x1 shortcuts on top."""
-    made = build_network(Specification(model=ResNetConfig(name="resnet20"), neuron=None, classes=10, shape=(3, 32, 32))).eval()
+    made = build_network(
+        Specification(model=ResNetConfig(name="resnet20"), neuron=None, classes=10, shape=(3, 32, 32))
+    ).eval()
     found = count(made, torch.rand(1, 3, 32, 32))
     first = 9 * (3 + 6 * 16) * 16 * 32**2
     second = (9 * (16 + 5 * 32) + 16) * 32 * 16**2
@@ -180,7 +188,9 @@ def test_operations_of_tokens():
 def test_synops_of_every_kind_of_neuron_are_those_of_spikingjelly(neuron):
     torch.manual_seed(0)
     model = ResNetConfig(width=4, T=T)
-    made = build_network(Specification(model=model, neuron=build_neuron(neuron), classes=10, shape=(3, 16, 16)))
+    made = build_network(
+        Specification(model=model, neuron=build_neuron(neuron), classes=10, shape=(3, 16, 16))
+    )
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.bias, 0.6)
@@ -203,7 +213,9 @@ def test_rates_are_means_of_spikes():
     made, batch, seen = network(), images(), {}
     for name, module in made.named_modules():
         if isinstance(module, LIF):
-            module.register_forward_hook(lambda module, inputs, spikes, name=name: seen.update({name: spikes.clone()}))
+            module.register_forward_hook(
+                lambda module, inputs, spikes, name=name: seen.update({name: spikes.clone()})
+            )
     found = count(made, batch)
     rates = found.rates()
     assert rates.keys() == seen.keys()
@@ -221,7 +233,11 @@ def test_batches_of_different_size_add_up():
     whole, parts = count(made, batch), count(made, batch[:4], batch[4:6], batch[6:])
     assert parts.images == whole.images == 7
     assert torch.equal(parts.synops, whole.synops)
-    assert (parts.macs_once, parts.macs_per_step, parts.neurons) == (whole.macs_once, whole.macs_per_step, whole.neurons)
+    assert (parts.macs_once, parts.macs_per_step, parts.neurons) == (
+        whole.macs_once,
+        whole.macs_per_step,
+        whole.neurons,
+    )
     assert parts.rates() == whole.rates()
 
 

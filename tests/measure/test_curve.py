@@ -9,8 +9,8 @@ from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import quality
 from snnkd.measure.result import make_result, table
 from snnkd.models import Specification, build_network
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 T, WIDTH, CLASSES = 4, 4, 10
 STEM, HEAD = 9 * 3 * WIDTH * 16 * 16, 4 * WIDTH * CLASSES
@@ -21,7 +21,9 @@ def network(kind="snn"):
     torch.manual_seed(0)
     snn = kind == "snn"
     model = ResNetConfig(name="resnet8", width=WIDTH, T=T if snn else None)
-    made = build_network(Specification(model=model, neuron=NeuronConfig() if snn else None, classes=CLASSES, shape=(3, 16, 16)))
+    made = build_network(
+        Specification(model=model, neuron=NeuronConfig() if snn else None, classes=CLASSES, shape=(3, 16, 16))
+    )
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.bias, 0.4)
@@ -30,7 +32,9 @@ def network(kind="snn"):
 
 def data(count=11):
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(count, 3, 16, 16, generator=generator, dtype=torch.float64), torch.randint(CLASSES, (count,), generator=generator)
+    return torch.rand(count, 3, 16, 16, generator=generator, dtype=torch.float64), torch.randint(
+        CLASSES, (count,), generator=generator
+    )
 
 
 def batches(size=4):
@@ -70,7 +74,9 @@ def test_energy_counts_the_stem_once_the_head_per_step_and_synops_so_far():
     synops = [entry["synops"] for entry in entries]
     assert 0 < synops[0] < synops[1] < synops[2] < synops[3]
     for t, entry in enumerate(entries, 1):
-        assert entry["energy_mj"] == pytest.approx((4.6 * (STEM + t * HEAD) + 0.9 * entry["synops"]) * 1e-9, rel=1e-12)
+        assert entry["energy_mj"] == pytest.approx(
+            (4.6 * (STEM + t * HEAD) + 0.9 * entry["synops"]) * 1e-9, rel=1e-12
+        )
 
 
 def test_energy_by_hand():
@@ -108,7 +114,9 @@ def test_an_ann_has_one_entry_of_macs():
 
 
 def test_accuracy_is_the_last_entrys():
-    assert accuracy(network(), batches(), T) == pytest.approx(measure_curve(network(), batches(), T).entries[-1]["top1"])
+    assert accuracy(network(), batches(), T) == pytest.approx(
+        measure_curve(network(), batches(), T).entries[-1]["top1"]
+    )
 
 
 def test_the_network_is_measured_in_eval_mode_and_checked_between_batches():
@@ -122,12 +130,27 @@ def test_the_network_is_measured_in_eval_mode_and_checked_between_batches():
 
 @pytest.mark.parametrize("kind", ["snn", "ann"])
 def test_result_and_table(kind):
-    result = make_result(measure_curve(network(kind), batches(), T if kind == "snn" else 1), {"run": "r", "stage": "distill"})
-    measured = {"images", "T", "curve", "rate", "rate_per_layer", "dynamic", "ann", "energy_convention", "energy_note"}
+    result = make_result(
+        measure_curve(network(kind), batches(), T if kind == "snn" else 1), {"run": "r", "stage": "distill"}
+    )
+    measured = {
+        "images",
+        "T",
+        "curve",
+        "rate",
+        "rate_per_layer",
+        "dynamic",
+        "ann",
+        "energy_convention",
+        "energy_note",
+    }
     assert result.keys() == {"schema", "run", "stage"} | measured
     assert (result["dynamic"] is None) == (result["energy_note"] is None) == (kind == "ann")
     assert (result["T"], result["images"]) == (len(result["curve"]), 11)
-    assert (result["energy_convention"]["pj_per_mac"], result["energy_convention"]["pj_per_synop"]) == (4.6, 0.9)
+    assert (result["energy_convention"]["pj_per_mac"], result["energy_convention"]["pj_per_synop"]) == (
+        4.6,
+        0.9,
+    )
     rows = table(result)
     assert len(rows) == 1 + result["T"]
     assert {len(row) for row in rows} == {7}

@@ -5,11 +5,15 @@ import json
 
 import pytest
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.files import sha256
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 
-KL = {"name": "kl", "hard": {"target": "mean", "weight": 1.0}, "terms": [{"divergence": "kl", "temperature": 3.0}]}
+KL = {
+    "name": "kl",
+    "hard": {"target": "mean", "weight": 1.0},
+    "terms": [{"divergence": "kl", "temperature": 3.0}],
+}
 NONE = {"name": "none", "hard": {"target": "mean", "weight": 1.0}, "terms": []}
 
 
@@ -25,11 +29,21 @@ def result(loss=KL, seed=0, T=4, base=40.0, **changes):
         "model": {"name": "resnet8", "T": T, "width": 16},
         "loss": loss,
         "teacher": {"sha256": "t1", "top1": 81.3} if loss["terms"] else None,
-        "curve": [{"t": t, "top1": base + 6 * t - 0.5 * t**2 + seed * (1 + 0.2 * t)} for t in range(1, T + 1)],
+        "curve": [
+            {"t": t, "top1": base + 6 * t - 0.5 * t**2 + seed * (1 + 0.2 * t)} for t in range(1, T + 1)
+        ],
     }
     made = copy.deepcopy(made | changes)
     rule, epoch = made["selection"].values()
-    fixed = [made["loss"], made["model"], made["data_sha256"], made["teacher"], rule, epoch if rule == "last" else None, T]
+    fixed = [
+        made["loss"],
+        made["model"],
+        made["data_sha256"],
+        made["teacher"],
+        rule,
+        epoch if rule == "last" else None,
+        T,
+    ]
     about = {"recipe_hash": sha256(json.dumps(fixed).encode())[:6], "weights_sha256": f"{fixed} {seed}"}
     return made | {key: value for key, value in about.items() if key not in changes}
 
@@ -51,7 +65,10 @@ def test_runs_that_differ_in_seed_share_a_line():
 
 def test_other_losses_are_other_lines():
     groups = group_by_seed([*seeds(KL), *seeds(NONE)])
-    assert {label: len(members) for label, members in groups.items()} == {"kl, T = 4, 16 epochs": 3, "none, T = 4, 16 epochs": 3}
+    assert {label: len(members) for label, members in groups.items()} == {
+        "kl, T = 4, 16 epochs": 3,
+        "none, T = 4, 16 epochs": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -84,7 +101,11 @@ def test_other_settings_are_told_apart_by_their_hash():
 
 
 def test_an_option_of_the_loss_is_named():
-    strict = {"name": "hta-kl", "hard": {}, "terms": [{"divergence": "hta-kl", "temperature": 3.0, "delta": 0.5, "head": "strict"}]}
+    strict = {
+        "name": "hta-kl",
+        "hard": {},
+        "terms": [{"divergence": "hta-kl", "temperature": 3.0, "delta": 0.5, "head": "strict"}],
+    }
     assert list(group_by_seed([result(strict)])) == ["hta-kl head=strict, T = 4, 16 epochs"]
 
 
@@ -152,18 +173,18 @@ def test_a_single_run_has_no_band(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["curve.txt", "curve", "curve.png.bak"])
 def test_another_suffix_is_refused(tmp_path, name):
-    with pytest.raises(RequestError, match=r"\.png, \.svg, \.pdf"):
+    with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
         check_plot_path(tmp_path / name)
 
 
 def test_a_missing_folder_is_refused(tmp_path):
-    with pytest.raises(PlaceError, match="none does not exist"):
+    with pytest.raises(FileError, match="none does not exist"):
         check_plot_path(tmp_path / "none" / "curve.png")
 
 
 def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "curve.png").mkdir()
-    with pytest.raises(PlaceError, match=r"curve\.png: is a directory"):
+    with pytest.raises(FileError, match=r"curve\.png: is a directory"):
         plot_curves(group_by_seed([result()]), tmp_path / "curve.png")
 
 

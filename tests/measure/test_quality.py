@@ -30,7 +30,9 @@ def test_against_numpy(seed):
     found = quality(torch.tensor(logits), torch.tensor(labels))
     ranked = np.argsort(-logits, axis=1)
     assert found["top1"] == pytest.approx(100 * np.mean(ranked[:, 0] == labels))
-    assert found["top5"] == pytest.approx(100 * np.mean([label in row[:5] for row, label in zip(ranked, labels, strict=True)]))
+    assert found["top5"] == pytest.approx(
+        100 * np.mean([label in row[:5] for row, label in zip(ranked, labels, strict=True)])
+    )
     nll = [-math.log(probabilities(row)[label]) for row, label in zip(logits, labels, strict=True)]
     assert found["nll"] == pytest.approx(np.mean(nll))
     assert found.keys() == {"top1", "top5", "nll", "ece"}
@@ -44,14 +46,18 @@ def test_top5_needs_more_than_five_classes(classes, known):
 
 def test_values_are_plain_numbers():
     logits, labels = random_logits()
-    assert all(type(value) is float for value in quality(torch.tensor(logits).float(), torch.tensor(labels)).values())
+    assert all(
+        type(value) is float for value in quality(torch.tensor(logits).float(), torch.tensor(labels)).values()
+    )
 
 
 def plain_ece(logits, labels):
     rows = [probabilities(row) for row in logits]
     error = 0.0
     for i in range(15):
-        inside = [(r, label) for r, label in zip(rows, labels, strict=True) if i / 15 < r.max() <= (i + 1) / 15]
+        inside = [
+            (r, label) for r, label in zip(rows, labels, strict=True) if i / 15 < r.max() <= (i + 1) / 15
+        ]
         if inside:
             accuracy = np.mean([r.argmax() == label for r, label in inside])
             error += len(inside) / len(rows) * abs(accuracy - np.mean([r.max() for r, _ in inside]))
@@ -62,7 +68,9 @@ def plain_ece(logits, labels):
 @pytest.mark.parametrize("classes", [2, 12])
 def test_ece_against_a_plain_loop(scale, classes):
     logits, labels = random_logits(500, classes, scale)
-    assert calibration_error(torch.tensor(logits), torch.tensor(labels)) == pytest.approx(plain_ece(logits, labels), abs=1e-12)
+    assert calibration_error(torch.tensor(logits), torch.tensor(labels)) == pytest.approx(
+        plain_ece(logits, labels), abs=1e-12
+    )
 
 
 def test_ece_by_hand():
@@ -90,4 +98,6 @@ def test_a_bound_belongs_to_the_bin_below():
     logits = torch.zeros(2, 15, dtype=torch.float64)
     logits[1, 3] = 1e-6
     right, wrong = logits[0].softmax(-1).max(-1).indices.item(), 4
-    assert calibration_error(logits, torch.tensor([right, wrong])) == pytest.approx((14 / 15 + 1 / 15) / 2, abs=1e-6)
+    assert calibration_error(logits, torch.tensor([right, wrong])) == pytest.approx(
+        (14 / 15 + 1 / 15) / 2, abs=1e-6
+    )

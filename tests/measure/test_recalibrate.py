@@ -8,11 +8,11 @@ from torch import nn
 
 from snnkd.data import Split
 from snnkd.data.loader import to_float
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.measure.recalibrate import recalibrate_norms
 from snnkd.models import Network, Specification, build_network
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 
 def network() -> Network:
@@ -22,7 +22,9 @@ def network() -> Network:
 
 
 def images(count: int = 60) -> Split:
-    pixels = torch.randint(256, (count, 1, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    pixels = torch.randint(
+        256, (count, 1, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
     return Split(pixels, torch.zeros(count, dtype=torch.long))
 
 
@@ -45,7 +47,9 @@ def test_timesteps_change_the_later_norms() -> None:
     recalibrate_norms(short, images(), 1, 30, lambda _: None)
     recalibrate_norms(long, images(), 6, 30, lambda _: None)
     assert torch.equal(short.body.norm.running_mean, long.body.norm.running_mean)
-    assert not torch.equal(short.body.stages[0][0].norm1.running_mean, long.body.stages[0][0].norm1.running_mean)
+    assert not torch.equal(
+        short.body.stages[0][0].norm1.running_mean, long.body.stages[0][0].norm1.running_mean
+    )
 
 
 def test_a_small_last_batch_is_left_out() -> None:
@@ -68,14 +72,20 @@ def test_only_the_rows_of_the_split_are_seen() -> None:
 def test_event_frames_are_seen_in_their_order() -> None:
     torch.manual_seed(0)
     model = ResNetConfig(name="resnet8", width=4, T=3)
-    made = build_network(Specification(model=model, neuron=NeuronConfig(), classes=10, shape=(2, 16, 16), frames=3))
-    frames = torch.randint(9, (20, 3, 2, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
-    assert recalibrate_norms(made, Split(frames, torch.zeros(20, dtype=torch.long)), 3, 10, lambda _: None) == 20
+    made = build_network(
+        Specification(model=model, neuron=NeuronConfig(), classes=10, shape=(2, 16, 16), frames=3)
+    )
+    frames = torch.randint(
+        9, (20, 3, 2, 16, 16), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+    )
+    assert (
+        recalibrate_norms(made, Split(frames, torch.zeros(20, dtype=torch.long)), 3, 10, lambda _: None) == 20
+    )
     assert made.body.norm.num_batches_tracked == 2
 
 
 def test_nothing_to_recalibrate() -> None:
     made = network()
     made.body = nn.Flatten()
-    with pytest.raises(RequestError, match="no batch normalisation"):
+    with pytest.raises(UsageError, match="no batch normalisation"):
         recalibrate_norms(made, images(), 1, 30, lambda _: None)

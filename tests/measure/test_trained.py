@@ -8,12 +8,12 @@ import pytest
 import torch
 
 import snnkd
+from snnkd.console import Console
 from snnkd.data import load_data
 from snnkd.data.loader import to_float
 from snnkd.files import read_json
 from snnkd.measure.curve import running_means
-from snnkd.recipe.data_schema import GlyphsConfig
-from snnkd.report import Reporter
+from snnkd.schema.data import GlyphsConfig
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def images(data_folder: Path) -> torch.Tensor:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SNNKD_DATA", str(data_folder))
         config = GlyphsConfig(classes=10, train_images=1500, test_images=300)
-        return to_float(load_data(config, Reporter(quiet=True)).test.images)
+        return to_float(load_data(config, Console(quiet=True)).test.images)
 
 
 def test_the_student_is_alive_and_knows_something(trained: dict[str, Path]) -> None:

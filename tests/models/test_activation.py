@@ -8,7 +8,7 @@ from spikingjelly.activation_based import surrogate
 from spikingjelly.activation_based.neuron import LIFNode
 
 from snnkd.models.activation import LIF, ReLU
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.neuron import NeuronConfig
 
 SURROGATES = {"sigmoid": surrogate.Sigmoid, "atan": surrogate.ATan}
 T, B = 5, 3
@@ -45,7 +45,8 @@ def assert_pinned(config):
 
 
 @pytest.mark.parametrize(
-    ("reset", "detach_reset", "decay_input", "alpha"), list(itertools.product(["hard", "soft"], [False, True], [False, True], [2.0, 4.0]))
+    ("reset", "detach_reset", "decay_input", "alpha"),
+    list(itertools.product(["hard", "soft"], [False, True], [False, True], [2.0, 4.0])),
 )
 def test_spikes_and_gradients_are_those_of_lifnode(reset, detach_reset, decay_input, alpha):
     assert_pinned(NeuronConfig(reset=reset, detach_reset=detach_reset, decay_input=decay_input, alpha=alpha))

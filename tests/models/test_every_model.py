@@ -16,14 +16,16 @@ import torch
 from conftest import Cli
 from torch import nn
 
+from snnkd.catalog.models import MODELS
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import LIF
 from snnkd.models.blocks import recompute_blocks
 from snnkd.models.features import Features, feature_shapes
 from snnkd.models.files import load, save_network
-from snnkd.recipe import MODELS, DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.fields import hints
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.schema.fields import hints
+from snnkd.schema.neuron import NeuronConfig
+from snnkd.schema.run import DistillRecipe
 
 NAMES = [entry.name for entry in MODELS if not entry.argument]
 KINDS = ["ann", "snn"]
@@ -45,7 +47,9 @@ def build(name: str, kind: str, T: int = 2, **neuron: Any) -> Network:
     torch.manual_seed(0)
     snn = kind == "snn"
     model = MODELS[name].options(name=name, T=T if snn else None, **small(name))
-    return build_network(Specification(model=model, neuron=NeuronConfig(**neuron) if snn else None, classes=5, shape=SHAPE))
+    return build_network(
+        Specification(model=model, neuron=NeuronConfig(**neuron) if snn else None, classes=5, shape=SHAPE)
+    )
 
 
 def awake(network: Network) -> Network:
@@ -69,7 +73,11 @@ def test_a_gradient_reaches_every_parameter(name: str, kind: str) -> None:
     logits = network(images(8))
     assert logits.shape == (2 if kind == "snn" else 1, 8, 5)
     torch.nn.functional.cross_entropy(logits.mean(0), torch.arange(8) % 5).backward()
-    without = [key for key, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()]
+    without = [
+        key
+        for key, p in network.named_parameters()
+        if p.grad is None or not p.grad.isfinite().all() or not p.grad.any()
+    ]
     assert not without
 
 
@@ -97,7 +105,9 @@ def test_more_timesteps_do_not_change_the_earlier_ones(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_ann_and_snn_are_one_topology(name: str) -> None:
     ann, snn = build(name, "ann"), build(name, "snn")
-    assert [(key, t.shape) for key, t in ann.state_dict().items()] == [(key, t.shape) for key, t in snn.state_dict().items()]
+    assert [(key, t.shape) for key, t in ann.state_dict().items()] == [
+        (key, t.shape) for key, t in snn.state_dict().items()
+    ]
     assert any(isinstance(module, LIF) for module in snn.modules())
     assert not any(isinstance(module, LIF) for module in ann.modules())
 
@@ -122,7 +132,8 @@ def test_features_that_the_losses_take(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_real_valued_last_activation_is_only_one(name: str) -> None:
     plain, replaced = (
-        {key for key, m in build(name, "snn", last=last).named_modules() if isinstance(m, LIF)} for last in ("spike", "relu")
+        {key for key, m in build(name, "snn", last=last).named_modules() if isinstance(m, LIF)}
+        for last in ("spike", "relu")
     )
     assert replaced < plain
     assert len(plain - replaced) == 1
@@ -171,7 +182,18 @@ LEARNERS = {
     "resnet8": WIDTH_8,
     "sew-resnet18": WIDTH_8,
     "vgg11": WIDTH_8,
-    "spikformer": ["--epochs", 5, "--lr", 0.1, "--set", "model.dim=32", "--set", "model.depth=1", "--set", "model.heads=4"],
+    "spikformer": [
+        "--epochs",
+        5,
+        "--lr",
+        0.1,
+        "--set",
+        "model.dim=32",
+        "--set",
+        "model.depth=1",
+        "--set",
+        "model.heads=4",
+    ],
 }
 """One of each kind, 150 steps each. All models, distilled for longer: LEARNED."""
 LEARNED = Path(__file__).parents[2] / "recipes" / "results" / "models" / "learns.json"
@@ -213,7 +235,9 @@ def test_the_stored_run_is_of_the_network_as_it_is(name: str) -> None:
 def test_the_hidden_layer_of_resnet19_wakes_neurons_and_leaves_an_ann_alone() -> None:
     """Currents of variance about 1 before neurons that no norm feeds; nothing else of the initial weights differs from an ANN's."""
     ann, snn = build("resnet19", "ann"), build("resnet19", "snn")
-    other = [key for key, tensor in snn.state_dict().items() if not torch.equal(tensor, ann.state_dict()[key])]
+    other = [
+        key for key, tensor in snn.state_dict().items() if not torch.equal(tensor, ann.state_dict()[key])
+    ]
     assert other == ["body.hidden.weight"]
     currents: list[torch.Tensor] = []
     snn.body.hidden.register_forward_hook(lambda m, i, output: currents.append(output))  # type: ignore[operator, union-attr]

@@ -8,8 +8,8 @@ import torch
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import LIF, ReLU
 from snnkd.models.features import Features, feature_shapes
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 
 def network(name: str = "resnet8", neuron: NeuronConfig | None = None, T: int | None = None) -> Network:
@@ -23,7 +23,12 @@ def test_what_a_resnet_offers() -> None:
         "stage1": (4, 16, 16), "stage2": (8, 8, 8), "stage3": (16, 4, 4), "class_map": (5, 4, 4), "output": (16,),
     }  # fmt: skip
     assert feature_shapes(network("resnet19"), (1, 16, 16))["output"] == (256,)
-    assert list(feature_shapes(network("resnet18"), (1, 16, 16)))[:4] == ["stage1", "stage2", "stage3", "stage4"]
+    assert list(feature_shapes(network("resnet18"), (1, 16, 16)))[:4] == [
+        "stage1",
+        "stage2",
+        "stage3",
+        "stage4",
+    ]
 
 
 @pytest.mark.parametrize("name", ["resnet8", "resnet19"])

@@ -9,12 +9,12 @@ import safetensors.torch
 import torch
 
 import snnkd
-from snnkd.errors import PlaceError
+from snnkd.errors import FileError
 from snnkd.files import sha256
 from snnkd.models import Specification, build_network, files
 from snnkd.models.files import CONFIG, WEIGHTS, load, load_network, save_network, weights_bytes
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 ABOUT = {"stage": "distill", "seed": 3}
 
@@ -23,7 +23,11 @@ def network(kind="snn", seed=0, **neuron):
     torch.manual_seed(seed)
     snn = kind == "snn"
     model = ResNetConfig(name="resnet8", width=2, T=3 if snn else None)
-    made = build_network(Specification(model=model, neuron=NeuronConfig(**neuron) if snn else None, classes=10, shape=(3, 16, 16)))
+    made = build_network(
+        Specification(
+            model=model, neuron=NeuronConfig(**neuron) if snn else None, classes=10, shape=(3, 16, 16)
+        )
+    )
     for module in made.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # so that layers fire
             torch.nn.init.constant_(module.bias, 0.4)
@@ -38,8 +42,8 @@ def folder(tmp_path):
 
 
 def refusal(folder, name):
-    """The message of the PlaceError that loading `folder` raises; it is one line and names the file `name`."""
-    with pytest.raises(PlaceError) as caught:
+    """The message of the FileError that loading `folder` raises; it is one line and names the file `name`."""
+    with pytest.raises(FileError) as caught:
         load_network(folder)
     message = str(caught.value)
     assert caught.value.exit_code == 3
@@ -67,8 +71,16 @@ def test_round_trip_is_bitwise(tmp_path, kind):
     loaded = load_network(tmp_path)
     assert loaded.network.specification == original.specification
     assert not loaded.network.training
-    assert loaded.sha256 == digest == sha256((tmp_path / WEIGHTS).read_bytes()) == loaded.config["weights_sha256"]
-    assert loaded.config.items() >= {**ABOUT, "format": "snnkd-network", "kind": kind, "classes": 10, "input": [3, 16, 16]}.items()
+    assert (
+        loaded.sha256
+        == digest
+        == sha256((tmp_path / WEIGHTS).read_bytes())
+        == loaded.config["weights_sha256"]
+    )
+    assert (
+        loaded.config.items()
+        >= {**ABOUT, "format": "snnkd-network", "kind": kind, "classes": 10, "input": [3, 16, 16]}.items()
+    )
     found, expected = loaded.network.state_dict(), original.state_dict()
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -111,7 +123,9 @@ def test_missing_weights(folder):
 
 def test_a_folder_of_other_things(folder):
     (folder / CONFIG).unlink()
-    assert "has no config.json; it is neither a finished run (see `snnkd status`) nor an export" in refusal(folder, "")
+    assert "has no config.json; it is neither a finished run (see `snnkd status`) nor an export" in refusal(
+        folder, ""
+    )
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
@@ -139,7 +153,9 @@ def test_truncated_weights(folder, length):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"\xff\xfe", b"[1, 2]", b"null", b'{"format": "snnkd-network"', b"9" * 5000, b"[" * 100_000], ids=range(8)
+    "content",
+    [b"", b"{", b"\xff\xfe", b"[1, 2]", b"null", b'{"format": "snnkd-network"', b"9" * 5000, b"[" * 100_000],
+    ids=range(8),
 )
 def test_a_config_that_is_no_json_object(folder, content):
     (folder / CONFIG).write_bytes(content)
@@ -233,7 +249,11 @@ class Trap:
         return Path.touch, (self.path,)
 
 
-@pytest.mark.parametrize("write", [lambda trap, path: path.write_bytes(pickle.dumps(trap)), torch.save], ids=["pickle", "torch.save"])
+@pytest.mark.parametrize(
+    "write",
+    [lambda trap, path: path.write_bytes(pickle.dumps(trap)), torch.save],
+    ids=["pickle", "torch.save"],
+)
 def test_nothing_is_unpickled(folder, write):
     sprung = folder / "sprung"
     write(Trap(sprung), folder / WEIGHTS)

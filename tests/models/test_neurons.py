@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import neuron as theirs
 from spikingjelly.activation_based import surrogate
 
-from snnkd.errors import RequestError
+from snnkd.catalog.neurons import NEURONS, SURROGATES, build_neuron, describe_neuron
+from snnkd.catalog.registry import load_target
+from snnkd.errors import UsageError
 from snnkd.models.activation import Spiking, learned_by_neurons, make_spiking
-from snnkd.recipe.neurons import NEURONS, SURROGATES, build_neuron, describe_neuron
-from snnkd.registry import load_target
 from snnkd.training.compiling import compiler
 
 B = 3
@@ -105,12 +105,19 @@ def assert_pinned(made: Spiking, T: int, seed: int = 0) -> None:
 def options_of(name: str) -> list[dict[str, object]]:
     """Every combination of the keys that decide how a neuron computes."""
     known = describe_neuron(name)["defaults"]
-    choices = {"reset": ["hard", "soft"], "detach_reset": [False, True], "decay_input": [False, True], "scale_reset": [False, True]}
+    choices = {
+        "reset": ["hard", "soft"],
+        "detach_reset": [False, True],
+        "decay_input": [False, True],
+        "scale_reset": [False, True],
+    }
     chosen = {key: values for key, values in choices.items() if key in known}
     return [dict(zip(chosen, values, strict=True)) for values in itertools.product(*chosen.values())]
 
 
-@pytest.mark.parametrize(("name", "options"), [(name, options) for name in NAMES for options in options_of(name)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "options"), [(name, options) for name in NAMES for options in options_of(name)], ids=str
+)
 def test_spikes_and_gradients_are_those_of_spikingjelly(name, options):
     for T in (1, 4):
         assert_pinned(layer(name, T, **options), T)
@@ -130,7 +137,9 @@ def test_spikes_and_gradients_are_those_of_spikingjelly(name, options):
 def test_over_random_settings_and_inputs(name, T, seed, shape, alpha, tau, threshold, k):
     drawn = {"surrogate": shape, "alpha": alpha, "tau": tau, "threshold": threshold, "k": k}
     known = describe_neuron(name)["defaults"]
-    assert_pinned(layer(name, T, seed=seed, **{key: value for key, value in drawn.items() if key in known}), T, seed)
+    assert_pinned(
+        layer(name, T, seed=seed, **{key: value for key, value in drawn.items() if key in known}), T, seed
+    )
 
 
 @pytest.mark.parametrize(
@@ -204,7 +213,7 @@ def test_only_neurons_that_learn_for_each_timestep_are_bounded_by_t():
     for name in NAMES:
         made = layer(name, 3)
         if describe_neuron(name)["each_timestep"]:
-            with pytest.raises(RequestError, match=f"T = 5: {name}"):
+            with pytest.raises(UsageError, match=f"T = 5: {name}"):
                 made(drive(), 5)
         else:
             assert made(drive(), 5).shape == drive().shape
@@ -234,10 +243,14 @@ def test_samples_do_not_meet_and_layout_does_not_matter(name):
     made, T, x = layer(name), 5, drive()
     together = made(x, T)
     assert torch.equal(made(x.contiguous(memory_format=torch.channels_last), T), together)
-    assert made(x.contiguous(memory_format=torch.channels_last), T).is_contiguous(memory_format=torch.channels_last)
+    assert made(x.contiguous(memory_format=torch.channels_last), T).is_contiguous(
+        memory_format=torch.channels_last
+    )
     for b in range(B):
         alone = made(x.unflatten(0, (T, B))[:, b], T)
-        assert (alone != together.unflatten(0, (T, B))[:, b]).float().mean() < 0.01  # a matrix product may round otherwise
+        assert (
+            alone != together.unflatten(0, (T, B))[:, b]
+        ).float().mean() < 0.01  # a matrix product may round otherwise
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -288,7 +301,7 @@ def test_surrogates_decide_gradients_alone(entry):
 def test_the_schema_knows_the_surrogates_of_the_catalogue():
     from typing import get_args
 
-    from snnkd.recipe.neuron_schema import Surrogate
+    from snnkd.schema.neuron import Surrogate
 
     assert list(get_args(Surrogate)) == [entry.name for entry in SURROGATES]
     for entry in SURROGATES:
@@ -308,18 +321,30 @@ def test_learned_numbers_are_found_by_name():
         ({"name": "lifs"}, "unknown neuron 'lifs'"),
         ({"name": "clif", "reset": "soft"}, "neuron.reset: clif has no such key; it has tau, threshold"),
         ({"name": "if", "decay_input": True}, "neuron.decay_input: if has no such key"),
-        ({"name": "psn", "threshold": 1}, "neuron.threshold: psn has no such key; it has surrogate, alpha, last"),
+        (
+            {"name": "psn", "threshold": 1},
+            "neuron.threshold: psn has no such key; it has surrogate, alpha, last",
+        ),
         ({"name": "plif", "tau": 1}, "neuron.tau: 1"),
-        ({"name": "plif", "surrogate": "sigmoids"}, "neuron.surrogate: 'sigmoids' is not one of sigmoid, atan"),
+        (
+            {"name": "plif", "surrogate": "sigmoids"},
+            "neuron.surrogate: 'sigmoids' is not one of sigmoid, atan",
+        ),
         ({"name": "masked-psn", "k": 0}, "neuron.k: 0"),
-        ({"name": "qif", "v_reset": 0.5}, "neuron.v_reset: 0.5 is too large; it must be at most neuron.v_rest, 0.0"),
-        ({"name": "eif", "v_rest": 1.0}, "neuron.v_rest: 1.0 is too large; it must be below neuron.threshold, 1.0"),
+        (
+            {"name": "qif", "v_reset": 0.5},
+            "neuron.v_reset: 0.5 is too large; it must be at most neuron.v_rest, 0.0",
+        ),
+        (
+            {"name": "eif", "v_rest": 1.0},
+            "neuron.v_rest: 1.0 is too large; it must be below neuron.threshold, 1.0",
+        ),
         ({"name": "lif", "foo": 1}, "unknown key 'neuron.foo'"),
         ([], "neuron: [] is neither a name nor a section"),
     ],
 )
 def test_a_section_that_cannot_be_is_refused(section, said):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         build_neuron(section)
     assert said in str(caught.value)
 

@@ -22,8 +22,15 @@ def test_the_same_numbers_as_torchs(inputs: int, outputs: int, size: int, stride
     theirs = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
     theirs.load_state_dict(ours.state_dict())
     found = []
-    for convolution, layout in ((ours, torch.channels_last), (theirs, torch.contiguous_format)):  # in the other it is not safe
-        x = torch.linspace(-1, 1, 6 * inputs * size**2).view(6, inputs, size, size).contiguous(memory_format=layout)
+    for convolution, layout in (
+        (ours, torch.channels_last),
+        (theirs, torch.contiguous_format),
+    ):  # in the other it is not safe
+        x = (
+            torch.linspace(-1, 1, 6 * inputs * size**2)
+            .view(6, inputs, size, size)
+            .contiguous(memory_format=layout)
+        )
         x.requires_grad_()
         y = convolution(x)
         (y * torch.linspace(-1, 2, y.numel()).view(y.shape)).sum().backward()
@@ -32,10 +39,15 @@ def test_the_same_numbers_as_torchs(inputs: int, outputs: int, size: int, stride
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "size"), [(2, 4, 64), (4, 8, 16), (7, 14, 32), (8, 16, 8), (15, 30, 64), (16, 8, 64)])
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "size"),
+    [(2, 4, 64), (4, 8, 16), (7, 14, 32), (8, 16, 8), (15, 30, 64), (16, 8, 64)],
+)
 def test_no_heap_is_spoilt(inputs: int, outputs: int, size: int) -> None:
     """In a process whose malloc checks itself; with a plain nn.Conv2d in its place torch ends some, by the CPU's instructions."""
-    library = Path("/lib/x86_64-linux-gnu/libc_malloc_debug.so.0")  # without it glibc from 2.34 on checks nothing, and only luck shows
+    library = Path(
+        "/lib/x86_64-linux-gnu/libc_malloc_debug.so.0"
+    )  # without it glibc from 2.34 on checks nothing, and only luck shows
     code = (
         "import torch\nfrom snnkd.models.blocks import Pointwise\n"
         f"made = Pointwise({inputs}, {outputs}, 2).to(memory_format=torch.channels_last)\n"
@@ -50,5 +62,7 @@ def test_no_heap_is_spoilt(inputs: int, outputs: int, size: int) -> None:
         "MALLOC_PERTURB_": "165",
         **({"LD_PRELOAD": str(library)} if library.exists() else {}),
     }
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr

@@ -10,8 +10,8 @@ from snnkd.measure.counting import Counter, fan_out
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import LIF
 from snnkd.models.features import Features
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 T = 3
 
@@ -36,7 +36,9 @@ def inputs_of(made: Network) -> dict[str, Tensor]:
     """What each weight layer takes."""
     seen: dict[str, Tensor] = {}
     handles = [
-        module.register_forward_hook(lambda module, inputs, output, name=name: seen.update({name: inputs[0].clone()}))
+        module.register_forward_hook(
+            lambda module, inputs, output, name=name: seen.update({name: inputs[0].clone()})
+        )
         for name, module in made.named_modules()
         if isinstance(module, (nn.Conv2d, nn.Linear))
     ]
@@ -62,7 +64,11 @@ def test_sums_of_spikes_make_macs_and_single_spikes_synops() -> None:
         elif name != "body.conv":
             size = x[0].numel() if isinstance(module, nn.Linear) else None
             stride = module.stride[0] if isinstance(module, nn.Conv2d) else 1
-            per_step += size * module.out_features if size else module.weight.numel() * (x.shape[2] // stride) * (x.shape[3] // stride)  # type: ignore[operator]
+            per_step += (
+                size * module.out_features
+                if size
+                else module.weight.numel() * (x.shape[2] // stride) * (x.shape[3] // stride)
+            )  # type: ignore[operator]
     assert seen["body.stages.1.0.conv1"].max() >= 2, "a sum of spikes"
     with Counter(made) as counter:
         made(images())
@@ -92,7 +98,9 @@ def test_ms_convolutions_see_spikes_and_shortcuts_currents() -> None:
     with Counter(made) as counter:
         made(images())
     assert counter.counts.synops is not None
-    assert float(counter.counts.synops.sum()) == sum(float((x * fan_out(made.get_submodule(n), x)).sum()) for n, x in main.items())  # type: ignore[arg-type]
+    assert float(counter.counts.synops.sum()) == sum(
+        float((x * fan_out(made.get_submodule(n), x)).sum()) for n, x in main.items()
+    )  # type: ignore[arg-type]
     shortcuts = (4 * 8 * 8**2) + (8 * 16 * 4**2) + (16 * 32 * 2**2)
     assert counter.counts.macs_per_step == shortcuts + 32 * 5
     assert not torch.equal(features.kept["stage3"], features.kept["stage3"].round()), "currents"
@@ -105,7 +113,9 @@ def test_blocks_that_begin_as_their_shortcut(name: str) -> None:
     """The last norm of each block starts at 0, as in the authors' code: at first a block without projection hands on what it got."""
     torch.manual_seed(0)
     model = ResNetConfig(name=name, T=T, width=4)
-    made = build_network(Specification(model=model, neuron=NeuronConfig(), classes=5, shape=(1, 16, 16))).eval()
+    made = build_network(
+        Specification(model=model, neuron=NeuronConfig(), classes=5, shape=(1, 16, 16))
+    ).eval()
     block = made.body.get_submodule("stages.0.1")
     x = torch.randn(6, 4, 8, 8) if name.startswith("ms") else (torch.rand(6, 4, 8, 8) > 0.8).float()
     assert torch.equal(block(x, T), x)
@@ -120,6 +130,11 @@ def test_the_wide_resnet20_averages_where_resnet18_strides() -> None:
     neurons = [name for name, module in made.named_modules() if isinstance(module, LIF)]
     assert len(neurons) == 3 + 2 * 8
     odd = build_network(
-        Specification(model=ResNetConfig(name="resnet20w", width=2, T=2), neuron=NeuronConfig(), classes=5, shape=(1, 15, 17))
+        Specification(
+            model=ResNetConfig(name="resnet20w", width=2, T=2),
+            neuron=NeuronConfig(),
+            classes=5,
+            shape=(1, 15, 17),
+        )
     )
     assert odd(torch.rand(2, 1, 15, 17)).shape == (2, 2, 5)

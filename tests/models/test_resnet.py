@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import LIF
-from snnkd.recipe.model_schema import ResNetConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import ResNetConfig
+from snnkd.schema.neuron import NeuronConfig
 
 NAMES = ["resnet8", "resnet18", "resnet19", "resnet20"]
 
@@ -57,7 +57,9 @@ def test_ann_and_snn_are_one_topology(name):
 def test_weights_of_the_ann_fit_the_snn():
     ann, snn = build(kind="ann"), build(kind="snn", seed=1)
     snn.load_state_dict(ann.state_dict())
-    assert all(torch.equal(a, b) for a, b in zip(ann.state_dict().values(), snn.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(ann.state_dict().values(), snn.state_dict().values(), strict=True)
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -82,7 +84,9 @@ def test_the_stem_is_computed_once():
     network, rows = build(T=3), {}
     for name, module in network.named_modules():
         if isinstance(module, (nn.Conv2d, nn.BatchNorm2d, nn.Linear)):
-            module.register_forward_hook(lambda module, inputs, output, name=name: rows.update({name: len(output)}))
+            module.register_forward_hook(
+                lambda module, inputs, output, name=name: rows.update({name: len(output)})
+            )
     network(torch.rand(5, 3, 16, 16))
     assert {name for name, n in rows.items() if n == 5} == {"body.conv", "body.norm"}
     assert set(rows.values()) == {5, 15}
@@ -95,7 +99,11 @@ def test_no_state_is_left():
     held = {id(t) for t in (*network.parameters(), *network.buffers())}
     first = network(images)
     for module in network.modules():
-        tensors = [v for v in (vars(module) | module._parameters | module._buffers).values() if isinstance(v, torch.Tensor)]
+        tensors = [
+            v
+            for v in (vars(module) | module._parameters | module._buffers).values()
+            if isinstance(v, torch.Tensor)
+        ]
         assert all(id(t) in held for t in tensors)
     assert torch.equal(network(images), first)
     assert network(images[:2]).shape == (3, 2, 10)
@@ -116,7 +124,7 @@ def test_a_network_normalises_images_itself(kind):
 
 @pytest.mark.parametrize("shape", [(2, 1, 16, 16), (2, 3, 16, 15), (3, 16, 16), (1, 2, 3, 16, 16)])
 def test_images_of_another_shape_are_refused(shape):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         build()(torch.rand(shape))
     assert str(list(shape)) in str(caught.value)
     assert "[B, 3, 16, 16]" in str(caught.value)
@@ -142,4 +150,7 @@ def test_every_weight_learns():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.bias, 0.5)
     network(torch.rand(8, 3, 16, 16)).square().sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0 for p in network.parameters())
+    assert all(
+        p.grad is not None and p.grad.isfinite().all() and p.grad.abs().sum() > 0
+        for p in network.parameters()
+    )

@@ -11,18 +11,18 @@ from spikingjelly.activation_based.model.spikformer import Spikformer as ZooSpik
 from spikingjelly.activation_based.neuron import LIFNode
 from torch import nn
 
+from snnkd.catalog.models import MODELS
+from snnkd.console import Console
 from snnkd.data import load_data
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import make_spiking
 from snnkd.models.attention import TokenAttention
-from snnkd.recipe import MODELS
-from snnkd.recipe.data_schema import GlyphsConfig
-from snnkd.recipe.fields import build as build_section
-from snnkd.recipe.neuron_schema import NeuronConfig
-from snnkd.report import Reporter
-from snnkd.training.layers import LayerRates
+from snnkd.schema.data import GlyphsConfig
+from snnkd.schema.fields import build as build_section
+from snnkd.schema.neuron import NeuronConfig
+from snnkd.training.firing_rates import LayerRates
 
 T = 3
 SMALL = {"spikformer": {"dim": 32, "depth": 2, "heads": 4}, "qkformer": {"dim": 32, "depth": 3, "heads": 4}}
@@ -88,7 +88,16 @@ def test_spikformer_is_that_of_the_zoo() -> None:
     """Same weights, same neurons: the same spikes of the last block at every timestep, and the same answers."""
     torch.manual_seed(0)
     zoo = ZooSpikformer(
-        T=T, img_size_h=16, img_size_w=16, patch_size=4, num_classes=10, embed_dims=32, num_heads=4, depths=2, tau=2.0, detach_reset=True
+        T=T,
+        img_size_h=16,
+        img_size_w=16,
+        patch_size=4,
+        num_classes=10,
+        embed_dims=32,
+        num_heads=4,
+        depths=2,
+        tau=2.0,
+        detach_reset=True,
     )
     zoo = zoo.double().eval()
     ours = network("spikformer", NeuronConfig(**NEURON))
@@ -122,7 +131,9 @@ def test_operations_of_attention_by_hand() -> None:
         seen: dict[str, torch.Tensor] = {}
         for key, module in made.named_modules():
             if key.endswith(("qkv_act", "qk_act", ".gate")):
-                module.register_forward_hook(lambda m, i, output, key=key, seen=seen: seen.update({key: output.clone()}))
+                module.register_forward_hook(
+                    lambda m, i, output, key=key, seen=seen: seen.update({key: output.clone()})
+                )
         with Counter(made) as counter:
             made(images())
         synops = sum(_attention(key, spikes, made) for key, spikes in seen.items()) + _weights(made)
@@ -171,7 +182,9 @@ def test_an_ann_makes_macs_of_attention_too(name: str) -> None:
     convolutions = 0
     for module in made.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            module.register_forward_hook(lambda m, i, output: counted.append(output[0].numel() * m.weight[0].numel()))
+            module.register_forward_hook(
+                lambda m, i, output: counted.append(output[0].numel() * m.weight[0].numel())
+            )
     counted: list[int] = []
     made(images(1))
     convolutions = sum(counted)
@@ -204,7 +217,7 @@ def test_sums_of_spikes_are_exact_under_bf16() -> None:
     ],
 )
 def test_sizes_that_cannot_be_are_refused(name: str, keys: dict[str, int], said: str) -> None:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         specification(name, **keys)
     assert said in str(caught.value)
 
@@ -214,12 +227,18 @@ def test_sizes_that_cannot_be_are_refused(name: str, keys: dict[str, int], said:
 def test_a_patch_is_so_many_pixels(patch: int) -> None:
     from snnkd.models.features import feature_shapes
 
-    assert feature_shapes(network("spikformer", patch=patch).float(), (3, 16, 16))["stage1"] == (32, 16 // patch, 16 // patch)
+    assert feature_shapes(network("spikformer", patch=patch).float(), (3, 16, 16))["stage1"] == (
+        32,
+        16 // patch,
+        16 // patch,
+    )
 
 
 def test_heads_change_the_answer_and_not_the_weights() -> None:
     one, two = network("spikformer", heads=1), network("spikformer", heads=8)
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+    )
     with torch.inference_mode():
         assert not torch.equal(one(images()), two(images()))
 
@@ -228,7 +247,10 @@ def test_heads_change_the_answer_and_not_the_weights() -> None:
 @pytest.mark.parametrize("kind", ["ann", "snn"])
 def test_it_learns_glyphs_by_heart_and_no_layer_is_silent(name: str, depth: int, kind: str) -> None:
     """40 glyphs of 10 classes, 100 steps (an ANN 20): above 3 x chance. New images: test_every_model.py and its stored results."""
-    data = load_data(GlyphsConfig(classes=10, train_images=40, test_images=20, size=8, noise=0.0, augment=()), Reporter(quiet=True))
+    data = load_data(
+        GlyphsConfig(classes=10, train_images=40, test_images=20, size=8, noise=0.0, augment=()),
+        Console(quiet=True),
+    )
     seen, labels = data.train.images.float() / 255, data.train.labels
     neuron = NeuronConfig() if kind == "snn" else None
     model = MODELS[name].options(name=name, T=2 if neuron else None, dim=32, depth=depth, heads=2)

@@ -10,13 +10,13 @@ import torch
 from conftest import SMALL, Cli
 from torch import nn
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.features import feature_shapes
 from snnkd.models.files import load, save_network
-from snnkd.recipe.model_schema import VGGConfig
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.model import VGGConfig
+from snnkd.schema.neuron import NeuronConfig
 
 
 def network(name: str = "vgg11", size: int = 16, T: int | None = None, pool: str = "avg") -> Network:
@@ -43,7 +43,10 @@ def test_it_has_as_many_layers_as_its_name_says(name: str, weights: int) -> None
 
 @pytest.mark.parametrize("T", [None, 2])
 def test_images_that_poolings_would_use_up_are_refused(T: int | None) -> None:
-    with pytest.raises(RequestError, match=r"^model.name: vgg16 pools images to nothing below 16x16, these are 15x15; use resnet8$"):
+    with pytest.raises(
+        UsageError,
+        match=r"^model.name: vgg16 pools images to nothing below 16x16, these are 15x15; use resnet8$",
+    ):
         network("vgg16", 15, T)
 
 
@@ -86,7 +89,10 @@ def test_after_a_pooling_come_macs_after_a_neuron_synops() -> None:
 def test_a_config_that_asks_for_what_cannot_be_is_a_bad_file(tmp_path: Path) -> None:
     save_network(tmp_path, network(), {})
     config = json.loads((tmp_path / "config.json").read_text())
-    for change, said in (({"input": [1, 8, 8]}, "below 16x16"), ({"model": {**config["model"], "pool": "max", "T": 2}}, "model.pool: max")):
+    for change, said in (
+        ({"input": [1, 8, 8]}, "below 16x16"),
+        ({"model": {**config["model"], "pool": "max", "T": 2}}, "model.pool: max"),
+    ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
-        with pytest.raises(PlaceError, match=said):
+        with pytest.raises(FileError, match=said):
             load(tmp_path)

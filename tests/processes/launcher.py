@@ -27,11 +27,11 @@ from torch.distributed.elastic.multiprocessing.subprocess_handler import Subproc
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel  # noqa: F401
 
-from snnkd import pipeline, processes, stage  # everything a command imports, so that workers start at once
+from snnkd import distributed, pipeline, stage  # everything a command imports, so that workers start at once
 from snnkd.cli import main
 from snnkd.losses import objective  # noqa: F401
 from snnkd.models.activation import LIF
-from snnkd.recipe.neuron_schema import NeuronConfig
+from snnkd.schema.neuron import NeuronConfig
 
 LIF(NeuronConfig())
 
@@ -103,7 +103,7 @@ def _work(request: dict[str, Any], environment: dict[str, str]) -> None:
     honest = stage.measure_network
 
     def tell(loaded: Any, *words: Any) -> Any:
-        torch.save(loaded.network.state_dict(), f"weights-{processes.index()}.pt")
+        torch.save(loaded.network.state_dict(), f"weights-{distributed.rank()}.pt")
         return honest(loaded, *words)
 
     stage.measure_network = pipeline.measure_network = tell
@@ -133,7 +133,17 @@ def _launch(request: dict[str, Any]) -> None:
 
     SubprocessHandler._popen = start  # type: ignore[method-assign]
     sys.argv = ["torchrun"]
-    run.main(["--standalone", "--nproc-per-node", str(request["count"]), *request.get("options", []), "-m", "snnkd", *request["words"]])
+    run.main(
+        [
+            "--standalone",
+            "--nproc-per-node",
+            str(request["count"]),
+            *request.get("options", []),
+            "-m",
+            "snnkd",
+            *request["words"],
+        ]
+    )
 
 
 if __name__ == "__main__":

@@ -19,8 +19,12 @@ def here(torchrun: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("run", "batch", "count"), [("student", 4, 2), ("student", 18, 2), ("student", 5, 4), ("teacher", 4, 2)])
-def test_the_numbers_are_those_of_one_process(torchrun: Jobs, here: Path, run: str, batch: int, count: int) -> None:
+@pytest.mark.parametrize(
+    ("run", "batch", "count"), [("student", 4, 2), ("student", 18, 2), ("student", 5, 4), ("teacher", 4, 2)]
+)
+def test_the_numbers_are_those_of_one_process(
+    torchrun: Jobs, here: Path, run: str, batch: int, count: int
+) -> None:
     """18 images: 4 and 5 do not divide them; at 18 a batch one process has none at all."""
     words = ["eval", run, "--batch-size", str(batch), "--json"]
     alone, together = (torchrun.done(here, words, number) for number in (1, count))
@@ -32,7 +36,9 @@ def test_the_numbers_are_those_of_one_process(torchrun: Jobs, here: Path, run: s
     assert together.err == alone.err
 
 
-def test_a_file_for_other_settings_is_written_once_and_several_runs_in_turn(torchrun: Jobs, here: Path) -> None:
+def test_a_file_for_other_settings_is_written_once_and_several_runs_in_turn(
+    torchrun: Jobs, here: Path
+) -> None:
     alone = torchrun.done(here, ["eval", "student", "--T", "5"], 1)
     (here / "student/eval/test-T5.json").unlink()
     together = torchrun.done(here, ["eval", "student", "--T", "5"])

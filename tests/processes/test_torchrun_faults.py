@@ -78,7 +78,9 @@ def test_a_killed_worker_ends_the_job_and_leaves_a_run_that_continues(
 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
-def test_another_number_of_processes_continues(torchrun: Jobs, tmp_path: Path, before: int, after: int) -> None:
+def test_another_number_of_processes_continues(
+    torchrun: Jobs, tmp_path: Path, before: int, after: int
+) -> None:
     torchrun.run(tmp_path, [*TEACH, "--max-time", "0s"], before)
     again = torchrun.done(tmp_path, TEACH, after)
     said = f"began with processes: {before}, continuing with {after}: the last digits will differ"
@@ -119,7 +121,9 @@ def test_a_signal_saves_and_orphans_nobody(
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL"])
 @pytest.mark.parametrize("delay", [0.0, 0.1])
-def test_a_launcher_that_ends_at_once_orphans_nobody(torchrun: Jobs, tmp_path: Path, expected: bytes, name: str, delay: float) -> None:
+def test_a_launcher_that_ends_at_once_orphans_nobody(
+    torchrun: Jobs, tmp_path: Path, expected: bytes, name: str, delay: float
+) -> None:
     """Workers that have not yet met have nothing to save, and must not wait for each other."""
     launcher = torchrun.start(tmp_path, TEACH)
     _wait(launcher, lambda: bool(workers(tmp_path)))

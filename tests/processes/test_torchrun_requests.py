@@ -15,10 +15,26 @@ from processes.jobs import SMALL, Jobs, none_left
 
 TEACH = ["teach", *SMALL, "--epochs", "2", "--out", "run"]
 REFUSED = {
-    "uneven batch": (2, [*TEACH, "--batch-size", "23"], "train.batch_size: 23 cannot be cut into equal parts of 2 or more by 2 processes"),
-    "batch of one each": (2, [*TEACH, "--batch-size", "2"], "train.batch_size: 2 cannot be cut into equal parts of 2 or more"),
-    "sync_norm": (2, [*TEACH, "--set", "execution.sync_norm=true"], "execution.sync_norm: true works on GPUs only"),
-    "one GPU": (2, [*TEACH, "--device", "cuda:1"], "device 'cuda:1' given for 2 processes; say cuda, and each takes its own"),
+    "uneven batch": (
+        2,
+        [*TEACH, "--batch-size", "23"],
+        "train.batch_size: 23 cannot be cut into equal parts of 2 or more by 2 processes",
+    ),
+    "batch of one each": (
+        2,
+        [*TEACH, "--batch-size", "2"],
+        "train.batch_size: 2 cannot be cut into equal parts of 2 or more",
+    ),
+    "sync_norm": (
+        2,
+        [*TEACH, "--set", "execution.sync_norm=true"],
+        "execution.sync_norm: true works on GPUs only",
+    ),
+    "one GPU": (
+        2,
+        [*TEACH, "--device", "cuda:1"],
+        "device 'cuda:1' given for 2 processes; say cuda, and each takes its own",
+    ),
     "export": (2, ["export"], "export runs in one process, torchrun started 2; start it without torchrun"),
     "bench": (2, ["bench"], "bench runs in one process, torchrun started 2; start it without torchrun"),
     "unknown key": (2, [*TEACH, "--set", "train.epoch=3"], "train.epoch"),
@@ -53,11 +69,11 @@ def test_a_held_run_is_refused(torchrun: Jobs, tmp_path: Path) -> None:
 def test_what_one_process_alone_meets_is_said_with_its_number(torchrun: Jobs, tmp_path: Path) -> None:
     code = """
 from snnkd import pipeline, processes
-from snnkd.errors import PlaceError
+from snnkd.errors import FileError
 honest = pipeline.pick_device
 def pick(name):
-    if processes.index() == 1:
-        raise PlaceError("no such device here")
+    if distributed.rank() == 1:
+        raise FileError("no such device here")
     return honest(name)
 pipeline.pick_device = pick
 """
@@ -71,7 +87,7 @@ def test_processes_with_different_data_do_not_mix(torchrun: Jobs, tmp_path: Path
 from snnkd import pipeline, processes
 import dataclasses
 honest = pipeline.load_data
-pipeline.load_data = lambda *w, **k: dataclasses.replace(honest(*w, **k), sha256="0" * 64) if processes.index() else honest(*w, **k)
+pipeline.load_data = lambda *w, **k: dataclasses.replace(honest(*w, **k), sha256="0" * 64) if distributed.rank() else honest(*w, **k)
 """
     ended = torchrun.run(tmp_path, TEACH, code=code)
     assert ended.said == [
@@ -98,7 +114,9 @@ def test_a_recipe_writes_everything_once(torchrun: Jobs, tmp_path: Path) -> None
         assert len((run / "metrics.jsonl").read_text().splitlines()) == 2
         assert not list(run.glob("*.pt"))
     assert [path.name for path in (student / "eval").iterdir()] == ["test-T4.json"]
-    assert (student / "export/safetensors/model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+    assert (student / "export/safetensors/model.safetensors").read_bytes() == (
+        student / "model.safetensors"
+    ).read_bytes()
     for said in ("epoch 2/2", "exported to"):
         assert ended.err.count(said) == (2 if said.startswith("epoch") else 1), ended.err
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*.json")}
@@ -117,9 +135,22 @@ def test_a_sweep(torchrun: Jobs, tmp_path: Path) -> None:
 
 def test_the_command_itself_killed_and_continued(tmp_path: Path) -> None:
     """`python -m torch.distributed.run`, no forked stand-in: as the README says it."""
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "snnkd", *TEACH]
+    words = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "snnkd",
+        *TEACH,
+    ]
     words += ["--epochs", "400"]
-    with (tmp_path / "err").open("w") as err, subprocess.Popen(words, stdout=subprocess.PIPE, stderr=err, text=True) as job:
+    with (
+        (tmp_path / "err").open("w") as err,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=err, text=True) as job,
+    ):
         while not (tmp_path / "run/last.pt").exists() and job.poll() is None:
             time.sleep(0.01)
         pids = [int(pid) for pid in Path(f"/proc/{job.pid}/task/{job.pid}/children").read_text().split()]

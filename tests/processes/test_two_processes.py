@@ -17,19 +17,45 @@ def across(student, teacher, *, temperature, labels):
     wanted = torch.softmax(teacher @ teacher.T / temperature, -1)
     return (near - wanted).square().sum(-1).mean(), {"spread": student.detach().std()}
 """
-DISTILL = ["distill", *SMALL, "--epochs", "20", "--lr", "0.1", "--T", "3", "--teacher", "teacher", "--allow-weak-teacher", "--out", "run"]
+DISTILL = [
+    "distill",
+    *SMALL,
+    "--epochs",
+    "20",
+    "--lr",
+    "0.1",
+    "--T",
+    "3",
+    "--teacher",
+    "teacher",
+    "--allow-weak-teacher",
+    "--out",
+    "run",
+]
 LOSSES = {
     "hta-kl": [],
     "bkdsnn": [],
     "dist": [],
-    "w2s": ["--seed", "1", "--T", "4"],  # here the halves of the batch are not sure at the same timesteps as the whole
+    "w2s": [
+        "--seed",
+        "1",
+        "--T",
+        "4",
+    ],  # here the halves of the batch are not sure at the same timesteps as the whole
     "ckdsnn": [],
     "enof": [],
     "mine:across": [],
     "bkdsnn averaged": ["--set", "train.ema=0.9", "--lr", "0.02"],
     "hta-kl accumulated": ["--set", "execution.accumulate=2"],
     "kl mixed": ["--set", "data.augment=[crop, autoaugment, cutout, mixup, cutmix]"],
-    "hta-kl transformer": ["--set", "model={name: spikformer, dim: 16, heads: 2, depth: 1, T: 2}", "--T", "2", "--lr", "0.02"],
+    "hta-kl transformer": [
+        "--set",
+        "model={name: spikformer, dim: 16, heads: 2, depth: 1, T: 2}",
+        "--T",
+        "2",
+        "--lr",
+        "0.02",
+    ],
     "lasnn recomputed": ["--set", "execution.activation_checkpointing=true"],
 }
 
@@ -55,7 +81,9 @@ IN_FLOAT64 = {"dist"}
 def here(torchrun: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a teacher of another width, for which students need aligners."""
     folder = tmp_path_factory.mktemp("here")
-    torchrun.done(folder, ["teach", *SMALL, "--set", "model.width=3", "--epochs", "10", "--out", "teacher"], count=1)
+    torchrun.done(
+        folder, ["teach", *SMALL, "--set", "model.width=3", "--epochs", "10", "--out", "teacher"], count=1
+    )
     (folder / "mine.py").write_text(OWN)
     return folder
 
@@ -72,7 +100,9 @@ def test_two_processes_give_the_losses_of_one(torchrun: Jobs, here: Path, name: 
     weights: list[Any] = []
     for count in (1, 2):
         out = f"{name.replace(':', ' ')} {count}"
-        torchrun.done(here, [*words, "--out", out], count, frozen=True, code=EXACT if name in IN_FLOAT64 else "")
+        torchrun.done(
+            here, [*words, "--out", out], count, frozen=True, code=EXACT if name in IN_FLOAT64 else ""
+        )
         found.append(_losses(here / out))
         weights.append(torch.load(here / "weights-0.pt"))
     assert len(found[0]) == 20
@@ -87,15 +117,27 @@ def test_without_gathering_the_comparison_would_fail(torchrun: Jobs, here: Path,
     found = []
     for count in (1, 2):
         words = [*DISTILL, "--loss", name, *LOSSES[name], "--out", f"apart {name.replace(':', ' ')} {count}"]
-        torchrun.done(here, words, count, frozen=True, code="from snnkd.losses.seen import Seen; Seen.whole = lambda self: self")
+        torchrun.done(
+            here,
+            words,
+            count,
+            frozen=True,
+            code="from snnkd.losses.outputs import BatchOutputs; BatchOutputs.whole = lambda self: self",
+        )
         found.append(_losses(here / words[-1]))
     assert found[1] != pytest.approx(found[0], abs=1e-4)
 
 
-@pytest.mark.parametrize("words", [[], ["--set", "train.ema=0.9", "--set", "data.val_fraction=0.2", "--batch-size", "8"]])
-def test_live_norms_train_and_both_processes_end_with_the_same_weights(torchrun: Jobs, here: Path, words: list[str]) -> None:
+@pytest.mark.parametrize(
+    "words", [[], ["--set", "train.ema=0.9", "--set", "data.val_fraction=0.2", "--batch-size", "8"]]
+)
+def test_live_norms_train_and_both_processes_end_with_the_same_weights(
+    torchrun: Jobs, here: Path, words: list[str]
+) -> None:
     out = f"live {len(words)}"
-    torchrun.done(here, [*DISTILL, "--loss", "bkdsnn", "--epochs", "30", "--lr", "0.02", *words, "--out", out])
+    torchrun.done(
+        here, [*DISTILL, "--loss", "bkdsnn", "--epochs", "30", "--lr", "0.02", *words, "--out", out]
+    )
     first, second = (torch.load(here / f"weights-{rank}.pt") for rank in (0, 1))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from snnkd.errors import RequestError, SnnkdError
+from snnkd.errors import SnnkdError, UsageError
 from snnkd.recipe import Pipeline, resolve_tasks
 from snnkd.recipe.sweep import Tasks
 
@@ -19,8 +19,13 @@ teach: {seed: 100, train: {epochs: 9}}
 distill: {model: {width: 4}, loss: {name: hta-kl, head: strict}, train: {epochs: 5}}
 eval: {T: 3}
 """
-SWEPT = PIPELINE + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], distill.model.T: [2, 4]}\ncompare: {baseline: kl}\n"
-ONE_STAGE = "stage: distill\ndata: {name: glyphs, noise: 0.2}\nmodel: {name: vgg11, width: 8, T: 2}\nloss: tet\n"
+SWEPT = (
+    PIPELINE
+    + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], distill.model.T: [2, 4]}\ncompare: {baseline: kl}\n"
+)
+ONE_STAGE = (
+    "stage: distill\ndata: {name: glyphs, noise: 0.2}\nmodel: {name: vgg11, width: 8, T: 2}\nloss: tet\n"
+)
 
 
 def written(child: str, base: str = PIPELINE) -> str:
@@ -42,7 +47,7 @@ def axes(child: str, base: str = SWEPT) -> dict[str, list[Any]]:
     return resolve_tasks(written(child, base)).axes
 
 
-def refused(child: str, base: str = PIPELINE, error: type[SnnkdError] = RequestError) -> str:
+def refused(child: str, base: str = PIPELINE, error: type[SnnkdError] = UsageError) -> str:
     with pytest.raises(SnnkdError) as caught:
         resolve_tasks(written(child, base))
     assert type(caught.value) is error, caught.value

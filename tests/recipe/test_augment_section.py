@@ -2,9 +2,15 @@
 
 import pytest
 
-from snnkd.errors import RequestError
-from snnkd.recipe import LOSSES, Flags, fields, resolve_stage
-from snnkd.recipe.augment_schema import (
+from snnkd.catalog.losses import LOSSES
+from snnkd.errors import UsageError
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe.help_comments import commented_yaml
+from snnkd.recipe.loss_section import needs_one_label
+from snnkd.recipe.yaml_io import dump_yaml, parse_yaml
+from snnkd.runs.folder import identity, recipe_hash
+from snnkd.schema import fields
+from snnkd.schema.augment import (
     OPERATIONS,
     CutMixConfig,
     CutoutConfig,
@@ -13,11 +19,7 @@ from snnkd.recipe.augment_schema import (
     RandAugmentConfig,
     options_of,
 )
-from snnkd.recipe.commented import commented_yaml
-from snnkd.recipe.data_schema import DataConfig
-from snnkd.recipe.loss_section import needs_one_label
-from snnkd.recipe.text import dump_yaml, parse_yaml
-from snnkd.runs.folder import identity, recipe_hash
+from snnkd.schema.data import DataConfig
 
 
 def augment(*items):
@@ -29,7 +31,7 @@ def recipe(setting, stage="teach", **flags):
 
 
 def refused(setting, stage="teach", **flags):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         recipe(setting, stage, **flags)
     message = str(caught.value)
     assert "\n" not in message
@@ -46,7 +48,10 @@ def test_names_stay_names_and_usual_options_become_them():
     assert augment({"name": "cutout"}, {"name": "mixup", "alpha": "1"}) == ("cutout", "mixup")
     assert augment({"name": "cutout", "size": "8"}, "flip") == (CutoutConfig(size=8), "flip")
     assert augment(CutoutConfig(size=8)) == (CutoutConfig(size=8),)
-    assert [options_of(name) for name in ("crop", CutMixConfig(p=0.5))] == [OPERATIONS["crop"](), CutMixConfig(p=0.5)]
+    assert [options_of(name) for name in ("crop", CutMixConfig(p=0.5))] == [
+        OPERATIONS["crop"](),
+        CutMixConfig(p=0.5),
+    ]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +59,10 @@ def test_names_stay_names_and_usual_options_become_them():
     [
         ("mirror", "data.augment.0: 'mirror' is not one of crop, flip, autoaugment"),
         ({"size": 8}, "data.augment.0: {'size': 8} lacks its name, one of crop"),
-        ({"name": "cutout", "sise": 8}, "unknown key 'data.augment.0.sise'; did you mean 'data.augment.0.size'?"),
+        (
+            {"name": "cutout", "sise": 8},
+            "unknown key 'data.augment.0.sise'; did you mean 'data.augment.0.size'?",
+        ),
         ({"name": "crop", "size": 8}, "unknown key 'data.augment.0.size'"),
         ({"name": "cutout", "size": 0}, "data.augment.0.size: 0 is too small"),
         ({"name": "cutout", "size": 2.5}, "data.augment.0.size: 2.5 is not a whole number"),
@@ -67,7 +75,7 @@ def test_names_stay_names_and_usual_options_become_them():
     ],
 )
 def test_items_that_are_refused(item, hint):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         augment(item)
     assert hint in str(caught.value)
 
@@ -95,14 +103,24 @@ def test_both_that_mix_may_stand_in_either_order():
 
 def test_equal_operations_are_the_same_run_and_others_are_not():
     assert hashed("[crop, cutout]") == hashed("[crop, {name: cutout}]") == hashed("[{name: crop}, cutout]")
-    different = ["[crop, cutout]", "[cutout, crop]", "[crop, {name: cutout, size: 8}]", "[crop, {name: cutout, size: 9}]", "[crop]"]
+    different = [
+        "[crop, cutout]",
+        "[cutout, crop]",
+        "[crop, {name: cutout, size: 8}]",
+        "[crop, {name: cutout, size: 9}]",
+        "[crop]",
+    ]
     assert len({hashed(setting) for setting in different}) == len(different)
 
 
 def test_names_of_runs_begun_before_stay():
     """Of the commit before operations had options."""
     made = [recipe(setting) for setting in ("[crop]", "[crop, flip]", "[]")]
-    assert [identity(one, "d" * 64, None)["data"]["augment"] for one in made] == [["crop"], ["crop", "flip"], []]
+    assert [identity(one, "d" * 64, None)["data"]["augment"] for one in made] == [
+        ["crop"],
+        ["crop", "flip"],
+        [],
+    ]
     assert [type(item) for one in made for item in one.data.augment] == [str] * 3
 
 
@@ -125,8 +143,15 @@ def test_what_is_written_is_read_back(setting):
 
 def test_settings_reach_into_options():
     words = ["data.augment=[crop, {name: cutout, size: 8}]", "data.augment.1.size=6"]
-    assert resolve_stage("glyphs", "teach", Flags(settings=words)).data.augment == ("crop", CutoutConfig(size=6))
-    made = resolve_stage("glyphs", "teach", Flags(settings=["data.augment=[crop, cutout]", "data.augment.1={name: erase, p: 1}"]))
+    assert resolve_stage("glyphs", "teach", Flags(settings=words)).data.augment == (
+        "crop",
+        CutoutConfig(size=6),
+    )
+    made = resolve_stage(
+        "glyphs",
+        "teach",
+        Flags(settings=["data.augment=[crop, cutout]", "data.augment.1={name: erase, p: 1}"]),
+    )
     assert made.data.augment == ("crop", EraseConfig(p=1))
 
 

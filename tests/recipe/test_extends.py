@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from recipe.children import PIPELINE, student, written
 
-from snnkd.errors import PlaceError, RequestError, SnnkdError
+from snnkd.errors import FileError, SnnkdError, UsageError
 from snnkd.recipe import read_recipe, resolve_tasks, shipped
 from snnkd.recipe.extends import MOST_BASES
 
 
-def test_names_and_paths_are_looked_up_from_the_file_that_says_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_and_paths_are_looked_up_from_the_file_that_says_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shelf = tmp_path / "shelf"
     (shelf / "deep").mkdir(parents=True)
     (shelf / "top.yaml").write_text("extends: deep/mid.yml\nseed: 3\n")
@@ -22,7 +24,12 @@ def test_names_and_paths_are_looked_up_from_the_file_that_says_them(tmp_path: Pa
     (shelf / "root.yaml").write_text("extends: glyphs\ndata: {noise: 0.25}\n")
     for name in ("shelf/top.yaml", f"{shelf}/top.yaml"):
         found = resolve_tasks(name).all[0].pipeline
-        assert (found.distill.seed, found.teach.train.momentum, found.distill.data.noise, found.distill.train.epochs) == (3, 0.5, 0.25, 16)
+        assert (
+            found.distill.seed,
+            found.teach.train.momentum,
+            found.distill.data.noise,
+            found.distill.train.epochs,
+        ) == (3, 0.5, 0.25, 16)
 
 
 def test_shipped_recipes_extend_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,7 +42,9 @@ def test_shipped_recipes_extend_each_other(tmp_path: Path, monkeypatch: pytest.M
     found = resolve_tasks("shorter").all[0].pipeline
     assert (found.distill.seed, found.distill.train.lr) == (7, 0.5)
     Path("child.yaml").write_text("extends: shortr")
-    with pytest.raises(RequestError, match=r"^child.yaml: extends: unknown recipe 'shortr'; did you mean 'shorter'\?$"):
+    with pytest.raises(
+        UsageError, match=r"^child.yaml: extends: unknown recipe 'shortr'; did you mean 'shorter'\?$"
+    ):
         read_recipe("child.yaml")
 
 
@@ -43,14 +52,19 @@ def chain(count: int) -> str:
     """A recipe with so many bases: each changes the seed, every second one the learning rate."""
     Path("0.yaml").write_text(PIPELINE)
     for i in range(1, count + 1):
-        Path(f"{i}.yaml").write_text(f"extends: {i - 1}.yaml\nseed: {i}\n" + (f"train: {{lr: {i}}}\n" if i % 2 else ""))
+        Path(f"{i}.yaml").write_text(
+            f"extends: {i - 1}.yaml\nseed: {i}\n" + (f"train: {{lr: {i}}}\n" if i % 2 else "")
+        )
     return f"{count}.yaml"
 
 
 def test_a_chain_is_laid_from_its_base() -> None:
     found = resolve_tasks(chain(MOST_BASES)).all[0].pipeline.distill
     assert (found.seed, found.train.lr) == (10, 9.0)
-    with pytest.raises(RequestError, match=r"^1.yaml: extends: 0.yaml would be base 11 of 11.yaml; at most 10 follow each other$"):
+    with pytest.raises(
+        UsageError,
+        match=r"^1.yaml: extends: 0.yaml would be base 11 of 11.yaml; at most 10 follow each other$",
+    ):
         read_recipe(chain(MOST_BASES + 1))
 
 
@@ -59,41 +73,48 @@ def test_circles_are_refused() -> None:
     Path("b.yaml").write_text("extends: ./sub/../a.yaml")
     Path("sub").mkdir()
     with pytest.raises(
-        RequestError, match=r"^b.yaml: extends: a.yaml -> b.yaml -> sub/../a.yaml is a circle; one of them must stand by itself$"
+        UsageError,
+        match=r"^b.yaml: extends: a.yaml -> b.yaml -> sub/../a.yaml is a circle; one of them must stand by itself$",
     ):
         read_recipe("a.yaml")
     Path("own.yaml").write_text("extends: own.yaml")
-    with pytest.raises(RequestError, match=r"own\.yaml -> own\.yaml is a circle"):
+    with pytest.raises(UsageError, match=r"own\.yaml -> own\.yaml is a circle"):
         read_recipe("./own.yaml")
 
 
 @pytest.mark.parametrize("value", ["3", "null", "[a.yaml]", "{a: 1}", "true", '"a\\0.yaml"', '"a\\nb.yaml"'])
 def test_extends_that_is_no_name(value: str) -> None:
     Path("child.yaml").write_text(f"extends: {value}\n{PIPELINE}")
-    with pytest.raises(RequestError, match=r"^child.yaml: extends: .* is not the name of a recipe or a path to one$"):
+    with pytest.raises(
+        UsageError, match=r"^child.yaml: extends: .* is not the name of a recipe or a path to one$"
+    ):
         read_recipe("child.yaml")
 
 
 @pytest.mark.parametrize(
     ("value", "error", "said"),
     [
-        ("glyhps", RequestError, "child.yaml: extends: unknown recipe 'glyhps'; did you mean 'glyphs'?"),
-        ("base", RequestError, "child.yaml: extends: unknown recipe 'base'; for the file write ./base"),
-        ("zzzzzzzz", RequestError, "child.yaml: extends: unknown recipe 'zzzzzzzz'; "),
-        ("''", RequestError, "child.yaml: extends: unknown recipe ''; "),
-        ("gone.yaml", PlaceError, "child.yaml extends gone.yaml: gone.yaml: no such file or directory"),
-        ("sub/gone", PlaceError, "child.yaml extends sub/gone: sub/gone: no such file or directory"),
-        ("./", PlaceError, "child.yaml extends ./: .: is a directory"),
-        (f"./{'x' * 300}", PlaceError, "file name too long"),
+        ("glyhps", UsageError, "child.yaml: extends: unknown recipe 'glyhps'; did you mean 'glyphs'?"),
+        ("base", UsageError, "child.yaml: extends: unknown recipe 'base'; for the file write ./base"),
+        ("zzzzzzzz", UsageError, "child.yaml: extends: unknown recipe 'zzzzzzzz'; "),
+        ("''", UsageError, "child.yaml: extends: unknown recipe ''; "),
+        ("gone.yaml", FileError, "child.yaml extends gone.yaml: gone.yaml: no such file or directory"),
+        ("sub/gone", FileError, "child.yaml extends sub/gone: sub/gone: no such file or directory"),
+        ("./", FileError, "child.yaml extends ./: .: is a directory"),
+        (f"./{'x' * 300}", FileError, "file name too long"),
         (
             "tagged.yaml",
-            PlaceError,
+            FileError,
             "child.yaml extends tagged.yaml: tagged.yaml: line 1: the tag '!!python/none' is not allowed".replace(
                 "!!", "tag:yaml.org,2002:"
             ),
         ),
-        ("list.yaml", PlaceError, "child.yaml extends list.yaml: list.yaml: a recipe is a mapping of keys to sections, this is list"),
-        ("onward.yaml", PlaceError, "onward.yaml extends gone.yaml: gone.yaml: no such file or directory"),
+        (
+            "list.yaml",
+            FileError,
+            "child.yaml extends list.yaml: list.yaml: a recipe is a mapping of keys to sections, this is list",
+        ),
+        ("onward.yaml", FileError, "onward.yaml extends gone.yaml: gone.yaml: no such file or directory"),
     ],
 )
 def test_bases_that_cannot_be_read(value: str, error: type[SnnkdError], said: str) -> None:
@@ -115,22 +136,30 @@ def test_bases_that_cannot_be_read(value: str, error: type[SnnkdError], said: st
 def test_a_base_may_be_a_part() -> None:
     part = "data: {classes: 10}\nsweep: {seed: [1, 2]}\n"
     found = resolve_tasks(written("teach: {}\ndistill: {loss: kl}", part))
-    assert ([task.pipeline.distill.seed for task in found.all], found.all[0].pipeline.teach.data.classes) == ([1, 2], 10)
+    assert ([task.pipeline.distill.seed for task in found.all], found.all[0].pipeline.teach.data.classes) == (
+        [1, 2],
+        10,
+    )
     assert resolve_tasks(written("stage: teach", part)).all[1].pipeline.teach.seed == 2
 
 
 def test_code_in_a_base_is_refused_as_in_any_recipe() -> None:
-    for base in ("distill: {loss: 'mine:f'}", "data: 'mine:f'\ndistill: {}", "distill: {}\nsweep: {distill.loss: ['mine:f']}"):
+    for base in (
+        "distill: {loss: 'mine:f'}",
+        "data: 'mine:f'\ndistill: {}",
+        "distill: {}\nsweep: {distill.loss: ['mine:f']}",
+    ):
         Path("child.yaml").write_text("extends: mid.yaml")
         Path("mid.yaml").write_text("extends: base.yaml")
         Path("base.yaml").write_text(base)
-        with pytest.raises(RequestError, match="'mine:f' is code; it runs only when the command line names it: add --code mine:f"):
+        with pytest.raises(
+            UsageError,
+            match="'mine:f' is code; it runs only when the command line names it: add --code mine:f",
+        ):
             resolve_tasks("child.yaml")
     assert student("loss: kl", "distill: {loss: 'mine:f'}").loss.name == "kl", "what is replaced runs nowhere"
 
 
 def test_reading_does_not_import_torch() -> None:
-    code = (
-        f"import sys; from snnkd.recipe import resolve_tasks; resolve_tasks({written('loss: null')!r}); assert 'torch' not in sys.modules"
-    )
+    code = f"import sys; from snnkd.recipe import resolve_tasks; resolve_tasks({written('loss: null')!r}); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,17 +7,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snnkd.errors import RequestError
-from snnkd.recipe import data_schema, fields, loss_schema, model_schema, neuron_schema, schema
+from snnkd.errors import UsageError
+from snnkd.schema import data, fields, loss, model, neuron, run
 
 SECTIONS = [
     value
-    for value in vars(schema).values()
-    if isinstance(value, type) and dataclasses.is_dataclass(value) and value is not schema.Bounds and value is not schema.StageRecipe
+    for value in vars(run).values()
+    if isinstance(value, type)
+    and dataclasses.is_dataclass(value)
+    and value is not run.Bounds
+    and value is not run.StageRecipe
 ]
 FIELDS = [(section, field.name) for section in SECTIONS for field in dataclasses.fields(section)]
 
-numbers = st.integers(-(10**20), 10**20) | st.floats() | st.sampled_from(["1e-4", "12", "12.0", " 7 ", "0x10", "1_000", "nan", "-inf", ""])
+numbers = (
+    st.integers(-(10**20), 10**20)
+    | st.floats()
+    | st.sampled_from(["1e-4", "12", "12.0", " 7 ", "0x10", "1_000", "nan", "-inf", ""])
+)
 leaves = (
     st.none()
     | st.booleans()
@@ -28,13 +35,16 @@ leaves = (
 )
 values = st.recursive(
     leaves,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4) | st.integers() | st.none(), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4) | st.integers() | st.none(), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
 
 def refusal(section: type, key: str, value: object) -> str:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         fields.build(section, {key: value}, "s")
     message = str(caught.value)
     assert message.splitlines() == [message]
@@ -43,8 +53,8 @@ def refusal(section: type, key: str, value: object) -> str:
     return message
 
 
-def train(**given_values: object) -> schema.TrainConfig:
-    return fields.build(schema.TrainConfig, given_values, "train")
+def train(**given_values: object) -> run.TrainConfig:
+    return fields.build(run.TrainConfig, given_values, "train")
 
 
 @pytest.mark.parametrize("value", ["1e-4", 1e-4, "0.0001"])
@@ -60,77 +70,79 @@ def test_whole_numbers(value):
 
 
 def test_a_whole_number_in_quotes_keeps_all_its_digits():
-    assert fields.build(schema.TeachRecipe, {**stage(), "seed": str(2**63 - 1)}, "").seed == 2**63 - 1
+    assert fields.build(run.TeachRecipe, {**stage(), "seed": str(2**63 - 1)}, "").seed == 2**63 - 1
 
 
 def stage() -> dict[str, object]:
     return {"data": {}, "model": {}, "train": {}}
 
 
-@pytest.mark.parametrize("value", [12.5, "12.5", True, False, None, "many", [3], "1e400", "nan", float("inf")])
+@pytest.mark.parametrize(
+    "value", [12.5, "12.5", True, False, None, "many", [3], "1e400", "nan", float("inf")]
+)
 def test_what_is_no_whole_number(value):
-    assert "number" in refusal(schema.TrainConfig, "epochs", value)
+    assert "number" in refusal(run.TrainConfig, "epochs", value)
 
 
 @pytest.mark.parametrize("value", ["nan", float("nan"), float("inf"), "-inf", ".inf", "1e999", True, None])
 def test_what_is_no_number(value):
-    assert "number" in refusal(schema.TrainConfig, "lr", value)
+    assert "number" in refusal(run.TrainConfig, "lr", value)
 
 
 @pytest.mark.parametrize(("value", "wanted"), [(True, "on"), (False, "off"), ("on", "on"), ("auto", "auto")])
 def test_on_and_off_are_words_where_they_are_choices(value, wanted):
-    assert fields.build(schema.ExecutionConfig, {"compile": value}, "execution").compile == wanted
+    assert fields.build(run.ExecutionConfig, {"compile": value}, "execution").compile == wanted
 
 
 def test_a_truth_value_is_no_choice_elsewhere():
-    assert "hard" in refusal(neuron_schema.NeuronConfig, "reset", "firm")
-    refusal(data_schema.GlyphsConfig, "channels", 2)
-    with pytest.raises(RequestError, match=r"s\.channels"):
-        fields.build(data_schema.GlyphsConfig, {"channels": True}, "s")
+    assert "hard" in refusal(neuron.NeuronConfig, "reset", "firm")
+    refusal(data.GlyphsConfig, "channels", 2)
+    with pytest.raises(UsageError, match=r"s\.channels"):
+        fields.build(data.GlyphsConfig, {"channels": True}, "s")
 
 
 @pytest.mark.parametrize(("value", "wanted"), [("yes", True), ("off", False), (True, True), ("False", False)])
 def test_truth_values(value, wanted):
-    assert fields.build(neuron_schema.NeuronConfig, {"detach_reset": value}, "neuron").detach_reset is wanted
+    assert fields.build(neuron.NeuronConfig, {"detach_reset": value}, "neuron").detach_reset is wanted
 
 
 @pytest.mark.parametrize("value", [1, 0, "maybe", None, []])
 def test_what_is_no_truth_value(value):
-    refusal(neuron_schema.NeuronConfig, "detach_reset", value)
+    refusal(neuron.NeuronConfig, "detach_reset", value)
 
 
 def test_lists_become_tuples():
-    assert fields.build(data_schema.DataConfig, {"augment": ["flip", "crop"]}, "data").augment == ("flip", "crop")
-    assert fields.build(data_schema.DataConfig, {"augment": []}, "data").augment == ()
+    assert fields.build(data.DataConfig, {"augment": ["flip", "crop"]}, "data").augment == ("flip", "crop")
+    assert fields.build(data.DataConfig, {"augment": []}, "data").augment == ()
 
 
 @pytest.mark.parametrize("value", ["crop", {"crop": 1}, None, 3, "a\nb"])
 def test_what_is_no_list(value):
-    refusal(data_schema.DataConfig, "augment", value)
+    refusal(data.DataConfig, "augment", value)
 
 
 def test_a_bad_list_item_is_named_by_its_number():
-    with pytest.raises(RequestError, match=r"data\.augment\.1: 'mirror'"):
-        fields.build(data_schema.DataConfig, {"augment": ["crop", "mirror"]}, "data")
+    with pytest.raises(UsageError, match=r"data\.augment\.1: 'mirror'"):
+        fields.build(data.DataConfig, {"augment": ["crop", "mirror"]}, "data")
 
 
 def test_text_takes_numbers_and_dates_but_no_truth_value():
-    assert fields.build(schema.TeacherConfig, {"run": 12}, "teacher").run == "12"
-    assert fields.build(schema.TeacherConfig, {"run": datetime.date(2024, 1, 2)}, "teacher").run == "2024-01-02"
-    refusal(schema.TeacherConfig, "run", True)
+    assert fields.build(run.TeacherConfig, {"run": 12}, "teacher").run == "12"
+    assert fields.build(run.TeacherConfig, {"run": datetime.date(2024, 1, 2)}, "teacher").run == "2024-01-02"
+    refusal(run.TeacherConfig, "run", True)
 
 
 @pytest.mark.parametrize(
     ("section", "key", "good", "bad"),
     [
-        (data_schema.DataConfig, "val_fraction", [0, 0.5], [-0.01, 0.51]),
-        (data_schema.GlyphsConfig, "size", [8, 64], [7, 65]),
-        (neuron_schema.NeuronConfig, "tau", [1.0001], [1, 0]),
-        (neuron_schema.NeuronConfig, "threshold", [1e-9], [0, -1]),
-        (schema.TrainConfig, "momentum", [0, 0.999], [1, 1.0, -0.1]),
-        (loss_schema.HtaKlTerm, "delta", [0.001, 1], [0, 1.001]),
-        (model_schema.ModelConfig, "T", [1, 1024, None], [0, 1025, -1]),
-        (schema.TrainConfig, "batch_size", [2], [1]),
+        (data.DataConfig, "val_fraction", [0, 0.5], [-0.01, 0.51]),
+        (data.GlyphsConfig, "size", [8, 64], [7, 65]),
+        (neuron.NeuronConfig, "tau", [1.0001], [1, 0]),
+        (neuron.NeuronConfig, "threshold", [1e-9], [0, -1]),
+        (run.TrainConfig, "momentum", [0, 0.999], [1, 1.0, -0.1]),
+        (loss.HtaKlTerm, "delta", [0.001, 1], [0, 1.001]),
+        (model.ModelConfig, "T", [1, 1024, None], [0, 1025, -1]),
+        (run.TrainConfig, "batch_size", [2], [1]),
     ],
 )
 def test_bounds_open_and_closed(section, key, good, bad):
@@ -141,20 +153,22 @@ def test_bounds_open_and_closed(section, key, good, bad):
 
 
 def test_an_unknown_key_has_a_suggestion():
-    with pytest.raises(RequestError, match=r"unknown key 'train\.weight_decai'; did you mean 'train\.weight_decay'\?"):
+    with pytest.raises(
+        UsageError, match=r"unknown key 'train\.weight_decai'; did you mean 'train\.weight_decay'\?"
+    ):
         train(weight_decai=1)
-    with pytest.raises(RequestError, match=r"unknown key 'train\.3'"):
-        fields.build(schema.TrainConfig, {3: 1}, "train")
+    with pytest.raises(UsageError, match=r"unknown key 'train\.3'"):
+        fields.build(run.TrainConfig, {3: 1}, "train")
 
 
 def test_what_is_no_section():
-    with pytest.raises(RequestError, match="train: 'fast' is not a mapping"):
-        fields.build(schema.TrainConfig, "fast", "train")
+    with pytest.raises(UsageError, match="train: 'fast' is not a mapping"):
+        fields.build(run.TrainConfig, "fast", "train")
 
 
 def test_a_missing_section_is_named():
-    with pytest.raises(RequestError, match="recipe: lacks data, model"):
-        fields.build(schema.TeachRecipe, {"train": {}}, "")
+    with pytest.raises(UsageError, match="recipe: lacks data, model"):
+        fields.build(run.TeachRecipe, {"train": {}}, "")
 
 
 @settings(max_examples=15, deadline=None)
@@ -163,7 +177,7 @@ def test_a_missing_section_is_named():
 def test_any_value_for_any_field_is_taken_or_refused_in_one_line(section, key, value):
     try:
         made = fields.build(section, {key: value}, "s")
-    except RequestError as error:
+    except UsageError as error:
         made, message = None, str(error)
     if made is None:
         assert message.splitlines() == [message]

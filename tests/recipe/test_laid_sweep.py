@@ -35,7 +35,10 @@ FIXED = {
 def test_a_key_that_the_base_sweeps_may_not_be_fixed_beside_it(child: str, axis: str) -> None:
     said = refused(child, SWEPT)
     assert said.startswith(f"child.yaml: {child.partition(':')[0]}")
-    assert f"base.yaml sweeps '{axis}', and every task would overwrite it; take that out of the sweep (sweep: {{{axis}: null}})" in said
+    assert (
+        f"base.yaml sweeps '{axis}', and every task would overwrite it; take that out of the sweep (sweep: {{{axis}: null}})"
+        in said
+    )
 
 
 @pytest.mark.parametrize(("child", "axis"), list(FIXED.items())[:-1])
@@ -58,7 +61,11 @@ def test_the_remedy_of_that_is_one(child: str, axis: str) -> None:
         ("model: resnet8", "distill.model.T: [1, 2]", False),
         ("loss: {name: hta-kl, delta: 0.3}", "distill.loss.head: [strict, cover]", False),
         ("loss: {name: hta-kl, head: strict}", "distill.loss.head: [strict, cover]", True),
-        ("distill: {loss: {terms: [{divergence: hta-kl, head: strict}]}}", "distill.loss.terms.0.head: [top1, cover]", True),
+        (
+            "distill: {loss: {terms: [{divergence: hta-kl, head: strict}]}}",
+            "distill.loss.terms.0.head: [top1, cover]",
+            True,
+        ),
         ("eval: {T: 2}", "eval.T: [1, 3]", True),
         ("eval: null", "eval.T: [1, 3]", True),
         ("data: {augment: [crop]}", "data.augment: [[], [flip]]", True),
@@ -70,27 +77,44 @@ def test_what_is_fixed_beside_a_swept_key(child: str, sweep: str, fixed: bool) -
     if not fixed:
         assert len(axes(child, base)) == 1
     elif child == "seed: 7":
-        assert "seed: 7 would change nothing, because what base.yaml says for teach and distill wins" in refused(child, base)
+        assert (
+            "seed: 7 would change nothing, because what base.yaml says for teach and distill wins"
+            in refused(child, base)
+        )
     else:
         assert f"base.yaml sweeps '{sweep.partition(':')[0]}'" in refused(child, base)
 
 
 def test_what_a_child_fixes_is_in_every_task_of_the_bases_sweep() -> None:
     found = resolve_tasks(
-        written("loss: {name: hta-kl, delta: 0.3}\nmodel: resnet8", f"{PIPELINE}sweep: {{distill.loss.head: [strict, cover]}}")
+        written(
+            "loss: {name: hta-kl, delta: 0.3}\nmodel: resnet8",
+            f"{PIPELINE}sweep: {{distill.loss.head: [strict, cover]}}",
+        )
     )
-    assert [(t.pipeline.distill.loss.terms[0].head, t.pipeline.distill.loss.terms[0].delta) for t in found.all] == [
+    assert [
+        (t.pipeline.distill.loss.terms[0].head, t.pipeline.distill.loss.terms[0].delta) for t in found.all
+    ] == [
         ("strict", 0.3),
         ("cover", 0.3),
     ]
-    found = resolve_tasks(written("model: {T: 3}", f"{PIPELINE}sweep: {{distill.model: [resnet8, resnet20]}}"))
-    assert [(t.pipeline.distill.model.name, t.pipeline.distill.model.T) for t in found.all] == [("resnet8", 3), ("resnet20", 3)]
+    found = resolve_tasks(
+        written("model: {T: 3}", f"{PIPELINE}sweep: {{distill.model: [resnet8, resnet20]}}")
+    )
+    assert [(t.pipeline.distill.model.name, t.pipeline.distill.model.T) for t in found.all] == [
+        ("resnet8", 3),
+        ("resnet20", 3),
+    ]
 
 
 @pytest.mark.parametrize(
     ("child", "base", "said"),
     [
-        ("sweep: {sede: null}", SWEPT, "null takes 'sede' out of the base's sweep, and base.yaml does not sweep it; did you mean 'seed'?"),
+        (
+            "sweep: {sede: null}",
+            SWEPT,
+            "null takes 'sede' out of the base's sweep, and base.yaml does not sweep it; did you mean 'seed'?",
+        ),
         ("sweep: {seed: null}", PIPELINE, "and base.yaml does not sweep it; it has no sweep"),
         ("sweep: null", PIPELINE, "null takes the base's sweep away, and base.yaml has none"),
         ("sweep: 3", SWEPT, "sweep: 3 is not a mapping"),

@@ -8,11 +8,18 @@ import pytest
 from recipe.children import ONE_STAGE, PIPELINE, SWEPT, made, refused, shown, student, written
 
 from snnkd.recipe import Flags, read_recipe, resolve_stage, resolve_tasks
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
 
 
 @pytest.mark.parametrize(
-    "base", [PIPELINE, SWEPT, ONE_STAGE, "teach:\ndistill: {loss: enof, neuron: plif}\n", "data: cifar10\nteach: {}\n"]
+    "base",
+    [
+        PIPELINE,
+        SWEPT,
+        ONE_STAGE,
+        "teach:\ndistill: {loss: enof, neuron: plif}\n",
+        "data: cifar10\nteach: {}\n",
+    ],
 )
 def test_an_empty_child_is_its_base(base: str) -> None:
     child = written("", base)
@@ -21,7 +28,9 @@ def test_an_empty_child_is_its_base(base: str) -> None:
 
 
 def test_sections_are_laid_key_by_key_and_lists_replace() -> None:
-    found = made("data: {augment: [crop, flip], noise: 0.3}\nteach: {train: {lr: 0.5}}\neval: {split: val}\ncompare: {baseline: hta-kl}\n")
+    found = made(
+        "data: {augment: [crop, flip], noise: 0.3}\nteach: {train: {lr: 0.5}}\neval: {split: val}\ncompare: {baseline: hta-kl}\n"
+    )
     assert (found.teach.data, found.distill.data.augment) == (found.distill.data, ("crop", "flip"))
     assert (found.distill.data.classes, found.distill.data.noise) == (10, 0.3)
     assert (found.teach.train.lr, found.teach.train.epochs, found.distill.train.lr) == (0.5, 9, 0.1)
@@ -30,14 +39,23 @@ def test_sections_are_laid_key_by_key_and_lists_replace() -> None:
 
 def test_a_recipe_of_one_stage() -> None:
     found = student("model: {T: 3}\nseed: 5\ntrain: {epochs: 7}\n", ONE_STAGE)
-    assert (found.model.name, found.model.width, found.model.T, found.seed, found.train.epochs) == ("vgg11", 8, 3, 5, 7)
+    assert (found.model.name, found.model.width, found.model.T, found.seed, found.train.epochs) == (
+        "vgg11",
+        8,
+        3,
+        5,
+        7,
+    )
     assert (found.loss.name, found.data.noise) == ("tet", 0.2)
     assert student("stage: distill\n", ONE_STAGE) == student("", ONE_STAGE)
 
 
 @pytest.mark.parametrize("place", ["loss: {}", "distill: {{loss: {}}}"])
 def test_a_loss_replaces_the_whole_loss_wherever_it_stands(place: str) -> None:
-    for base in (PIPELINE, PIPELINE.replace("loss: {name: hta-kl, head: strict}, ", "") + "loss: {name: hta-kl, head: strict}\n"):
+    for base in (
+        PIPELINE,
+        PIPELINE.replace("loss: {name: hta-kl, head: strict}, ", "") + "loss: {name: hta-kl, head: strict}\n",
+    ):
         assert student(place.format("{name: hta-kl, delta: 0.2}"), base).loss.terms[0].head == "top1"
         assert student(place.format("kl"), base).loss.name == "kl"
         assert student("", base).loss.terms[0].head == "strict"
@@ -53,7 +71,9 @@ def test_what_belongs_to_a_loss_comes_and_goes_with_it(place: str) -> None:
     found = student(place.format("sakd"), complete)
     assert (found.train.init, found.train.epochs) == ("teacher", 3)
     own = "loss: enof\ndistill: {loss: kl, neuron: {last: relu}}\n"
-    assert student("distill: {loss: tet}", own).neuron.last == "relu", "it belonged to no loss of the student's"
+    assert student("distill: {loss: tet}", own).neuron.last == "relu", (
+        "it belonged to no loss of the student's"
+    )
     assert "'enof' has neuron.last: relu, the recipe says 'spike'" in refused(
         f"{place.format('enof')}\nneuron: {{last: spike}}\n", complete
     )
@@ -64,7 +84,10 @@ def test_what_belongs_to_a_loss_comes_and_goes_with_it(place: str) -> None:
     [
         ("distill: {model: resnet8}", ("resnet8", None, 6)),
         ("distill: {model: {name: resnet8, width: 5}}", ("resnet8", 5, 6)),
-        ("model: {width: 7}\ndistill: {model: resnet8}", ("resnet8", 7, 6)),  # as in any recipe that says both
+        (
+            "model: {width: 7}\ndistill: {model: resnet8}",
+            ("resnet8", 7, 6),
+        ),  # as in any recipe that says both
         ("distill: {model: {name: spikformer, dim: 96}}", ("spikformer", ..., 6)),
         ("teach: {model: vgg11}", ("resnet20", 4, 6)),
         ("distill: {model: {name: resnet20, T: 3}}", ("resnet20", 4, 3)),
@@ -88,7 +111,10 @@ def test_what_is_said_beside_the_stages_stays_there_unless_a_stage_starts_anew()
     found = made("model: {width: 7}\ndistill: {model: resnet8}")
     assert (found.teach.model.width, found.distill.model.width) == (7, 7), "as in any recipe that says both"
     found = resolve_tasks(written("distill: {model: resnet8}", f"{PIPELINE}sweep: {{model.width: [3, 5]}}"))
-    assert [(task.pipeline.teach.model.width, task.pipeline.distill.model.width) for task in found.all] == [(3, 3), (5, 5)]
+    assert [(task.pipeline.teach.model.width, task.pipeline.distill.model.width) for task in found.all] == [
+        (3, 3),
+        (5, 5),
+    ]
     found = made("model: {T: 3}", "model: {name: vgg11}\nteach: {}\ndistill: {model: {T: 2, width: 4}}")
     assert to_plain(found.distill.model) == {"name": "vgg11", "T": 3, "width": 4, "pool": "avg"}
 
@@ -138,15 +164,26 @@ def test_where_there_is_one_stage_its_section_and_the_keys_beside_it_are_one() -
     assert (found.model.name, found.model.width, found.model.T, found.seed) == ("vgg11", 4, 2, 4)
     assert (found.train.epochs, found.train.lr, found.neuron.name, found.neuron.tau) == (6, 1.0, "plif", 3.0)
     found = student("model: resnet20\nneuron: if", base)
-    assert (found.model.name, found.model.width, found.model.T, found.neuron.name) == ("resnet20", None, 3, "if")
+    assert (found.model.name, found.model.width, found.model.T, found.neuron.name) == (
+        "resnet20",
+        None,
+        3,
+        "if",
+    )
     found = student("teach: null\ntrain: {epochs: 1}\n")
     assert found.train.epochs == 1, "the student is alone once the teacher is taken away"
 
 
 def test_data_and_neurons_are_added_to_or_replaced() -> None:
     base = PIPELINE.replace("distill: {", "distill: {neuron: {name: plif, threshold: 2.0}, ")
-    assert student("neuron: {tau: 3.0}", base).neuron == student("distill: {neuron: {name: plif, tau: 3.0}}", base).neuron
-    assert (student("neuron: {tau: 3.0}", base).neuron.threshold, student("neuron: plif", base).neuron.threshold) == (2.0, 1.0)
+    assert (
+        student("neuron: {tau: 3.0}", base).neuron
+        == student("distill: {neuron: {name: plif, tau: 3.0}}", base).neuron
+    )
+    assert (
+        student("neuron: {tau: 3.0}", base).neuron.threshold,
+        student("neuron: plif", base).neuron.threshold,
+    ) == (2.0, 1.0)
     assert student("distill: {neuron: {name: if}}", base).neuron.threshold == 1.0
     found = made("data: cifar10\n")
     assert found.teach.data == found.distill.data
@@ -157,7 +194,9 @@ def test_data_and_neurons_are_added_to_or_replaced() -> None:
     assert made("data: {name: glyphs, size: 8}").teach.data.classes == 10
     stages = "data: {name: cifar10}\nteach: {data: {augment: []}}\ndistill: {data: {augment: [flip]}}"
     found = made("data: cifar100", stages)
-    assert found.teach.data.augment == found.distill.data.augment != (), "options of the data set that was replaced"
+    assert found.teach.data.augment == found.distill.data.augment != (), (
+        "options of the data set that was replaced"
+    )
 
 
 def test_the_timesteps_were_for_other_data_where_these_are_events() -> None:
@@ -175,11 +214,18 @@ def test_teachers() -> None:
         "model": {"name": "resnet20", "width": 8},
         "size": 16,
     }
-    assert to_plain(student("distill: {teacher: {model: {width: 4}}}", plain).teacher)["model"] == {"name": "resnet20", "width": 4}
-    assert to_plain(student("distill: {teacher: {model: resnet8}}", plain).teacher)["model"] == {"name": "resnet8"}
+    assert to_plain(student("distill: {teacher: {model: {width: 4}}}", plain).teacher)["model"] == {
+        "name": "resnet20",
+        "width": 4,
+    }
+    assert to_plain(student("distill: {teacher: {model: resnet8}}", plain).teacher)["model"] == {
+        "name": "resnet8"
+    }
     assert to_plain(student("teacher: runs/x", plain).teacher) == {"run": "runs/x"}
     assert to_plain(student("teacher: null", plain).teacher) == {}
-    assert to_plain(student("distill: {teacher: {run: runs/y}}", "distill: {teacher: runs/x}").teacher) == {"run": "runs/y"}
+    assert to_plain(student("distill: {teacher: {run: runs/y}}", "distill: {teacher: runs/x}").teacher) == {
+        "run": "runs/y"
+    }
 
 
 def test_what_a_stage_says_wins_over_a_key_beside_it_as_in_any_recipe() -> None:
@@ -202,7 +248,12 @@ def test_such_a_key_with_the_same_value_is_not() -> None:
 
 def test_null_takes_a_section_away() -> None:
     found = made("eval: null\ntrain: null\ndistill: {loss: null}\n")
-    assert (found.eval, found.distill.loss.name, found.distill.train.epochs, found.distill.train.batch_size) == (None, "none", 5, 128)
+    assert (
+        found.eval,
+        found.distill.loss.name,
+        found.distill.train.epochs,
+        found.distill.train.batch_size,
+    ) == (None, "none", 5, 128)
     assert made("teach: null").teach is None
     assert made("distill: null").distill is None
     assert student("loss: null").loss.name == "none"
@@ -220,8 +271,14 @@ def test_null_within_a_section_is_a_value() -> None:
 @pytest.mark.parametrize("key", ["compare", "loss", "teacher", "distill.neuron", "teach.model"])
 def test_null_where_the_base_says_nothing_is_refused(key: str) -> None:
     stage, _, inner = key.rpartition(".")
-    said = refused(f"{stage}: {{{inner}: null}}" if stage else f"{key}: null", PIPELINE.replace("loss: {name: hta-kl, head: strict}, ", ""))
-    assert f"child.yaml: {key}: null takes away what base.yaml says there, and it says nothing; remove the line" in said
+    said = refused(
+        f"{stage}: {{{inner}: null}}" if stage else f"{key}: null",
+        PIPELINE.replace("loss: {name: hta-kl, head: strict}, ", ""),
+    )
+    assert (
+        f"child.yaml: {key}: null takes away what base.yaml says there, and it says nothing; remove the line"
+        in said
+    )
 
 
 @pytest.mark.parametrize(
@@ -235,10 +292,18 @@ def test_null_where_the_base_says_nothing_is_refused(key: str) -> None:
         ),
         ("teach: {}", ONE_STAGE, "teach: a pipeline's section"),
         ("export: {}", ONE_STAGE, "export: a pipeline's section"),
-        ("stage: distill", PIPELINE, "stage: 'distill', and base.yaml, which it extends, is a pipeline (it has the section 'teach')"),
+        (
+            "stage: distill",
+            PIPELINE,
+            "stage: 'distill', and base.yaml, which it extends, is a pipeline (it has the section 'teach')",
+        ),
         ("distil: {}", PIPELINE, "unknown key 'distil'; did you mean 'distill'?"),
         ("train: {epoch: 3}", PIPELINE, "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
-        ("", PIPELINE.replace("augment", "augmnt"), "unknown key 'data.augmnt'; did you mean 'data.augment'?"),
+        (
+            "",
+            PIPELINE.replace("augment", "augmnt"),
+            "unknown key 'data.augmnt'; did you mean 'data.augment'?",
+        ),
         ("", "seed: 1", "names no stage"),
         ("distill: 3", PIPELINE, "distill: 3 is not a mapping"),
         ("distill: {seed: 1}", "distill: 3", "distill: 3 is not a mapping"),

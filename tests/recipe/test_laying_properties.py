@@ -8,10 +8,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.recipe.laying import lay
 from snnkd.recipe.sweep import tasks_of
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
 
 PLAIN = {"seed": st.integers(0, 3), "train.epochs": st.integers(1, 4), "train.lr": st.sampled_from([0.1, 0.2, 0.3]),
          "data.noise": st.sampled_from([0.1, 0.2]), "model.width": st.integers(2, 5),
@@ -58,7 +58,7 @@ def laid(base: Said, own: Said) -> tuple[Said | None, str]:
     """What the two make together, or why not."""
     try:
         return lay(base, own, "base"), ""
-    except RequestError as error:
+    except UsageError as error:
         return None, str(error)
 
 
@@ -71,7 +71,9 @@ def value_at(stage: Any, path: str) -> Any:
 
 @settings(max_examples=300, deadline=None)
 @given(pipelines(), pipelines())
-def test_nothing_is_said_in_vain(base: tuple[Said, dict[str, Said]], own: tuple[Said, dict[str, Said]]) -> None:
+def test_nothing_is_said_in_vain(
+    base: tuple[Said, dict[str, Said]], own: tuple[Said, dict[str, Said]]
+) -> None:
     whole, refusal = laid(document(base), document(own))
     if whole is None:
         path = refusal.partition(":")[0]
@@ -122,11 +124,16 @@ ANY_KEY = st.sampled_from(
      "schema", "epochs", "terms", "head", "run", "distill.loss", "model.T", "", "..", "extends"]
 ) | st.integers(0, 1)  # fmt: skip
 ODD = st.recursive(
-    st.none() | st.booleans() | st.integers(-1, 5) | st.sampled_from(["kl", "resnet20", "runs/x", "mine:f", "n-mnist", "", "npz:a"]),
+    st.none()
+    | st.booleans()
+    | st.integers(-1, 5)
+    | st.sampled_from(["kl", "resnet20", "runs/x", "mine:f", "n-mnist", "", "npz:a"]),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(ANY_KEY, inner, max_size=3),
     max_leaves=6,
 )
-DOCUMENTS = st.dictionaries(ANY_KEY.filter(lambda key: isinstance(key, str) and key != "extends"), ODD, max_size=6)
+DOCUMENTS = st.dictionaries(
+    ANY_KEY.filter(lambda key: isinstance(key, str) and key != "extends"), ODD, max_size=6
+)
 
 
 @settings(max_examples=300, deadline=None)
@@ -137,7 +144,7 @@ def test_any_two_documents_are_laid_or_refused_in_one_line(base: Said, own: Said
     if whole is not None:
         try:
             tasks_of(whole, "whole")
-        except RequestError as error:
+        except UsageError as error:
             refusal = str(error)
     assert "\n" not in refusal
     assert yaml.safe_dump([base, own]) == before, "both stay as they are"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from snnkd.errors import RequestError
-from snnkd.recipe import DistillRecipe, Flags, resolve_stage
+from snnkd.catalog.losses import LOSSES
+from snnkd.errors import UsageError
+from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.loss_section import build_loss, expand_loss, loss_label, needs_teacher
-from snnkd.recipe.methods import LOSSES
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
+from snnkd.schema.run import DistillRecipe
 
 
 def _distill(*settings: str, loss: str | None = None) -> DistillRecipe:
@@ -17,9 +18,11 @@ def _distill(*settings: str, loss: str | None = None) -> DistillRecipe:
     return made
 
 
-@pytest.mark.parametrize("settings", [["loss.name=kl"], ["loss.name=none"], ["loss.terms=[]"], ["loss.terms.0.divergence=kl"]])
+@pytest.mark.parametrize(
+    "settings", [["loss.name=kl"], ["loss.name=none"], ["loss.terms=[]"], ["loss.terms.0.divergence=kl"]]
+)
 def test_a_published_name_over_other_terms_is_refused(settings: list[str]) -> None:
-    with pytest.raises(RequestError, match=r"loss\.name: .* has other terms"):
+    with pytest.raises(UsageError, match=r"loss\.name: .* has other terms"):
         _distill(*settings)
 
 
@@ -36,9 +39,11 @@ def test_settings_apply_in_order() -> None:
     assert _distill("loss.head=strict", "loss.terms.0.head=cover").loss.terms[0].head == "cover"  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("setting", ["train=false", "train=3", "execution=false", "stage=teach", "seed.x=1", "data.size.x=1"])
+@pytest.mark.parametrize(
+    "setting", ["train=false", "train=3", "execution=false", "stage=teach", "seed.x=1", "data.size.x=1"]
+)
 def test_a_section_is_a_section(setting: str) -> None:
-    with pytest.raises(RequestError):
+    with pytest.raises(UsageError):
         _distill(setting)
 
 
@@ -102,4 +107,6 @@ def test_which_losses_look_at_a_teacher() -> None:
     without = {entry.name for entry in LOSSES if not needs_teacher(build_loss(entry.name))}
     assert without == {"none", "tet", "tks", "w2s", "s2w"}
     assert needs_teacher(build_loss({"terms": [{"feature": "mse"}]}))
-    assert not needs_teacher(build_loss({"terms": [{"penalty": "confidence"}, {"divergence": "kl", "against": "correct-sum"}]}))
+    assert not needs_teacher(
+        build_loss({"terms": [{"penalty": "confidence"}, {"divergence": "kl", "against": "correct-sum"}]})
+    )

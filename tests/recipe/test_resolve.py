@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.errors import FileError, UsageError
 from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage
-from snnkd.recipe.loss_schema import HtaKlTerm, TermConfig
-from snnkd.recipe.schema import DistillRecipe, TeachRecipe
+from snnkd.schema.loss import HtaKlTerm, TermConfig
+from snnkd.schema.run import DistillRecipe, TeachRecipe
 
 # DESIGN.md's example of one stage
 DESIGNED = """\
@@ -57,7 +57,7 @@ def teach(text: str = "stage: teach", **flags: object) -> TeachRecipe:
 
 
 def refused(text: str = "stage: distill", stage: str = "distill", **flags: object) -> str:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         resolve_stage(written(text), stage, Flags(**flags))  # type: ignore[arg-type]
     assert str(caught.value).splitlines() == [str(caught.value)]
     return str(caught.value)
@@ -79,7 +79,12 @@ def test_the_shipped_recipe_resolves_for_both_stages():
 def test_the_designed_recipe_resolves_as_written():
     made = distill(DESIGNED)
     assert made.data.augment == ("crop", "flip", "autoaugment", "cutout")
-    assert (made.data.name, made.model.name, made.model.T, made.model.width) == ("cifar100", "resnet19", 4, None)
+    assert (made.data.name, made.model.name, made.model.T, made.model.width) == (
+        "cifar100",
+        "resnet19",
+        4,
+        None,
+    )
     assert made.teacher.run == "runs/teach-cifar100-resnet19-51ab0c-s0"
     assert made.loss.name == "hta-kl"  # not named there: the name of its only divergence
     assert made.loss.terms == (HtaKlTerm(divergence="hta-kl", temperature=3.0, delta=0.5, head="top1"),)
@@ -87,7 +92,10 @@ def test_the_designed_recipe_resolves_as_written():
 
 
 def test_what_is_written_there_are_the_defaults():
-    assert distill("stage: distill\ndata: cifar100\nmodel: resnet19\nloss: hta-kl").train == distill(DESIGNED).train
+    assert (
+        distill("stage: distill\ndata: cifar100\nmodel: resnet19\nloss: hta-kl").train
+        == distill(DESIGNED).train
+    )
     assert distill("stage: distill\nloss: hta-kl").neuron == distill(DESIGNED).neuron
 
 
@@ -133,8 +141,18 @@ def test_a_named_section_comes_with_its_defaults_and_keeps_the_timesteps():
 def test_flags_win_over_the_recipe():
     numbers = {"T": 2, "epochs": 9, "batch_size": 7, "lr": 0.5, "seed": 3, "temperature": 1.5}
     made = distill(PIPELINE, **numbers, device="cpu", teacher="there", allow_weak_teacher=True)
-    assert (made.model.T, made.train.epochs, made.train.batch_size, made.train.lr, made.seed) == (2, 9, 7, 0.5, 3)
-    assert (made.execution.device, made.execution.allow_weak_teacher, made.teacher.run) == ("cpu", True, "there")
+    assert (made.model.T, made.train.epochs, made.train.batch_size, made.train.lr, made.seed) == (
+        2,
+        9,
+        7,
+        0.5,
+        3,
+    )
+    assert (made.execution.device, made.execution.allow_weak_teacher, made.teacher.run) == (
+        "cpu",
+        True,
+        "there",
+    )
     assert made.loss.terms[0].temperature == 1.5
 
 
@@ -149,7 +167,13 @@ def test_settings_apply_in_order_after_the_other_flags():
 
 def test_settings_address_list_items_by_number():
     made = distill(
-        loss="hta-kl", settings=["loss.terms.0.weight=0", "loss.terms.0.head=cover", "data.augment=[crop, flip]", "data.augment.1=flip"]
+        loss="hta-kl",
+        settings=[
+            "loss.terms.0.weight=0",
+            "loss.terms.0.head=cover",
+            "data.augment=[crop, flip]",
+            "data.augment.1=flip",
+        ],
     )
     assert (made.loss.terms[0].weight, made.loss.terms[0].head) == (0, "cover")
     assert made.data.augment == ("crop", "flip")
@@ -180,11 +204,15 @@ def test_settings_address_list_items_by_number():
     ],
 )
 def test_bad_settings(setting, hint):
-    assert hint in refused("stage: distill\ndata: {name: glyphs, augment: [crop]}\nloss: hta-kl", settings=[setting])
+    assert hint in refused(
+        "stage: distill\ndata: {name: glyphs, augment: [crop]}\nloss: hta-kl", settings=[setting]
+    )
 
 
 def test_the_temperature_is_every_terms():
-    text = "stage: distill\nloss: {name: custom, terms: [{divergence: kl}, {divergence: rkl, temperature: 2}]}"
+    text = (
+        "stage: distill\nloss: {name: custom, terms: [{divergence: kl}, {divergence: rkl, temperature: 2}]}"
+    )
     assert [term.temperature for term in distill(text, temperature=4.0).loss.terms] == [4.0, 4.0]
 
 
@@ -223,7 +251,10 @@ def test_forms_of_a_loss(loss, name, divergences):
         ("{name: kl, head: strict}", "loss.head"),
         ("{1: 2}", "unknown key 'loss.1'"),
         ("{name: hta-kl, head: round}", "'round' is not one of top1, strict, cover"),
-        ("{name: custom, terms: [{divergence: htakl}]}", "unknown divergence 'htakl'; did you mean 'hta-kl'?"),
+        (
+            "{name: custom, terms: [{divergence: htakl}]}",
+            "unknown divergence 'htakl'; did you mean 'hta-kl'?",
+        ),
         ("{name: custom, terms: [{divergence: kl, delta: 0.5}]}", "loss.terms.0.delta"),
         ("{name: custom}", "loss.terms"),
         ("{terms: kl}", "loss.terms: 'kl'"),
@@ -244,18 +275,18 @@ def test_unknown_names_have_a_suggestion():
     assert "unknown data set 'glyps'; did you mean 'glyphs'?" in refused(data="glyps")
     assert "unknown model 'resnet81'; did you mean 'resnet8'?" in refused(model="resnet81")
     assert "lacks its PATH" in refused(data="npz")
-    with pytest.raises(RequestError, match="unknown recipe 'glyph'; did you mean 'glyphs'"):
+    with pytest.raises(UsageError, match="unknown recipe 'glyph'; did you mean 'glyphs'"):
         resolve_stage("glyph", "teach", Flags())
 
 
 def test_what_has_a_slash_or_ends_in_yaml_is_a_path():
     for path in ("./glyphs", "absent.yaml", "recipes/absent.yml"):
-        with pytest.raises(PlaceError, match="no such file") as caught:
+        with pytest.raises(FileError, match="no such file") as caught:
             resolve_stage(path, "teach", Flags())
         assert caught.value.exit_code == 3
     Path("mine").write_text("stage: teach")
     assert resolve_stage("./mine", "teach", Flags()).stage == "teach"
-    with pytest.raises(RequestError, match=r"for the file write \./mine"):
+    with pytest.raises(UsageError, match=r"for the file write \./mine"):
         resolve_stage("mine", "teach", Flags())
 
 
@@ -283,20 +314,30 @@ def test_recipes_that_are_refused(text, stage, hint):
 
 
 def test_warmup_may_fill_the_training_and_best_may_have_a_hold_out():
-    assert teach("stage: teach\ntrain: {epochs: 3, warmup_epochs: 3, select: best}\ndata: {val_fraction: 0.1}").train.select == "best"
-    assert teach("stage: teach\ntrain: {select: best}\ndata: npz:mine.npz").train.select == "best"  # it may bring its own
+    assert (
+        teach(
+            "stage: teach\ntrain: {epochs: 3, warmup_epochs: 3, select: best}\ndata: {val_fraction: 0.1}"
+        ).train.select
+        == "best"
+    )
+    assert (
+        teach("stage: teach\ntrain: {select: best}\ndata: npz:mine.npz").train.select == "best"
+    )  # it may bring its own
 
 
 def test_a_comparison_is_a_section_of_recipes_with_students():
     made = resolve_pipeline(written(f"{PIPELINE}compare: {{baseline: kl}}"), ["compare.rank_on=val"])
     assert (made.compare.baseline, made.compare.rank_on, made.compare.split) == ("kl", "val", "test")
-    with pytest.raises(RequestError, match="'compare' needs a section 'distill'; teachers are not compared"):
+    with pytest.raises(UsageError, match="'compare' needs a section 'distill'; teachers are not compared"):
         resolve_pipeline(written("teach: {}\ncompare: {baseline: kl}"))
 
 
 def test_a_pipelines_settings_lie_over_every_stage_that_has_the_key():
     """But those that begin with a section of the pipeline are paths from the top."""
-    made = resolve_pipeline(written(PIPELINE), ["distill.train.epochs=1", "train.lr=0.3", "loss.terms.0.weight=0", "data.classes=5"])
+    made = resolve_pipeline(
+        written(PIPELINE),
+        ["distill.train.epochs=1", "train.lr=0.3", "loss.terms.0.weight=0", "data.classes=5"],
+    )
     assert made.distill.train.epochs == 1
     assert (made.teach.train.lr, made.distill.train.lr) == (0.3, 0.3)
     assert made.distill.loss.terms[0].weight == 0
@@ -311,7 +352,9 @@ def test_a_shared_setting_wins_over_a_path_from_the_top():
 
 
 def test_shared_timesteps_are_the_students():
-    made = resolve_pipeline("glyphs", ["model.T=2", "model.width=4", "data.noise=0.5", "train.epochs=1", "neuron.tau=3"])
+    made = resolve_pipeline(
+        "glyphs", ["model.T=2", "model.width=4", "data.noise=0.5", "train.epochs=1", "neuron.tau=3"]
+    )
     assert (made.teach.model.T, made.distill.model.T) == (None, 2)
     for stage in (made.teach, made.distill):
         assert (stage.model.width, stage.data.noise, stage.train.epochs) == (4, 0.5, 1)
@@ -330,7 +373,7 @@ def test_shared_timesteps_are_the_students():
     ],
 )
 def test_settings_that_no_stage_has_are_refused(text, setting, hint):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         resolve_pipeline(written(text), [setting])
     assert hint in str(caught.value)
 
@@ -348,7 +391,7 @@ def test_settings_that_no_stage_has_are_refused(text, setting, hint):
     ],
 )
 def test_pipelines_that_are_refused(text, hint):
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         resolve_pipeline(written(text))
     assert hint in str(caught.value)
 

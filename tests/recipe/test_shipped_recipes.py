@@ -14,21 +14,25 @@ import torch
 from conftest import Cli, script_of_ci
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
-from snnkd.compare.tables import as_json
+from snnkd.catalog.losses import LOSSES
+from snnkd.compare.formats import as_json
 from snnkd.recipe import resolve_tasks, shipped
 from snnkd.recipe.loss_section import loss_label
-from snnkd.recipe.methods import LOSSES
 from snnkd.recipe.resolve import Pipeline
-from snnkd.recipe.schema import DistillRecipe, StageRecipe, TeachRecipe
 from snnkd.recipe.shipped import first_comment, recipes_folder, shipped_names
 from snnkd.recipe.sweep import Tasks
-from snnkd.recipe.text import to_plain
+from snnkd.schema.fields import to_plain
+from snnkd.schema.run import DistillRecipe, StageRecipe, TeachRecipe
 from snnkd.stage import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = shipped_names()
 TABLES = [
-    name for name in NAMES if re.fullmatch(r"(cifar10|cifar100|tiny-imagenet)-(resnet18|resnet19|resnet20w|vgg16)(-[a-z0-9-]+)?", name)
+    name
+    for name in NAMES
+    if re.fullmatch(
+        r"(cifar10|cifar100|tiny-imagenet)-(resnet18|resnet19|resnet20w|vgg16)(-[a-z0-9-]+)?", name
+    )
 ]
 CPU = torch.device("cpu")
 
@@ -61,7 +65,16 @@ def subjects(pipeline: Pipeline) -> list[Subject]:
     made = [make_subject(stage, "off")]
     if isinstance(pipeline.teach, TeachRecipe):
         made.append(
-            make_subject(Stage(recipe=few(pipeline.teach), data=stage.data, teacher=None, device=CPU, options=stage.options), "off")
+            make_subject(
+                Stage(
+                    recipe=few(pipeline.teach),
+                    data=stage.data,
+                    teacher=None,
+                    device=CPU,
+                    options=stage.options,
+                ),
+                "off",
+            )
         )
     return made
 
@@ -71,7 +84,9 @@ def takes_a_step(pipeline: Pipeline) -> None:
         before = [parameter.detach().clone() for parameter in subject.job.network.parameters()]
         losses = subject.step()
         assert all(torch.isfinite(loss.total).all() for loss in losses)
-        assert any(not old.equal(new) for old, new in zip(before, subject.job.network.parameters(), strict=True)), "nothing was learned"
+        assert any(
+            not old.equal(new) for old, new in zip(before, subject.job.network.parameters(), strict=True)
+        ), "nothing was learned"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -87,15 +102,28 @@ def chosen(name: str) -> list[int]:
 
 def test_these_tasks_go_through_all_losses_and_timesteps() -> None:
     def told(all_tasks: bool) -> tuple[set[str], set[int | None]]:
-        students = [task.pipeline.distill for name in NAMES for task in tasks_of(name).all if all_tasks or task.number in chosen(name)]
-        return {loss_label(to_plain(student.loss)) for student in students if student}, {student.model.T for student in students if student}
+        students = [
+            task.pipeline.distill
+            for name in NAMES
+            for task in tasks_of(name).all
+            if all_tasks or task.number in chosen(name)
+        ]
+        return {loss_label(to_plain(student.loss)) for student in students if student}, {
+            student.model.T for student in students if student
+        }
 
     assert told(all_tasks=False) == told(all_tasks=True)
 
 
-@pytest.mark.parametrize("name", ["cifar100-resnet18", "cifar100-resnet19", "cifar100-resnet20w", "cifar100-vgg16"])
+@pytest.mark.parametrize(
+    "name", ["cifar100-resnet18", "cifar100-resnet19", "cifar100-resnet20w", "cifar100-vgg16"]
+)
 def test_every_network_takes_a_step_with_every_loss_of_the_tables(name: str) -> None:
-    tasks = [task for task in tasks_of(name).all if task.settings["seed"] == 0 and task.settings["distill.model.T"] == 1]
+    tasks = [
+        task
+        for task in tasks_of(name).all
+        if task.settings["seed"] == 0 and task.settings["distill.model.T"] == 1
+    ]
     assert len(tasks) == 19
     for task in tasks:
         takes_a_step(replace(task.pipeline, teach=None))
@@ -121,9 +149,21 @@ def test_a_table_is_what_its_name_says(name: str) -> None:
         assert name.startswith(f"{student.data.name}-{student.model.name}")
         train, neuron = student.train, student.neuron
         # the stand-in of DESIGN.md
-        assert (train.batch_size, train.lr, train.momentum, train.weight_decay, train.schedule) == (128, 0.1, 0.9, 5e-4, "cosine")
+        assert (train.batch_size, train.lr, train.momentum, train.weight_decay, train.schedule) == (
+            128,
+            0.1,
+            0.9,
+            5e-4,
+            "cosine",
+        )
         assert student.data.augment == ("crop", "flip", "autoaugment", "cutout")
-        assert (neuron.name, neuron.tau, neuron.decay_input, neuron.threshold, neuron.surrogate) == ("lif", 2.0, False, 1.0, "sigmoid")  # type: ignore[union-attr]
+        assert (neuron.name, neuron.tau, neuron.decay_input, neuron.threshold, neuron.surrogate) == (
+            "lif",
+            2.0,
+            False,
+            1.0,
+            "sigmoid",
+        )  # type: ignore[union-attr]
         assert (train.select, student.data.val_fraction) == ("last", 0.0)
         if teacher:
             assert (teacher.model.name, teacher.data, teacher.train, teacher.seed) == (
@@ -139,7 +179,22 @@ def test_the_tables_of_one_network_have_every_method() -> None:
     """Those that compare timesteps have a recipe of their own, without T = 1."""
     losses = {task.settings["distill.loss"] if isinstance(task.settings["distill.loss"], str) else "hta-kl strict"
               for name in TABLES if name.startswith("cifar100-resnet19") for task in tasks_of(name).all}  # fmt: skip
-    published = {"none", "tet", "kl", "rkl", "jeffreys", "hta-kl", "akl", "dkd", "dist", "tser", "tks", "twsnn", "kdsnn-feature", "lasnn"}
+    published = {
+        "none",
+        "tet",
+        "kl",
+        "rkl",
+        "jeffreys",
+        "hta-kl",
+        "akl",
+        "dkd",
+        "dist",
+        "tser",
+        "tks",
+        "twsnn",
+        "kdsnn-feature",
+        "lasnn",
+    }
     published |= {"bkdsnn", "ckdsnn", "enof", "sakd", "w2s", "s2w"}
     assert published <= losses
     assert published <= {entry.name for entry in LOSSES}
@@ -154,7 +209,12 @@ def test_a_recipe_opens_with_its_command_and_says_what_it_is(name: str) -> None:
     assert re.search(r"published", text, re.IGNORECASE)
     assert "# Ours (last epoch): " in text or "Gave, seed 0, two cores" in text
     if name in TABLES:
-        for word in ("# Source: ", "stand-in", "# Published (mostly the best test epoch): ", "# Ours (last epoch): "):
+        for word in (
+            "# Source: ",
+            "stand-in",
+            "# Published (mostly the best test epoch): ",
+            "# Ours (last epoch): ",
+        ):
             assert word in text
         (last,) = re.findall(r"K from 0 to (\d+)", text.splitlines()[0])
         assert len(tasks_of(name).all) == int(last) + 1
@@ -180,14 +240,19 @@ def test_stored_comparisons_are_those_of_the_stored_results(maker: ModuleType) -
     assert "cifar100-resnet20-small" in maker.studies()
     for name in maker.studies():
         folder = recipes_folder() / "results" / name
-        stored, anew = json.loads((folder / "compare.json").read_text()), json.loads(as_json(maker.recomputed(name)))
+        stored, anew = (
+            json.loads((folder / "compare.json").read_text()),
+            json.loads(as_json(maker.recomputed(name))),
+        )
         ours, theirs = maker.rows_of(stored), maker.rows_of(anew)
         assert [row["label"] for row in ours] == [row["label"] for row in theirs]
         for one, other in zip(ours, theirs, strict=True):
             for key in ("seeds", "values", "top1", "difference", "rate", "synops", "energy_mj"):
                 assert one[key] == other[key]
             assert {Path(run).stem for run in other["runs"]} == set(one["runs"])
-        assert not [path.name for path in folder.iterdir() if re.search(r'"/(tmp|home|root|work)', path.read_text())]
+        assert not [
+            path.name for path in folder.iterdir() if re.search(r'"/(tmp|home|root|work)', path.read_text())
+        ]
         commands = {json.loads(path.read_text())["command"] for path in folder.glob("*-s*.json")}
         assert all(command.startswith(f"snnkd run {name}") for command in commands)
 
@@ -228,12 +293,18 @@ def test_only_tasks_of_a_recipe_are_stored_as_its_results(maker: ModuleType, cli
 def test_shared_parts_stand_once() -> None:
     """What a table says is what it has apart: no line of settings is copied into another, but augmentation, which belongs to its data."""
     lines = [line for name in TABLES for line in text_of(name).splitlines() if not line.startswith("#")]
-    copied = {line for line in lines if lines.count(line) > 1 and len(line) > 60 and "augment" not in line and "hta-kl" not in line}
+    copied = {
+        line
+        for line in lines
+        if lines.count(line) > 1 and len(line) > 60 and "augment" not in line and "hta-kl" not in line
+    }
     assert not copied
 
 
 def test_the_readmes_example_of_a_recipe_on_another(cli: Cli) -> None:
-    (example,) = re.findall(r"```yaml\n(extends: .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (example,) = re.findall(
+        r"```yaml\n(extends: .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     Path("mine.yaml").write_text(example)
     listed = cli("run", "mine.yaml", "--tasks")
     assert listed.code == 0, listed.err
@@ -244,21 +315,30 @@ def test_the_readmes_example_of_a_recipe_on_another(cli: Cli) -> None:
     ]
     (_, _, third) = resolve_tasks("mine.yaml").all
     assert third.pipeline.distill is not None
-    assert (third.pipeline.distill.model.name, third.pipeline.distill.model.T, third.pipeline.compare) == ("vgg16", 4, None)
+    assert (third.pipeline.distill.model.name, third.pipeline.distill.model.T, third.pipeline.compare) == (
+        "vgg16",
+        4,
+        None,
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("# snnkd run x\n# What it is. And more.\n# Further.\nseed: 1\n# not this.", "What it is. And more."),
-        ("# snnkd run x --task K\n#   sbatch --array=0-3 job.sh\n#\n# Told on\n#   two lines.\nseed: 1", "Told on two lines."),
+        (
+            "# snnkd run x --task K\n#   sbatch --array=0-3 job.sh\n#\n# Told on\n#   two lines.\nseed: 1",
+            "Told on two lines.",
+        ),
         ("# First, by He et al.\n#\n# Then.\nseed: 1", "First, by He et al."),
         ("# Without an end\n#\n# Other.\nseed: 1", "Without an end"),
         ("seed: 1\n# inside.", ""),
         ("", ""),
     ],
 )
-def test_what_a_shipped_recipe_says_of_itself(text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_shipped_recipe_says_of_itself(
+    text: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "x.yaml").write_text(text)
     monkeypatch.setattr(shipped, "recipes_folder", lambda: tmp_path)
     assert first_comment("x") == told

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recipe.children import PIPELINE as BASE
 
-from snnkd.errors import RequestError
+from snnkd.errors import UsageError
 from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage, resolve_tasks
+from snnkd.recipe.render import write_out
 from snnkd.recipe.sweep import MOST_TASKS, Tasks, not_swept, tasks_of
-from snnkd.recipe.text import flow_yaml, parse_value, parse_yaml
-from snnkd.recipe.written import write_out
+from snnkd.recipe.yaml_io import flow_yaml, parse_value, parse_yaml
 
 # DESIGN.md's example, but for the format and the section that this version lacks
 DESIGNED = """\
@@ -45,7 +45,7 @@ def tasks(text: str, *given: str) -> Tasks:
 
 
 def refused(text: str, *given: str) -> str:
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(UsageError) as caught:
         tasks(text, *given)
     assert str(caught.value).splitlines() == [str(caught.value)]
     return str(caught.value)
@@ -71,7 +71,9 @@ def test_the_designed_sweep() -> None:
     last = made.all[29].pipeline
     assert last.distill is not None
     assert (last.distill.loss.name, last.distill.model.T, last.distill.seed) == ("hta-kl", 4, 2)
-    assert {repr(task.pipeline.teach) for task in made.all} == {repr(last.teach)}, "the teacher's own seed wins over the swept one"
+    assert {repr(task.pipeline.teach) for task in made.all} == {repr(last.teach)}, (
+        "the teacher's own seed wins over the swept one"
+    )
 
 
 AXES = {
@@ -99,7 +101,9 @@ def test_a_task_is_a_number_whose_last_digit_is_the_last_key(swept: dict[str, li
             rest, digit = divmod(rest, len(values))
             digits.append(digit)
         assert rest == 0
-        assert task.settings == {key: swept[key][digit] for key, digit in zip(swept, reversed(digits), strict=True)}
+        assert task.settings == {
+            key: swept[key][digit] for key, digit in zip(swept, reversed(digits), strict=True)
+        }
         assert made.chosen(str(number)) == (task,)
         assert task.pipeline.distill is not None
         assert task.pipeline.distill.seed == task.settings.get("seed", 0)
@@ -114,10 +118,10 @@ def test_without_a_sweep_there_is_task_0() -> None:
 
 @pytest.mark.parametrize("number", ["6", "-1", "1.0", "", "x", "٣", "1e0", "9" * 5000, "00000000"])
 def test_tasks_that_there_are_not(number: str) -> None:
-    with pytest.raises(RequestError, match=r"mine.yaml has tasks 0 to 5") as caught:
+    with pytest.raises(UsageError, match=r"mine.yaml has tasks 0 to 5") as caught:
         tasks(f"{FULL}sweep: {{seed: [0, 1, 2], distill.model.T: [1, 2]}}").chosen(number)
     assert len(str(caught.value)) < 200
-    with pytest.raises(RequestError, match="has one task, 0"):
+    with pytest.raises(UsageError, match="has one task, 0"):
         tasks(FULL).chosen("1")
 
 
@@ -126,8 +130,13 @@ def test_tasks_that_there_are_not(number: str) -> None:
 
 def test_a_loss_replaces_the_loss_by_its_defaults() -> None:
     made = students(tasks(f"{FULL}sweep: {{distill.loss: [hta-kl, {{name: hta-kl, delta: 0.3}}, enof, kl]}}"))
-    assert [(term.head, term.delta) for term in (student.loss.terms[0] for student in made[:2])] == [("top1", 0.5), ("top1", 0.3)]
-    assert [student.neuron.last for student in made] == ["spike", "spike", "relu", "spike"], "what belongs to enof comes and goes with it"
+    assert [(term.head, term.delta) for term in (student.loss.terms[0] for student in made[:2])] == [
+        ("top1", 0.5),
+        ("top1", 0.3),
+    ]
+    assert [student.neuron.last for student in made] == ["spike", "spike", "relu", "spike"], (
+        "what belongs to enof comes and goes with it"
+    )
 
 
 def test_what_belongs_to_a_shared_loss_is_the_students() -> None:
@@ -138,7 +147,11 @@ def test_what_belongs_to_a_shared_loss_is_the_students() -> None:
 
 
 def test_a_model_or_data_set_replaces_its_section_but_for_the_timesteps() -> None:
-    made = students(tasks(f"{FULL}sweep: {{distill.model: [resnet20, {{name: resnet8, width: 2}}], distill.data: [cifar10, glyphs]}}"))
+    made = students(
+        tasks(
+            f"{FULL}sweep: {{distill.model: [resnet20, {{name: resnet8, width: 2}}], distill.data: [cifar10, glyphs]}}"
+        )
+    )
     assert [(s.model.name, s.model.width, s.model.T, s.data.name) for s in made] == [
         ("resnet20", None, 2, "cifar10"), ("resnet20", None, 2, "glyphs"), ("resnet8", 2, 2, "cifar10"), ("resnet8", 2, 2, "glyphs"),
     ]  # fmt: skip
@@ -153,15 +166,31 @@ def test_a_section_is_put_before_what_lies_in_it() -> None:
 
 def test_shared_keys_and_list_items() -> None:
     made = tasks(f"{PIPELINE}sweep: {{train.lr: [1, 2], data.augment: [[], [crop]], seed: [3, 4]}}")
-    assert [task.pipeline.teach.train.lr for task in made.all if task.pipeline.teach] == [1, 1, 1, 1, 2, 2, 2, 2]
+    assert [task.pipeline.teach.train.lr for task in made.all if task.pipeline.teach] == [
+        1,
+        1,
+        1,
+        1,
+        2,
+        2,
+        2,
+        2,
+    ]
     assert made.all[-1].line == "7  train.lr=2  data.augment=[crop]  seed=4"
     made = tasks(f"{FULL}sweep: {{distill.loss.terms.0.head: [top1, strict]}}")
     assert [student.loss.terms[0].head for student in students(made)] == ["top1", "strict"]
 
 
 def test_a_recipe_of_one_stage_has_tasks_too() -> None:
-    made = tasks("stage: distill\nloss: kl\nsweep: {loss: [none, {name: hta-kl, head: strict}], model.T: [1, 2]}")
-    assert [(s.loss.name, s.model.T) for s in students(made)] == [("none", 1), ("none", 2), ("hta-kl", 1), ("hta-kl", 2)]
+    made = tasks(
+        "stage: distill\nloss: kl\nsweep: {loss: [none, {name: hta-kl, head: strict}], model.T: [1, 2]}"
+    )
+    assert [(s.loss.name, s.model.T) for s in students(made)] == [
+        ("none", 1),
+        ("none", 2),
+        ("hta-kl", 1),
+        ("hta-kl", 2),
+    ]
     assert made.all[3].line == "3  loss=hta-kl head=strict  model.T=2"
 
 
@@ -183,9 +212,14 @@ def test_an_alias_is_a_copy() -> None:
 
 def test_settings_lie_over_every_cell() -> None:
     made = tasks(
-        f"{FULL}sweep: {{distill.loss: [kl, hta-kl], seed: [0, 1]}}", "loss.temperature=2", "distill.train.epochs=7", "data.noise=0"
+        f"{FULL}sweep: {{distill.loss: [kl, hta-kl], seed: [0, 1]}}",
+        "loss.temperature=2",
+        "distill.train.epochs=7",
+        "data.noise=0",
     )
-    assert {(s.loss.terms[0].temperature, s.train.epochs, s.data.noise) for s in students(made)} == {(2.0, 7, 0.0)}
+    assert {(s.loss.terms[0].temperature, s.train.epochs, s.data.noise) for s in students(made)} == {
+        (2.0, 7, 0.0)
+    }
 
 
 def test_settings_of_the_sweep_itself() -> None:
@@ -193,12 +227,19 @@ def test_settings_of_the_sweep_itself() -> None:
     assert tasks(swept, "sweep.seed=[7]", "sweep.distill.model.T=[1, 3]").axes == {
         "distill.loss": ["none", "kl"], "seed": [7], "distill.model.T": [1, 3],
     }  # fmt: skip
-    assert tasks(FULL, "sweep={seed: [1, 2]}").axes == tasks(FULL, "sweep.seed=[1, 2]").axes == {"seed": [1, 2]}
+    assert (
+        tasks(FULL, "sweep={seed: [1, 2]}").axes == tasks(FULL, "sweep.seed=[1, 2]").axes == {"seed": [1, 2]}
+    )
 
 
-@pytest.mark.parametrize("setting", ["seed=3", "distill.loss=kl", "loss=kl", "model.T=3", "distill.model={name: resnet20}", "distill={}"])
+@pytest.mark.parametrize(
+    "setting",
+    ["seed=3", "distill.loss=kl", "loss=kl", "model.T=3", "distill.model={name: resnet20}", "distill={}"],
+)
 def test_settings_of_swept_keys_are_refused(setting: str) -> None:
-    said = refused(f"{FULL}sweep: {{distill.loss: [none, kl], distill.model.T: [2, 4], seed: [0, 1]}}", setting)
+    said = refused(
+        f"{FULL}sweep: {{distill.loss: [none, kl], distill.model.T: [2, 4], seed: [0, 1]}}", setting
+    )
     assert f"--set {setting!r}" in said
     assert "is swept" in said
     assert "--set 'sweep." in said
@@ -264,7 +305,9 @@ def test_sections_in_a_recipe_of_one_stage_or_that_are_not_there_are_refused() -
         assert "unknown key 'loss'" in refused(f"{text}\nsweep: {{loss: [kl]}}")
     assert "needs a section 'teach'" in refused("data: glyphs\nsweep: {teach.seed: [1]}")
     assert "'tech' is not one of" in refused("stage: tech\nsweep: {seed: [1]}")
-    assert "'compare' needs a section 'distill'" in refused("teach: {}\nsweep: {seed: [0, 1]}\ncompare: {baseline: kl}")
+    assert "'compare' needs a section 'distill'" in refused(
+        "teach: {}\nsweep: {seed: [0, 1]}\ncompare: {baseline: kl}"
+    )
 
 
 def test_an_error_of_the_recipe_itself_blames_no_task() -> None:
@@ -275,7 +318,9 @@ def test_an_error_of_the_recipe_itself_blames_no_task() -> None:
 
 def test_too_many_tasks() -> None:
     seeds = ", ".join(map(str, range(101)))
-    assert "10201 tasks are too many; at most" in refused(f"{FULL}sweep: {{teach.seed: [{seeds}], distill.seed: [{seeds}]}}")
+    assert "10201 tasks are too many; at most" in refused(
+        f"{FULL}sweep: {{teach.seed: [{seeds}], distill.seed: [{seeds}]}}"
+    )
     assert MOST_TASKS == 10_000
 
 
@@ -286,12 +331,18 @@ def test_too_many_tasks() -> None:
     ("text", "given"),
     [
         (DESIGNED, []),
-        (f"{FULL}sweep: {{distill.loss: [enof, {{name: hta-kl, head: cover}}, kl], seed: [0, 1]}}", ["train.epochs=1"]),
+        (
+            f"{FULL}sweep: {{distill.loss: [enof, {{name: hta-kl, head: cover}}, kl], seed: [0, 1]}}",
+            ["train.epochs=1"],
+        ),
         (f"{PIPELINE}sweep: {{loss: [kl, enof, sakd, hta-kl], seed: [0, 1]}}", []),
         (f"{PIPELINE}sweep: {{model: [{{name: resnet8}}, resnet20], model.T: [1, 2]}}", []),
         (f"{PIPELINE}sweep: {{data: [glyphs, cifar10]}}", ["data.val_fraction=0.1"]),
         (f"{PIPELINE}sweep: {{train.lr: [0.1, 1.0e-2], data.noise: [0, 0.1], model.width: [null, 4]}}", []),
-        (f"{PIPELINE}sweep: {{train: [{{epochs: 3}}, {{epochs: 4, batch_size: 10}}], data.augment: [[], [crop]]}}", []),
+        (
+            f"{PIPELINE}sweep: {{train: [{{epochs: 3}}, {{epochs: 4, batch_size: 10}}], data.augment: [[], [crop]]}}",
+            [],
+        ),
         (f"{PIPELINE}sweep: {{teach.train: [{{epochs: 3}}, {{epochs: 4}}], train.lr: [1, 2]}}", []),
         (f"{PIPELINE}loss: hta-kl\nsweep: {{loss.head: [top1, strict], distill.neuron.tau: [2, 3]}}", []),
         ("distill: {}\nsweep: {distill.loss: [none, kl], seed: [0, 1]}", []),
@@ -300,7 +351,10 @@ def test_too_many_tasks() -> None:
             "sweep: {distill.loss: [enof, hta-kl, sakd]}",
             [],
         ),
-        ("stage: distill\nloss: enof\nsweep: {loss: [kl, {name: hta-kl, delta: 0.2}], seed: [0, 1]}", ["train.epochs=1"]),
+        (
+            "stage: distill\nloss: enof\nsweep: {loss: [kl, {name: hta-kl, delta: 0.2}], seed: [0, 1]}",
+            ["train.epochs=1"],
+        ),
         ("stage: teach\nsweep: {data: [glyphs, cifar10], model: [resnet8, resnet20]}", []),
     ],
 )
@@ -335,12 +389,26 @@ def test_without_a_sweep_it_is_written_as_before() -> None:
 
 def test_what_cannot_be_said_in_one_recipe_is_refused() -> None:
     made = tasks(f"{PIPELINE}sweep: {{teach.train: [{{epochs: 3}}, {{epochs: 4}}]}}", "train.lr=1")
-    with pytest.raises(RequestError, match="cannot be written as one recipe"):
+    with pytest.raises(UsageError, match="cannot be written as one recipe"):
         write_out(made)
 
 
 @pytest.mark.parametrize(
-    "value", [1, 0.5, True, None, "a", "1e5", "010", "a: b", "é\n", [1, {"a": [None, "x"]}], {"a": {"b": []}}, "x" * 300]
+    "value",
+    [
+        1,
+        0.5,
+        True,
+        None,
+        "a",
+        "1e5",
+        "010",
+        "a: b",
+        "é\n",
+        [1, {"a": [None, "x"]}],
+        {"a": {"b": []}},
+        "x" * 300,
+    ],
 )
 def test_flow_yaml_is_one_line_that_reads_back(value: Any) -> None:
     text = flow_yaml(value)
@@ -353,7 +421,8 @@ def test_flow_yaml_is_one_line_that_reads_back(value: Any) -> None:
 
 def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
     Path("r.yaml").write_text(
-        BASE + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], distill.loss.head: [strict]}"
+        BASE
+        + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], distill.loss.head: [strict]}"
     )
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "distill", Flags(seed=5)), "bench")
     assert line == (
@@ -364,11 +433,14 @@ def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
     assert "here seed=100, model=resnet20, as" in line
     Path("r.yaml").write_text("teach: {}\ndistill: {}\nsweep: {distill.loss: [kl]}")
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")
-    assert "has a sweep of 1 task, which `snnkd teach` does not run: none of its keys is this stage's; `snnkd run" in line
+    assert (
+        "has a sweep of 1 task, which `snnkd teach` does not run: none of its keys is this stage's; `snnkd run"
+        in line
+    )
     assert not_swept("glyphs", resolve_stage("glyphs", "teach", Flags()), "teach") == []
 
 
 def test_a_sweep_that_no_command_could_run_is_refused_by_each() -> None:
     Path("r.yaml").write_text("teach: {}\nsweep: {sede: [0]}")
-    with pytest.raises(RequestError, match="did you mean 'seed'"):
+    with pytest.raises(UsageError, match="did you mean 'seed'"):
         not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")

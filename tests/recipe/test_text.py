@@ -8,14 +8,16 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from snnkd.errors import PlaceError
-from snnkd.recipe import text
-from snnkd.recipe.loss_schema import HtaKlTerm, LossConfig
+from snnkd.errors import FileError
+from snnkd.recipe import yaml_io
+from snnkd.schema.loss import HtaKlTerm, LossConfig
 
 
 def letters(most: int) -> st.SearchStrategy[str]:
     """Text without the line ends of other alphabets, which PyYAML writes as they are and reads as line ends."""
-    return st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"), max_size=most)
+    return st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"), max_size=most
+    )
 
 
 leaves = (
@@ -27,12 +29,16 @@ leaves = (
     | st.sampled_from(["010", "1:30", "1e5", "1_000", "0x1f", "2026-01-01", "+.5e3", ".inf"])
 )
 words = letters(8)
-data = st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4), max_leaves=12)
+data = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=4),
+    max_leaves=12,
+)
 
 
 def refusal(content: bytes | str) -> str:
-    with pytest.raises(PlaceError) as caught:
-        text.parse_yaml(content.encode() if isinstance(content, str) else content, "mine.yaml")
+    with pytest.raises(FileError) as caught:
+        yaml_io.parse_yaml(content.encode() if isinstance(content, str) else content, "mine.yaml")
     message = str(caught.value)
     assert caught.value.exit_code == 3
     assert message.startswith("mine.yaml: ")
@@ -43,28 +49,30 @@ def refusal(content: bytes | str) -> str:
 @settings(max_examples=150, deadline=None)
 @given(st.dictionaries(words, data, max_size=4))
 def test_round_trip(value):
-    assert text.parse_yaml(text.dump_yaml(value).encode(), "x") == value
+    assert yaml_io.parse_yaml(yaml_io.dump_yaml(value).encode(), "x") == value
 
 
 def test_a_dataclass_is_written_without_its_empty_optional_keys():
-    made = text.parse_yaml(text.dump_yaml(LossConfig(name="hta-kl", terms=(HtaKlTerm(divergence="hta-kl"),))).encode(), "x")
+    made = yaml_io.parse_yaml(
+        yaml_io.dump_yaml(LossConfig(name="hta-kl", terms=(HtaKlTerm(divergence="hta-kl"),))).encode(), "x"
+    )
     assert made["terms"][0]["delta"] == 0.5
-    assert "[crop, flip]" in text.dump_yaml({"augment": ["crop", "flip"]})
+    assert "[crop, flip]" in yaml_io.dump_yaml({"augment": ["crop", "flip"]})
 
     @dataclasses.dataclass
     class Optional:
         a: int | None = None
         b: int | None = 1
 
-    assert text.to_plain(Optional(b=None)) == {"b": None}
+    assert yaml_io.to_plain(Optional(b=None)) == {"b": None}
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(max_size=40) | st.text(alphabet="abc:-[]{}&*!<>?#'\"|, \n\t12~", max_size=40))
 def test_any_text_gives_a_mapping_or_one_line(content):
     try:
-        made = text.parse_yaml(content.encode("utf-8", "surrogatepass"), "x")
-    except PlaceError as error:
+        made = yaml_io.parse_yaml(content.encode("utf-8", "surrogatepass"), "x")
+    except FileError as error:
         made = str(error)
     assert isinstance(made, dict) or made.splitlines() == [made]
 
@@ -85,7 +93,9 @@ def test_tags_are_refused(tagged):
     assert "tag" in refusal(tagged)
 
 
-@pytest.mark.parametrize("doubled", ["seed: 1\nseed: 2", "a: {b: 1, b: 2}", "a: 1\n'a': 2", "l: [{x: 1, x: 1}]"])
+@pytest.mark.parametrize(
+    "doubled", ["seed: 1\nseed: 2", "a: {b: 1, b: 2}", "a: 1\n'a': 2", "l: [{x: 1, x: 1}]"]
+)
 def test_a_key_given_twice_is_refused(doubled):
     assert "given twice" in refusal(doubled)
 
@@ -98,7 +108,7 @@ def bomb(levels: int, width: int) -> str:
 def test_an_alias_bomb_is_refused_however_few_its_aliases():
     assert "aliases" in refusal(bomb(9, 11))
     small = bomb(10, 9)
-    assert small.count("*") < text.MOST_ALIASES
+    assert small.count("*") < yaml_io.MOST_ALIASES
     assert "values" in refusal(small)
 
 
@@ -107,22 +117,24 @@ def test_an_alias_inside_its_own_anchor_is_refused():
 
 
 def test_ordinary_anchors_and_merge_keys_are_legal():
-    content = b"base: &base {x: 1, y: 2}\nlist: &l [1, 2]\nb: {<<: *base, x: 3}\nc: *l\nd: {<<: [*base, {z: 4}]}"
-    made = text.parse_yaml(content, "x")
+    content = (
+        b"base: &base {x: 1, y: 2}\nlist: &l [1, 2]\nb: {<<: *base, x: 3}\nc: *l\nd: {<<: [*base, {z: 4}]}"
+    )
+    made = yaml_io.parse_yaml(content, "x")
     assert made["b"] == {"x": 3, "y": 2}
     assert made["c"] == [1, 2]
     assert made["d"] == {"x": 1, "y": 2, "z": 4}
 
 
 def test_a_merged_mapping_may_be_merged_again():
-    made = text.parse_yaml(b"base: &base {x: 1}\ntop: {inner: &a {<<: *base, x: 2}}\nb: {<<: *a}", "x")
+    made = yaml_io.parse_yaml(b"base: &base {x: 1}\ntop: {inner: &a {<<: *base, x: 2}}\nb: {<<: *a}", "x")
     assert made["top"]["inner"] == made["b"] == {"x": 2}
 
 
 @pytest.mark.parametrize("key", ["T", "name"])
 def test_merge_keys_mean_what_yaml_says_whatever_the_version_of_pyyaml(key):
     """6.0.4 takes the wrong one of two keys of one letter in the first case, of more letters in the second."""
-    made = text.parse_yaml(f"""
+    made = yaml_io.parse_yaml(f"""
 one: &one {{{key}: 1, other: 1}}
 two: &two {{{key}: 2, third: 2}}
 laid: &laid {{<<: *one, {key}: 3}}
@@ -138,7 +150,7 @@ both: {{<<: *one, third: 5}}
 
 
 def test_an_equals_sign_is_a_key_like_any_other():
-    assert text.parse_yaml(b"a: {=: 1}", "x") == {"a": {"=": 1}}
+    assert yaml_io.parse_yaml(b"a: {=: 1}", "x") == {"a": {"=": 1}}
 
 
 @pytest.mark.parametrize("content", ["a: {<<: 1}", "a: {<<: [{b: 1}, 2]}", "a: {<<: [[{b: 1}]]}"])
@@ -146,7 +158,10 @@ def test_only_mappings_are_merged(content):
     assert "<< takes a mapping or a list of mappings" in refusal(content)
 
 
-@pytest.mark.parametrize("nested", ["a: " + "[" * 25 + "]" * 25, "a: " + "[" * 25 + "1" + "]" * 25, "a: " + "{b: " * 25 + "1" + "}" * 25])
+@pytest.mark.parametrize(
+    "nested",
+    ["a: " + "[" * 25 + "]" * 25, "a: " + "[" * 25 + "1" + "]" * 25, "a: " + "{b: " * 25 + "1" + "}" * 25],
+)
 def test_too_deep(nested):
     assert "levels" in refusal(nested)
 
@@ -156,7 +171,7 @@ def test_very_deep_text_does_not_exhaust_the_stack():
 
 
 def test_too_large():
-    assert str(text.LARGEST + 1) in refusal(b"#" * (text.LARGEST + 1))
+    assert str(yaml_io.LARGEST + 1) in refusal(b"#" * (yaml_io.LARGEST + 1))
 
 
 @pytest.mark.parametrize("number", ["1" * 5000, "0x" + "f" * 5000, "-" + "9" * 4999])
@@ -178,7 +193,10 @@ def test_keys_are_text(content):
     assert "is not text" in refusal(content)
 
 
-@pytest.mark.parametrize("content", ["a: [1", "a: b: c", "\tx: 1", "a: \x01", "? [a, b]\n: c", "? {a: 1}\n: c", "--- {}\n--- {}", "a: *b"])
+@pytest.mark.parametrize(
+    "content",
+    ["a: [1", "a: b: c", "\tx: 1", "a: \x01", "? [a, b]\n: c", "? {a: 1}\n: c", "--- {}\n--- {}", "a: *b"],
+)
 def test_not_yaml(content):
     assert "not plain YAML" in refusal(content)
 
@@ -195,6 +213,6 @@ def test_not_yaml(content):
 )  # fmt: skip
 def test_numbers_are_read_as_people_mean_them(written, read):
     """YAML 1.1 makes 010 an 8, 1:30 a 90 and 2026-01-01 a date."""
-    made = text.parse_yaml(f"a: {written}".encode(), "x")["a"]
+    made = yaml_io.parse_yaml(f"a: {written}".encode(), "x")["a"]
     assert made == read
     assert type(made) is type(read)

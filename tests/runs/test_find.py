@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from snnkd.errors import PlaceError, RequestError, Stopped, WorkError
+from snnkd.errors import FileError, Preempted, RunError, UsageError
 from snnkd.runs.find import all_status, choose, exit_code, finished_runs, run_status
 from snnkd.runs.lock import Lock
 
@@ -40,8 +40,12 @@ def finished(folder: Path, stage: str = "teach", when: int = 0, **more: object) 
 
 
 def test_the_states_of_runs(tmp_path):
-    done, stopped = finished(tmp_path / "a"), ended(tmp_path / "b", Stopped("by SIGTERM"))
-    failed, stale, running = ended(tmp_path / "c", WorkError("nan")), begun(tmp_path / "d"), begun(tmp_path / "e")
+    done, stopped = finished(tmp_path / "a"), ended(tmp_path / "b", Preempted("by SIGTERM"))
+    failed, stale, running = (
+        ended(tmp_path / "c", RunError("nan")),
+        begun(tmp_path / "d"),
+        begun(tmp_path / "e"),
+    )
     killed = begun(tmp_path / "f")
     (killed / "run.lock").write_text('{"state": "running", "pid": 1}')
     with Lock(running):
@@ -51,7 +55,7 @@ def test_the_states_of_runs(tmp_path):
     }  # fmt: skip
     assert found[done].note == "top-1 12.35 % at t = 1"
     assert found[stopped].note == "by SIGTERM"
-    assert found[failed].note == "WorkError: nan"
+    assert found[failed].note == "RunError: nan"
     assert "same command continues" in found[stale].note
     assert str(os.getpid()) in found[running].note
 
@@ -69,7 +73,15 @@ def test_weights_that_are_cut_or_gone_are_a_failure(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "result", ["", "{}", "[]", '{"curve": []}', '{"curve": [{"t": 1, "top1": null}]}', '{"curve": [{"t": 1, "top1": "x"}]}']
+    "result",
+    [
+        "",
+        "{}",
+        "[]",
+        '{"curve": []}',
+        '{"curve": [{"t": 1, "top1": null}]}',
+        '{"curve": [{"t": 1, "top1": "x"}]}',
+    ],
 )
 def test_a_damaged_result_is_a_failure(tmp_path, result):
     folder = finished(tmp_path / "a")
@@ -82,13 +94,13 @@ def test_exit_codes(tmp_path):
     def code() -> int:
         return exit_code(all_status(tmp_path))
 
-    with pytest.raises(PlaceError, match="holds no runs"):
+    with pytest.raises(FileError, match="holds no runs"):
         code()
     finished(tmp_path / "a")
     assert code() == 0
-    ended(tmp_path / "b", Stopped("by SIGTERM"))
+    ended(tmp_path / "b", Preempted("by SIGTERM"))
     assert code() == 75
-    ended(tmp_path / "c", WorkError("nan"))
+    ended(tmp_path / "c", RunError("nan"))
     assert code() == 4
 
 
@@ -99,7 +111,7 @@ def test_status_of_one_run_and_of_other_folders(tmp_path):
     (tmp_path / "file").write_text("")
     assert [status.folder for status in all_status(run)] == [run]
     assert [status.folder for status in all_status(tmp_path)] == [run]
-    with pytest.raises(PlaceError, match="absent: no such folder"):
+    with pytest.raises(FileError, match="absent: no such folder"):
         all_status(tmp_path / "absent")
 
 
@@ -117,14 +129,18 @@ def test_finished_runs_by_stage_and_age(tmp_path, monkeypatch):
 
 def test_choosing_one_of_several(tmp_path):
     def chosen(latest: bool) -> Path:
-        return choose(finished_runs("teach", tmp_path), "teacher", latest, "--teacher latest", "run `snnkd teach` first").folder
+        return choose(
+            finished_runs("teach", tmp_path), "teacher", latest, "--teacher latest", "run `snnkd teach` first"
+        ).folder
 
     for latest in (False, True):
-        with pytest.raises(PlaceError, match=r"^run `snnkd teach` first$"):
+        with pytest.raises(FileError, match=r"^run `snnkd teach` first$"):
             chosen(latest)
     first = finished(tmp_path / "b", when=1000)
     assert chosen(False) == chosen(True) == first
     second = finished(tmp_path / "a", when=2000)
     assert chosen(True) == second
-    with pytest.raises(RequestError, match=f"2 finished teacher runs: {first} .12.3 %., {second} .12.3 %.; .*--teacher latest"):
+    with pytest.raises(
+        UsageError, match=f"2 finished teacher runs: {first} .12.3 %., {second} .12.3 %.; .*--teacher latest"
+    ):
         chosen(False)

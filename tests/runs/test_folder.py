@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from snnkd.errors import PlaceError
+from snnkd.errors import FileError
 from snnkd.recipe import Flags, resolve_stage
-from snnkd.recipe.schema import DistillRecipe, ExecutionConfig, StageRecipe
-from snnkd.runs.folder import difference, identity, is_finished, read_result, recipe_hash, run_name, runs_folder
+from snnkd.runs.folder import (
+    difference,
+    identity,
+    is_finished,
+    read_result,
+    recipe_hash,
+    run_name,
+    runs_folder,
+)
+from snnkd.schema.run import DistillRecipe, ExecutionConfig, StageRecipe
 
 STUDENT = ("distill", "d" * 64, "e" * 64)
 
@@ -25,8 +33,12 @@ def name(made: StageRecipe, data: str = "d" * 64, teacher: str | None = "e" * 64
 
 def test_the_format_of_names():
     assert re.fullmatch(r"teach-glyphs-resnet8-[0-9a-f]{6}-s0", name(recipe("teach")))
-    assert re.fullmatch(r"distill-glyphs-resnet20-hta-kl-T2-[0-9a-f]{6}-s7", name(recipe(model="resnet20", T=2, seed=7)))
-    assert re.fullmatch(r"teach-npz_my_data-resnet8-[0-9a-f]{6}-s0", name(recipe("teach", data="npz:/a b/My Data.npz")))
+    assert re.fullmatch(
+        r"distill-glyphs-resnet20-hta-kl-T2-[0-9a-f]{6}-s7", name(recipe(model="resnet20", T=2, seed=7))
+    )
+    assert re.fullmatch(
+        r"teach-npz_my_data-resnet8-[0-9a-f]{6}-s0", name(recipe("teach", data="npz:/a b/My Data.npz"))
+    )
     assert re.fullmatch(r"teach-npz-resnet8-[0-9a-f]{6}-s0", name(recipe("teach", data="npz:/äö/日本.npz")))
     assert "/" not in name(recipe("teach", data="npz:../../x/..."))
 
@@ -40,7 +52,10 @@ def test_the_hash_ignores_the_seed():
 def test_the_hash_ignores_execution_and_places():
     plain = recipe()
     elsewhere = dataclasses.replace(
-        plain, execution=ExecutionConfig(device="cpu", precision="bf16", compile="on", threads=3, keep_state=True, eval_batch_size=7)
+        plain,
+        execution=ExecutionConfig(
+            device="cpu", precision="bf16", compile="on", threads=3, keep_state=True, eval_batch_size=7
+        ),
     )
     assert identity(plain, "d", "e") == identity(elsewhere, "d", "e")
     for flags in ({"teacher": "there"}, {"allow_weak_teacher": True}, {"settings": ["teacher.sha256=abc"]}):
@@ -58,7 +73,15 @@ def test_data_count_by_content_and_by_what_is_done_with_them():
 
 @pytest.mark.parametrize(
     "setting",
-    ["model.T=2", "model.width=8", "neuron.tau=3", "loss.terms.0.delta=0.4", "loss.hard.weight=2", "train.lr=0.2", "train.epochs=3"],
+    [
+        "model.T=2",
+        "model.width=8",
+        "neuron.tau=3",
+        "loss.terms.0.delta=0.4",
+        "loss.hard.weight=2",
+        "train.lr=0.2",
+        "train.epochs=3",
+    ],
 )
 def test_every_other_key_counts(setting):
     assert name(recipe(settings=[setting])) != name(recipe())
@@ -94,7 +117,7 @@ def test_the_runs_folder(monkeypatch):
 
 def test_a_run_is_finished_when_its_result_stands(tmp_path):
     assert not is_finished(tmp_path)
-    with pytest.raises(PlaceError, match="no such file"):
+    with pytest.raises(FileError, match="no such file"):
         read_result(tmp_path)
     (tmp_path / "result.json").write_text('{"a": 1}')
     assert is_finished(tmp_path)
@@ -113,9 +136,19 @@ def test_keys_that_came_later_do_not_rename_runs() -> None:
 
 def test_keys_that_came_later_count_when_they_say_something() -> None:
     def named(*settings: str) -> str:
-        return recipe_hash(identity(resolve_stage("glyphs", "distill", Flags(loss="kl", settings=settings)), "data", "teacher"))
+        return recipe_hash(
+            identity(
+                resolve_stage("glyphs", "distill", Flags(loss="kl", settings=settings)), "data", "teacher"
+            )
+        )
 
     plain = named()
     assert named("loss.standardize=false", "neuron.last=spike") == plain
-    changed = ["loss.standardize=true", "loss.noise=0.1", "loss.against=correct-mean", "loss.hard.weight_end=0.5", "neuron.last=relu"]
+    changed = [
+        "loss.standardize=true",
+        "loss.noise=0.1",
+        "loss.against=correct-mean",
+        "loss.hard.weight_end=0.5",
+        "neuron.last=relu",
+    ]
     assert len({plain, *map(named, changed)}) == len(changed) + 1

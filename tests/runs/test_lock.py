@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from snnkd.errors import Interrupted, PlaceError, Stopped, WorkError
+from snnkd.errors import FileError, Interrupted, Preempted, RunError
 from snnkd.runs.lock import NAME, Lock, is_held, read_holder
 
 HOLD = """
@@ -24,7 +24,9 @@ with Lock(Path(sys.argv[1])):
 
 @pytest.fixture
 def holder(tmp_path):
-    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
         yield process
@@ -33,7 +35,12 @@ def holder(tmp_path):
 
 def test_a_run_held_by_another_process(tmp_path, holder):
     assert is_held(tmp_path)
-    with pytest.raises(PlaceError, match=f"held by process {holder.pid} on .* since .*; wait for it or stop it") as caught, Lock(tmp_path):
+    with (
+        pytest.raises(
+            FileError, match=f"held by process {holder.pid} on .* since .*; wait for it or stop it"
+        ) as caught,
+        Lock(tmp_path),
+    ):
         pass
     assert str(caught.value).startswith(str(tmp_path))
     assert read_holder(tmp_path)["pid"] == holder.pid  # still the holder's words
@@ -53,9 +60,9 @@ def test_a_killed_process_holds_nothing(tmp_path, holder):
     ("error", "state", "why"),
     [
         (None, "done", None),
-        (Stopped("by SIGTERM"), "stopped", "by SIGTERM"),
+        (Preempted("by SIGTERM"), "stopped", "by SIGTERM"),
         (Interrupted("by SIGINT"), "stopped", "by SIGINT"),
-        (WorkError("no memory"), "failed", "WorkError: no memory"),
+        (RunError("no memory"), "failed", "RunError: no memory"),
         (ValueError("line one\nline two"), "failed", "ValueError: line one"),
     ],
 )
@@ -82,7 +89,7 @@ def test_a_look_at_the_lock_does_not_take_it(tmp_path):
 
 def test_a_folder_that_cannot_be_written(tmp_path):
     Path("file").write_text("")
-    with pytest.raises(PlaceError, match=r"file: file exists$"), Lock(tmp_path / "file"):
+    with pytest.raises(FileError, match=r"file: file exists$"), Lock(tmp_path / "file"):
         pass
 
 

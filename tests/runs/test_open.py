@@ -4,16 +4,29 @@ from pathlib import Path
 
 import pytest
 
-from snnkd.errors import PlaceError, RequestError
+from snnkd.console import Console
+from snnkd.errors import FileError, UsageError
 from snnkd.recipe import Flags, resolve_stage
-from snnkd.recipe.text import to_plain
-from snnkd.report import Reporter
 from snnkd.runs.folder import identity
 from snnkd.runs.lock import Lock
-from snnkd.runs.open import began_with, begin, check_folder, check_needs, check_same_data, set_aside
+from snnkd.runs.open import (
+    begin,
+    check_folder,
+    check_resumable,
+    check_same_data,
+    recorded_requirements,
+    set_aside,
+)
+from snnkd.schema.fields import to_plain
 
-QUIET = Reporter(quiet=True)
-NEEDS = {"versions": {"torch": "2.6.0"}, "machine": "x86_64 AVX2", "threads": 2, "precision": "auto", "compile": False}
+QUIET = Console(quiet=True)
+NEEDS = {
+    "versions": {"torch": "2.6.0"},
+    "machine": "x86_64 AVX2",
+    "threads": 2,
+    "precision": "auto",
+    "compile": False,
+}
 
 
 def recipe(**flags: object):
@@ -73,7 +86,7 @@ def test_what_a_kill_at_the_beginning_leaves_is_no_obstacle(tmp_path):
     (folder / ".run.json.x2.tmp").write_text("torn")
     check_folder(folder, same())
     (folder / "last.pt").write_text("whose?")
-    assert "holds files but no run" in refusal(RequestError, folder)
+    assert "holds files but no run" in refusal(UsageError, folder)
 
 
 @pytest.mark.parametrize(
@@ -87,37 +100,40 @@ def test_what_a_kill_at_the_beginning_leaves_is_no_obstacle(tmp_path):
     ],
 )
 def test_a_changed_identity_key_is_refused_by_name(run, flags, hint):
-    assert hint in refusal(RequestError, run, **flags)
+    assert hint in refusal(UsageError, run, **flags)
 
 
 def test_other_data_and_another_teacher_are_refused_by_name(run):
-    for changed, hint in ((identity(recipe(), "f", "e" * 64), "data.sha256"), (identity(recipe(), "d" * 64, "f"), "teacher.sha256")):
-        with pytest.raises(RequestError, match=hint):
+    for changed, hint in (
+        (identity(recipe(), "f", "e" * 64), "data.sha256"),
+        (identity(recipe(), "d" * 64, "f"), "teacher.sha256"),
+    ):
+        with pytest.raises(UsageError, match=hint):
             check_folder(run, changed)
 
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_folder_of_other_files_is_refused_and_left_alone(tmp_path, fresh):
     (tmp_path / "thesis.tex").write_text("mine")
-    assert "no run" in refusal(RequestError, tmp_path, fresh)
+    assert "no run" in refusal(UsageError, tmp_path, fresh)
     assert contents(tmp_path) == {"thesis.tex": b"mine"}
 
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_a_recipe_without_a_lock_is_somebodys_own(tmp_path, fresh):
     (tmp_path / "recipe.yaml").write_text("schema: 1")
-    assert "no run" in refusal(RequestError, tmp_path, fresh)
+    assert "no run" in refusal(UsageError, tmp_path, fresh)
     assert contents(tmp_path) == {"recipe.yaml": b"schema: 1"}
 
 
 def test_a_file_is_no_folder(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "file: not a directory" in refusal(PlaceError, tmp_path / "file")
+    assert "file: not a directory" in refusal(FileError, tmp_path / "file")
 
 
 def test_a_damaged_run_file(run):
     (run / "run.json").write_text("{")
-    with pytest.raises(PlaceError, match=r"run\.json: not a JSON file"):
+    with pytest.raises(FileError, match=r"run\.json: not a JSON file"):
         check_folder(run, same())
 
 
@@ -144,14 +160,14 @@ def test_fresh_repairs_a_run_whose_run_file_is_damaged(run):
 def test_fresh_is_refused_while_the_run_is_held(run):
     with Lock(run):
         before = contents(run)
-        assert "held by process" in refusal(PlaceError, run, fresh=True)
+        assert "held by process" in refusal(FileError, run, fresh=True)
         assert contents(run) == before
 
 
 def test_what_begin_writes_is_runnable_and_read_back(run):
     assert (run / "recipe.yaml").read_text().startswith("# snnkd distill\n")
     assert resolve_stage(str(run / "recipe.yaml"), "distill", Flags()) == recipe()
-    assert began_with(run) == {
+    assert recorded_requirements(run) == {
         **NEEDS,
         "compile": "off",
         "processes": 1,
@@ -159,8 +175,8 @@ def test_what_begin_writes_is_runnable_and_read_back(run):
         "sync_norm": False,
     }  # as version 0.1 wrote it, in today's words
     (run / "run.json").write_text('{"identity": {}}')
-    with pytest.raises(PlaceError, match="'needs' is missing"):
-        began_with(run)
+    with pytest.raises(FileError, match="'needs' is missing"):
+        recorded_requirements(run)
 
 
 @pytest.mark.parametrize(
@@ -173,12 +189,12 @@ def test_what_begin_writes_is_runnable_and_read_back(run):
     ],
 )
 def test_continuing_where_the_bytes_would_differ_is_refused(run, change, hint):
-    with pytest.raises(RequestError, match=hint):
-        check_needs(run, NEEDS, {**NEEDS, **change})
+    with pytest.raises(UsageError, match=hint):
+        check_resumable(run, NEEDS, {**NEEDS, **change})
 
 
 def test_threads_are_restored_not_refused(run):
-    check_needs(run, NEEDS, {**NEEDS, "threads": 64})
+    check_resumable(run, NEEDS, {**NEEDS, "threads": 64})
 
 
 def test_the_same_request_on_other_bytes_is_refused(run):
@@ -186,7 +202,9 @@ def test_the_same_request_on_other_bytes_is_refused(run):
     runs, section = run.parent, to_plain(recipe().data)
     other = identity(recipe(), "f" * 64, "e" * 64)
     check_same_data(runs, same(), section)
-    with pytest.raises(RequestError, match=r"data\.sha256 = dddddddddddd\.\.\., now ffffffffffff\.\.\.") as caught:
+    with pytest.raises(
+        UsageError, match=r"data\.sha256 = dddddddddddd\.\.\., now ffffffffffff\.\.\."
+    ) as caught:
         check_same_data(runs, other, section)
     assert str(caught.value).startswith(str(run))
     check_same_data(runs, other, {**section, "noise": 0.5})

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from snnkd.errors import PlaceError, Stopped
-from snnkd.report import Reporter
+from snnkd.console import Console
+from snnkd.errors import FileError, Preempted
 from snnkd.runs import lock
 from snnkd.runs.lock import Held, Lock, check_free, in_turn, wait_until_free
 
 
-class Told(Reporter):
+class Told(Console):
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
@@ -54,7 +54,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_held_is_a_bad_place(tmp_path: Path) -> None:
     with Lock(tmp_path), pytest.raises(Held, match="wait for it or stop it") as caught:
         check_free(tmp_path)
-    assert isinstance(caught.value, PlaceError)
+    assert isinstance(caught.value, FileError)
     assert caught.value.exit_code == 3
 
 
@@ -62,7 +62,9 @@ def test_one_that_is_letting_go_is_not_said(tmp_path: Path) -> None:
     """It writes how its work ended, and when, before the lock is free: that is no other holder."""
     told, letting_go = Told(), threading.Event()
     with Lock(tmp_path) as held:
-        waiter = threading.Thread(target=lambda: wait_until_free(tmp_path, 3600, lambda where: letting_go.set(), told))
+        waiter = threading.Thread(
+            target=lambda: wait_until_free(tmp_path, 3600, lambda where: letting_go.set(), told)
+        )
         held._file.seek(0)
         held._file.truncate()  # as at the beginning of writing
         held._file.flush()
@@ -94,7 +96,12 @@ def test_nothing_is_said_of_a_free_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("seconds", "before"), [(0, 0.0), (0.1, 0.0), (5, 5.0)])
 def test_the_bound_counts_what_was_waited_before(tmp_path: Path, seconds: float, before: float) -> None:
     start = time.monotonic()
-    with Lock(tmp_path), pytest.raises(Stopped, match=rf"waited {seconds:g} s \(execution.wait\).*the same command continues") as caught:
+    with (
+        Lock(tmp_path),
+        pytest.raises(
+            Preempted, match=rf"waited {seconds:g} s \(execution.wait\).*the same command continues"
+        ) as caught,
+    ):
         wait_until_free(tmp_path, seconds, never, Told(), before)
     assert caught.value.exit_code == 75
     assert time.monotonic() - start < 2
@@ -102,9 +109,9 @@ def test_the_bound_counts_what_was_waited_before(tmp_path: Path, seconds: float,
 
 def test_it_ends_when_asked_to_stop(tmp_path: Path) -> None:
     def stop(where: str) -> None:
-        raise Stopped(where)
+        raise Preempted(where)
 
-    with Lock(tmp_path), pytest.raises(Stopped, match=f"while waiting for {tmp_path}, held by process"):
+    with Lock(tmp_path), pytest.raises(Preempted, match=f"while waiting for {tmp_path}, held by process"):
         wait_until_free(tmp_path, 3600, stop, Told())
 
 
@@ -149,7 +156,7 @@ def test_of_many_that_wait_each_comes_in_turn(tmp_path: Path) -> None:
 
 def test_other_errors_of_the_work_are_its_own(tmp_path: Path) -> None:
     def work() -> None:
-        raise PlaceError("no room")
+        raise FileError("no room")
 
-    with pytest.raises(PlaceError, match="no room"):
+    with pytest.raises(FileError, match="no room"):
         in_turn(work, tmp_path, 3600, never, Told())

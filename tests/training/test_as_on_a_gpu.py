@@ -17,17 +17,19 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode, unset_fake
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
-from snnkd.data import geometry, operations, policies
-from snnkd.data.draws import Draws
+from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.neurons import NEURONS, build_neuron
+from snnkd.data.augment import geometry, operations, policies
+from snnkd.data.augment.rng import BatchRng
 from snnkd.data.imageset import Split
 from snnkd.data.loader import TrainBatches
-from snnkd.losses.seen import Loss, Seen
+from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.models.activation import ReLU, Spiking, make_spiking
-from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.augment_schema import MIXING, OPERATIONS
-from snnkd.recipe.neurons import NEURONS, build_neuron
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.schema.augment import MIXING, OPERATIONS
+from snnkd.schema.run import DistillRecipe
 from snnkd.teachers import frozen
-from snnkd.training.learner import look
+from snnkd.training.step import look
 
 GPU = torch.device("cuda", 0)
 B = 8
@@ -41,13 +43,18 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode
-    for kept in (geometry._sources, operations._table):  # no other test may find tensors without numbers there
+    for kept in (
+        geometry._sources,
+        operations._table,
+    ):  # no other test may find tensors without numbers there
         kept.cache_clear()
 
 
 def subject(loss: str, *settings: str, model: str = "resnet8") -> Subject:
     words = ["data.size=8", "data.channels=3", "data.augment=[]", "model.width=4", *settings]
-    recipe = resolve_stage("glyphs", "distill", Flags(loss=loss, model=model, T=3, batch_size=B, settings=words))
+    recipe = resolve_stage(
+        "glyphs", "distill", Flags(loss=loss, model=model, T=3, batch_size=B, settings=words)
+    )
     assert isinstance(recipe, DistillRecipe)
     with unset_fake_temporarily():
         return make_subject(make_stage(recipe, torch.device("cpu")), "off")
@@ -58,14 +65,16 @@ def moved(module: nn.Module) -> nn.Module:
     for part in module.modules():
         for name, weight in part._parameters.items():
             if weight is not None:
-                part._parameters[name] = nn.Parameter(torch.empty_like(weight, device=GPU), weight.requires_grad)
+                part._parameters[name] = nn.Parameter(
+                    torch.empty_like(weight, device=GPU), weight.requires_grad
+                )
         for name, buffer in part._buffers.items():
             if buffer is not None:
                 part._buffers[name] = torch.empty_like(buffer, device=GPU)
     return module
 
 
-def seen_on_a_gpu(of: Subject) -> tuple[Seen, Loss]:
+def seen_on_a_gpu(of: Subject) -> tuple[BatchOutputs, Loss]:
     """What a step of it sees."""
     moved(of.learner)
     assert of.stage.teacher is not None
@@ -79,8 +88,12 @@ def seen_on_a_gpu(of: Subject) -> tuple[Seen, Loss]:
 def test_every_loss_stays_on_the_device(fake: FakeTensorMode, loss: str) -> None:
     seen, found = seen_on_a_gpu(subject(loss, "execution.precision=bf16"))
     assert isinstance(found.total, FakeTensor)
-    assert {x.device for x in (seen.student, found.total, found.value, found.answers, *found.watched.values())} == {GPU}
-    assert {seen.student.dtype, found.total.dtype} == {torch.float32}, "bf16 logits would have steps of 1/16 above 8"
+    assert {
+        x.device for x in (seen.student, found.total, found.value, found.answers, *found.watched.values())
+    } == {GPU}
+    assert {seen.student.dtype, found.total.dtype} == {torch.float32}, (
+        "bf16 logits would have steps of 1/16 above 8"
+    )
 
 
 def test_what_is_left_behind_or_looked_at_is_noticed(fake: FakeTensorMode) -> None:
@@ -114,7 +127,9 @@ def test_fused_neurons_read_bf16_as_it_is(fake: FakeTensorMode, name: str) -> No
     with unset_fake_temporarily():
         layer = make_spiking(build_neuron(name), 3)
     moved(layer)
-    x = torch.empty(3 * B, 4, 6, 6, dtype=torch.bfloat16, device=GPU).contiguous(memory_format=torch.channels_last)
+    x = torch.empty(3 * B, 4, 6, 6, dtype=torch.bfloat16, device=GPU).contiguous(
+        memory_format=torch.channels_last
+    )
     with Casts() as casts, torch.no_grad():
         spikes = layer(x, 3)
     assert (spikes.dtype, spikes.device, spikes.shape) == (x.dtype, GPU, x.shape)
@@ -140,10 +155,15 @@ def test_between_the_layers_all_is_bf16(fake: FakeTensorMode) -> None:
 
 
 @pytest.mark.parametrize("mixed", [False, True])
-def test_every_augmentation_stays_on_the_device(fake: FakeTensorMode, monkeypatch: pytest.MonkeyPatch, mixed: bool) -> None:
+def test_every_augmentation_stays_on_the_device(
+    fake: FakeTensorMode, monkeypatch: pytest.MonkeyPatch, mixed: bool
+) -> None:
     # real numbers, where something is decided by them on the CPU
-    decided = [(Draws, name) for name in ("choices", "fractions", "beta")]
-    for where, name in [*decided, *((policies, name) for name in ("autoaugment", "randaugment", "trivialaugment"))]:
+    decided = [(BatchRng, name) for name in ("choices", "fractions", "beta")]
+    for where, name in [
+        *decided,
+        *((policies, name) for name in ("autoaugment", "randaugment", "trivialaugment")),
+    ]:
         monkeypatch.setattr(where, name, _really(getattr(where, name)))
     monkeypatch.setattr(Tensor, "pin_memory", lambda x: x)  # fake tensors cannot be pinned
     names = [name for name in OPERATIONS if (name in MIXING) == mixed]

@@ -9,15 +9,15 @@ import pytest
 import torch
 from conftest import SMALL, Cli
 
-from snnkd.bench.levers import has_bf16
-from snnkd.errors import RequestError
-from snnkd.recipe.schema import ExecutionConfig
+from snnkd.bench.ablations import has_bf16
+from snnkd.errors import UsageError
+from snnkd.schema.run import ExecutionConfig
 from snnkd.training.environment import autocast, hardware, in_bf16, pick_device, versions
 
 
 @pytest.mark.parametrize("name", ["meta", "mps", "cuda:999", "gpu", ""])
 def test_a_device_that_is_not_there(name: str) -> None:
-    with pytest.raises(RequestError, match=repr(name)):
+    with pytest.raises(UsageError, match=repr(name)):
         pick_device(name)
 
 
@@ -31,15 +31,21 @@ def test_bf16_is_for_the_layers_and_float32_for_the_loss(cli: Cli) -> None:
     assert ended.code == 0, ended.err
     weights = Path(ended.json["run"], "model.safetensors").read_bytes()
     assert ended.json["precision"] == "bf16"
-    assert cli("eval", ended.json["run"], "--json").json["precision"] == "bf16", "what it was trained in, not measured in"
+    assert cli("eval", ended.json["run"], "--json").json["precision"] == "bf16", (
+        "what it was trained in, not measured in"
+    )
     float32 = cli("distill", *SMALL, "--loss", "none", "--T", 2, "--out", "float32")
     assert json.loads(Path("float32/result.json").read_text())["precision"] == "float32"
     assert (float32.folder / "model.safetensors").read_bytes() != weights
 
 
 @pytest.mark.parametrize("real", [True, False])
-def test_bf16_that_a_gpu_only_imitates_is_not_used_by_itself(real: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or real)
+def test_bf16_that_a_gpu_only_imitates_is_not_used_by_itself(
+    real: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or real
+    )
     device = torch.device("cuda")
     assert in_bf16(ExecutionConfig(precision="auto"), device) == has_bf16(device) == real
     assert in_bf16(ExecutionConfig(precision="bf16"), device), "asked for, it is done"
@@ -48,11 +54,16 @@ def test_bf16_that_a_gpu_only_imitates_is_not_used_by_itself(real: bool, monkeyp
 def test_the_threads_of_the_start_are_restored(cli: Cli) -> None:
     before = torch.get_num_threads()
     try:
-        assert cli("teach", *SMALL, "--out", "run", "--max-time", "0s", "--set", "execution.threads=2").code == 75
+        assert (
+            cli("teach", *SMALL, "--out", "run", "--max-time", "0s", "--set", "execution.threads=2").code
+            == 75
+        )
         assert json.loads(Path("run/run.json").read_text())["needs"]["threads"] == 2
         torch.set_num_threads(1)
         assert cli("teach", *SMALL, "--out", "run", "--json").json["hardware"]["threads"] == 2
-        assert torch.get_num_threads() == 1, "and the process's own come back: a student after it starts with them"
+        assert torch.get_num_threads() == 1, (
+            "and the process's own come back: a student after it starts with them"
+        )
     finally:
         torch.set_num_threads(before)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import Cli
 
-from snnkd.training.state import LAST, MAGIC
+from snnkd.training.checkpoint import LAST, MAGIC
 
 KEPT = sorted((Path(__file__).parent / "kept").glob("checkpoint-*.pt"))
 WORDS = ["teach", "--set", "data.classes=2", "--set", "data.train_images=40", "--set", "data.test_images=20", "--set", "data.size=8",

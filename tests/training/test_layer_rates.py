@@ -12,8 +12,8 @@ from conftest import SMALL, Cli
 from torch import nn
 
 from snnkd.models.activation import LIF
-from snnkd.recipe.neuron_schema import NeuronConfig
-from snnkd.training.layers import LayerRates, troubled, warning
+from snnkd.schema.neuron import NeuronConfig
+from snnkd.training.firing_rates import LayerRates, silent_or_saturated, warning
 
 
 def test_rates_of_the_passes_inside() -> None:
@@ -28,18 +28,26 @@ def test_rates_of_the_passes_inside() -> None:
 
 
 def test_what_is_troubled() -> None:
-    assert troubled({"a": 0.0, "b": 0.95, "c": 0.951, "d": 0.2}) == {"silent": ["a"], "saturated": ["c"]}
-    assert troubled({"d": 0.2}) == {}
+    assert silent_or_saturated({"a": 0.0, "b": 0.95, "c": 0.951, "d": 0.2}) == {
+        "silent": ["a"],
+        "saturated": ["c"],
+    }
+    assert silent_or_saturated({"d": 0.2}) == {}
 
 
 def test_the_warning_is_one_line_with_few_names() -> None:
     line = warning(7, {"silent": list("abcde"), "saturated": ["x"]})
-    assert line == "warning: epoch 7: silent layers (rate 0): a, b, c and 2 more; saturated layers (rate above 0.95): x"
+    assert (
+        line
+        == "warning: epoch 7: silent layers (rate 0): a, b, c and 2 more; saturated layers (rate above 0.95): x"
+    )
     assert "no layer is silent" in warning(8, {})
 
 
 def test_a_silent_student_is_reported_once_and_logged(cli: Cli) -> None:
-    ended = cli("distill", *SMALL, "--loss", "none", "--T", 2, "--set", "neuron.threshold=1000", "--out", "run")
+    ended = cli(
+        "distill", *SMALL, "--loss", "none", "--T", 2, "--set", "neuron.threshold=1000", "--out", "run"
+    )
     assert ended.code == 0, ended.err
     warnings = [line for line in ended.err.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 1, "the same layers in the next epoch are no news"
@@ -56,7 +64,9 @@ def test_a_healthy_student_is_not_warned_of(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("gradient", ["nan", "inf"])
-def test_a_gradient_that_is_not_finite_ends_the_run_with_the_last_checkpoint_intact(cli: Cli, gradient: str) -> None:
+def test_a_gradient_that_is_not_finite_ends_the_run_with_the_last_checkpoint_intact(
+    cli: Cli, gradient: str
+) -> None:
     source = f"""
 import torch
 calls = 0
@@ -76,7 +86,17 @@ def f(student, teacher, *, temperature, labels):
     Path(f"mine_{gradient}.py").write_text(source)
     try:
         assert cli("teach", *SMALL).code == 0
-        ended = cli("distill", *SMALL, "--loss", f"mine_{gradient}:f", "--T", 2, "--allow-weak-teacher", "--out", "run")
+        ended = cli(
+            "distill",
+            *SMALL,
+            "--loss",
+            f"mine_{gradient}:f",
+            "--T",
+            2,
+            "--allow-weak-teacher",
+            "--out",
+            "run",
+        )
     finally:
         sys.modules.pop(f"mine_{gradient}", None)
     assert ended.code == 4, ended.err

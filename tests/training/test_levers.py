@@ -12,33 +12,42 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
+from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.neurons import NEURONS
 from snnkd.models.activation import LIF
 from snnkd.models.blocks import recompute_blocks
-from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.augment_schema import OPERATIONS
-from snnkd.recipe.neuron_schema import NeuronConfig
-from snnkd.recipe.neurons import NEURONS
-from snnkd.recipe.schema import ExecutionConfig
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.schema.augment import OPERATIONS
+from snnkd.schema.neuron import NeuronConfig
+from snnkd.schema.run import DistillRecipe, ExecutionConfig
 from snnkd.training import compiling
-from snnkd.training.average import follow, make_average
 from snnkd.training.compiling import Mode, decide
+from snnkd.training.ema import follow, make_average
 
 CPU = torch.device("cpu")
 # torch's compiler looks at the attribute itself
-pytestmark = pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)
 
 
 compiles = pytest.mark.skipif(compiling.compiler() is None, reason="no C++ compiler here")
 
 
 def subject(*settings: str, compile: Mode = "off", loss: str = "hta-kl", T: int = 2) -> Subject:
-    recipe = resolve_stage("glyphs", "distill", Flags(loss=loss, T=T, batch_size=8, settings=["data.size=8", "model.width=4", *settings]))
+    recipe = resolve_stage(
+        "glyphs",
+        "distill",
+        Flags(loss=loss, T=T, batch_size=8, settings=["data.size=8", "model.width=4", *settings]),
+    )
     assert isinstance(recipe, DistillRecipe)
     return make_subject(make_stage(recipe, CPU), compile)
 
 
 def losses(of: Subject, steps: int = 4) -> list[float]:
-    return [sum(float(loss.value) for loss in parts) / len(parts) for parts in (of.step() for _ in range(steps))]
+    return [
+        sum(float(loss.value) for loss in parts) / len(parts) for parts in (of.step() for _ in range(steps))
+    ]
 
 
 @compiles
@@ -51,7 +60,10 @@ def test_compiled_neurons_change_nothing_but_last_digits() -> None:
 @compiles
 def test_compiled_neurons_give_the_same_spikes_and_gradients() -> None:
     layer = LIF(NeuronConfig(surrogate="atan"))
-    drive = [torch.randn(6, 5, 4, 4, generator=torch.Generator().manual_seed(0)).mul(2).requires_grad_() for _ in range(2)]
+    drive = [
+        torch.randn(6, 5, 4, 4, generator=torch.Generator().manual_seed(0)).mul(2).requires_grad_()
+        for _ in range(2)
+    ]
     spikes = []
     for x, on in zip(drive, (False, True), strict=True):
         layer.compiled(on)
@@ -65,7 +77,9 @@ def test_compiled_neurons_give_the_same_spikes_and_gradients() -> None:
 @compiles
 def test_the_whole_network_compiled_is_the_network() -> None:
     """With a loss that looks at features, and the smallest student, for the time it takes."""
-    plain, fast = (losses(subject("model.width=2", compile=mode, loss="kdsnn-feature"), 2) for mode in ("off", "on"))
+    plain, fast = (
+        losses(subject("model.width=2", compile=mode, loss="kdsnn-feature"), 2) for mode in ("off", "on")
+    )
     assert fast == pytest.approx(plain, abs=1e-4)
 
 
@@ -75,27 +89,33 @@ def test_a_compiler_that_fails_is_no_bug(cli: Cli, monkeypatch: pytest.MonkeyPat
     def fail(network: object, on: bool) -> None:
         raise TorchDynamoException("no\nluck")
 
-    monkeypatch.setattr("snnkd.training.learner.compile_neurons", fail)
+    monkeypatch.setattr("snnkd.training.step.compile_neurons", fail)
     ended = cli("distill", *SMALL, "--loss", "none", "--out", "run")
     assert ended.code == 4
-    assert ended.complaint.endswith("torch.compile failed (TorchDynamoException: no); --set execution.compile=off does without")
+    assert ended.complaint.endswith(
+        "torch.compile failed (TorchDynamoException: no); --set execution.compile=off does without"
+    )
 
 
-def test_a_compiler_that_fails_by_an_assertion_is_no_bug_either(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiler_that_fails_by_an_assertion_is_no_bug_either(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As torch 2.14 does on neurons that are a loop over timesteps."""
     place = Path("torch/_dynamo/broken.py")
     place.parent.mkdir(parents=True)
     place.write_text("def fail(network, on):\n    raise AssertionError('not called on root')\n")
     names: dict[str, Any] = {}
     exec(compile(place.read_text(), str(place.resolve()), "exec"), names)
-    monkeypatch.setattr("snnkd.training.learner.compile_neurons", names["fail"])
+    monkeypatch.setattr("snnkd.training.step.compile_neurons", names["fail"])
     ended = cli("distill", *SMALL, "--loss", "none", "--out", "run")
     assert ended.code == 4
     assert "torch.compile failed (AssertionError: not called on root)" in ended.complaint
 
 
 def test_bf16_is_near() -> None:
-    plain, half = (losses(subject(f"execution.precision={precision}"), 2) for precision in ("float32", "bf16"))
+    plain, half = (
+        losses(subject(f"execution.precision={precision}"), 2) for precision in ("float32", "bf16")
+    )
     assert half == pytest.approx(plain, rel=0.05)
     assert half != plain
 
@@ -193,22 +213,30 @@ def test_no_augmentation_waits_for_the_device() -> None:
     assert torch.isfinite(found.value)
 
 
-@pytest.mark.parametrize("fetch", [Tensor.item, float, bool, Tensor.nonzero], ids=["item", "float", "bool", "nonzero"])
+@pytest.mark.parametrize(
+    "fetch", [Tensor.item, float, bool, Tensor.nonzero], ids=["item", "float", "bool", "nonzero"]
+)
 def test_waiting_would_be_noticed(fetch: Any) -> None:
     with NoWaiting(), pytest.raises(AssertionError, match="inside the step"):
         fetch(torch.ones(1))
 
 
-def test_the_loop_looks_at_values_only_where_it_checks_them(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_loop_looks_at_values_only_where_it_checks_them(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Once more than the steps of each epoch; on a GPU the checks after every step are left out."""
-    from snnkd.training.tally import Tally
+    from snnkd.training.epoch_metrics import EpochMetrics
 
     asked = []
-    honest = Tally.check_finite
-    monkeypatch.setattr(Tally, "check_finite", lambda self, epoch: asked.append(self.steps) or honest(self, epoch))
+    honest = EpochMetrics.check_finite
+    monkeypatch.setattr(
+        EpochMetrics, "check_finite", lambda self, epoch: asked.append(self.steps) or honest(self, epoch)
+    )
     ended = cli("distill", *SMALL, "--loss", "none", "--T", 1, "--out", "run")
     assert ended.code == 0, ended.err
-    assert asked == [1, 2, 3, 4, 5, 6, 6] * 2, "after every step on a CPU, where it costs nothing, and at the end of the epoch"
+    assert asked == [1, 2, 3, 4, 5, 6, 6] * 2, (
+        "after every step on a CPU, where it costs nothing, and at the end of the epoch"
+    )
 
 
 @compiles
@@ -249,7 +277,9 @@ def test_the_decision_is_kept_when_the_run_continues(cli: Cli, monkeypatch: pyte
     monkeypatch.setattr(compiling, "WORTH", 1e9)
     found = []
     honest = compiling.compile_neurons
-    monkeypatch.setattr("snnkd.training.learner.compile_neurons", lambda network, on: found.append(on) or honest(network, on))
+    monkeypatch.setattr(
+        "snnkd.training.step.compile_neurons", lambda network, on: found.append(on) or honest(network, on)
+    )
     assert cli(*words).code == 0
     assert found == [True]
     other = cli(*words[:-1], "other", "--max-time", "0s")
@@ -275,7 +305,9 @@ def test_the_average_follows_its_formula_and_is_the_result(cli: Cli) -> None:
     assert wanted is not None
     assert torch.allclose(held["body.head.weight"], wanted, atol=1e-6)
     now = of.job.network.state_dict()
-    assert not held["body.norm.running_mean"].equal(now["body.norm.running_mean"]), "statistics are averaged, too"
+    assert not held["body.norm.running_mean"].equal(now["body.norm.running_mean"]), (
+        "statistics are averaged, too"
+    )
     assert int(held["body.norm.num_batches_tracked"]) == int(now["body.norm.num_batches_tracked"]) == 39
     assert make_average(of.job.network, 0.0) is None
 
@@ -288,7 +320,9 @@ def test_weights_that_layers_share_are_averaged_once() -> None:
     for n, value in ((1, 0.0), (2, 11.0)):
         nn.init.constant_(network[0].weight, value)
         follow(average, network, 0.5, n)
-    assert torch.allclose(average.module.state_dict()["1.weight"], torch.tensor(9.0))  # d is 2/11 at the second step
+    assert torch.allclose(
+        average.module.state_dict()["1.weight"], torch.tensor(9.0)
+    )  # d is 2/11 at the second step
 
 
 def test_an_averaged_run_stopped_after_every_step_ends_with_the_same_bytes(cli: Cli) -> None:

@@ -12,10 +12,12 @@ from conftest import SMALL, Cli
 from torch import Tensor
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
-from snnkd.losses.hta_kl import evaluate
+from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.neurons import NEURONS
+from snnkd.losses.hta_kl import hta_kl_with_stats
 from snnkd.models.activation import Spiking, make_spiking
-from snnkd.recipe import LOSSES, DistillRecipe, Flags, resolve_stage
-from snnkd.recipe.neurons import NEURONS
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.schema.run import DistillRecipe
 from snnkd.training.compiling import Mode
 from snnkd.training.environment import gpu_has_bf16
 
@@ -36,7 +38,9 @@ def _float32_means_float32() -> Iterator[None]:
         yield
 
 
-def subject(device: torch.device, *settings: str, loss: str = "hta-kl", compile: Mode = "off", T: int = 2) -> Subject:
+def subject(
+    device: torch.device, *settings: str, loss: str = "hta-kl", compile: Mode = "off", T: int = 2
+) -> Subject:
     words = ["data.size=8", "data.augment=[]", "model.width=4", "execution.precision=float32", *settings]
     recipe = resolve_stage("glyphs", "distill", Flags(loss=loss, T=T, batch_size=16, settings=words))
     assert isinstance(recipe, DistillRecipe)
@@ -54,7 +58,9 @@ def test_every_loss_is_that_of_a_cpu(loss: str) -> None:
     assert ours == pytest.approx(theirs, rel=0.5 if loss in DRAWN else 0.02, abs=1e-3)
 
 
-@pytest.mark.parametrize("settings", [[], ["execution.precision=bf16"], ["data.augment=[crop, autoaugment, cutout]"]])
+@pytest.mark.parametrize(
+    "settings", [[], ["execution.precision=bf16"], ["data.augment=[crop, autoaugment, cutout]"]]
+)
 @pytest.mark.parametrize("loss", [entry.name for entry in LOSSES])
 def test_no_step_waits_for_the_device(loss: str, settings: list[str]) -> None:
     of = subject(DEVICE, "data.channels=3", *settings, loss=loss)
@@ -72,9 +78,15 @@ def test_hta_kl_with_ties_is_that_of_a_cpu(head: str) -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(2, 64, 12, generator=generator).mul(3)
     teacher[:32] = teacher[:32].div(2).round()
-    ours, theirs = (evaluate(student.to(device), teacher.to(device), 2.0, 0.5, head) for device in (DEVICE, CPU))  # type: ignore[arg-type]
-    for found, wanted in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(found.cpu(), wanted, rtol=1e-4, atol=1e-6)
+    found = []
+    for device in (DEVICE, CPU):
+        logits = student.to(device).requires_grad_()
+        loss, stats = hta_kl_with_stats(logits, teacher.to(device), temperature=2.0, head=head)  # type: ignore[arg-type]
+        loss.backward()
+        assert logits.grad is not None
+        found.append([x.detach().cpu() for x in (loss, logits.grad, *stats.values())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
 def run_of(layer: Spiking, x: Tensor, T: int) -> tuple[Tensor, Tensor]:
@@ -95,7 +107,9 @@ def test_every_neuron_is_that_of_a_cpu(name: str) -> None:
     theirs, their_gradient = run_of(layer, x, T)
     ours, our_gradient = run_of(layer.to(DEVICE), x.to(DEVICE), T)
     assert 0 < theirs.mean() < 1
-    assert (ours != theirs).double().mean() < 1e-3, "a membrane that rounding moves over its threshold is rare"
+    assert (ours != theirs).double().mean() < 1e-3, (
+        "a membrane that rounding moves over its threshold is rare"
+    )
     near = torch.isclose(our_gradient, their_gradient, rtol=1e-3, atol=1e-4).double().mean()
     assert near > 0.99
 
@@ -107,7 +121,9 @@ def test_compiled_it_computes_the_same(mode: Mode) -> None:
 
 
 def test_bf16_is_near_and_is_the_default() -> None:
-    plain, half, auto = (losses(subject(DEVICE, f"execution.precision={key}")) for key in ("float32", "bf16", "auto"))
+    plain, half, auto = (
+        losses(subject(DEVICE, f"execution.precision={key}")) for key in ("float32", "bf16", "auto")
+    )
     assert half == pytest.approx(plain, rel=0.05)
     assert half != plain
     assert auto == pytest.approx(half if gpu_has_bf16(DEVICE) else plain, rel=1e-3)
@@ -123,7 +139,8 @@ def test_a_run_is_stopped_continued_and_measured_on_both(cli: Cli) -> None:
         assert cli(*words, "--out", "parts", "--max-time", "0s").code == 75
     assert cli(*words, "--out", "parts").code == 0
     whole, parts = (
-        [json.loads(line)["loss"] for line in Path(f"{run}/metrics.jsonl").read_text().splitlines()] for run in ("whole", "parts")
+        [json.loads(line)["loss"] for line in Path(f"{run}/metrics.jsonl").read_text().splitlines()]
+        for run in ("whole", "parts")
     )
     assert parts == pytest.approx(whole, rel=0.05)
     assert json.loads(Path("whole/result.json").read_text())["hardware"]["device"] == DEVICE.type

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from snnkd.catalog.neurons import build_neuron
 from snnkd.models.activation import make_spiking
-from snnkd.recipe.neurons import build_neuron
-from snnkd.recipe.schema import TrainConfig
+from snnkd.schema.run import TrainConfig
 from snnkd.training.optimizer import learning_rate, make_optimizer
 
 
@@ -18,7 +18,10 @@ def test_no_weight_decay_on_norm_and_bias():
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     by_name = {name: decay[id(p)] for name, p in network.named_parameters()}
     assert by_name == {"0.weight": 0.1, "1.weight": 0, "1.bias": 0, "3.weight": 0.1, "3.bias": 0}
-    assert all((group["momentum"], group["lr"], group["nesterov"]) == (0.8, 0.3, False) for group in optimizer.param_groups)
+    assert all(
+        (group["momentum"], group["lr"], group["nesterov"]) == (0.8, 0.3, False)
+        for group in optimizer.param_groups
+    )
 
 
 @pytest.mark.parametrize("name", ["plif", "klif", "glif", "psn", "masked-psn", "sliding-psn"])

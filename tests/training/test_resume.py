@@ -13,16 +13,23 @@ import pytest
 from conftest import SMALL, Cli, finish, start, teach_and_distill
 
 from snnkd import pipeline
-from snnkd.errors import Stopped
-from snnkd.recipe import Flags, TeachRecipe, resolve_stage
-from snnkd.report import Reporter
-from snnkd.training.stopping import Stop
+from snnkd.console import Console
+from snnkd.errors import Preempted
+from snnkd.recipe import Flags, resolve_stage
+from snnkd.schema.run import TeachRecipe
+from snnkd.stopping import Stop
 
 STEPS = 6  # per epoch: 300 images in batches of 50
 FLAGS = Flags(
     epochs=2,
     batch_size=50,
-    settings=["data.classes=10", "data.train_images=300", "data.test_images=100", "model.width=4", "data.augment=[crop, flip]"],
+    settings=[
+        "data.classes=10",
+        "data.train_images=300",
+        "data.test_images=100",
+        "model.width=4",
+        "data.augment=[crop, flip]",
+    ],
 )
 
 
@@ -44,7 +51,9 @@ class StopAfter(Stop):
 def _teach(out: str, stop: Stop | None = None, seed: int = 0) -> bytes:
     recipe = resolve_stage("glyphs", "teach", Flags(**{**vars(FLAGS), "seed": seed}))
     assert isinstance(recipe, TeachRecipe)
-    done = pipeline.teach(recipe, pipeline.Options(out=Path(out), report=Reporter(quiet=True), stop=stop or Stop()))
+    done = pipeline.teach(
+        recipe, pipeline.RunContext(out=Path(out), console=Console(quiet=True), stop=stop or Stop())
+    )
     return (done.folder / "model.safetensors").read_bytes()
 
 
@@ -59,11 +68,13 @@ def test_interrupted_at_every_step() -> None:
     for steps in range(2 * STEPS + 1):
         out = f"stopped-{steps}"
         if steps < 2 * STEPS:
-            with pytest.raises(Stopped, match="the same command continues"):
+            with pytest.raises(Preempted, match="the same command continues"):
                 _teach(out, StopAfter(steps))
             assert not (Path(out) / "result.json").exists()
         assert _teach(out) == whole, f"stopped after {steps} steps"
-        assert [json.loads(line)["epoch"] for line in Path(out, "metrics.jsonl").read_text().splitlines()] == [1, 2]
+        assert [
+            json.loads(line)["epoch"] for line in Path(out, "metrics.jsonl").read_text().splitlines()
+        ] == [1, 2]
 
 
 def test_interrupted_again_and_again() -> None:
@@ -73,7 +84,7 @@ def test_interrupted_again_and_again() -> None:
         try:
             assert _teach("often", StopAfter(3)) == whole
             break
-        except Stopped:
+        except Preempted:
             continue
     else:
         pytest.fail("never finished")
@@ -82,10 +93,12 @@ def test_interrupted_again_and_again() -> None:
 def test_metrics_of_a_continued_epoch_are_those_of_a_whole_one() -> None:
     """Sums over the epoch survive the stop."""
     _teach("whole")
-    with pytest.raises(Stopped):
+    with pytest.raises(Preempted):
         _teach("stopped", StopAfter(STEPS + 2))
     _teach("stopped")
-    for whole, stopped in itertools.zip_longest(*(Path(run, "metrics.jsonl").read_text().splitlines() for run in ("whole", "stopped"))):
+    for whole, stopped in itertools.zip_longest(
+        *(Path(run, "metrics.jsonl").read_text().splitlines() for run in ("whole", "stopped"))
+    ):
         a, b = json.loads(whole), json.loads(stopped)
         for key in a.keys() - {"seconds", "images_per_s"}:
             assert a[key] == b[key], key
@@ -123,8 +136,12 @@ def long_bytes(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> b
     return (root / "run/model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, -signal.SIGINT)])
-def test_signals_save_and_end_with_their_code(number: signal.Signals, code: int, long_bytes: bytes, cli: Cli) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, -signal.SIGINT)]
+)
+def test_signals_save_and_end_with_their_code(
+    number: signal.Signals, code: int, long_bytes: bytes, cli: Cli
+) -> None:
     """The first checkpoint is waited for, then the signal is sent while training goes on."""
     process = start("teach", *LONG)
     _wait_for(Path("run/last.pt"))
@@ -182,7 +199,13 @@ def test_a_shell_loop_ends_on_ctrl_c() -> None:
 
     words = " ".join(map(str, LONG))
     script = f"for i in 1 2 3; do {sys.executable} -m snnkd teach {words} --seed $i; echo next; done"
-    shell = subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    shell = subprocess.Popen(
+        ["bash", "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
     _wait_for(Path("run/last.pt"))
     os.killpg(shell.pid, signal.SIGINT)
     out, _ = shell.communicate(timeout=60)

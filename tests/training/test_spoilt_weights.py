@@ -9,9 +9,9 @@ import pytest
 import torch
 from conftest import SMALL, Cli
 
-from snnkd.report import Reporter
-from snnkd.training.state import load_state
-from snnkd.training.stopping import Stop
+from snnkd.console import Console
+from snnkd.stopping import Stop
+from snnkd.training.checkpoint import load_state
 
 
 def test_weights_spoilt_by_the_last_step(cli: Cli) -> None:
@@ -19,7 +19,7 @@ def test_weights_spoilt_by_the_last_step(cli: Cli) -> None:
     assert ended.code == 4, ended.err
     assert "lower train.lr" in ended.complaint
     assert not Path("run/result.json").exists()
-    state = load_state(Path("run"), Reporter(quiet=True))
+    state = load_state(Path("run"), Console(quiet=True))
     assert state is None or all(value.isfinite().all() for value in state["network"].values())
     assert cli("status", "run").code == 4
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from snnkd import files
-from snnkd.errors import PlaceError
-from snnkd.report import Reporter
-from snnkd.training import state
-from snnkd.training.state import LAST, MAGIC, PREVIOUS, load_state, remove_state, save_state
+from snnkd.console import Console
+from snnkd.errors import FileError
+from snnkd.training import checkpoint
+from snnkd.training.checkpoint import LAST, MAGIC, PREVIOUS, load_state, remove_state, save_state
 
 
-class Listener(Reporter):
+class Listener(Console):
     def __init__(self) -> None:
         super().__init__(quiet=True)
         self.lines: list[str] = []
@@ -26,8 +26,17 @@ class Listener(Reporter):
 
 
 def content(number: int) -> dict[str, object]:
-    optimizer = {"state": {0: {"momentum_buffer": torch.full((3,), float(number))}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    return {"number": number, "network": {"weight": torch.arange(4.0)}, "optimizer": optimizer, "best": None, "nested": [(1, "a")]}
+    optimizer = {
+        "state": {0: {"momentum_buffer": torch.full((3,), float(number))}},
+        "param_groups": [{"lr": 0.1, "params": [0]}],
+    }
+    return {
+        "number": number,
+        "network": {"weight": torch.arange(4.0)},
+        "optimizer": optimizer,
+        "best": None,
+        "nested": [(1, "a")],
+    }
 
 
 def load(folder: Path) -> tuple[object, list[str]]:
@@ -43,7 +52,7 @@ def seal(path: Path, payload: bytes) -> None:
 
 def refusal(folder: Path) -> str:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(PlaceError) as caught:
+    with pytest.raises(FileError) as caught:
         load(folder)
     assert str(caught.value).splitlines() == [str(caught.value)]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
@@ -78,7 +87,10 @@ def damage_flip(raw: bytes) -> bytes:
     return raw[:-20] + bytes([raw[-20] ^ 1]) + raw[-19:]
 
 
-@pytest.mark.parametrize("damage", [damage_flip, lambda raw: raw[:-1], lambda raw: raw[:50], lambda raw: b"", lambda raw: b"\n" + raw])
+@pytest.mark.parametrize(
+    "damage",
+    [damage_flip, lambda raw: raw[:-1], lambda raw: raw[:50], lambda raw: b"", lambda raw: b"\n" + raw],
+)
 def test_a_damaged_last_one_is_told_and_the_previous_taken(tmp_path, damage):
     for number in (1, 2):
         save_state(tmp_path, content(number))
@@ -129,14 +141,19 @@ def as_old_torch() -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("make", [as_torch, as_old_torch, lambda: pickle.dumps({"number": Trap()}), lambda: pickle.dumps(Trap(), 0)])
+@pytest.mark.parametrize(
+    "make",
+    [as_torch, as_old_torch, lambda: pickle.dumps({"number": Trap()}), lambda: pickle.dumps(Trap(), 0)],
+)
 def test_code_in_a_checkpoint_never_runs(tmp_path, make):
     seal(tmp_path / LAST, make())
     assert LAST in refusal(tmp_path)
     assert not Path("sprung").exists()
 
 
-@pytest.mark.parametrize("payload", [b"", b"\n", b"not a checkpoint", b"PK\x03\x04", pickle.dumps([1, 2]), b"\x80\x02." * 5])
+@pytest.mark.parametrize(
+    "payload", [b"", b"\n", b"not a checkpoint", b"PK\x03\x04", pickle.dumps([1, 2]), b"\x80\x02." * 5]
+)
 def test_other_content_under_a_correct_checksum(tmp_path, payload):
     seal(tmp_path / LAST, payload)
     refusal(tmp_path)
@@ -171,7 +188,7 @@ def test_a_full_disk_leaves_both_intact(tmp_path, monkeypatch):
 
 
 def test_no_other_reader_of_pickles_stands_in_the_package():
-    package = Path(state.__file__).parent.parent
+    package = Path(checkpoint.__file__).parent.parent
     for path in package.rglob("*.py"):
         text = path.read_text()
         assert text.count("torch.load(") == text.count("weights_only=True"), path

@@ -10,8 +10,8 @@ from contextlib import nullcontext
 
 import pytest
 
-from snnkd.errors import Interrupted, Stopped
-from snnkd.training.stopping import SIGNALS, Stop
+from snnkd.errors import Interrupted, Preempted
+from snnkd.stopping import SIGNALS, Stop
 
 WAIT = """
 import sys, time
@@ -28,7 +28,11 @@ with Stop() as stop:
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_only_asks(number):
     before = signal.getsignal(number)
-    work_done = pytest.raises(Interrupted, match="the work of this command was done") if number is signal.SIGINT else nullcontext()
+    work_done = (
+        pytest.raises(Interrupted, match="the work of this command was done")
+        if number is signal.SIGINT
+        else nullcontext()
+    )
     with work_done, Stop() as stop:
         assert stop.asked is None
         stop.check("nowhere")
@@ -37,13 +41,14 @@ def test_the_first_signal_only_asks(number):
         error = stop.error("in epoch 1")
         with pytest.raises(type(error), match=f"stopped by {number.name} here; the same command continues"):
             stop.check("here")
-    assert type(error) is (Interrupted if number is signal.SIGINT else Stopped)
+    assert type(error) is (Interrupted if number is signal.SIGINT else Preempted)
     assert error.exit_code == (130 if number is signal.SIGINT else 75)
     assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(
-    ("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGUSR1, signal.SIGINT), (signal.SIGINT, signal.SIGINT)]
+    ("first", "second"),
+    [(signal.SIGTERM, signal.SIGTERM), (signal.SIGUSR1, signal.SIGINT), (signal.SIGINT, signal.SIGINT)],
 )
 def test_a_second_signal_ends_at_once(first, second):
     with subprocess.Popen([sys.executable, "-c", WAIT], stdout=subprocess.PIPE, text=True) as process:
@@ -75,10 +80,10 @@ def test_a_deadline():
     assert Stop(1000).asked is None
     over = Stop(90, since=time.monotonic() - 91)
     assert over.asked == "--max-time (90 s)"
-    assert type(over.error("there")) is Stopped
+    assert type(over.error("there")) is Preempted
     assert Stop(90, since=time.monotonic() - 80).asked is None
     assert Stop(0).asked
-    with over, pytest.raises(Stopped, match="--max-time"):
+    with over, pytest.raises(Preempted, match="--max-time"):
         over.check("there")
 
 

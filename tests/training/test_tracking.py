@@ -19,8 +19,15 @@ def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 def wanted(run: Path) -> dict[str, list[tuple[int, float]]]:
     rows = read_metrics(run)
-    keys = {key for row in rows for key, value in row.items() if key != "epoch" and isinstance(value, (int, float))}
-    return {key: [(row["epoch"], pytest.approx(row[key], rel=1e-4)) for row in rows if key in row] for key in keys}
+    keys = {
+        key
+        for row in rows
+        for key, value in row.items()
+        if key != "epoch" and isinstance(value, (int, float))
+    }
+    return {
+        key: [(row["epoch"], pytest.approx(row[key], rel=1e-4)) for row in rows if key in row] for key in keys
+    }
 
 
 def test_every_epoch_once(cli: Cli) -> None:

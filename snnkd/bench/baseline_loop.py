@@ -1,0 +1,249 @@
+"""The training loop as published code runs it, written plainly: the baseline of `snnkd bench --baseline`.
+
+Each habit was found in public repositories (files read in November 2026), the first of which has nearly all of them:
+Intelli-Chip-Lab/snn_temporal_decoupling_distillation (TDD), experiment/cifar/main.py, model/, util/data.py.
+
+- workers: a DataLoader whose worker processes transform PIL images one by one. TDD `load_dataset`; SEENN
+  data_loaders.py; CKDSNN utils/pl_data_cifar_loader.py.
+- copies: T copies of each image before the first layer. TDD model/resnet.py `forward`; TET models/layers.py
+  `add_dimention`; TEBN models.py; SAKD cifar/models/ResNet_snn.py. (SEENN and CKDSNN repeat after it.)
+- loop: a Python loop over timesteps in every neuron layer, and a stack. TDD model/layer.py `LIFLayer`; TET and SNN-RAT
+  models/layers.py `LIFSpike`; Re-Loss models/spike_layer.py. (SAKD and BKDSNN use fused CUDA neurons.)
+- rows: images and features as NCHW, nothing compiled, float32. TDD, TET, SNN-RAT, TEBN, whole files. (SEENN and SAKD
+  have autocast.)
+- items: loss, hits and counts fetched from the device in every step. TDD `train`; BKDSNN
+  Spike-Element-Wise-ResNet/imagenet/train_distillation.py `train_one_epoch`; TET main_training_parallel.py `train`.
+- autograd: a teacher that keeps autograd's books, as plain `no_grad` still does. TDD, SAKD cifar/train_KD.py, Re-Loss.
+
+TET is brain-intelligence-lab/temporal_efficient_training, SEENN Intelligent-Computing-Lab-Yale/SEENN, CKDSNN
+SinoLeu/CKDSNN, TEBN ChaotengDuan/TEBN, SAKD Maybe2022/SAKD, SNN-RAT putshua/SNN-RAT, Re-Loss yfguo91/Re-Loss, BKDSNN
+Intelligent-Computing-Research-Group/BKDSNN.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Collection, Iterator
+from typing import Any, cast
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from snnkd.bench.subject import Subject, make_subject
+from snnkd.data.imageset import Split
+from snnkd.errors import UsageError
+from snnkd.losses.outputs import BatchOutputs
+from snnkd.models import Network
+from snnkd.models.activation import LIF
+from snnkd.models.features import Features
+from snnkd.schema.neuron import AnyNeuron, NeuronConfig
+from snnkd.stage import Stage
+from snnkd.training.compiling import Mode
+from snnkd.training.step import look
+
+HABITS = {
+    "workers": "DataLoader workers with PIL",
+    "copies": "T copies before the first layer",
+    "loop": "a Python loop over timesteps in each neuron",
+    "rows": "NCHW instead of channels_last",
+    "items": "loss and hits fetched every step",
+    "autograd": "teacher under no_grad only",
+}
+WORKERS = 4
+"""At most; published configurations say 4 to 16."""
+
+
+class Loop:
+    """The published loop on the images, weights and objective of `stage`, with some of its habits; `step` makes one step."""
+
+    def __init__(self, stage: Stage, habits: Collection[str] = tuple(HABITS), compile: Mode = "off") -> None:
+        self.habits = frozenset(habits)
+        self.subject = make_subject(stage, compile)
+        self._running, self._correct, self._total = 0.0, 0, 0
+        subject, job = self.subject, self.subject.job
+        assert subject.stage.teacher is not None
+        self._teacher = subject.stage.teacher.network
+        for network in (job.network, self._teacher):
+            _slow_down(network, self.habits)
+        self._batches: Iterator[Any] | None = None
+        if "workers" in self.habits:
+            self._batches = iter(_loader(subject, job.network))
+            for network in (job.network, self._teacher):  # the transforms normalise
+                network.mean.zero_()
+                network.std.fill_(1.0)
+
+    def step(self) -> float:
+        """One step; returns its loss, or NaN where nobody asks."""
+        subject, job = self.subject, self.subject.job
+        if self._batches is None:
+            images, labels = subject.batch()
+        else:
+            images, labels = next(self._batches)
+            images, labels = images.to(job.device), labels.to(job.device)
+        subject.optimizer.zero_grad()
+        answers, value, total = self._seen(images, labels)
+        if "items" in self.habits:
+            self._running += value.item()
+        total.backward()
+        subject.optimizer.step()
+        if "items" in self.habits:
+            self._total += labels.size(0)
+            self._correct += int(answers.argmax(-1).eq(labels).sum().item())
+            return value.item()
+        return float("nan")
+
+    def _seen(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        subject, job = self.subject, self.subject.job
+        if "autograd" not in self.habits:
+            _, loss = look(job, subject.learner, images, labels, 0)
+            return loss.answers, loss.value, loss.total
+        wanted, offered = job.objective.student_features, job.objective.teacher_features
+        ours, theirs = Features(wanted), Features(offered)
+        student = job.network(images, None, ours) if wanted else job.network(images)
+        with torch.no_grad():
+            teacher = (self._teacher(images, 1, theirs) if offered else self._teacher(images, 1))[0]
+        seen = BatchOutputs(
+            student=student,
+            labels=labels,
+            teacher=teacher,
+            student_features=ours.kept,
+            teacher_features=theirs.kept,
+        )
+        loss = job.objective(seen)
+        return loss.answers, loss.value, loss.total
+
+    def close(self) -> None:
+        """End the worker processes."""
+        self._batches = None
+
+
+def _slow_down(network: Network, habits: Collection[str]) -> None:
+    if "rows" in habits:
+        network.channels_last = False
+        network.to(memory_format=torch.contiguous_format)
+    if "copies" in habits and hasattr(network.body, "copies_first"):
+        network.body.copies_first = True  # type: ignore[assignment]
+    if "loop" in habits:
+        for name, module in list(network.named_modules()):
+            if isinstance(module, LIF):
+                parent, _, own = name.rpartition(".")
+                setattr(network.get_submodule(parent), own, PlainLIF(cast(NeuronConfig, module.config)))
+
+
+def check_neuron(neuron: AnyNeuron) -> None:
+    """Raise UsageError for neurons that the published loop does not have; its surrogates are written out below."""
+    if not isinstance(neuron, NeuronConfig) or neuron.name != "lif":
+        raise UsageError(
+            f"neuron.name: {neuron.name}; the published loop has lif alone, so leave out --baseline and --levers"
+        )
+    if neuron.surrogate not in SLOPES:
+        known = " and ".join(SLOPES)
+        raise UsageError(
+            f"neuron.surrogate: {neuron.surrogate}; the published loop has {known} alone, leave out --baseline and --levers"
+        )
+
+
+SLOPES = ("sigmoid", "atan")
+
+
+class PlainLIF(nn.Module):
+    """Leaky integrate-and-fire as published code writes it: timestep after timestep, then a stack."""
+
+    def __init__(self, config: NeuronConfig) -> None:
+        super().__init__()
+        self._config = config
+
+    def forward(self, x: Tensor, T: int) -> Tensor:
+        config = self._config
+        sequence = x.view(T, -1, *x.shape[1:])
+        membrane: Any = 0.0
+        spikes = []
+        for t in range(T):
+            if config.decay_input:
+                membrane = membrane + (sequence[t] - membrane) / config.tau
+            else:
+                membrane = membrane * (1 - 1 / config.tau) + sequence[t]
+            spike = _fire(membrane - config.threshold, config.surrogate, config.alpha)
+            reset = spike.detach() if config.detach_reset else spike
+            membrane = (
+                membrane * (1 - reset) if config.reset == "hard" else membrane - reset * config.threshold
+            )
+            spikes.append(spike)
+        return torch.stack(spikes).flatten(0, 1)
+
+
+class _Fire(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, surrogate: str, alpha: float) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.surrogate, ctx.alpha = surrogate, alpha
+        return (x >= 0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (x,), alpha = ctx.saved_tensors, ctx.alpha
+        if ctx.surrogate == "sigmoid":
+            rise = torch.sigmoid(alpha * x)
+            slope = alpha * rise * (1 - rise)
+        else:
+            slope = alpha / 2 / (1 + (torch.pi / 2 * alpha * x) ** 2)
+        return gradients[0] * slope, None, None
+
+
+def _fire(x: Tensor, surrogate: str, alpha: float) -> Tensor:
+    made: Tensor = _Fire.apply(x, surrogate, alpha)
+    return made
+
+
+class _Pictures(Dataset[Any]):
+    """Images of a split as torchvision's CIFAR classes hand them out: a PIL image each, then the transforms."""
+
+    def __init__(self, split: Split, transform: Any) -> None:
+        self._pixels, self._labels = (
+            split.images.permute(0, 2, 3, 1).contiguous().numpy(),
+            split.labels.tolist(),
+        )
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        pixels = self._pixels[index]
+        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        return self._transform(picture), self._labels[index]
+
+
+def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
+    """The subject's images in its own order, so that without augmentation both loops see the same batches."""
+    from snnkd.bench.pictures import transform_of
+
+    recipe, split = subject.stage.recipe, subject.stage.data.train
+    height, width = split.images.shape[2:]
+    transform = transform_of(recipe.data.augment, height, width, network.mean.tolist(), network.std.tolist())
+    return DataLoader(
+        _Pictures(split, transform),
+        batch_size=recipe.train.batch_size,
+        sampler=_Order(subject),
+        num_workers=min(WORKERS, _cores()),
+        pin_memory=subject.job.device.type == "cuda",
+        drop_last=True,
+    )
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Order:
+    """The order of one epoch after another without end, so that workers are never started anew: real epochs are long."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._batches = subject.job.batches
+
+    def __iter__(self) -> Iterator[int]:
+        for epoch in itertools.count():
+            yield from self._batches.order(epoch).tolist()

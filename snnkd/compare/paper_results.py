@@ -1,0 +1,71 @@
+"""Papers' numbers beside ours: which of them a row may be set against.
+
+They are mostly of the best test epoch, which snnkd never selects; `words.py` says so wherever one is shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from snnkd.catalog.paper_results import find_published
+from snnkd.catalog.references import REFERENCES
+from snnkd.compare.students import Student
+
+USUAL_NEURON = "lif"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reported:
+    """A number of `snnkd.catalog.paper_results`, with its source in words."""
+
+    method: str
+    T: int | None
+    """None where our source tells none."""
+    top1: float | None
+    """In percent; None where only the rate is known."""
+    rate: float | None
+    """A fraction."""
+    neuron: str
+    source: str
+    """`arXiv 2504.20445`, or the venue and year."""
+    bibtex: str
+    """Key of the reference."""
+
+
+def reported(student: Student) -> tuple[Reported, ...]:
+    """All that papers report for what this student was tested on and is; nothing for a part of a data set or a model with options."""
+    if student.part is not None or student.split != "test" or student.model.keys() != {"name"}:
+        return ()
+    return tuple(
+        Reported(
+            method=each.method,
+            T=each.T,
+            top1=each.top1,
+            rate=each.rate,
+            neuron=each.neuron,
+            source=_found_at(each.source),
+            bibtex=each.source,
+        )
+        for each in find_published(student.data, str(student.model["name"]), student.T)
+    )
+
+
+def _found_at(key: str) -> str:
+    reference = REFERENCES[key]
+    return f"arXiv {reference.arxiv}" if reference.arxiv else reference.short
+
+
+def beside(student: Student, loss: str) -> Reported | None:
+    """The accuracy that was reported for this loss (by name, whatever its options) at this T.
+
+    Recipes differ from paper to paper and need not be the same. A number that is of another neuron than lif is that
+    neuron's, and stands beside no other.
+    """
+    for each in reported(student):
+        if (
+            (each.method, each.T) == (loss, student.T)
+            and each.top1 is not None
+            and each.neuron in (USUAL_NEURON, student.neuron)
+        ):
+            return each
+    return None

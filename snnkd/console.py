@@ -1,0 +1,79 @@
+"""What a run says while it works, on stderr: a progress bar on a terminal, one plain line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+
+class Console:
+    """`log` prints a line, `bar` shows progress; `quiet` says nothing."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = RichConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+    def log(self, line: str) -> None:
+        if not self.quiet:
+            self.console.print(line)
+            sys.stderr.flush()
+
+    def bar(self, title: str, total: int, done: int = 0) -> Bar:
+        """A progress bar as a context manager; nothing is drawn when stderr is no terminal."""
+        return Bar(self.console if self.console.is_terminal and not self.quiet else None, title, total, done)
+
+
+class Bar:
+    """One progress bar; `advance()` once per step."""
+
+    def __init__(self, console: RichConsole | None, title: str, total: int, done: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=console, transient=True) if console else None
+        self._title, self._total, self._done = title, total, done
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Bar:
+        if self._progress is not None:
+            self._progress.start()
+            self._task = self._progress.add_task(self._title, total=self._total, completed=self._done)
+        return self
+
+    def describe(self, title: str) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=title)
+
+    def advance(self) -> None:
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `1:02:03` or `2:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Clock:
+    """Seconds of work, continued over interruptions."""
+
+    def __init__(self, before: float = 0.0) -> None:
+        self._before, self._start = before, time.monotonic()
+
+    def seconds(self) -> float:
+        return self._before + time.monotonic() - self._start

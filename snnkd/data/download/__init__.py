@@ -1,0 +1,1 @@
+"""Downloads: archives with checksums, resumed by byte range."""

@@ -1,0 +1,1 @@
+"""Image sets by name: each module loads one or a family."""

@@ -1,0 +1,187 @@
+"""What a recipe would cost and whether what it needs is here: the facts behind `snnkd check`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from snnkd.catalog.data import DATA
+from snnkd.catalog.models import LIBRARIES, MODELS
+from snnkd.catalog.registry import Entry
+from snnkd.console import Console
+from snnkd.data import check_fit, load_data
+from snnkd.errors import FileError, UsageError
+from snnkd.measure.counting import Counter
+from snnkd.models import Specification, build_network
+from snnkd.models.activation import ReLU
+from snnkd.recipe.describe import describe_model
+from snnkd.recipe.loss_section import needs_teacher
+from snnkd.recipe.resolve import Pipeline
+from snnkd.runs.find import finished_runs
+from snnkd.schema.data import PartConfig
+from snnkd.schema.events import frames_in
+from snnkd.schema.model import ModelConfig
+from snnkd.schema.run import DistillRecipe, StageRecipe
+from snnkd.training.environment import pick_device
+
+NOMINAL_INPUT = (3, 32, 32)
+"""Channels, height and width of the image for which models are listed, as CIFAR's."""
+NOMINAL_CLASSES = 100
+
+
+def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
+    """For each stage: parameters, MACs per image, steps, training memory, and what is missing."""
+    return [
+        _stage_facts(stage, pipeline) for stage in (pipeline.teach, pipeline.distill) if stage is not None
+    ]
+
+
+def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
+    made: dict[str, Any] = {"stage": recipe.stage, "data": recipe.data.name, "model": recipe.model.name}
+    pick_device(recipe.execution.device)
+    data_sha256 = None
+    try:
+        data = load_data(recipe.data, Console(quiet=True), fetch=False)
+    except FileError as error:
+        made |= {"data_present": False, "missing": str(error)}
+        nominal = getattr(error, "nominal", None) or DATA[recipe.data.name].detail("nominal")
+        if nominal is None:
+            return made
+        classes, shape, images = nominal
+        if isinstance(recipe.data, PartConfig):
+            classes, images = _nominal_part(recipe.data, classes, images)
+        images -= round(images * recipe.data.val_fraction)
+    else:
+        check_fit(recipe.train, data, recipe.data.augment)
+        classes, shape, images, data_sha256 = data.classes, data.shape, len(data.train), data.sha256
+        made |= {"data_present": True, "data_sha256": data_sha256}
+    T = recipe.model.T or 1
+    made |= {
+        "train_images": images,
+        "classes": classes,
+        "steps": images // recipe.train.batch_size * recipe.train.epochs,
+    }
+    made |= _network_facts(recipe, classes, shape, T)
+    if isinstance(recipe, DistillRecipe):
+        made["T"] = T
+        made["teacher_present"], made["teacher"] = (
+            _teacher_present(recipe, data_sha256, pipeline),
+            recipe.teacher.run,
+        )
+    return made
+
+
+def _nominal_part(data: PartConfig, classes: int, images: int) -> tuple[int, int]:
+    """Classes and training images of the part that is asked for, classes being of one size."""
+    kept = data.classes or classes
+    of_each = images // classes
+    return kept, kept * min(data.train_per_class or of_each, of_each)
+
+
+def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:
+    # a teacher sees the event frames of a sample together; a student one a timestep, as images
+    frames = None if isinstance(recipe, DistillRecipe) else frames_in(recipe.data)
+    sizes = _sizes(recipe.model, classes, shape, frames)
+    # weights, gradients, momentum; and every layer's output of a batch, kept for the backward pass: what passes through,
+    # teacher and allocator come on top (half as much again at batch 128 of resnet20, T = 4)
+    memory = 3 * 4 * sizes.parameters + sizes.held * T * recipe.train.batch_size
+    return {"parameters": sizes.parameters, "macs": sizes.macs, "memory_bytes": memory}
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Of a network: its parameters, MACs of an image (and timestep), bytes of its layers' outputs for an image."""
+
+    parameters: int
+    macs: int
+    held: int
+
+
+def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames: int | None = None) -> Sizes:
+    """Counted on the ANN of the same topology with one image; a spiking one runs its layers T times."""
+    computes = (
+        MODELS.is_users(model.name) or model.name.partition(":")[0] in LIBRARIES
+    )  # with numbers, while it is built
+    device = "cpu" if computes else "meta"  # sizes need no memory
+    with torch.device(device):
+        network = build_network(
+            Specification(model=model, neuron=None, classes=classes, shape=shape, frames=frames)
+        ).eval()
+    held = 0
+
+    def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
+        nonlocal held
+        held += output.numel() * output.element_size()
+
+    kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
+    handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
+    with torch.inference_mode(), Counter(network) as counter:
+        network(torch.zeros(network.specification.batch(1), device=device))
+    for handle in handles:
+        handle.remove()
+    parameters = sum(p.numel() for p in network.parameters())
+    return Sizes(parameters, counter.counts.macs_once + counter.counts.macs_per_step, held)
+
+
+def model_facts() -> list[dict[str, Any]]:
+    """Every model of the catalogue: what it is, and its size for `NOMINAL` (null where it takes a name or other images)."""
+    return [describe_model(entry) | _nominal_size(entry) for entry in MODELS]
+
+
+def _nominal_size(entry: Entry) -> dict[str, int | None]:
+    unknown: dict[str, int | None] = {"parameters": None, "macs": None}
+    if entry.argument:
+        return unknown
+    try:
+        sizes = _sizes(entry.options(name=entry.name), NOMINAL_CLASSES, NOMINAL_INPUT)
+    except UsageError:
+        return unknown
+    return {"parameters": sizes.parameters, "macs": sizes.macs}
+
+
+def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: Pipeline) -> bool | None:
+    """None where the loss needs no teacher; a teacher that this very recipe trains counts as present."""
+    if not needs_teacher(recipe.loss) and recipe.train.init != "teacher":
+        return None
+    named = recipe.teacher.run
+    if named is not None and named != "latest":
+        path = Path(named)
+        return (
+            path.is_file()
+            if recipe.teacher.model or path.suffix == ".safetensors"
+            else (path / "config.json").is_file()
+        )
+    return pipeline.teach is not None or any(
+        run.result.get("data_sha256") == data_sha256 for run in finished_runs("teach")
+    )
+
+
+def lines(found: list[dict[str, Any]]) -> list[str]:
+    """The facts as one line a stage, and one for each thing that is missing."""
+    said = []
+    for stage in found:
+        name = stage["stage"]
+        if "parameters" in stage:
+            timestep = " and timestep" if "T" in stage else ""
+            said.append(
+                f"{name}: {stage['model']}, {stage['parameters']:,} parameters, {stage['macs']:,} MACs per image{timestep}"
+            )
+            said.append(
+                f"{name}: {stage['steps']:,} steps, at least {stage['memory_bytes'] / 2**20:,.0f} MiB to train"
+            )
+        if stage["data_present"]:
+            said.append(f"{name}: data {stage['data']} is here ({stage['train_images']:,} training images)")
+        else:
+            said.append(f"{name}: data {stage['data']} is not here: {stage['missing']}")
+        if stage.get("teacher_present") is False:
+            named = (
+                f"teacher {stage['teacher']} is not here"
+                if stage["teacher"]
+                else "no finished teacher of this data is here"
+            )
+            said.append(f"{name}: {named}; run `snnkd teach` first")
+    return said

@@ -1,0 +1,1 @@
+"""Schema: which keys a recipe has, with types, ranges, defaults and help; no torch here."""

@@ -1,0 +1,86 @@
+"""The `data:` section, one dataclass a kind of data set. A field's docstring is its help, `Bounds` its range."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from snnkd.schema.augment import Augmentation
+from snnkd.schema.marks import Bounds
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """`data:`, the keys that every data set has."""
+
+    name: str = "glyphs"
+    """A data set of `snnkd list data`."""
+    val_fraction: Annotated[float, Bounds(0, 0.5)] = 0.0
+    """Share of the training split held out for validation, the same images for every seed; needed by select: best."""
+    augment: tuple[Augmentation, ...] = ()
+    """Applied to training images in this order: crop, flip, autoaugment, randaugment, trivialaugment, cutout, erase, mixup, cutmix;
+    with options as {name: cutout, size: 8}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlyphsConfig(DataConfig):
+    """`data:` of the generated glyphs."""
+
+    size: Annotated[int, Bounds(8, 64)] = 16
+    """Height and width in pixels."""
+    channels: Literal[1, 3] = 1
+    """1: grey; 3: RGB with random ink and paper colours."""
+    classes: Annotated[int, Bounds(2, 100)] = 100
+    """The first this many characters: digits, upper case, lower case, Greek, signs."""
+    train_images: Annotated[int, Bounds(1, 1_000_000)] = 10_000
+    """Number of training images, classes in equal shares."""
+    test_images: Annotated[int, Bounds(1, 1_000_000)] = 2_000
+    """Number of test images, drawn from a stream of their own."""
+    noise: Annotated[float, Bounds(0, 1)] = 0.05
+    """Standard deviation of the Gaussian pixel noise, white being 1."""
+    seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """Seed of the images; the run's own seed does not change the data."""
+    augment: tuple[Augmentation, ...] = ("crop",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartConfig(DataConfig):
+    """`data:` of images, of which a part can be taken; an `npz:` file has these keys alone."""
+
+    classes: Annotated[int | None, Bounds(2, 1_000_000)] = None
+    """The first this many classes; empty for all."""
+    train_per_class: Annotated[int | None, Bounds(1, 1_000_000_000)] = None
+    """At most this many training images of each class, the first in the data's order; empty for all. Test images stay."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhotoConfig(PartConfig):
+    """`data:` of cifar10, cifar100, tiny-imagenet and fashion-mnist."""
+
+    augment: tuple[Augmentation, ...] = ("crop", "flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitConfig(PartConfig):
+    """`data:` of mnist and svhn; a mirrored digit is none."""
+
+    augment: tuple[Augmentation, ...] = ("crop",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFolderConfig(PartConfig):
+    """`data:` of a folder of your pictures."""
+
+    size: Annotated[int, Bounds(8, 1024)] = 64
+    """Height and width in pixels: the shorter side is resized to it, then the middle is cut out."""
+    channels: Literal[1, 3] = 3
+    """1: grey; 3: RGB. Every picture is converted to it."""
+    augment: tuple[Augmentation, ...] = ("crop", "flip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserData(DataConfig):
+    """`data:` of a function of your own."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the function."""

@@ -1,0 +1,85 @@
+"""Stopping in good order: a signal or a time limit sets a flag, and work ends at its next safe point.
+
+The first SIGTERM, SIGUSR1 or SIGINT asks; a second one ends the process at once, as the signal does by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+from snnkd import distributed
+from snnkd.errors import Interrupted, Preempted
+
+SIGNALS = distributed.SIGNALS
+
+
+class Stop:
+    """A context manager that watches signals and a deadline. `asked` is the reason to stop, or None."""
+
+    def __init__(self, max_seconds: float | None = None, since: float | None = None) -> None:
+        """`since` is the time.monotonic() from which `max_seconds` count; now by default."""
+        self._deadline = (
+            None if max_seconds is None else (time.monotonic() if since is None else since) + max_seconds
+        )
+        self._limit = max_seconds
+        self._signal: signal.Signals | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> Stop:
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+            for number in SIGNALS:
+                self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        several = distributed.world_size() > 1
+        if several and self._signal is not None:
+            return  # torchrun forwards what the terminal or the batch system has sent already; if saving hangs, it kills
+        if self._signal is not None or (several and not distributed.INSIDE.is_set()):
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+            return
+        self._signal = signal.Signals(number)
+
+    @property
+    def signalled(self) -> bool:
+        return self._signal is not None
+
+    @property
+    def asked(self) -> str | None:
+        if self._signal is not None:
+            return self._signal.name
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            return f"--max-time ({self._limit:g} s)"
+        return None
+
+    def error(self, where: str) -> Preempted | Interrupted:
+        """What to raise once the work is saved; `where` says how far it is."""
+        kind = Interrupted if self._signal is signal.SIGINT else Preempted
+        return kind(
+            f"stopped by {self.asked or 'the signal to another process'} {where}; the same command continues"
+        )
+
+    def check(self, where: str) -> None:
+        """Raise when asked to stop and there is nothing to save."""
+        if self.asked:
+            raise self.error(where)
+
+    def check_together(self, where: str) -> None:
+        """`check` of all processes at once: if one was asked, all stop."""
+        if distributed.any_rank(bool(self.asked)):
+            raise self.error(where)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if error is None and self._signal is signal.SIGINT:
+            # the work is done, but a shell's loop around it must end all the same
+            raise Interrupted("stopped by SIGINT; the work of this command was done")

@@ -1,0 +1,46 @@
+"""Metrics for a viewer, beside metrics.jsonl: TensorBoard event files in the run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from snnkd import distributed
+from snnkd.errors import UsageError
+from snnkd.training.metrics import read_metrics
+
+NAME = "tensorboard"
+
+Track = Callable[[dict[str, Any]], None]
+"""Takes the row of a finished epoch."""
+
+
+@contextmanager
+def tracking(track: str, folder: Path) -> Iterator[Track]:
+    """Where the row of each epoch goes, of the first process only; `track` is execution.track.
+
+    The rows so far are written anew, so that a run that was tracked only later, or went on after a kill, shows each epoch once.
+    """
+    if track == "none" or not distributed.is_rank0():
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise UsageError(
+            f"execution.track: {track} needs tensorboard ({error}): pip install tensorboard"
+        ) from error
+    # from step 1 on, what older event files of this folder say is passed over
+    with SummaryWriter(str(folder / NAME), purge_step=1) as writer:
+
+        def write(row: dict[str, Any]) -> None:
+            for key, value in row.items():
+                if key != "epoch" and isinstance(value, (int, float)):
+                    writer.add_scalar(key, value, row["epoch"])
+            writer.flush()
+
+        for row in read_metrics(folder):
+            write(row)
+        yield write
