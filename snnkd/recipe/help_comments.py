@@ -1,40 +1,13 @@
-"""A recipe as YAML in which every key has its help beside it: the field's docstring in the schema."""
+"""A recipe as YAML in which every key has its help beside it."""
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
 from collections.abc import Collection
-from functools import cache
 from typing import Any
 
 from snnkd.recipe.yaml_io import flow_yaml
-from snnkd.schema import augment, data, events, loss, model, neuron, run
-
-
-@cache
-def field_help() -> dict[tuple[str, str], str]:
-    """The docstring below each field of the schema, by class and field name, on one line."""
-    found = {}
-    modules = (run, data, augment, events, model, neuron, loss)
-    for node in (node for module in modules for node in ast.parse(inspect.getsource(module)).body):
-        if not isinstance(node, ast.ClassDef):
-            continue
-        for above, below in zip(node.body, node.body[1:], strict=False):
-            text = below.value if isinstance(below, ast.Expr) else None
-            named = above.target if isinstance(above, ast.AnnAssign) else None
-            if isinstance(named, ast.Name) and isinstance(text, ast.Constant):
-                found[node.name, named.id] = " ".join(str(text.value).split())
-    return found
-
-
-def help_of(cls: type, name: str) -> str:
-    """The help of a field, from the class that declares it last."""
-    return next(
-        (field_help()[base.__name__, name] for base in cls.__mro__ if (base.__name__, name) in field_help()),
-        "",
-    )
+from snnkd.schema.help import field_help
 
 
 def commented_yaml(value: Any, indent: str = "", without: Collection[str] = ()) -> str:
@@ -45,7 +18,8 @@ def commented_yaml(value: Any, indent: str = "", without: Collection[str] = ()) 
     lines = []
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = [
-            (f.name, getattr(value, f.name), help_of(type(value), f.name)) for f in dataclasses.fields(value)
+            (f.name, getattr(value, f.name), field_help(type(value), f.name))
+            for f in dataclasses.fields(value)
         ]
     else:
         items = [(key, held, "") for key, held in value.items()]

@@ -104,6 +104,7 @@ class StageRecipe:
     schema: Literal[1] = 1
     """Version of this format."""
     stage: Literal["teach", "distill"]
+    """teach: an ANN teacher is trained; distill: a spiking student."""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
     """Of initialisation, order and augmentation, each a stream of its own."""
     data: DataConfig
