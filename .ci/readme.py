@@ -47,6 +47,7 @@ COMMANDS = (
     "data",
     "list",
     "bench",
+    "guide",
 )
 
 

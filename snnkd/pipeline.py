@@ -164,7 +164,7 @@ def evaluate_all(
     results = [evaluate(folder, asked, context, execution) for folder in chosen]
     if plot and (stored or results) and distributed.is_rank0():
         plot_curves(group_by_seed([*stored, *results]), plot)
-        context.console.log(f"drawn: {plot}")
+        context.console.log(f"plot written to {plot}")
     return results
 
 

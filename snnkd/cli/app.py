@@ -1,4 +1,4 @@
-"""The app, and how errors become one line and an exit code."""
+"""The app, and how an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -6,47 +6,69 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import typer
 
 from snnkd import __version__, distributed, usercode
-from snnkd.cli import bench, check, compare, data, distill, evaluate, export, listing, run, status, teach
+from snnkd.cli import (
+    bench,
+    check,
+    compare,
+    data,
+    distill,
+    evaluate,
+    export,
+    guide,
+    listing,
+    run,
+    status,
+    teach,
+)
 from snnkd.errors import Interrupted, RunError, SnnkdError, UsageError, did_you_mean
 from snnkd.files import from_os_error
 
-SIGINT_AS_TYPER_SEES_IT = 130
-"""Typer turns KeyboardInterrupt into this exit code."""
+TYPER_SIGINT_CODE = 130
+"""Exit code that Typer returns for KeyboardInterrupt."""
 COMPILERS = ("torch._dynamo", "torch._inductor")
 """Packages whose errors are those of torch.compile."""
 
+
+def help_examples(commands: Sequence[str]) -> str:
+    """The examples below a command's help; \\b keeps Typer from wrapping them."""
+    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
+
+
 app = typer.Typer(
     name="snnkd",
-    help="Distill spiking neural networks from ordinary ones: teach, distill, eval, export.",
+    help="Distill spiking neural networks: teach, distill, eval, export.",
+    epilog="Manual: `snnkd guide` lists its pages, `snnkd guide PAGE` shows one.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for command, function in (
-    ("teach", teach.teach),
-    ("distill", distill.distill),
-    ("eval", evaluate.evaluate),
-    ("export", export.export),
-    ("run", run.run),
-    ("compare", compare.compare),
-    ("status", status.status),
-    ("check", check.check),
-    ("data", data.data),
-    ("list", listing.listing),
-    ("bench", bench.bench),
+for name, function, examples in (
+    ("teach", teach.teach, teach.EXAMPLES),
+    ("distill", distill.distill, distill.EXAMPLES),
+    ("eval", evaluate.evaluate, evaluate.EXAMPLES),
+    ("export", export.export, export.EXAMPLES),
+    ("run", run.run, run.EXAMPLES),
+    ("compare", compare.compare, compare.EXAMPLES),
+    ("status", status.status, status.EXAMPLES),
+    ("check", check.check, check.EXAMPLES),
+    ("data", data.data, data.EXAMPLES),
+    ("list", listing.listing, listing.EXAMPLES),
+    ("bench", bench.bench, bench.EXAMPLES),
+    ("guide", guide.guide, guide.EXAMPLES),
 ):
-    app.command(command)(function)
+    app.command(name, epilog=help_examples(examples))(function)
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         print(f"snnkd {__version__}")
         raise typer.Exit()
 
@@ -54,81 +76,73 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show tracebacks; allowed anywhere on the line.")
+        bool, typer.Option("--debug", help="Print tracebacks; allowed anywhere on the line.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> NoReturn:
-    """Run the command line of sys.argv and exit with the code of DESIGN's table."""
-    words = sys.argv[1:]
-    debug = "--debug" in words
-    words = [word for word in words if word != "--debug"]
-    usercode.permit(())  # only what this very line names
+    """Run the command line of sys.argv and exit: 0 when done, else with the code of its error (errors.py)."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    usercode.permit(())  # permits of an earlier call in this process do not count
     distributed.exit_with_launcher()
     try:
-        code = typer.main.get_command(app)(words, prog_name="snnkd", standalone_mode=False)
-        if code == SIGINT_AS_TYPER_SEES_IT:
+        code = typer.main.get_command(app)(arguments, prog_name="snnkd", standalone_mode=False)
+        if code == TYPER_SIGINT_CODE:
             raise KeyboardInterrupt
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc()
-        _end(error)
+        _exit_with(error)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _end(error: BaseException) -> NoReturn:
-    """Say what was wrong in one line and leave with its code."""
+def _exit_with(error: BaseException) -> NoReturn:
+    """Print the error in one line and exit with its code."""
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted("stopped by SIGINT")
-    if type(error).__name__ == "NoArgsIsHelpError":  # a bare `snnkd`: its help, as it is
+    if type(error).__name__ == "NoArgsIsHelpError":  # a bare `snnkd`: the help, without an error line
         print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
         sys.exit(UsageError.exit_code)
-    code, line = _explain(error)
+    code, message = _explain(error)
     if distributed.should_report(error):
-        who = (
-            "" if distributed.is_rank0() else f"process {distributed.rank()} of {distributed.world_size()}: "
-        )
-        print(f"snnkd: {who}{' '.join(line.split())}", file=sys.stderr, flush=True)
+        rank = distributed.rank()
+        prefix = "" if distributed.is_rank0() else f"process {rank} of {distributed.world_size()}: "
+        print(f"snnkd: {prefix}{' '.join(message.split())}", file=sys.stderr, flush=True)
     if isinstance(error, Interrupted):
-        # dying of the signal, not just exiting, is what ends a shell's loop
+        # a shell loop ends only if the process dies of the signal
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     sys.exit(code)
 
 
 def _explain(error: BaseException) -> tuple[int, str]:
+    """Exit code and message."""
+    kind = type(error).__name__
     if isinstance(error, OSError) and error.errno is not None:
         error = from_os_error(error, error.filename or "a file")
     if isinstance(error, SnnkdError):
         return error.exit_code, str(error)
-    if hasattr(error, "format_message"):  # Typer's usage errors, wherever its version keeps their class
+    if hasattr(error, "format_message"):  # Typer's usage errors; their module differs between versions
         return UsageError.exit_code, _usage(error)
     place = usercode.culprit(error.__traceback__)
     if place:
-        return RunError.exit_code, f"{place}: {type(error).__name__}: {error} (--debug shows the way there)"
-    if (
-        type(error).__name__ == "OutOfMemoryError"
-        or isinstance(error, MemoryError)
-        or _allocation_failed(error)
-    ):
-        return (
-            RunError.exit_code,
-            "out of memory; set execution.activation_checkpointing=true, or lower train.batch_size or model.T",
-        )
+        return RunError.exit_code, f"{place}: {kind}: {error} (--debug prints the traceback)"
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or _allocation_failed(error):
+        remedy = "set execution.activation_checkpointing=true, or lower train.batch_size or model.T"
+        return RunError.exit_code, f"out of memory; {remedy}"
     if _compiler_failed(error):
-        said = (str(error).strip().splitlines() or [""])[0][:150]
-        return (
-            RunError.exit_code,
-            f"torch.compile failed ({type(error).__name__}: {said}); --set execution.compile=off does without",
-        )
-    return 1, f"bug: {type(error).__name__}: {error} (--debug shows where; please report it)"
+        message = (str(error).strip().splitlines() or [""])[0][:150]
+        return RunError.exit_code, f"torch.compile failed ({kind}: {message}); set execution.compile=off"
+    return 1, f"bug: {kind}: {error} (--debug prints the traceback; please report it)"
 
 
 def _compiler_failed(error: BaseException) -> bool:
@@ -136,7 +150,7 @@ def _compiler_failed(error: BaseException) -> bool:
     frames = traceback.extract_tb(error.__traceback__)
     raised_in = frames[-1].filename.replace(os.sep, "/") if frames else ""
     return type(error).__module__.startswith(COMPILERS) or any(
-        f"/{name.replace('.', '/')}/" in raised_in for name in COMPILERS
+        f"/{package.replace('.', '/')}/" in raised_in for package in COMPILERS
     )
 
 

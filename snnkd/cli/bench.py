@@ -13,12 +13,17 @@ from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
 from snnkd.schema.run import DistillRecipe
 
+EXAMPLES = (
+    "snnkd bench",
+    "snnkd bench --model resnet20 --T 4 --batch-size 64 --baseline",
+)
+
 
 def bench(
     recipe: o.Recipe = "glyphs",
     loss: Annotated[
         str | None,
-        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults."),
+        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), at its defaults."),
     ] = None,
     T: Annotated[
         str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")
@@ -30,36 +35,36 @@ def bench(
     settings: o.Set = None,
     code: o.Code = None,
     baseline: Annotated[
-        bool, typer.Option("--baseline", help="Compare with the loop that published code runs.")
+        bool, typer.Option("--baseline", help="Also time the training loop of published code.")
     ] = False,
     levers: Annotated[
         bool, typer.Option("--levers", help="From that loop to this one, one change after another.")
     ] = False,
     rounds: Annotated[
-        int, typer.Option("--rounds", metavar="N", help="How often each is timed, in turn.")
+        int, typer.Option("--rounds", metavar="N", help="Timing rounds; the variants alternate.")
     ] = 7,
     as_json: o.Json = False,
 ) -> None:
-    """Time the distillation step here, by part, on random images with random weights."""
+    """Time the distillation step by part, on random images and weights."""
     o.permit(code, data, model, loss, settings=settings)
     distributed.refuse_torchrun("bench")
     if not 2 <= rounds <= 100_000:
-        raise UsageError(f"--rounds {rounds} is not in 2 to 100000")
+        raise UsageError(f"--rounds {rounds} must be 2 to 100000")
     flags = Flags(
         data=data, model=model, batch_size=batch_size, device=device, settings=settings or (), loss=loss, T=T
     )
     resolved = resolve_stage(recipe, "distill", flags)
     assert isinstance(resolved, DistillRecipe)
     notes = not_swept(recipe, resolved, "bench")
-    with o.stopping():
+    with o.watch_signals():
         from snnkd import pipeline
 
-        o.reporter(notes)
+        o.make_console(notes)
         found = pipeline.bench(resolved, rounds, baseline, levers)
     if as_json:
-        o.say_json(found)
+        o.echo_json(found)
         return
     from snnkd.bench.report import lines
 
     for line in lines(found):
-        o.say(line)
+        o.echo(line)

@@ -11,14 +11,24 @@ from snnkd.cli import options as o
 from snnkd.recipe import resolve_tasks
 from snnkd.recipe.render import write_out
 
+EXAMPLES = (
+    "snnkd check glyphs",
+    "snnkd check glyphs --set distill.model.T=2 > mine.yaml",
+)
+
 
 def check(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a YAML file.")],
+    recipe: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")
+    ],
     settings: o.Set = None,
     code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
-    """Print the resolved recipe; say what it costs and whether its data and teacher are here on stderr."""
+    """Print the resolved recipe; report its cost and what is missing.
+
+    The recipe goes to stdout; parameters, MACs, memory, steps, data and teacher to stderr.
+    """
     o.permit(code, settings=settings)
     tasks = resolve_tasks(recipe, settings or ())
     written = write_out(tasks)
@@ -26,9 +36,9 @@ def check(
 
     found = facts(tasks.all[0].pipeline)
     if as_json:
-        o.say_json({"schema": 1, "recipe": written.plain, "tasks": len(tasks.all), "stages": found})
+        o.echo_json({"schema": 1, "recipe": written.plain, "tasks": len(tasks.all), "stages": found})
         return
-    o.say(f"# from: {o.command_line()}")
-    o.say(written.text)
+    o.echo(f"# from: {o.command_line()}")
+    o.echo(written.text)
     for line in [*tasks.about, *lines(found)]:
         print(line, file=sys.stderr)

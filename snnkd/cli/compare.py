@@ -18,13 +18,19 @@ FORMATS = ("table", "md", "csv", "json", "latex")
 PIPE_WIDTH = 100
 """Columns of the table where stdout is no terminal and COLUMNS is not set."""
 
+EXAMPLES = (
+    "snnkd compare",
+    "snnkd compare runs --baseline kl --format md",
+    "snnkd compare RUN RUN --logits logits/ --plot compared.svg",
+)
+
 
 def compare(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN|DIR]...",
-            help="Runs, folders of runs, result files; the runs folder by default.",
+            metavar="RUN|DIR",
+            help="Runs, folders of runs, or result files; runs/ by default.",
             show_default=False,
         ),
     ] = None,
@@ -33,19 +39,23 @@ def compare(
         typer.Option(
             "--baseline",
             metavar="LOSS",
-            help="Row that the others are subtracted from; kl, else none, by default.",
+            help="Row that differences are computed against; kl, else none, by default.",
         ),
     ] = None,
     split: Annotated[
         str,
         typer.Option(
-            "--split", metavar="test|val", help="Which images; val: as `eval --split val` measured."
+            "--split",
+            metavar="test|val",
+            help="Images measured on; val needs `snnkd eval --split val` first.",
         ),
     ] = "test",
     rank_on: Annotated[
         str | None,
         typer.Option(
-            "--rank-on", metavar="val", help="Of each loss show the setting of highest validation accuracy."
+            "--rank-on",
+            metavar="val",
+            help="Show only the setting of highest validation accuracy of each loss.",
         ),
     ] = None,
     logits: Annotated[
@@ -53,28 +63,28 @@ def compare(
         typer.Option(
             "--logits",
             metavar="FILE|DIR",
-            help="Saved logits, for intervals over images; RUN/eval/*.npz are found without.",
+            help="Saved logits, for intervals over images; RUN/eval/*.npz are read anyway.",
         ),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", metavar="NAME", help="table, md, csv, json or latex.")
     ] = "table",
     plot: Annotated[
-        Path | None, typer.Option("--plot", metavar="FILE", help="Draw every row (png, svg or pdf).")
+        Path | None, typer.Option("--plot", metavar="FILE", help="Plot every row (png, svg or pdf).")
     ] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Compare finished students: mean and spread over seeds, and paired differences to a baseline.
+    """Compare finished students: spread over seeds, paired differences.
 
-    Runs of other data, split, model, selection or teacher come in tables of their own, of other T in columns of their own.
+    One table for each data set, split, model, selection and teacher, one column for each T.
     """
     settings = fields.build(
         CompareConfig, {"baseline": baseline, "split": split, "rank_on": rank_on}, "compare"
     )
     if format not in FORMATS:
-        raise UsageError(f"--format {format!r} is not known{did_you_mean(format, FORMATS)}")
+        raise UsageError(f"unknown --format {format!r}{did_you_mean(format, FORMATS)}")
     if as_json and format not in ("table", "json"):
-        raise UsageError(f"--format {format} and --json ask for two formats; give one")
+        raise UsageError(f"--format {format} and --json are two formats; give one")
     from snnkd.compare import formats
     from snnkd.compare.report import make_report
     from snnkd.compare.text import left_out
@@ -89,8 +99,8 @@ def compare(
         from snnkd.compare.plot import plot_report
 
         plot_report(report, plot)
-        print(f"drawn: {plot}", file=sys.stderr)
+        print(f"plot written to {plot}", file=sys.stderr)
     if format == "table" and not as_json:
-        o.say(formats.as_table(report, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns))
+        o.echo(formats.as_table(report, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns))
     else:
-        o.say(formats.FORMATS["json" if as_json else format](report))
+        o.echo(formats.FORMATS["json" if as_json else format](report))

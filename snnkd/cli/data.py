@@ -12,43 +12,50 @@ from snnkd.cli import options as o
 from snnkd.cli.text import columns
 from snnkd.recipe.data_section import resolve_data
 
+EXAMPLES = (
+    "snnkd data cifar100",
+    "snnkd data cifar100 --from cifar-100-python.tar.gz",
+    "snnkd data npz:mine.npz --json",
+)
+
 
 def data(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A data set of `snnkd list data`, or MODULE:FUNCTION.")
+        str,
+        typer.Argument(metavar="NAME", help="Name of a data set (`snnkd list data`), or MODULE:FUNCTION."),
     ],
     source: Annotated[
         Path | None,
         typer.Option(
             "--from",
             metavar="PATH",
-            help="Your copy: its archive, or a folder that holds it; nothing is downloaded.",
+            help="Use your copy (the archive, or a folder with it); download nothing.",
         ),
     ] = None,
     mirror: Annotated[
         str | None,
         typer.Option(
-            "--mirror", metavar="URL", help="Download from here instead: the archive's URL or its folder's."
+            "--mirror", metavar="URL", help="Download from this URL, of the archive or of its folder."
         ),
     ] = None,
     settings: o.Set = None,
     as_json: o.Json = False,
 ) -> None:
-    """Fetch a data set, verify it, and describe it.
+    """Download a data set, verify it and describe it.
 
-    With --json: schema, name, part (if not all of it), classes, shape [channels, height, width], frames (of event
-    data), images of each split, sha256 (that runs record), files, bytes (of these files), mapped (not read into
-    memory), source, licence, rule (how test images were told). What is not known is null.
+    Keys of --json: schema, name, part (null for all of it), classes, shape [channels, height, width],
+    frames (event data), images by split, sha256 (as runs record it), files, bytes (their size), mapped (read
+    from disk, not held in memory), source, licence, rule (how the test split is defined). Unknown: null.
     """
     o.permit(None, name, settings=settings)
     distributed.refuse_torchrun("data")
     config = resolve_data(name, settings or ())
-    with o.stopping() as stop:
+    with o.watch_signals() as stop:
         from snnkd import pipeline
         from snnkd.data.describe import lines
 
         found = pipeline.data(config, source, mirror, o.make_context(stop))
     if as_json:
-        o.say_json({"schema": 1, **found})
+        o.echo_json({"schema": 1, **found})
     else:
-        o.say(columns(lines(found), left=2))
+        o.echo(columns(lines(found), left=2))

@@ -11,12 +11,18 @@ from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
 from snnkd.schema.run import DistillRecipe
 
+EXAMPLES = (
+    "snnkd distill --loss hta-kl --T 4",
+    "snnkd distill --loss kl --temperature 2 --teacher latest --seed 1",
+    "snnkd distill --loss none --neuron plif --set train.weight_decay=1e-4",
+)
+
 
 def distill(
     recipe: o.Recipe = "glyphs",
     loss: Annotated[
         str | None,
-        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), with its defaults."),
+        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), at its defaults."),
     ] = None,
     T: Annotated[
         str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")
@@ -26,7 +32,8 @@ def distill(
         typer.Option(
             "--teacher",
             metavar="RUN|FILE",
-            help="Teacher's run, `latest`, a file of weights, torchvision:NAME or timm:NAME; the only one of the same data by default.",
+            help="Run of the teacher, `latest`, a weights file, torchvision:NAME or timm:NAME; "
+            "by default the only teacher of the same data.",
         ),
     ] = None,
     teacher_model: Annotated[
@@ -34,24 +41,24 @@ def distill(
         typer.Option(
             "--teacher-model",
             metavar="NAME",
-            help="Network of a plain file of weights (`snnkd list models`).",
+            help="Network that a --teacher weights file is for (`snnkd list models`).",
         ),
     ] = None,
     teacher_weights: Annotated[
         str | None,
         typer.Option(
-            "--teacher-weights", metavar="FILE", help="Weights of a --teacher that names a network."
+            "--teacher-weights", metavar="FILE", help="Weights for a --teacher that names a network."
         ),
     ] = None,
     temperature: Annotated[
-        str | None, typer.Option("--temperature", metavar="X", help="Softmax temperature of every term.")
+        str | None, typer.Option("--temperature", metavar="X", help="Softmax temperature of every loss term.")
     ] = None,
     data: o.Data = None,
     model: o.Model = None,
     neuron: Annotated[
         str | None,
         typer.Option(
-            "--neuron", metavar="NAME", help="Spiking neuron (`snnkd list neurons`), with its defaults."
+            "--neuron", metavar="NAME", help="Spiking neuron (`snnkd list neurons`), at its defaults."
         ),
     ] = None,
     epochs: o.Epochs = None,
@@ -70,18 +77,22 @@ def distill(
     track: o.Track = None,
     as_json: o.Json = False,
 ) -> None:
-    """Train a spiking student from a teacher, measure it, print its run directory."""
+    """Train a spiking student and print its run directory.
+
+    Run it again after an interruption to continue; a finished run is not repeated.
+    """
     o.permit(code, data, model, loss, teacher_model, settings=settings)
     flags = Flags(
-        data=data, model=model, neuron=neuron, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, track=track,
-        settings=settings or (), loss=loss, T=T, teacher=teacher, teacher_model=teacher_model, teacher_weights=teacher_weights,
-        temperature=temperature, allow_weak_teacher=allow_weak_teacher,
+        data=data, model=model, neuron=neuron, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
+        device=device, track=track, settings=settings or (), loss=loss, T=T, teacher=teacher,
+        teacher_model=teacher_model, teacher_weights=teacher_weights, temperature=temperature,
+        allow_weak_teacher=allow_weak_teacher,
     )  # fmt: skip
     resolved = resolve_stage(recipe, "distill", flags)
     assert isinstance(resolved, DistillRecipe)
     notes = not_swept(recipe, resolved, "distill")
-    with o.stopping(max_time) as stop:
+    with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 
         done = pipeline.distill(resolved, o.make_context(stop, out, fresh, notes))
-    o.say_json(done.result) if as_json else o.say(done.folder)
+    o.echo_json(done.result) if as_json else o.echo(done.folder)

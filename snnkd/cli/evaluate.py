@@ -12,12 +12,18 @@ from snnkd.cli.text import curve_text
 from snnkd.schema import fields
 from snnkd.schema.run import EvalConfig, ExecutionConfig
 
+EXAMPLES = (
+    "snnkd eval",
+    "snnkd eval RUN --T 8 --recalibrate-bn",
+    "snnkd eval runs/distill-* --plot curve.png",
+)
+
 
 def evaluate(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN]...",
+            metavar="RUN",
             help="Runs or exports; the one finished student by default.",
             show_default=False,
         ),
@@ -29,32 +35,30 @@ def evaluate(
             "--timesteps",
             "-T",
             metavar="N",
-            help="Timesteps to measure, also beyond the trained ones.",
+            help="Timesteps to measure; may exceed the trained ones.",
         ),
     ] = None,
-    split: Annotated[str, typer.Option("--split", metavar="test|val", help="Which images.")] = "test",
+    split: Annotated[str, typer.Option("--split", metavar="test|val", help="Images to measure on.")] = "test",
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data", metavar="NAME", help="Another data set than the run's own, with its defaults."
-        ),
+        typer.Option("--data", metavar="NAME", help="Measure on another data set, at its defaults."),
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="data.KEY=VALUE", help="A key of the data measured on, such as data.noise=0.2."
+            "--set", metavar="data.KEY=VALUE", help="Set a key of the data, e.g. data.noise=0.2; repeatable."
         ),
     ] = None,
     recalibrate_bn: Annotated[
         bool,
-        typer.Option("--recalibrate-bn", help="First take batch norm's statistics anew on training images."),
+        typer.Option("--recalibrate-bn", help="First re-estimate batch norm statistics on training images."),
     ] = False,
     save_logits: Annotated[
         Path | None,
         typer.Option(
             "--save-logits",
             metavar="FILE",
-            help="Also write the logits of every timestep (npz), as for compare.",
+            help="Also write the logits of every timestep (.npz), for compare.",
         ),
     ] = None,
     plot: Annotated[
@@ -62,17 +66,18 @@ def evaluate(
         typer.Option(
             "--plot",
             metavar="FILE",
-            help="Draw accuracy, energy and rates (png, svg or pdf); seeds of one recipe become one line.",
+            help="Plot accuracy, energy and rates (png, svg or pdf), seeds of one recipe as one line.",
         ),
     ] = None,
     every: Annotated[
         bool,
         typer.Option(
-            "--all", help="Every finished run in the folders given (the runs folder) not yet measured so."
+            "--all",
+            help="Measure every finished run of the given folders (runs/ by default) without such a result.",
         ),
     ] = False,
     latest: Annotated[
-        bool, typer.Option("--latest", help="The newest finished student when there are several.")
+        bool, typer.Option("--latest", help="Use the newest finished student if there are several.")
     ] = False,
     batch_size: Annotated[
         str, typer.Option("--batch-size", metavar="N", help="Images per forward pass.")
@@ -81,24 +86,24 @@ def evaluate(
     code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
-    """Measure accuracy, rate, SynOps and energy at every timestep from one forward pass."""
+    """Measure accuracy, rate, SynOps and energy at every timestep."""
     o.permit(code, data)
-    measured = fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval")
+    config = fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval")
     execution = fields.build(
         ExecutionConfig, {"device": device or "auto", "eval_batch_size": batch_size}, "execution"
     )
-    with o.stopping() as stop:
+    with o.watch_signals() as stop:
         from snnkd import pipeline
         from snnkd.evaluation import EvalRequest
 
-        asked = EvalRequest(
-            settings=measured, data=data, data_settings=settings or (), save_logits=save_logits
+        request = EvalRequest(
+            settings=config, data=data, data_settings=settings or (), save_logits=save_logits
         )
         results = pipeline.evaluate_all(
-            runs, asked, execution, o.make_context(stop), latest=latest, every=every, plot=plot
+            runs, request, execution, o.make_context(stop), latest=latest, every=every, plot=plot
         )
     if as_json:
-        o.say_json(results[0] if len(results) == 1 and not every else {"schema": 1, "results": results})
+        o.echo_json(results[0] if len(results) == 1 and not every else {"schema": 1, "results": results})
         return
     for result in results:
-        o.say(curve_text(result))
+        o.echo(curve_text(result))

@@ -10,16 +10,23 @@ import typer
 from snnkd import distributed
 from snnkd.catalog.formats import EXPORTS
 from snnkd.cli import options as o
+from snnkd.cli.text import export_line
 from snnkd.schema import fields
 
 FORMATS = "; ".join(f"{entry.name}: {entry.help}" for entry in EXPORTS)
+
+EXAMPLES = (
+    "snnkd export",
+    "snnkd export RUN --format onnx --T 2 --out student.onnx",
+    "snnkd export --latest --format nir",
+)
 
 
 def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[RUN]", help="A finished run; the one finished student by default.", show_default=False
+            metavar="RUN", help="A finished run; the one finished student by default.", show_default=False
         ),
     ] = None,
     format: Annotated[str, typer.Option("--format", metavar="F", help=f"{FORMATS}.")] = "safetensors",
@@ -30,35 +37,30 @@ def export(
             "--timesteps",
             "-T",
             metavar="N",
-            help="Timesteps in the file; the trained ones by default.",
+            help="Timesteps in the file; as trained by default.",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="PATH", help="Where to; RUN/export/<format> by default.")
+        Path | None, typer.Option("--out", metavar="PATH", help="Target path; RUN/export/FORMAT by default.")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an export that stands there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing export.")] = False,
     latest: Annotated[
-        bool, typer.Option("--latest", help="The newest finished student when there are several.")
+        bool, typer.Option("--latest", help="Use the newest finished student if there are several.")
     ] = False,
     code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
-    """Write a network to a file for others, read it back, compare, and print its path."""
+    """Export a network, verify the file against it, print its path."""
     o.permit(code)
     distributed.refuse_torchrun("export")
     T = None if timesteps is None else fields.coerce(int, timesteps, "--T")
-    with o.stopping() as stop:
+    with o.watch_signals() as stop:
         from snnkd import pipeline
 
-        options = o.make_context(stop)
-        found = pipeline.export(run, format, out, force, options, latest=latest, T=T)
+        context = o.make_context(stop)
+        exported = pipeline.export(run, format, out, force, context, latest=latest, T=T)
     if as_json:
-        o.say_json(found)
+        o.echo_json(exported)
         return
-    unfolded = (
-        f", {found['agreement_unfolded']:.4f} with norms unfolded" if "agreement_unfolded" in found else ""
-    )
-    options.console.log(
-        f"agreement {found['agreement']:.4f} on {found['images']} images{unfolded}, largest difference {found['max_difference']:g}"
-    )
-    o.say(found["path"])
+    context.console.log(export_line(exported))
+    o.echo(exported["path"])

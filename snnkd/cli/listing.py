@@ -19,31 +19,37 @@ from snnkd.recipe.shipped import first_comment
 
 KINDS = ("losses", "models", "neurons", "surrogates", "data", "recipes")
 
+EXAMPLES = (
+    "snnkd list losses",
+    "snnkd list losses hta-kl",
+    "snnkd list losses --bibtex > losses.bib",
+)
+
 
 def listing(
     what: Annotated[
-        str, typer.Argument(metavar="losses|models|neurons|surrogates|data|recipes", help="What to list.")
+        str, typer.Argument(metavar="KIND", help="losses, models, neurons, surrogates, data or recipes.")
     ],
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[LOSS]",
-            help="With losses: the recipe section that this one stands for.",
+            metavar="NAME",
+            help="Name of a loss: print the recipe section that it stands for.",
             show_default=False,
         ),
     ] = None,
     references: Annotated[
-        bool, typer.Option("--bibtex", help="With losses: the references as BibTeX.")
+        bool, typer.Option("--bibtex", help="Print the references of the losses as BibTeX.")
     ] = False,
     as_json: o.Json = False,
 ) -> None:
-    """What there is, one line each."""
+    """List losses, models, neurons, surrogates, data sets or recipes."""
     if what not in KINDS:
-        raise UsageError(f"cannot list {what!r}{did_you_mean(what, KINDS)}")
+        raise UsageError(f"unknown kind {what!r}{did_you_mean(what, KINDS)}")
     if what != "losses" and (name or references):
-        raise UsageError(f"list {what}: {'--bibtex' if references else repr(name)} goes with losses only")
+        raise UsageError(f"list {what}: {'--bibtex' if references else repr(name)} is for losses only")
     if references:
-        o.say_json({"schema": 1, "bibtex": bibtex(name)}) if as_json else o.say(bibtex(name))
+        o.echo_json({"schema": 1, "bibtex": bibtex(name)}) if as_json else o.echo(bibtex(name))
     elif name:
         _say_loss(name, as_json)
     elif what == "losses":
@@ -64,15 +70,15 @@ def _recipes() -> list[tuple[str, str]]:
 
 def _say_rows(what: str, rows: list[tuple[str, str]], as_json: bool) -> None:
     if as_json:
-        o.say_json({"schema": 1, what: [{"name": name, "help": help} for name, help in rows]})
+        o.echo_json({"schema": 1, what: [{"name": name, "help": help} for name, help in rows]})
     elif rows:
-        o.say(fitted(columns(rows, left=2)))
+        o.echo(fitted(columns(rows, left=2)))
 
 
 def _say_losses(as_json: bool) -> None:
     found = [describe_loss(entry.name) for entry in LOSSES]
     if as_json:
-        o.say_json({"schema": 1, "losses": found})
+        o.echo_json({"schema": 1, "losses": found})
         return
     head = ("loss", "year", "teacher", "formula", "source", "is")
     rows = [
@@ -86,7 +92,7 @@ def _say_losses(as_json: bool) -> None:
         )
         for x in found
     ]
-    o.say(fitted(columns([head, *rows], left=6)))
+    o.echo(fitted(columns([head, *rows], left=6)))
 
 
 def _say_models(as_json: bool) -> None:
@@ -94,7 +100,7 @@ def _say_models(as_json: bool) -> None:
 
     found = model_facts()
     if as_json:
-        o.say_json(
+        o.echo_json(
             {
                 "schema": 1,
                 "nominal": {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES},
@@ -103,7 +109,7 @@ def _say_models(as_json: bool) -> None:
         )
         return
     rows = [(x["name"], x["help"], _millions(x["parameters"], 2), _millions(x["macs"], 0)) for x in found]
-    o.say(fitted(columns([("model", "is", "params", "MACs"), *rows], left=2)))
+    o.echo(fitted(columns([("model", "is", "params", "MACs"), *rows], left=2)))
 
 
 def _millions(count: int | None, digits: int) -> str:
@@ -113,12 +119,12 @@ def _millions(count: int | None, digits: int) -> str:
 def _say_neurons(as_json: bool) -> None:
     found = [describe_neuron(entry.name) for entry in NEURONS]
     if as_json:
-        o.say_json({"schema": 1, "neurons": found})
+        o.echo_json({"schema": 1, "neurons": found})
         return
     rows = [
         (x["name"], "yes" if x["learned"] else "no", "yes" if x["causal"] else "no", x["help"]) for x in found
     ]
-    o.say(fitted(columns([("neuron", "learns", "causal", "is"), *rows], left=4)))
+    o.echo(fitted(columns([("neuron", "learns", "causal", "is"), *rows], left=4)))
 
 
 def _say_loss(name: str, as_json: bool) -> None:
@@ -127,12 +133,12 @@ def _say_loss(name: str, as_json: bool) -> None:
     if as_json:
         from snnkd.schema.fields import to_plain
 
-        o.say_json({"schema": 1, **about, "recipe": to_plain(sections)})
+        o.echo_json({"schema": 1, **about, "recipe": to_plain(sections)})
         return
-    o.say(f"# {about['name']}: {about['help']}")
+    o.echo(f"# {about['name']}: {about['help']}")
     for line in (
         *about["source"],
         *([f"formula {about['basis']}{': ' if about['note'] else ''}{about['note']}"]),
     ):
-        o.say(f"# {line}")
-    o.say(commented_yaml(sections))
+        o.echo(f"# {line}")
+    o.echo(commented_yaml(sections))

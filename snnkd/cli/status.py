@@ -12,27 +12,33 @@ from snnkd.cli.text import columns
 from snnkd.runs.find import all_status, exit_code
 from snnkd.runs.folder import runs_folder
 
+EXAMPLES = (
+    "snnkd status",
+    "snnkd status runs --json",
+)
+
 
 def status(
     folder: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[DIR]",
-            help="A folder of runs, or one run; the runs folder by default.",
+            metavar="DIR",
+            help="Folder of runs, or one run; runs/ by default.",
             show_default=False,
         ),
     ] = None,
     as_json: o.Json = False,
 ) -> None:
-    """A line per run: done, running (where), stopped, failed or stale.
+    """Print the state of every run in a folder.
 
-    Exits with 0 if all are done, 4 if any failed, else 75.
+    States: done, running, stopped, failed, or stale (killed; the same command continues it).
+    Exit code: 0 if all are done, 4 if any failed, else 75.
     """
     found = all_status(folder or runs_folder())
     if as_json:
-        o.say_json(
+        o.echo_json(
             {"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in found]}
         )
     elif found:
-        o.say(columns([[s.state, str(s.folder), s.note] for s in found], left=3))
+        o.echo(columns([[s.state, str(s.folder), s.note] for s in found], left=3))
     raise typer.Exit(exit_code(found))

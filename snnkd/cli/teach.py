@@ -7,6 +7,12 @@ from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
 from snnkd.schema.run import TeachRecipe
 
+EXAMPLES = (
+    "snnkd teach",
+    "snnkd teach --data cifar100 --model resnet20 --epochs 200",
+    "snnkd teach glyphs --seed 1 --max-time 3:50:00",
+)
+
 
 def teach(
     recipe: o.Recipe = "glyphs",
@@ -25,7 +31,10 @@ def teach(
     track: o.Track = None,
     as_json: o.Json = False,
 ) -> None:
-    """Train an ANN teacher, measure it, print its run directory."""
+    """Train an ANN teacher and print its run directory.
+
+    Run it again after an interruption to continue; a finished run is not repeated.
+    """
     o.permit(code, data, model, settings=settings)
     flags = Flags(
         data=data,
@@ -41,8 +50,8 @@ def teach(
     resolved = resolve_stage(recipe, "teach", flags)
     assert isinstance(resolved, TeachRecipe)
     notes = not_swept(recipe, resolved, "teach")
-    with o.stopping(max_time) as stop:
+    with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 
         done = pipeline.teach(resolved, o.make_context(stop, out, fresh, notes))
-    o.say_json(done.result) if as_json else o.say(done.folder)
+    o.echo_json(done.result) if as_json else o.echo(done.folder)

@@ -59,3 +59,11 @@ def curve_text(result: dict[str, Any]) -> str:
     if result["energy_note"]:
         lines += textwrap.wrap(result["energy_note"], 80)
     return "\n".join(lines)
+
+
+def export_line(exported: dict[str, Any]) -> str:
+    """How well an export agrees with its network."""
+    line = f"agreement {exported['agreement']:.4f} on {exported['images']} images"
+    if "agreement_unfolded" in exported:
+        line += f", {exported['agreement_unfolded']:.4f} with norms unfolded"
+    return f"{line}, largest difference {exported['max_difference']:g}"

@@ -17,7 +17,7 @@ from snnkd.recipe.yaml_io import parse_yaml
 
 def test_help_without_torch() -> None:
     """--help, --version and list answer without importing torch or spikingjelly."""
-    for words in (["--help"], ["distill", "--help"], ["--version"], ["list", "losses"]):
+    for words in (["--help"], ["distill", "--help"], ["--version"], ["list", "losses"], ["guide"]):
         script = (
             "import sys, atexit\n"
             f"sys.argv = ['snnkd', *{words!r}]\n"

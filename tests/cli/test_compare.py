@@ -158,7 +158,7 @@ def test_formats(cli: Cli, runs: Path, format: str, begins: str) -> None:
 
 def test_a_picture(cli: Cli, runs: Path) -> None:
     said = cli("compare", "--plot", "a.png", "--format", "csv")
-    assert (said.code, said.err) == (0, "drawn: a.png\n")
+    assert (said.code, said.err) == (0, "plot written to a.png\n")
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -216,8 +216,8 @@ def test_a_terminal_of_80_columns(nine: tuple[Path, Outcome]) -> None:
         (["--baseline", "gaussian"], 2, "--baseline 'gaussian' is no row; known: hta-kl, kl"),
         (["--rank-on", "test"], 2, "compare.rank_on: 'test' is not known here; it must be val"),
         (["--split", "train"], 2, "compare.split: 'train' is not one of test, val"),
-        (["--format", "markdwn"], 2, "--format 'markdwn' is not known; known: csv, json, latex, md, table"),
-        (["--format", "csv", "--json"], 2, "--format csv and --json ask for two formats"),
+        (["--format", "markdwn"], 2, "unknown --format 'markdwn'; known: csv, json, latex, md, table"),
+        (["--format", "csv", "--json"], 2, "--format csv and --json are two formats"),
         (["--plot", "a.gif"], 2, "must end in one of .png, .svg, .pdf"),
         (["--plot", "nowhere/a.png"], 3, "the folder nowhere does not exist"),
         (["nowhere"], 3, "nowhere: no such run"),

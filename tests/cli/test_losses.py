@@ -134,8 +134,8 @@ def test_bibtex(cli: Cli) -> None:
     [
         (["list", "losses", "twsn"], "did you mean 'twsnn'"),
         (["list", "losses", "none", "--bibtex"], "has no reference"),
-        (["list", "models", "resnet8"], "goes with losses only"),
-        (["list", "data", "--bibtex"], "goes with losses only"),
+        (["list", "models", "resnet8"], "is for losses only"),
+        (["list", "data", "--bibtex"], "is for losses only"),
         (
             ["distill", "--loss", "w2s", "--T", "1"],
             "loss.terms.0.target: strong compares timesteps; model.T must be at least 2",

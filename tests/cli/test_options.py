@@ -2,7 +2,7 @@
 
 import pytest
 
-from snnkd.cli.options import command_line, seconds
+from snnkd.cli.options import command_line, parse_duration
 from snnkd.errors import UsageError
 
 
@@ -24,7 +24,7 @@ from snnkd.errors import UsageError
     ],
 )
 def test_max_time(text, wanted):
-    assert seconds(text) == wanted
+    assert parse_duration(text) == wanted
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_max_time(text, wanted):
 )
 def test_what_is_no_time(text):
     with pytest.raises(UsageError, match=r"^--max-time .* is not H:MM:SS") as caught:
-        seconds(text)
+        parse_duration(text)
     assert repr(text) in str(caught.value)
     assert caught.value.exit_code == 2
 

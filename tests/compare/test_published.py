@@ -376,7 +376,7 @@ def test_json_lists_all_that_is_published(cli: Cli) -> None:
 @pytest.mark.usefixtures("runs")
 def test_the_picture_is_drawn_as_ever(cli: Cli) -> None:
     said = cli("compare", "--plot", "a.png", "--format", "csv")
-    assert (said.code, said.err) == (0, "drawn: a.png\n")
+    assert (said.code, said.err) == (0, "plot written to a.png\n")
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -46,4 +46,4 @@ def test_a_file_for_other_settings_is_written_once_and_several_runs_in_turn(
     assert [path.name for path in (here / "student/eval").iterdir()] == ["test-T5.json"]
     both = torchrun.done(here, ["eval", "student", "teacher", "--json", "--plot", "curve.svg"])
     assert [result["run"] for result in both.json["results"]] == ["student", "teacher"]
-    assert both.err.count("drawn: curve.svg") == 1
+    assert both.err.count("plot written to curve.svg") == 1
