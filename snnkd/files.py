@@ -9,11 +9,21 @@ import json
 import math
 import os
 import tempfile
+import warnings
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from snnkd.errors import FileError, RunError
+from snnkd.errors import FileError, RunError, SnnkdError
+
+if TYPE_CHECKING:
+    from numpy.lib.npyio import NpzFile
+
+MAX_COMPRESSION_RATIO = 200
+"""Images compress about 10:1, deflated zeros about 1000:1."""
+ALWAYS_READABLE = 2**26
+"""Bytes that an array may have at any compression ratio."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -112,6 +122,45 @@ def _whole(text: str) -> int:
 def _real(text: str) -> float:
     value = float(text)
     return value if math.isfinite(value) else _no_number(text[:20])
+
+
+@contextlib.contextmanager
+def open_npz(path: Path) -> Iterator[NpzFile]:
+    """An npz file, whose arrays are read inside the `with` block; nothing in it is ever unpickled.
+
+    Raises FileError for a file that cannot be read, is damaged, has arrays of Python objects, or would expand to far
+    more than its size. What is raised inside the block for the bytes of an array becomes FileError as well.
+    """
+    import numpy as np
+
+    try:
+        # given a path, numpy leaves a damaged file open; it warns of headers written by Python 2, which it can read
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise FileError(f"{path}: a single array, not an npz file of several")
+            _check_compression(path)
+            yield arrays
+    except OSError as error:
+        raise from_os_error(error, path) from error
+    except SnnkdError:
+        raise
+    except Exception as error:  # numpy, zipfile and zlib fail in many ways on damaged bytes
+        raise FileError(
+            f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})"
+        ) from error
+
+
+def _check_compression(path: Path) -> None:
+    """Refuse a zip bomb: a megabyte of deflated zeros is a gigabyte of memory."""
+    with zipfile.ZipFile(path) as archive:
+        for member in archive.infolist():
+            if member.file_size > max(ALWAYS_READABLE, MAX_COMPRESSION_RATIO * member.compress_size):
+                raise FileError(
+                    f"{path}: {member.filename} has a compression ratio above {MAX_COMPRESSION_RATIO}:1, "
+                    "refused as a possible zip bomb; save it with numpy.savez"
+                )
 
 
 def from_os_error(error: OSError, where: object) -> FileError | RunError:

@@ -6,8 +6,6 @@ An .npz of `logits` float32 `[T, N, C]` (of each timestep, not running means), `
 
 from __future__ import annotations
 
-import warnings
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,11 @@ from numpy.typing import NDArray
 
 from snnkd.compare.students import LeftOut, Student
 from snnkd.errors import FileError
-from snnkd.files import from_os_error
+from snnkd.files import open_npz
 
 KEYS = ("logits", "labels", "weights_sha256", "data_sha256", "split")
 FURTHEST = 0.5
 """Points by which logits may miss the accuracy that the result tells: other kernels decide a few images otherwise."""
-SMALL = 2**26
-"""Bytes that may be packed as tightly as they like; more may be at most 200 times their packed size."""
 
 
 @dataclass(frozen=True)
@@ -40,25 +36,13 @@ class Logits:
 
 def read_logits(path: Path) -> Logits:
     """Raises FileError that names the rule for a file that cannot be read or is not of this form."""
-    try:
-        with path.open("rb") as opened, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of headers that Python 2 wrote
-            _check_sizes(path)
-            file = np.load(opened, allow_pickle=False)
-            missing = [key for key in KEYS if key not in file.files]
-            if missing:
-                raise FileError(
-                    f"{path}: lacks {', '.join(missing)}; `snnkd eval RUN --save-logits FILE` writes such a file"
-                )
-            logits, labels, *texts = (np.asarray(file[key]) for key in KEYS)
-    except OSError as error:
-        raise from_os_error(error, path) from error
-    except FileError:
-        raise
-    except Exception as error:  # what is no npz file fails in many ways, some of them deep in its packing
-        raise FileError(
-            f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})"
-        ) from error
+    with open_npz(path) as file:
+        missing = [key for key in KEYS if key not in file.files]
+        if missing:
+            raise FileError(
+                f"{path}: lacks {', '.join(missing)}; `snnkd eval RUN --save-logits FILE` writes such a file"
+            )
+        logits, labels, *texts = (np.asarray(file[key]) for key in KEYS)
     if logits.dtype != np.float32 or logits.ndim != 3 or 0 in logits.shape:
         raise FileError(f"{path}: logits are {logits.dtype} {logits.shape}; they must be float32 [T, N, C]")
     if labels.dtype.kind not in "iu" or labels.shape != (logits.shape[1],):
@@ -70,16 +54,6 @@ def read_logits(path: Path) -> Logits:
     if any(text.ndim or text.dtype.kind != "U" for text in texts):
         raise FileError(f"{path}: {', '.join(KEYS[2:])} must be texts (0-d arrays)")
     return Logits(path, logits, labels.astype(np.int64), *map(str, texts))
-
-
-def _check_sizes(path: Path) -> None:
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if member.file_size > max(SMALL, 200 * member.compress_size):
-                packed = f"{member.file_size:,} bytes in {member.compress_size:,}"
-                raise FileError(
-                    f"{path}: {member.filename} holds {packed}, which is not believed; store it with numpy.savez"
-                )
 
 
 Right = dict[str, NDArray[np.bool_]]

@@ -149,6 +149,13 @@ def test_a_single_array_is_no_npz():
     assert "a single array" in refusal()
 
 
+def test_a_zip_bomb_is_refused_before_it_expands():
+    write(train_images=np.zeros((2**15, 64, 64), np.uint8))
+    assert "train_images.npy has a compression ratio above 200:1, refused as a possible zip bomb" in refusal()
+    write(train_images=np.zeros((2**13, 64, 64), np.uint8), train_labels=np.arange(2**13) % 3)
+    assert "(64, 64)" in refusal(), "one of 32 MiB may have any ratio, here the test images do not fit it"
+
+
 def test_a_missing_file_and_a_folder():
     assert refusal().endswith("no such file or directory")
     PATH.mkdir()

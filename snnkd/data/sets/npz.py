@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
-import zipfile
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -14,14 +12,10 @@ from snnkd.console import Console
 from snnkd.data.download.archives import Way
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import FileError
-from snnkd.files import from_os_error
+from snnkd.files import open_npz
 from snnkd.schema.data import DataConfig
 
 SPLITS = ("train", "test", "val")
-MOST_PACKED = 200
-"""How many times larger than in the file an array may be; images pack some ten times, deflated zeros a thousand times."""
-SMALL = 2**26
-"""Bytes that may be packed as tightly as they like."""
 
 
 def load(config: DataConfig, console: Console, way: Way | None = None) -> ImageSet:
@@ -31,37 +25,9 @@ def load(config: DataConfig, console: Console, way: Way | None = None) -> ImageS
     keys are ignored. Raises FileError that names the key and the rule; nothing in the file is ever unpickled.
     """
     path = Path(config.name.partition(":")[2])
-    try:
-        # by name numpy would leave a damaged file open; it warns of headers that Python 2 wrote, which it reads all the same
-        with path.open("rb") as opened, warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)
-            file = np.load(opened, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise FileError(f"{path}: a single array, not an npz file of several")
-            _check_sizes(path)
-            splits = {
-                name: read_split(file, name, path) for name in SPLITS if has_split(file.files, name, path)
-            }
-    except OSError as error:
-        raise from_os_error(error, path) from error
-    except FileError:
-        raise
-    except Exception as error:  # what is no npz file fails in many ways, some of them deep in its packing
-        raise FileError(
-            f"{path}: damaged, or not an npz file of plain arrays ({type(error).__name__})"
-        ) from error
+    with open_npz(path) as file:
+        splits = {name: read_split(file, name, path) for name in SPLITS if has_split(file.files, name, path)}
     return dataclasses.replace(checked(str(path), f"npz:{path}", splits, console), files=(path,))
-
-
-def _check_sizes(path: Path) -> None:
-    """Refuse a file that would swell: a megabyte of packed zeros is a gigabyte of memory."""
-    with zipfile.ZipFile(path) as archive:
-        for member in archive.infolist():
-            if member.file_size > max(SMALL, MOST_PACKED * member.compress_size):
-                raise FileError(
-                    f"{path}: {member.filename} holds {member.file_size:,} bytes in {member.compress_size:,}; "
-                    f"more than {MOST_PACKED} times is not believed, store it with numpy.savez"
-                )
 
 
 def checked(
