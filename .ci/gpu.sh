@@ -2,7 +2,7 @@
 # What only a GPU can show:
 #     [ROUNDS=11] bash .ci/gpu.sh OUT
 # Its tests, the step against the published loop, an epoch of resnet19. The JSON belongs in recipes/results/speed, from where
-# .ci/readme.py takes it into the README. Exits 1 when any of it failed; what was measured until then is in OUT.
+# recipes/results/render.py takes it into the README. Exits 1 when any of it failed; what was measured until then is in OUT.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: bash .ci/gpu.sh OUT}
@@ -19,7 +19,7 @@ step=(python3 -m snnkd bench --data cifar100 --batch-size 128 --loss hta-kl --de
 # first what all else stands on; warnings of other versions of torch are no failures here
 python3 -m pytest -q -W default tests/training/test_on_a_gpu.py -k published_loop || failed=1
 measure bench-resnet18-gpu.json "${step[@]}" --model resnet18 --T 4 --baseline --levers
-measure epoch-resnet19-gpu.json python3 .ci/speed.py epoch --model resnet19 --T 2 --device cuda
+measure epoch-resnet19-gpu.json python3 recipes/results/speed/measure.py epoch --model resnet19 --T 2 --device cuda
 measure bench-resnet19-gpu.json "${step[@]}" --model resnet19 --T 2 --baseline
 python3 -m pytest -q -W default tests/training/test_on_a_gpu.py 2>&1 | tee "$out/tests.txt" || failed=1
 measure bench-resnet18-gpu-compiled.json "${step[@]}" --model resnet18 --T 4 --baseline --set execution.compile=on

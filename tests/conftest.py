@@ -108,11 +108,13 @@ def finish(process: subprocess.Popen[str]) -> Outcome:
     return Outcome(process.returncode, out, err)
 
 
-def script_of_ci(name: str) -> ModuleType:
-    """A script of .ci/ as a module."""
-    spec = importlib.util.spec_from_file_location(
-        f"ci_{name}", Path(__file__).resolve().parent.parent / ".ci" / f"{name}.py"
-    )
+RESULTS = Path(__file__).resolve().parents[1] / "recipes" / "results"
+"""The stored results, beside the programs that make and render them."""
+
+
+def results_script(name: str) -> ModuleType:
+    """Import `recipes/results/NAME.py` by its path, such as "render" or "speed/measure"."""
+    spec = importlib.util.spec_from_file_location(name.replace("/", "_"), RESULTS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

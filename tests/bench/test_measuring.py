@@ -1,7 +1,8 @@
-"""The scripts of .ci that measure: what they time, and what the README makes of it."""
+"""The programs that measure speed: what they time, and what the README makes of it."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -12,18 +13,19 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import script_of_ci
+from conftest import results_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 @pytest.fixture(scope="module")
-def maker() -> ModuleType:
-    return script_of_ci("readme")
+def speed_tables() -> ModuleType:
+    results_script("render")  # puts the modules beside it on the path
+    return importlib.import_module("speed_tables")
 
 
 def test_an_epoch_is_that_of_a_run_without_the_first() -> None:
-    found = script_of_ci("speed").of_epochs("resnet8", 1, images=256, epochs=2, device="cpu")
+    found = results_script("speed/measure").measure_epochs("resnet8", 1, images=256, epochs=2, device="cpu")
     assert found["epochs"] == 2
     assert found["images"] == 256
     assert 0 < found["seconds"]["q1"] <= found["seconds"]["median"] <= found["seconds"]["q3"] < 60
@@ -39,9 +41,9 @@ def test_what_only_a_gpu_can_show_ends_where_there_is_none(tmp_path: Path) -> No
 
 
 def test_every_machine_measured_is_shown(
-    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    speed_tables: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(maker.SPEED, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(speed_tables.SPEED, tmp_path, dirs_exist_ok=True)
     found = json.loads((tmp_path / "bench-resnet20-avx2.json").read_text())
     found["hardware"] |= {"device": "cuda", "gpu": "A Card"}
     found["baseline"]["ratio"] = {"median": 4.56, "q1": 4.5, "q3": 4.6}
@@ -50,9 +52,9 @@ def test_every_machine_measured_is_shown(
     about = {"model": "resnet99", "T": 2, "batch_size": 128, "images": 50000, "epochs": 5}
     epoch = {"epoch": {**about, "precision": "bf16", "seconds": {"median": 5.5, "q1": 5.4, "q3": 5.75}}}
     (tmp_path / "epoch-resnet99-gpu.json").write_text(json.dumps({**found, **epoch}))
-    before = maker.speed()
-    monkeypatch.setattr(maker, "SPEED", tmp_path)
-    after = maker.speed()
+    before = speed_tables.steps()
+    monkeypatch.setattr(speed_tables, "SPEED", tmp_path)
+    after = speed_tables.steps()
     assert set(before.split("\n\n")) <= set(after.split("\n\n"))
     assert "4.56 (4.50 to 4.60) times the images/s of the published loop" in after
     assert (
@@ -75,14 +77,18 @@ def test_every_machine_measured_is_shown(
     ],
 )
 def test_where_the_loss_takes_most_on_another_machine_is_said(
-    maker: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shares: tuple[float, float], said: str
+    speed_tables: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    shares: tuple[float, float],
+    said: str,
 ) -> None:
-    shutil.copytree(maker.SPEED, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(speed_tables.SPEED, tmp_path, dirs_exist_ok=True)
     found = json.loads((tmp_path / "growth.json").read_text())
     found["growth"] = [
         {"T": T, "batch": 16, "classes": 10, "ms": {"median": 30}, "loss_share": {"median": share}}
         for T, share in zip((1, 2), shares, strict=True)
     ]
     (tmp_path / "growth-other.json").write_text(json.dumps(found))
-    monkeypatch.setattr(maker, "SPEED", tmp_path)
-    assert said in maker.growth()
+    monkeypatch.setattr(speed_tables, "SPEED", tmp_path)
+    assert said in speed_tables.growth()

@@ -197,7 +197,7 @@ LEARNERS = {
 }
 """One of each kind, 150 steps each. All models, distilled for longer: LEARNED."""
 LEARNED = Path(__file__).parents[2] / "recipes" / "results" / "models" / "learns.json"
-"""What `.ci/learns.py` measured."""
+"""Stored results of recipes/results/models/learns.py."""
 
 
 @pytest.mark.parametrize(("name", "words"), LEARNERS.items())
@@ -222,7 +222,7 @@ def test_every_model_has_a_stored_run_in_which_it_learned() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_stored_run_is_of_the_network_as_it_is(name: str) -> None:
-    """As many parameters as its command makes: who changes a network has to run `.ci/learns.py` again."""
+    """Same number of parameters: after a change of a network run recipes/results/models/learns.py again."""
     (row,) = (row for row in json.loads(LEARNED.read_text())["models"] if row["model"] == name)
     words = row["commands"][-1].split()
     settings = [value for key, value in itertools.pairwise(words) if key == "--set"]

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from conftest import Cli, script_of_ci
+from conftest import Cli, results_script
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.catalog.losses import LOSSES
@@ -47,8 +47,8 @@ def text_of(name: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def maker() -> ModuleType:
-    return script_of_ci("tables")
+def studies() -> ModuleType:
+    return results_script("studies")
 
 
 def few(recipe: StageRecipe) -> StageRecipe:
@@ -228,23 +228,23 @@ def test_the_command_line_lists_them_and_their_tasks(cli: Cli) -> None:
     assert tasks.out.splitlines()[-1].split() == ["17", "seed=2", "distill.model.T=6", "distill.loss=s2w"]
 
 
-def test_published_and_own_numbers_are_those_of_the_stored_ones(maker: ModuleType) -> None:
+def test_published_and_own_numbers_are_those_of_the_stored_ones(studies: ModuleType) -> None:
     for name in NAMES:
-        assert maker.rewritten(name) == text_of(name), "run .ci/tables.py"
+        assert studies.with_header(name) == text_of(name), "run recipes/results/render.py"
     assert "hta-kl 80.51 (T = 2), 81.03 (T = 4)" in text_of("cifar100-resnet19-hta-kl").replace("\n#  ", "")
     assert "Ours (last epoch): not run yet." in text_of("tiny-imagenet-vgg16-short")
 
 
-def test_stored_comparisons_are_those_of_the_stored_results(maker: ModuleType) -> None:
+def test_stored_comparisons_are_those_of_the_stored_results(studies: ModuleType) -> None:
     """But for intervals over images, which need logits; and nobody's paths are in them."""
-    assert "cifar100-resnet20-small" in maker.studies()
-    for name in maker.studies():
+    assert "cifar100-resnet20-small" in studies.studies()
+    for name in studies.studies():
         folder = recipes_folder() / "results" / name
         stored, anew = (
             json.loads((folder / "compare.json").read_text()),
-            json.loads(as_json(maker.recomputed(name))),
+            json.loads(as_json(studies.recomputed(name))),
         )
-        ours, theirs = maker.rows_of(stored), maker.rows_of(anew)
+        ours, theirs = studies.rows_of(stored), studies.rows_of(anew)
         assert [row["label"] for row in ours] == [row["label"] for row in theirs]
         for one, other in zip(ours, theirs, strict=True):
             for key in ("seeds", "values", "top1", "difference", "rate", "synops", "energy_mj"):
@@ -257,18 +257,18 @@ def test_stored_comparisons_are_those_of_the_stored_results(maker: ModuleType) -
         assert all(command.startswith(f"snnkd run {name}") for command in commands)
 
 
-def test_results_of_single_tasks_and_of_gpus_are_told(maker: ModuleType) -> None:
+def test_results_of_single_tasks_and_of_gpus_are_told(studies: ModuleType) -> None:
     folder = recipes_folder() / "results" / "cifar100-resnet20-small"
     files = [json.loads(path.read_text()) for path in sorted(folder.glob("*-s*.json"))]
     for k, each in enumerate(files):
         each["command"] = f"snnkd run NAME --task {k}"
         each["hardware"] = {"gpu": "A Card", **each["hardware"]} if k else each["hardware"]
-    told = maker._conditions(files)
+    told = studies.conditions(files)
     assert told.startswith("`snnkd run NAME`: 22 runs")
     assert "A Card; AMD EPYC, threads: 1" in told
 
 
-def test_only_tasks_of_a_recipe_are_stored_as_its_results(maker: ModuleType, cli: Cli) -> None:
+def test_only_tasks_of_a_recipe_are_stored_as_its_results(studies: ModuleType, cli: Cli) -> None:
     """Otherwise its header would tell what it does not give."""
     few = [
         "--set",
@@ -282,12 +282,12 @@ def test_only_tasks_of_a_recipe_are_stored_as_its_results(maker: ModuleType, cli
     ]
     assert cli("run", "glyphs", *few, "--set", "execution.allow_weak_teacher=true").code == 0
     for run in Path("runs").iterdir():
-        with pytest.raises(SystemExit, match="which is not `snnkd run glyphs` as it stands"):
-            maker.check_is_of("glyphs", run)
+        with pytest.raises(SystemExit, match="not of `snnkd run glyphs`"):
+            studies.check_is_of("glyphs", run)
         result = json.loads((run / "result.json").read_text())
         (run / "result.json").write_text(json.dumps(result | {"command": "snnkd run glyphs"}))
-        with pytest.raises(SystemExit, match="is no task of glyphs"):
-            maker.check_is_of("glyphs", run)
+        with pytest.raises(SystemExit, match="not a task of glyphs"):
+            studies.check_is_of("glyphs", run)
 
 
 def test_shared_parts_stand_once() -> None:
@@ -299,27 +299,6 @@ def test_shared_parts_stand_once() -> None:
         if lines.count(line) > 1 and len(line) > 60 and "augment" not in line and "hta-kl" not in line
     }
     assert not copied
-
-
-def test_the_readmes_example_of_a_recipe_on_another(cli: Cli) -> None:
-    (example,) = re.findall(
-        r"```yaml\n(extends: .*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL
-    )
-    Path("mine.yaml").write_text(example)
-    listed = cli("run", "mine.yaml", "--tasks")
-    assert listed.code == 0, listed.err
-    assert [line.split(maxsplit=2)[2] for line in listed.out.splitlines()] == [
-        "distill.loss=hta-kl",
-        "distill.loss=hta-kl head=strict",
-        "distill.loss=hta-kl head=cover",
-    ]
-    (_, _, third) = resolve_tasks("mine.yaml").all
-    assert third.pipeline.distill is not None
-    assert (third.pipeline.distill.model.name, third.pipeline.distill.model.T, third.pipeline.compare) == (
-        "vgg16",
-        4,
-        None,
-    )
 
 
 @pytest.mark.parametrize(

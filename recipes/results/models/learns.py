@@ -1,11 +1,11 @@
-"""Every network of the catalogue as a spiking student on small glyphs: what it reaches and whether a layer stays silent.
+"""Train every network as a spiking student on small glyphs; report accuracy and silent layers.
 
-    python .ci/learns.py [--only MODEL ...] [--folder DIR] [--out FILE]
+    python recipes/results/models/learns.py [--only MODEL ...] [--folder DIR] [--out FILE]
 
-Teachers and students are made by the command line, one after the other. FILE (recipes/results/models/learns.json) is
-written after each model; a model that it holds, made with the same commands on this hardware and these versions, is not
-trained again. Prints a line of JSON a model; exit 1 when one of them is not above 3 x chance or has a silent layer. Set
-the threads by OMP_NUM_THREADS.
+Teachers and students are trained by the command line, one after the other. FILE (learns.json beside this
+program) is written after each model; a model in it that the same commands, hardware and versions gave is
+not trained again. Prints a line of JSON for each model; exits with 1 if one is not above 3 x chance or has a silent
+layer. Set the threads by OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
@@ -24,30 +24,31 @@ from snnkd.files import write_atomic
 from snnkd.training.environment import hardware, pick_device, versions
 from snnkd.training.firing_rates import silent_or_saturated
 
-OUT = Path(__file__).resolve().parent.parent / "recipes" / "results" / "models" / "learns.json"
+OUT = Path(__file__).resolve().parent / "learns.json"
 CHANCE = 10.0
 """Top-1 in percent of a guess among 10 classes."""
 DATA = "--set data.classes=10 --set data.train_images=1500 --set data.test_images=500 --batch-size 50"
 TEACHERS = {
     "teacher": "--model resnet8 --set model.width=16 --epochs 8",
-    # what a plain spiking network of 16 blocks has to start from
+    # a plain spiking network of 16 blocks learns only from the weights of its ANN
     "teacher-resnet34": "--model resnet34 --set model.width=8 --epochs 12 --set train.warmup_epochs=1",
 }
 STUDENT = "--T 2 --loss kl --set train.warmup_epochs=1"
-USUAL = "--set model.width=8 --lr 0.1 --epochs 10 --teacher teacher"
+DEFAULT = "--set model.width=8 --lr 0.1 --epochs 10 --teacher teacher"
 SMALL_TRANSFORMER = "--set model.dim=64 --set model.heads=4 --lr 0.1 --epochs 6 --teacher teacher"
-OWN = {
+SPECIAL = {
     "resnet18": "--set model.width=8 --lr 0.1 --epochs 16 --teacher teacher",
     "resnet19": "--set model.width=16 --lr 0.1 --epochs 10 --teacher teacher",
-    "resnet34": "--set model.width=8 --lr 0.03 --epochs 10 --teacher teacher-resnet34 --set train.init=teacher",
+    "resnet34": "--set model.width=8 --lr 0.03 --epochs 10 --teacher teacher-resnet34 "
+    "--set train.init=teacher",
     "spikformer": f"{SMALL_TRANSFORMER} --set model.depth=2",
     "qkformer": f"{SMALL_TRANSFORMER} --set model.depth=3",
 }
-"""Settings of those that need others than the usual."""
+"""Settings of networks for which the default ones do not work."""
 
 
 def snnkd(words: str, folder: Path) -> dict[str, Any]:
-    """The result that `snnkd WORDS --json` prints, run in `folder`."""
+    """Run `snnkd WORDS --json` in `folder` and return the result."""
     done = subprocess.run(
         [sys.executable, "-m", "snnkd", *words.split(), "--json"],
         cwd=folder,
@@ -60,17 +61,17 @@ def snnkd(words: str, folder: Path) -> dict[str, Any]:
 
 
 def commands(name: str) -> list[str]:
-    """What makes the student `name`: the teacher's command and its own."""
-    own = OWN.get(name, USUAL)
-    teacher = own.split("--teacher ")[1].split()[0]
+    """Return the commands for the student `name`: its teacher's and its own."""
+    settings = SPECIAL.get(name, DEFAULT)
+    teacher = settings.split("--teacher ")[1].split()[0]
     return [
         f"teach {DATA} {TEACHERS[teacher]} --out {teacher}",
-        f"distill {DATA} {STUDENT} --model {name} {own} --out {name}",
+        f"distill {DATA} {STUDENT} --model {name} {settings} --out {name}",
     ]
 
 
-def learned(name: str, folder: Path) -> dict[str, Any]:
-    """Train `name` and say what became of it; a teacher that is there is not trained again."""
+def train(name: str, folder: Path) -> dict[str, Any]:
+    """Train the student `name` and return its row; a finished teacher is not trained again."""
     teacher, student = (snnkd(words, folder) for words in commands(name))
     rates: dict[str, float] = student["rate_per_layer"]
     last = json.loads((folder / name / "metrics.jsonl").read_text().splitlines()[-1])
@@ -91,16 +92,16 @@ def learned(name: str, folder: Path) -> dict[str, Any]:
     }
 
 
-def kept(out: Path, machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Rows of `out` that would be made by the same commands on the same machine."""
+def finished_rows(out: Path, machine: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rows of `out` that the same commands on the same machine gave."""
     if not out.exists():
         return {}
-    found = json.loads(out.read_text())
-    if any(found[key] != value for key, value in machine.items()):
+    stored = json.loads(out.read_text())
+    if any(stored[key] != value for key, value in machine.items()):
         return {}
     return {
         row["model"]: row
-        for row in found["models"]
+        for row in stored["models"]
         if row["commands"] == [f"snnkd {words}" for words in commands(row["model"])]
     }
 
@@ -112,20 +113,25 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", metavar="MODEL", help="train these alone")
     parser.add_argument("--folder", type=Path, help="where the runs go; a temporary folder, unless given")
     parser.add_argument("--out", type=Path, default=OUT)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     names = [entry.name for entry in MODELS if not entry.argument]
     machine = {"hardware": hardware(pick_device("cpu")), "versions": versions()}
-    rows = kept(asked.out, machine)
+    rows = finished_rows(arguments.out, machine)
     with tempfile.TemporaryDirectory() as temporary:
-        folder = asked.folder or Path(temporary)
+        folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        for name in asked.only or names:
+        for name in arguments.only or names:
             if name not in rows:
-                rows[name] = learned(name, folder)
-                whole = {"schema": 1, "command": "python .ci/learns.py", **machine, "date": f"{datetime.now(UTC):%Y-%m-%d}",
-                         "models": [rows[each] for each in names if each in rows]}  # fmt: skip
-                asked.out.parent.mkdir(parents=True, exist_ok=True)
-                write_atomic(asked.out, (json.dumps(whole, indent=2) + "\n").encode())
+                rows[name] = train(name, folder)
+                results = {
+                    "schema": 1,
+                    "command": "python recipes/results/models/learns.py",
+                    **machine,
+                    "date": f"{datetime.now(UTC):%Y-%m-%d}",
+                    "models": [rows[each] for each in names if each in rows],
+                }
+                arguments.out.parent.mkdir(parents=True, exist_ok=True)
+                write_atomic(arguments.out, (json.dumps(results, indent=2) + "\n").encode())
             print(json.dumps(rows[name]), flush=True)
     return int(any(row["silent"] or row["top1"] <= 3 * row["chance"] for row in rows.values()))
 

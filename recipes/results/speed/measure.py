@@ -1,11 +1,13 @@
-"""What the losses and the parts cost: alternating runs in one process, as ratios with median and quartiles.
+"""Measure what losses, augmentation and evaluation cost in alternating runs: medians and quartiles of ratios.
 
-    python .ci/speed.py hta-kl                      HTA-KL against plain KL, and its share of a training step
-    python .ci/speed.py steps TEACHER [--T 2]       a step of the glyphs recipe with each loss, relative to none
-    python .ci/speed.py growth --rounds 2           time and memory of a resnet20 step as T, batch and classes grow
-    python .ci/speed.py curve --rounds 3            the timestep curve of 10,000 images against plain forward passes
-    python .ci/speed.py augment                     the augmentation against torchvision's PIL pipeline, on one thread
-    python .ci/speed.py epoch --model resnet19      the epochs of a real run on images of CIFAR-100's size and number
+    python recipes/results/speed/measure.py WHAT
+
+    hta-kl                    HTA-KL against plain KL, and its share of a training step
+    steps TEACHER [--T 2]     a step of the glyphs recipe with each loss, relative to none
+    growth --rounds 2         time and memory of a resnet20 step as T, batch and classes grow
+    curve --rounds 3          the timestep curve of 10,000 images against plain forward passes
+    augment                   the augmentation against torchvision's PIL pipeline, on one thread
+    epoch --model resnet19    the epochs of a run on images of CIFAR-100's size and number
 
 Prints JSON. Set the threads by OMP_NUM_THREADS.
 """
@@ -53,48 +55,48 @@ LOSSES = ("none", "kl", "rkl", "jeffreys", "hta-kl", "hta-kl head=strict", "tser
 CPU = torch.device("cpu")
 
 
-def ratios(works: dict[str, Callable[[], object]], base: str, rounds: int) -> dict[str, Any]:
-    """Each round runs every work once, in turn; ratios are within a round."""
+def time_ratios(works: dict[str, Callable[[], object]], base: str, rounds: int) -> dict[str, Any]:
+    """Time every function once a round, in turn; ratios are within a round."""
     for work in works.values():
         for _ in range(3):
             work()
     return compared(alternate(works, rounds, CPU), base)
 
 
-def of_divergences(samples: int, classes: int, rounds: int) -> dict[str, Any]:
-    """Value and gradient of both divergences, and of torch's own KL, on the same random logits."""
+def measure_divergences(samples: int, classes: int, rounds: int) -> dict[str, Any]:
+    """Time value and gradient of both divergences, and of torch's own KL, on the same random logits."""
     generator = torch.Generator().manual_seed(0)
     student, teacher = (3 * torch.randn(samples, classes, generator=generator) for _ in range(2))
     student.requires_grad_()
 
-    def torchs() -> torch.Tensor:
+    def torch_kl() -> torch.Tensor:
         pair = (F.log_softmax(logits / 3, -1) for logits in (student, teacher))
         return 9 * F.kl_div(*pair, reduction="batchmean", log_target=True)
 
     def run(loss: Callable[[], torch.Tensor]) -> Callable[[], object]:
-        def both_ways() -> None:
+        def forward_backward() -> None:
             student.grad = None
             loss().backward()
 
-        return both_ways
+        return forward_backward
 
     works = {
         "kl": run(lambda: kl(student, teacher, temperature=3.0)),
         "hta-kl": run(lambda: hta_kl(student, teacher, temperature=3.0)),
-        "torch.nn.functional.kl_div": run(torchs),
+        "torch.nn.functional.kl_div": run(torch_kl),
     }
-    return ratios(works, "kl", rounds)
+    return time_ratios(works, "kl", rounds)
 
 
-def step_of(recipe: DistillRecipe, teacher: Any, data: Any) -> Callable[[], object]:
-    """One training step on the next batch: data, student, teacher, loss, backward, update (without the loop's bookkeeping)."""
+def make_step(recipe: DistillRecipe, teacher: Any, data: Any) -> Callable[[], object]:
+    """Return one training step on the next batch: data, student, teacher, loss, backward, update."""
     stage = Stage(
         recipe=recipe, data=data, teacher=teacher, device=CPU, context=RunContext(console=Console(quiet=True))
     )
     return make_subject(stage, "off").step
 
 
-def of_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
+def measure_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
     works = {}
     for label in LOSSES:
         name, _, option = label.partition(" ")
@@ -103,12 +105,12 @@ def of_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
         )
         assert isinstance(recipe, DistillRecipe)
         teacher = load_network(run) if name != "none" else None
-        works[label] = step_of(recipe, teacher, load_data(recipe.data, Console(quiet=True)))
-    return ratios(works, "none", rounds)
+        works[label] = make_step(recipe, teacher, load_data(recipe.data, Console(quiet=True)))
+    return time_ratios(works, "none", rounds)
 
 
-def share_of_a_step(rounds: int) -> dict[str, Any]:
-    """HTA-KL at [64, 100] relative to forward, loss, backward and update of resnet20, T = 4, batch 64, 32x32 RGB, one batch."""
+def measure_share_of_step(rounds: int) -> dict[str, Any]:
+    """Time HTA-KL at [64, 100] relative to a step of resnet20, T = 4, batch 64, 32x32 RGB."""
     from snnkd.models import Specification, build_network
     from snnkd.schema.model import ResNetConfig
     from snnkd.schema.neuron import NeuronConfig
@@ -134,7 +136,7 @@ def share_of_a_step(rounds: int) -> dict[str, Any]:
         student.grad = None
         hta_kl(student, teacher, temperature=3.0).backward()
 
-    return ratios({"step": step, "hta-kl alone": loss_alone}, "step", rounds)
+    return time_ratios({"step": step, "hta-kl alone": loss_alone}, "step", rounds)
 
 
 GROWTH = {"T": (1, 2, 4, 6, 8), "batch": (16, 32, 64, 128), "classes": (10, 100, 300, 1000)}
@@ -143,29 +145,29 @@ CORNERS = ((1, 16, 10), (1, 16, 1000), (8, 128, 10), (8, 128, 1000))
 STEPS = 15
 
 
-def of_growth(rounds: int) -> list[dict[str, Any]]:
-    """Time, memory and the loss's share of a resnet20 step at 32x32, one thing growing at a time, and all of them together.
+def measure_growth(rounds: int) -> list[dict[str, Any]]:
+    """Measure time, memory and the loss's share of a resnet20 step at 32x32 as T, batch and classes grow.
 
-    Each setting runs in a process of its own, for its memory; the settings in turn, for the machine's moods.
+    Each setting runs in a process of its own, for its memory; the settings in turn, against drift.
     """
     settings: list[dict[str, Any]] = [
         {**USUAL, key: value} for key, values in GROWTH.items() for value in values
     ]
     settings += [{"T": T, "batch": batch, "classes": C} for T, batch, C in CORNERS]
     settings += [{**USUAL, "batch": 128, "keep": False}]
-    taken: list[list[dict[str, float]]] = [[] for _ in settings]
+    measured: list[list[dict[str, float]]] = [[] for _ in settings]
     for _ in range(rounds):
-        for setting, found in zip(settings, taken, strict=True):
+        for setting, runs in zip(settings, measured, strict=True):
             words = [sys.executable, __file__, "one", "--one", json.dumps(setting)]
-            found.append(json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout))
+            runs.append(json.loads(subprocess.run(words, capture_output=True, text=True, check=True).stdout))
     return [
-        {**setting, **{key: summary([one[key] for one in found], 5) for key in found[0]}}
-        for setting, found in zip(settings, taken, strict=True)
+        {**setting, **{key: summary([run[key] for run in runs], 5) for key in runs[0]}}
+        for setting, runs in zip(settings, measured, strict=True)
     ]
 
 
-def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str, float]:
-    """Milliseconds of a step, MiB that it needs above what stands before it, and the loss's part of the time, both ways."""
+def measure_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str, float]:
+    """Measure milliseconds of a step, MiB by which it raises the peak, and the loss's share of the time."""
     recipe = resolve_stage(
         "glyphs",
         "distill",
@@ -184,45 +186,45 @@ def one_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict[str
     few, labels = subject.batch()
     backward(subject.job, subject.learner, few[:2], labels[:2], 0)
     before = peak_memory(CPU)
-    shares = share_of_the_loss(subject)
+    loss_seconds = watch_loss(subject)
     for _ in range(3):
         subject.step()
-    shares.clear()
-    taken = [seconds(subject.step, CPU) for _ in range(STEPS)]
-    share = statistics.median(loss / step for loss, step in zip(shares, taken, strict=True))
+    loss_seconds.clear()
+    step_seconds = [seconds(subject.step, CPU) for _ in range(STEPS)]
+    share = statistics.median(loss / step for loss, step in zip(loss_seconds, step_seconds, strict=True))
     return {
-        "ms": 1000 * statistics.median(taken),
+        "ms": 1000 * statistics.median(step_seconds),
         "mib": (peak_memory(CPU) - before) / 2**20,
         "loss_share": share,
     }
 
 
-def share_of_the_loss(subject: Subject) -> list[float]:
-    """A list that grows by the seconds of the loss in each step: from the logits to its value, and from its gradient to theirs."""
-    found: list[float] = []
+def watch_loss(subject: Subject) -> list[float]:
+    """Return a list to which each step appends the seconds of its loss, forward and backward."""
+    loss_seconds: list[float] = []
     at: dict[str, float] = {}
 
     def mark(name: str) -> None:
         at[name] = time.perf_counter()
 
-    def begin(_: object, given: tuple[BatchOutputs]) -> None:
-        given[0].student.register_hook(lambda gradient: end())
+    def begin(_: object, inputs: tuple[BatchOutputs]) -> None:
+        inputs[0].student.register_hook(lambda gradient: end())
         mark("begin")
 
-    def valued(_: object, given: object, loss: Loss) -> None:
+    def valued(_: object, inputs: object, loss: Loss) -> None:
         mark("value")
         loss.total.register_hook(lambda gradient: mark("back"))
 
     def end() -> None:
-        found.append(at["value"] - at["begin"] + time.perf_counter() - at["back"])
+        loss_seconds.append(at["value"] - at["begin"] + time.perf_counter() - at["back"])
 
     subject.job.objective.register_forward_pre_hook(begin)
     subject.job.objective.register_forward_hook(valued)
-    return found
+    return loss_seconds
 
 
-def of_curve(images: int, rounds: int) -> dict[str, Any]:
-    """The timestep curve with rates and SynOps of resnet20 at T = 4, against plain forward passes over the same images."""
+def measure_curve_cost(images: int, rounds: int) -> dict[str, Any]:
+    """Time the curve of resnet20 at T = 4, with rates and SynOps, against plain forward passes."""
     recipe = resolve_stage("glyphs", "distill", Flags(data="cifar100", model="resnet20", T=4, loss="none"))
     assert isinstance(recipe, DistillRecipe)
     stage = make_stage(recipe, CPU, (100, (3, 32, 32)))
@@ -256,7 +258,7 @@ PIPELINES = {
 
 
 def smooth_images(count: int) -> Tensor:
-    """RGB images of 32x32 in which neighbours are alike, with a little noise, as photographs are."""
+    """Return RGB images of 32x32 in which neighbouring pixels are alike, as in photographs."""
     generator = torch.Generator().manual_seed(0)
     coarse = torch.rand(count, 3, 8, 8, generator=generator)
     fine = F.interpolate(coarse, (32, 32), mode="bicubic") + 0.03 * torch.randn(
@@ -272,14 +274,14 @@ def _ours(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
 
     def batch() -> Tensor:
         nonlocal at
-        made, _ = batches.batch(at // batches.steps, at % batches.steps)
+        images, _ = batches.batch(at // batches.steps, at % batches.steps)
         at += 1
-        return (made - mean) / std
+        return (images - mean) / std
 
     return batch
 
 
-def _torchvisions(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
+def _torchvision(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
     transform = transform_of(names, 32, 32, MEAN, STD)
     at = 0
@@ -293,39 +295,39 @@ def _torchvisions(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor
     return batch
 
 
-def against_torchvision(rounds: int) -> dict[str, Any]:
-    """Of each pipeline: images/s of both, and how many times as fast ours is (median and quartiles over the rounds).
+def measure_augmentation(rounds: int) -> dict[str, Any]:
+    """Measure the images/s of both implementations of each pipeline, and their ratio.
 
-    Both begin with uint8 images in memory (ours one tensor, torchvision's a PIL image each, made beforehand) and end in
-    one normalised float32 batch. Ours is `TrainBatches.batch` and the network's normalisation; torchvision's is what published
-    CIFAR training does, without worker processes: its transforms image by image, then a stack.
+    Both begin with uint8 images in memory (one tensor, or PIL images) and end in one normalised float32
+    batch. snnkd's is `TrainBatches.batch` and the network's normalisation; torchvision's is what
+    published CIFAR training does, without worker processes: transforms image by image, then a stack.
     """
     images = smooth_images(BATCH * BATCHES)
-    found: dict[str, Any] = {}
+    measured: dict[str, Any] = {}
     for label, names in PIPELINES.items():
         torch.manual_seed(0)
-        works = {"snnkd": _ours(images, names), "torchvision": _torchvisions(images, names)}
+        works = {"snnkd": _ours(images, names), "torchvision": _torchvision(images, names)}
         for work in works.values():
             assert work().shape == (BATCH, 3, 32, 32)
             for _ in range(3):
                 work()
         taken = alternate(works, rounds, CPU)
-        found[label] = {
+        measured[label] = {
             "speedup": ratio(taken["torchvision"], taken["snnkd"]),
             "images_per_s": {name: summary([BATCH / t for t in times], 0) for name, times in taken.items()},
         }
-    return found
+    return measured
 
 
 AUGMENT = ["crop", "flip", "autoaugment", "cutout"]
 EPOCH_BATCH = 128
 
 
-def of_epochs(model: str, T: int, images: int, epochs: int, device: str) -> dict[str, Any]:
-    """Seconds of an epoch by a run's own metrics: data, teacher, bookkeeping and checkpoints included, as `snnkd distill` makes them.
+def measure_epochs(model: str, T: int, images: int, epochs: int, device: str) -> dict[str, Any]:
+    """Measure the seconds of an epoch of `snnkd distill`: data, teacher, logging and checkpoints included.
 
-    hta-kl, crop, flip, AutoAugment and Cutout, 100 classes, random 32x32 images and a teacher of the same topology that has
-    learned nothing of them. The first epoch, which warms up, is not counted.
+    hta-kl, crop, flip, AutoAugment and Cutout, 100 classes, random 32x32 images, an untrained teacher of the
+    same topology. The first epoch, which warms up, is not counted.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "images.npz"
@@ -347,18 +349,18 @@ def of_epochs(model: str, T: int, images: int, epochs: int, device: str) -> dict
         }
         same["settings"] = {"data.augment": AUGMENT}
         teacher = snnkd.teach(epochs=1, out=Path(folder) / "teacher", **same)
-        words = {"loss": "hta-kl", "T": T, "teacher": teacher, "allow_weak_teacher": True}
+        words: dict[str, Any] = {"loss": "hta-kl", "T": T, "teacher": teacher, "allow_weak_teacher": True}
         run = snnkd.distill(epochs=1 + epochs, out=Path(folder) / "student", **words, **same)
         at = [json.loads(line)["seconds"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     taken = [after - before for before, after in itertools.pairwise(at)]
-    about = {
+    settings = {
         "model": model,
         "T": T,
         "batch_size": EPOCH_BATCH,
         "images": images,
         "precision": run.result.details["precision"],
     }
-    return {**about, "seconds": summary(taken, 2), "epochs": len(taken)}
+    return {**settings, "seconds": summary(taken, 2), "epochs": len(taken)}
 
 
 def main() -> None:
@@ -374,38 +376,45 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.what == "one":
-        print(json.dumps(one_setting(**asked.one)))
+    arguments = parser.parse_args()
+    if arguments.what == "one":
+        print(json.dumps(measure_setting(**arguments.one)))
         return
-    if asked.what == "augment":
+    if arguments.what == "augment":
         torch.set_num_threads(1)
-    device = pick_device(asked.device) if asked.what == "epoch" else CPU
-    about: dict[str, Any] = {
+    device = pick_device(arguments.device) if arguments.what == "epoch" else CPU
+    conditions: dict[str, Any] = {
         "hardware": hardware(device),
         "versions": versions(),
         "date": time.strftime("%Y-%m-%d"),
     }
-    if asked.what != "epoch":
-        about["rounds"] = asked.rounds
-    found: dict[str, Any]
-    if asked.what == "hta-kl":
-        found = {
-            "[128, 100]": of_divergences(128, 100, 10 * asked.rounds),
-            "[1024, 1000]": of_divergences(1024, 1000, asked.rounds),
-            "resnet20 T=4 batch 64": share_of_a_step(asked.rounds),
+    if arguments.what != "epoch":
+        conditions["rounds"] = arguments.rounds
+    measured: dict[str, Any]
+    if arguments.what == "hta-kl":
+        measured = {
+            "[128, 100]": measure_divergences(128, 100, 10 * arguments.rounds),
+            "[1024, 1000]": measure_divergences(1024, 1000, arguments.rounds),
+            "resnet20 T=4 batch 64": measure_share_of_step(arguments.rounds),
         }
-    elif asked.what == "growth":
-        found = {"growth": of_growth(asked.rounds)}
-    elif asked.what == "curve":
-        found = {"curve": of_curve(10_000, asked.rounds)}
-    elif asked.what == "augment":
-        found = {"batch": BATCH, "augment": against_torchvision(asked.rounds)}
-    elif asked.what == "epoch":
-        found = {"epoch": of_epochs(asked.model, asked.T, asked.images, asked.epochs, asked.device)}
+    elif arguments.what == "growth":
+        measured = {"growth": measure_growth(arguments.rounds)}
+    elif arguments.what == "curve":
+        measured = {"curve": measure_curve_cost(10_000, arguments.rounds)}
+    elif arguments.what == "augment":
+        measured = {"batch": BATCH, "augment": measure_augmentation(arguments.rounds)}
+    elif arguments.what == "epoch":
+        measured = {
+            "epoch": measure_epochs(
+                arguments.model, arguments.T, arguments.images, arguments.epochs, arguments.device
+            )
+        }
     else:
-        found = {"T": asked.T, "losses": of_steps(asked.teacher, asked.T, asked.rounds)}
-    print(json.dumps({**about, **found}, indent=2))
+        measured = {
+            "T": arguments.T,
+            "losses": measure_steps(arguments.teacher, arguments.T, arguments.rounds),
+        }
+    print(json.dumps({**conditions, **measured}, indent=2))
 
 
 if __name__ == "__main__":
