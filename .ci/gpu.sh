@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# What only a GPU can show:
+# Tests and measurements that need a GPU:
 #     [ROUNDS=11] bash .ci/gpu.sh OUT
-# Its tests, the step against the published loop, an epoch of resnet19. The JSON belongs in recipes/results/speed, from where
-# recipes/results/render.py takes it into the README. Exits 1 when any of it failed; what was measured until then is in OUT.
+# The GPU tests, the step against the published loop, an epoch of resnet19. The JSON belongs in recipes/results/speed, from
+# which recipes/results/render.py renders it. Exits with 1 if any of it failed; what was measured until then is in OUT.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 out=${1:?usage: bash .ci/gpu.sh OUT}
@@ -16,7 +16,7 @@ measure() {
 python3 -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || { echo "no GPU here" >&2; exit 1; }
 python3 -c 'from snnkd.training.environment import versions; print(versions())' || exit 1
 step=(python3 -m snnkd bench --data cifar100 --batch-size 128 --loss hta-kl --device cuda --rounds "${ROUNDS:-11}" --json)
-# first what all else stands on; warnings of other versions of torch are no failures here
+# first the test that the comparison depends on; warnings of other versions of torch are not failures here
 python3 -m pytest -q -W default tests/training/test_on_a_gpu.py -k published_loop || failed=1
 measure bench-resnet18-gpu.json "${step[@]}" --model resnet18 --T 4 --baseline --levers
 measure epoch-resnet19-gpu.json python3 recipes/results/speed/measure.py epoch --model resnet19 --T 2 --device cuda

@@ -54,5 +54,7 @@ def commands_in(block: Block) -> list[list[str]]:
     text = block.text.replace("\\\n", " ")
     if block.language == "console":
         text = "\n".join(line[2:] for line in text.splitlines() if line.startswith("$ "))
-    calls = re.findall(r"(?<![\w./-])snnkd ((?:'[^']*'|\"[^\"]*\"|\$\([^)]*\)|[^\n;&|)\"#>])*)", text)
+    text = re.sub(r"(^|\s)#.*|\$sweep\b", "", text)  # comments, and options in a variable
+    word = r"""(?:'[^']*'|"[^"\n]*"|[^\s'";&|()<>])+"""
+    calls = re.findall(rf"(?<![\w./-])snnkd((?:[^\S\n]+{word})*)", text)
     return [shlex.split(call.replace("\\$", "$")) for call in calls]

@@ -59,7 +59,7 @@ def test_the_short_script_of_the_readme_requeues_what_was_stopped(
 
 @pytest.mark.parametrize("several", [False, True])
 def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> None:
-    """In a plain shell, with stand-ins for srun and scontrol; the warning signal reaches the step as from srun.
+    """In a plain shell, with stand-ins for srun and scontrol; the warning signal arrives as from srun.
 
     Once as it is, once with the page's line for torchrun, whose exit code does not say why it ended.
     """

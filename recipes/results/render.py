@@ -91,10 +91,16 @@ def commands_table() -> str:
     """Render every command with its arguments, from the command line's own declarations."""
     rows = ["| command | |", "|---|---|"]
     for name, command in _commands().items():
-        arguments = [each.metavar or each.name.upper() for each in command.params if not _is_option(each)]
+        arguments = [_argument(each) for each in command.params if not _is_option(each)]
         help_text = " ".join(command.help.partition("\n\n")[0].split())
         rows.append(f"| `{_escape(' '.join(['snnkd', name, *arguments]))}` | {_escape(help_text)} |")
     return "\n".join(rows)
+
+
+def _argument(parameter: Any) -> str:
+    name = (parameter.metavar or parameter.name.upper()).strip("[].")
+    optional = name if parameter.required else f"[{name}]"
+    return f"{optional}..." if parameter.nargs == -1 else optional
 
 
 def options_table() -> str:

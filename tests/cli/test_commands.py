@@ -54,7 +54,7 @@ def test_a_run_directory_can_be_kept_in_a_shell_variable() -> None:
 
 
 def test_a_run_directory(cli: Cli) -> None:
-    """The files of DESIGN's run, and a recipe in it that makes the same run elsewhere."""
+    """The files of a run, and its recipe, which makes the same run elsewhere."""
     student = teach_and_distill(cli)
     assert {path.name for path in student.iterdir()} == {
         "recipe.yaml",

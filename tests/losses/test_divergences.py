@@ -83,7 +83,7 @@ def entropy(p):
 
 
 def np_mix(p, q, y, forward=0.2, reverse=0.7):
-    """Here and below: METHODS.md's formula for one sample with p of the teacher, q of the student, y the label."""
+    """Here and below: the formula of guide/formulas.md for one sample with p of the teacher, q of the student, y the label."""
     return forward * relative_entropy(p, q) + reverse * relative_entropy(q, p)
 
 

@@ -1,4 +1,4 @@
-"""The divergences: DESIGN.md's vectors, invariances, extreme logits, precision, gradients."""
+"""The divergences: worked examples, invariances, extreme logits, precision, gradients."""
 
 import math
 
@@ -20,7 +20,7 @@ EVERY = PLAIN | {
 quick = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 every = pytest.mark.parametrize("divergence", EVERY.values(), ids=EVERY.keys())
 
-# DESIGN.md's table: p, q, head rules, FKL, RKL, w_head, loss
+# the table of guide/losses.md: p, q, head rules, FKL, RKL, w_head, loss
 VECTORS = [
     ((0.6, 0.3, 0.1), (0.4, 0.4, 0.2), ("strict",), 0.087660, 0.091516, 0.0, 0.091516),
     ((0.6, 0.3, 0.1), (0.4, 0.4, 0.2), ("top1", "cover"), 0.087660, 0.091516, 0.5, 0.089588),
@@ -48,7 +48,7 @@ def soft(row, temperature):
 
 
 def reference(student, teacher, temperature, delta, head):
-    """DESIGN.md's text, one sample and one class at a time in float64: (hta-kl, kl, rkl)."""
+    """The formula of guide/losses.md, one sample and one class at a time in float64: (hta-kl, kl, rkl)."""
     losses, forwards, reverses = [], [], []
     for s, t in zip(student, teacher, strict=True):
         p, q = soft(t, temperature), soft(s, temperature)

@@ -1,4 +1,4 @@
-"""Every published loss on two timesteps, two samples, three classes: its value worked out by hand from METHODS.md's formula.
+"""Every published loss on two timesteps, two samples, three classes: its value by hand from guide/formulas.md.
 
 Logits are temperature x log of simple probabilities, so that the softmax of a term is known; at temperature 1 the
 same logits give those probabilities to the power of the temperature, which is what the hard term sees.

@@ -13,8 +13,8 @@ from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage
 from snnkd.schema.loss import HtaKlTerm, TermConfig
 from snnkd.schema.run import DistillRecipe, TeachRecipe
 
-# DESIGN.md's example of one stage
-DESIGNED = """\
+# a recipe of one stage with every section
+EXAMPLE = """\
 # snnkd distill recipes/cifar100-resnet19-hta-kl.yaml
 schema: 1
 stage: distill
@@ -77,7 +77,7 @@ def test_the_shipped_recipe_resolves_for_both_stages():
 
 
 def test_the_designed_recipe_resolves_as_written():
-    made = distill(DESIGNED)
+    made = distill(EXAMPLE)
     assert made.data.augment == ("crop", "flip", "autoaugment", "cutout")
     assert (made.data.name, made.model.name, made.model.T, made.model.width) == (
         "cifar100",
@@ -94,9 +94,9 @@ def test_the_designed_recipe_resolves_as_written():
 def test_what_is_written_there_are_the_defaults():
     assert (
         distill("stage: distill\ndata: cifar100\nmodel: resnet19\nloss: hta-kl").train
-        == distill(DESIGNED).train
+        == distill(EXAMPLE).train
     )
-    assert distill("stage: distill\nloss: hta-kl").neuron == distill(DESIGNED).neuron
+    assert distill("stage: distill\nloss: hta-kl").neuron == distill(EXAMPLE).neuron
 
 
 def test_a_pipelines_section_lies_over_its_shared_keys():
@@ -416,7 +416,7 @@ def again(made: DistillRecipe | TeachRecipe) -> object:
     return resolve_stage("again.yaml", made.stage, Flags())
 
 
-@pytest.mark.parametrize("text", [DESIGNED, PIPELINE, "stage: distill"])
+@pytest.mark.parametrize("text", [EXAMPLE, PIPELINE, "stage: distill"])
 def test_a_resolved_recipe_resolves_to_itself(text):
     made = distill(text)
     assert again(made) == made

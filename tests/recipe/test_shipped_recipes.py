@@ -148,7 +148,7 @@ def test_a_table_is_what_its_name_says(name: str) -> None:
         assert student is not None
         assert name.startswith(f"{student.data.name}-{student.model.name}")
         train, neuron = student.train, student.neuron
-        # the stand-in of DESIGN.md
+        # other public code of HTA-KL's authors
         assert (train.batch_size, train.lr, train.momentum, train.weight_decay, train.schedule) == (
             128,
             0.1,
@@ -207,11 +207,11 @@ def test_a_recipe_opens_with_its_command_and_says_what_it_is(name: str) -> None:
     assert command.startswith(f"snnkd run {name}")
     assert "# Source: " in text
     assert re.search(r"published", text, re.IGNORECASE)
-    assert "# Ours (last epoch): " in text or "Gave, seed 0, two cores" in text
+    assert "# Ours (last epoch): " in text or "Seed 0 on two cores" in text
     if name in TABLES:
         for word in (
             "# Source: ",
-            "stand-in",
+            "other public code of HTA-KL's authors",
             "# Published (mostly the best test epoch): ",
             "# Ours (last epoch): ",
         ):

@@ -16,8 +16,8 @@ from snnkd.recipe.render import write_out
 from snnkd.recipe.sweep import MOST_TASKS, Tasks, not_swept, tasks_of
 from snnkd.recipe.yaml_io import flow_yaml, parse_value, parse_yaml
 
-# DESIGN.md's example, but for the format and the section that this version lacks
-DESIGNED = """\
+# a pipeline recipe with a sweep
+EXAMPLE = """\
 schema: 1
 data: {name: cifar100, augment: [crop, flip, autoaugment, cutout]}
 teach: {model: {name: resnet19}, seed: 100, train: {epochs: 300}}
@@ -59,7 +59,7 @@ def students(made: Tasks) -> list[Any]:
 
 
 def test_the_designed_sweep() -> None:
-    made = tasks(DESIGNED)
+    made = tasks(EXAMPLE)
     assert len(made.all) == 30
     assert [task.number for task in made.all] == list(range(30))
     assert [task.line for task in made.all[:4]] == [
@@ -195,7 +195,7 @@ def test_a_recipe_of_one_stage_has_tasks_too() -> None:
 
 
 def test_single_stages_do_not_see_the_sweep() -> None:
-    Path("r.yaml").write_text(DESIGNED + "compare: {baseline: kl}")
+    Path("r.yaml").write_text(EXAMPLE + "compare: {baseline: kl}")
     assert resolve_stage("r.yaml", "distill", Flags()).seed == 0
     assert resolve_stage("r.yaml", "teach", Flags()).seed == 100
     Path("s.yaml").write_text("stage: distill\nseed: 5\nsweep: {seed: [0, 1]}")
@@ -330,7 +330,7 @@ def test_too_many_tasks() -> None:
 @pytest.mark.parametrize(
     ("text", "given"),
     [
-        (DESIGNED, []),
+        (EXAMPLE, []),
         (
             f"{FULL}sweep: {{distill.loss: [enof, {{name: hta-kl, head: cover}}, kl], seed: [0, 1]}}",
             ["train.epochs=1"],

@@ -4,8 +4,8 @@
 
 Teachers and students are trained by the command line, one after the other. FILE (learns.json beside this
 program) is written after each model; a model in it that the same commands, hardware and versions gave is
-not trained again. Prints a line of JSON for each model; exits with 1 if one is not above 3 x chance or has a silent
-layer. Set the threads by OMP_NUM_THREADS.
+not trained again. Prints a line of JSON for each model; exits with 1 if one is not above 3 x chance or has a
+silent layer. Set the threads by OMP_NUM_THREADS.
 """
 
 from __future__ import annotations
