@@ -35,7 +35,6 @@ from snnkd.exports.source import Source
 from snnkd.files import read_json
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.models.files import load_network
-from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose, finished_runs
@@ -70,7 +69,7 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     check_teacher(recipe.teacher)
     data = load_data(recipe.data, context.console, way=_way(context))
     teacher, fixed = None, TeacherConfig()
-    if needs_teacher(recipe.loss) or recipe.train.init == "teacher":
+    if recipe.needs_teacher:
         began = partial(_began, recipe, data, context=context)
         teacher = distributed.on_every_rank(partial(find_teacher, recipe, data, began, context.console))
         fixed = fixed_teacher(recipe.teacher, teacher)
@@ -80,7 +79,7 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
 
 def data(config: DataConfig, source: Path | None, mirror: str | None, context: RunContext) -> dict[str, Any]:
     """Bring a data set here, from `source` (a copy of the user's) or `mirror` where these are given, and describe it."""
-    if DATA[config.name].detail("source") is None:
+    if not DATA[config.name].source:
         for option, given in (("--from", source), ("--mirror", mirror)):
             if given is not None:
                 raise UsageError(

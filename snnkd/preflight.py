@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.catalog.data import DATA
-from snnkd.catalog.models import LIBRARIES, MODELS
-from snnkd.catalog.registry import Entry
+from snnkd.catalog.models import LIBRARIES, MODELS, ModelEntry
 from snnkd.console import Console
 from snnkd.data import check_fit, load_data
 from snnkd.errors import FileError, UsageError
@@ -19,7 +18,6 @@ from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
 from snnkd.recipe.describe import describe_model
-from snnkd.recipe.loss_section import needs_teacher
 from snnkd.recipe.resolve import Pipeline
 from snnkd.runs.find import finished_runs
 from snnkd.schema.data import PartConfig
@@ -48,7 +46,7 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
         data = load_data(recipe.data, Console(quiet=True), fetch=False)
     except FileError as error:
         made |= {"data_present": False, "missing": str(error)}
-        nominal = getattr(error, "nominal", None) or DATA[recipe.data.name].detail("nominal")
+        nominal = getattr(error, "nominal", None) or DATA[recipe.data.name].nominal
         if nominal is None:
             return made
         classes, shape, images = nominal
@@ -132,7 +130,7 @@ def model_facts() -> list[dict[str, Any]]:
     return [describe_model(entry) | _nominal_size(entry) for entry in MODELS]
 
 
-def _nominal_size(entry: Entry) -> dict[str, int | None]:
+def _nominal_size(entry: ModelEntry) -> dict[str, int | None]:
     unknown: dict[str, int | None] = {"parameters": None, "macs": None}
     if entry.argument:
         return unknown
@@ -145,7 +143,7 @@ def _nominal_size(entry: Entry) -> dict[str, int | None]:
 
 def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: Pipeline) -> bool | None:
     """None where the loss needs no teacher; a teacher that this very recipe trains counts as present."""
-    if not needs_teacher(recipe.loss) and recipe.train.init != "teacher":
+    if not recipe.needs_teacher:
         return None
     named = recipe.teacher.run
     if named is not None and named != "latest":

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from snnkd import distributed
-from snnkd.catalog.neurons import WHOLE, is_causal
+from snnkd.catalog.neurons import NOT_CAUSAL, is_causal
 from snnkd.context import RunContext
 from snnkd.data import ImageSet, check_fit
 from snnkd.data.loader import TrainBatches, measure_batches
@@ -31,7 +31,6 @@ from snnkd.models.blocks import recompute_blocks
 from snnkd.models.features import feature_shapes
 from snnkd.models.files import Loaded, load_network, save_network
 from snnkd.models.libraries import Library, try_out
-from snnkd.recipe.loss_section import needs_teacher
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import (
     RESULT,
@@ -305,7 +304,7 @@ def make_job(stage: Stage, network: Network, objective: Objective, compile: Mode
     return Job(
         network=network,
         teacher=frozen(stage.teacher, device)
-        if stage.teacher and isinstance(recipe, DistillRecipe) and needs_teacher(recipe.loss)
+        if stage.teacher and isinstance(recipe, DistillRecipe) and recipe.loss.needs_teacher
         else None,
         objective=objective,
         batches=TrainBatches(
@@ -351,7 +350,7 @@ def measure_network(
     start = time.monotonic()
     neuron = network.specification.neuron
     if not is_causal(neuron):
-        context.console.log(f"{WHOLE}: t = {trained_T} alone is measured")
+        context.console.log(f"{NOT_CAUSAL}: t = {trained_T} alone is measured")
     curve = measure_curve(
         network, batches, settings.T or trained_T, partial(context.stop.check, "while measuring")
     )
@@ -376,7 +375,11 @@ def measure_network(
             "trained_T": trained_T if spiking else None,
             "model": to_plain(network.specification.model),
             "neuron": None if neuron is None else to_plain(neuron),
-            **({} if is_causal(neuron) else {"curve_note": f"{WHOLE}; the curve has its last entry alone"}),
+            **(
+                {}
+                if is_causal(neuron)
+                else {"curve_note": f"{NOT_CAUSAL}; the curve has its last entry alone"}
+            ),
             **{key: about.get(key) for key in ("loss", "selection", "teacher", "precision")},
             "weights_sha256": loaded.sha256,
             "data_sha256": data.sha256,

@@ -1,7 +1,7 @@
-"""Functions of the user's own, `module:function`: which may run, how they are found, and what their source is.
+"""Functions of the user's own, `module:function`: permission to run, import, and source hash.
 
-Code is only run when the command line names it. What a recipe, a run or a checkpoint names is refused unless the same
-command line names it too: opening somebody's file must not run somebody's code.
+Code only runs when the command line names it. A function that a recipe, a run or a checkpoint names is
+refused unless the same command line names it too: opening a file must not run code of its author.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def is_user_code(name: str) -> bool:
 
 
 def permit(names: Iterable[str]) -> None:
-    """Let exactly these functions be run from now on; a library user's counterpart of naming them on the command line."""
+    """Permit exactly these functions to run from now on, as if the command line named them."""
     _permitted.clear()
     source_sha256.cache_clear()
     _permitted.update(name for name in names if is_user_code(name))
 
 
 def check_permitted(name: str, kind: str) -> None:
-    """Raise UsageError for a function that the command line did not name."""
+    """Raise UsageError for a function that the command line does not name."""
     if name not in _permitted:
         raise UsageError(
             f"{kind} {name!r} is code; it runs only when the command line names it: add --code {name}"
@@ -45,14 +45,15 @@ def check_permitted(name: str, kind: str) -> None:
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """The function, from the current folder or the environment. Raises UsageError that says what is missing."""
+    """Import the function from the current folder or the environment. Raises UsageError for a missing one."""
     module_name, _, function_name = name.partition(":")
     module = _import(module_name, name)
     function = getattr(module, function_name, None)
     if function is None:
         known = [key for key, value in vars(module).items() if callable(value) and not key.startswith("_")]
         raise UsageError(
-            f"{name}: {getattr(module, '__file__', None) or module_name} has no {function_name!r}{did_you_mean(function_name, known)}"
+            f"{name}: {getattr(module, '__file__', None) or module_name} has no {function_name!r}"
+            f"{did_you_mean(function_name, known)}"
         )
     if not callable(function):
         raise UsageError(f"{name}: is {type(function).__name__}, not a function")
@@ -60,54 +61,54 @@ def load_function(name: str) -> Callable[..., Any]:
 
 
 def _import(module: str, name: str) -> Any:
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)  # at the end: a file that lies there must not stand in for a library's
-    importlib.invalidate_caches()  # the file may be younger than the last look into its folder
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)  # at the end: a file there must not shadow a library
+    importlib.invalidate_caches()  # the file may be newer than the cached listing of its folder
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
-            raise UsageError(f"{name}: no module {error.name!r} in {here} or the environment") from error
+            raise UsageError(f"{name}: no module {error.name!r} in {folder} or the environment") from error
         raise UsageError(f"{name}: importing it failed: {error}") from error
     except Exception as error:
         raise UsageError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
 
 
-@cache  # what is loaded later, while training, must not make it another run
+@cache  # modules imported later, while training, must not change the run's identity
 def source_sha256(name: str) -> str:
-    """Of the function's source: its module's file and its own, and those loaded with them: of the same package, or of the
-    same folder where the module stands alone.
+    """Hash of a function's source, part of a run's identity.
 
-    Another source is another run.
+    Covers the files of its module and of the function, and of the imported modules of the same package, or of
+    the same folder for a module without a package.
     """
     module = _import(name.partition(":")[0], name)
     root = module.__name__.partition(".")[0]
-    found = {_file(module), _file(inspect.unwrap(load_function(name)))}
+    files = {_file(module), _file(inspect.unwrap(load_function(name)))}
     alone = getattr(module, "__path__", None) is None and root == module.__name__
     for other_name, other in list(sys.modules.items()):
         path = _file(other) if inspect.ismodule(other) else None
         if other_name.partition(".")[0] == root or (
-            alone and path is not None and path.parent in {p.parent for p in found if p}
+            alone and path is not None and path.parent in {p.parent for p in files if p}
         ):
-            found.add(path)
-    return sha256(*(path.read_bytes() for path in sorted(path for path in found if path is not None)))
+            files.add(path)
+    return sha256(*(path.read_bytes() for path in sorted(path for path in files if path is not None)))
 
 
-def _file(thing: object) -> Path | None:
+def _file(source: object) -> Path | None:
     try:
-        path = inspect.getsourcefile(thing)  # type: ignore[arg-type]
-    except TypeError:  # built in, or an object that is no function
+        path = inspect.getsourcefile(source)  # type: ignore[arg-type]
+    except TypeError:  # built in, or not a function
         return None
     return Path(path).resolve() if path and Path(path).is_file() else None
 
 
 def culprit(trace: TracebackType | None) -> str | None:
-    """`file:line` of the innermost frame in a permitted module, where an error came out of one; None otherwise."""
+    """`file:line` of the innermost frame in a permitted module; None for an error from elsewhere."""
     modules = {name.partition(":")[0] for name in _permitted}
-    found = None
+    location = None
     while trace is not None:
         if trace.tb_frame.f_globals.get("__name__") in modules:
-            found = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+            location = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return found
+    return location

@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from snnkd.bench.clock import Work, each_step, ratio, summary, wait
 from snnkd.bench.subject import Subject
-from snnkd.losses.targets import repeated, time_mean
+from snnkd.losses.outputs import time_mean
+from snnkd.losses.targets import repeated
 from snnkd.models import Network, build_network
 from snnkd.training.compiling import compile_network
 from snnkd.training.environment import autocast

@@ -114,7 +114,7 @@ def _kind_of(config: DataConfig) -> Kind:
         )
     if isinstance(config, GlyphsConfig):
         return config.classes, (config.channels, config.size, config.size)
-    nominal = DATA[config.name].detail("nominal")
+    nominal = DATA[config.name].nominal
     if nominal is None:
         data = load_data(config, Console(quiet=True))
         return data.classes, data.shape

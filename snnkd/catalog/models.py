@@ -2,45 +2,72 @@
 
 from __future__ import annotations
 
-from snnkd.catalog.registry import Entry, Registry
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from snnkd.catalog.registry import Registry, SectionEntry
 from snnkd.schema import model
 
 LIBRARIES = ("torchvision", "timm")
 """Whose networks can be teachers, by the name before the colon."""
 
-RESNET = (model.ResNetConfig, "snnkd.models.resnet:build")
-VGG = (model.VGGConfig, "snnkd.models.vgg:build")
+
+@dataclass(frozen=True, kw_only=True)
+class ModelEntry(SectionEntry):
+    """A network. `small` is a setting at which it keeps its topology and trains within a test."""
+
+    family: str = ""
+    source: tuple[str, ...] = ()
+    """Keys of references.bib, first the paper that it is named after."""
+    small: Mapping[str, Any]
+    ann_only: bool = False
+    """Has no spiking form."""
 
 
-def _network(name: str, help: str, made: tuple[type, str], *, family: str, source: str) -> Entry:
-    """`made`: its options and its function; `source`: keys of the references, first the paper that it is named after."""
-    return Entry(name, help, *made, details=(("family", family), ("source", tuple(source.split()))))
+def _resnet(name: str, help: str, source: str = "he2016resnet", family: str = "resnet") -> ModelEntry:
+    return _network(name, help, "snnkd.models.resnet:build", model.ResNetConfig, family, source, {"width": 4})
 
 
-MODELS = Registry(
-    "model",
-    [
-        _network("resnet8", "residual, 3 blocks; small, the default", RESNET, family="resnet", source="he2016resnet"),
-        _network("resnet18", "[2, 2, 2, 2] blocks, 64 channels and up", RESNET, family="resnet", source="he2016resnet"),
-        _network("resnet19", "[3, 3, 2] blocks, 128 up, hidden layer", RESNET, family="resnet", source="zheng2021tdbn he2016resnet"),
-        _network("resnet20", "[3, 3, 3] blocks, 16 up (He et al.'s)", RESNET, family="resnet", source="he2016resnet"),
-        _network("resnet20w", "[2, 2, 2, 2], spiking papers' wide one", RESNET, family="resnet", source="guo2022imloss he2016resnet"),
-        _network("resnet34", "[3, 4, 6, 3] blocks, 64 channels and up", RESNET, family="resnet", source="he2016resnet"),
-        _network("sew-resnet18", "resnet18 that adds after the neuron", RESNET, family="sew-resnet", source="fang2021sew"),
-        _network("sew-resnet34", "resnet34 that adds after the neuron", RESNET, family="sew-resnet", source="fang2021sew"),
-        _network("ms-resnet18", "resnet18, neuron before the convolution", RESNET, family="ms-resnet", source="hu2021msresnet"),
-        _network("ms-resnet34", "resnet34, neuron before the convolution", RESNET, family="ms-resnet", source="hu2021msresnet"),
-        _network("vgg11", "8 convolutions with batch norm", VGG, family="vgg", source="simonyan2015vgg"),
-        _network("vgg13", "10 convolutions with batch norm", VGG, family="vgg", source="simonyan2015vgg"),
-        _network("vgg16", "13 convolutions with batch norm", VGG, family="vgg", source="simonyan2015vgg"),
-        _network("spikformer", "spiking self-attention without softmax", (model.SpikformerConfig, "snnkd.models.spikformer:build"),
-                 family="spikformer", source="zhou2023spikformer"),
-        _network("qkformer", "three stages, Q-K attention in the first two", (model.QKFormerConfig, "snnkd.models.qkformer:build"),
-                 family="qkformer", source="zhou2024qkformer"),
-        Entry("torchvision", "a classifier of torchvision as an ANN",
-              model.ModelConfig, "snnkd.models.libraries:build", argument="NAME", details=(("ann_only", True),)),
-        Entry("timm", "a classifier of timm as an ANN",
-              model.ModelConfig, "snnkd.models.libraries:build", argument="NAME", details=(("ann_only", True),)),
-    ],
-    user=Entry("MODULE:FUNCTION", "your own function that returns a network", model.UserModel, "snnkd.models.user:build"),
-)  # fmt: skip
+def _vgg(name: str, help: str) -> ModelEntry:
+    return _network(
+        name, help, "snnkd.models.vgg:build", model.VGGConfig, "vgg", "simonyan2015vgg", {"width": 4}
+    )
+
+
+def _network(
+    name: str, help: str, target: str, options: type, family: str, source: str, small: Mapping[str, Any]
+) -> ModelEntry:
+    keys = tuple(source.split())
+    return ModelEntry(name, help, target, options=options, family=family, source=keys, small=small)
+
+
+def _library(name: str) -> ModelEntry:
+    help, target = f"a classifier of {name} as an ANN", "snnkd.models.libraries:build"
+    return ModelEntry(name, help, target, "NAME", options=model.ModelConfig, ann_only=True, small={})
+
+
+# fmt: off
+MODELS = Registry("model", [
+    _resnet("resnet8", "residual, 3 blocks; small, the default"),
+    _resnet("resnet18", "[2, 2, 2, 2] blocks, 64 channels and up"),
+    _resnet("resnet19", "[3, 3, 2] blocks, 128 up, hidden layer", "zheng2021tdbn he2016resnet"),
+    _resnet("resnet20", "[3, 3, 3] blocks, 16 up (He et al.'s)"),
+    _resnet("resnet20w", "[2, 2, 2, 2], spiking papers' wide one", "guo2022imloss he2016resnet"),
+    _resnet("resnet34", "[3, 4, 6, 3] blocks, 64 channels and up"),
+    _resnet("sew-resnet18", "resnet18 that adds after the neuron", "fang2021sew", "sew-resnet"),
+    _resnet("sew-resnet34", "resnet34 that adds after the neuron", "fang2021sew", "sew-resnet"),
+    _resnet("ms-resnet18", "resnet18, neuron before the convolution", "hu2021msresnet", "ms-resnet"),
+    _resnet("ms-resnet34", "resnet34, neuron before the convolution", "hu2021msresnet", "ms-resnet"),
+    _vgg("vgg11", "8 convolutions with batch norm"),
+    _vgg("vgg13", "10 convolutions with batch norm"),
+    _vgg("vgg16", "13 convolutions with batch norm"),
+    _network("spikformer", "spiking self-attention without softmax", "snnkd.models.spikformer:build",
+             model.SpikformerConfig, "spikformer", "zhou2023spikformer",
+             small={"dim": 32, "depth": 2, "heads": 4}),
+    _network("qkformer", "three stages, Q-K attention in the first two", "snnkd.models.qkformer:build",
+             model.QKFormerConfig, "qkformer", "zhou2024qkformer",
+             small={"dim": 32, "depth": 3, "heads": 4}),
+    *map(_library, LIBRARIES),
+], user=ModelEntry("MODULE:FUNCTION", "your own function that returns a network",
+                   "snnkd.models.user:build", options=model.UserModel, small={}))

@@ -1,93 +1,105 @@
-"""What neurons and surrogates there are, one entry each, and what a neuron asks of T."""
+"""The neurons and surrogates, one entry each, and the timesteps that a neuron allows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from snnkd.catalog.registry import Entry, Registry
+from snnkd.catalog.registry import Entry, Registry, SectionEntry
 from snnkd.errors import UsageError
 from snnkd.schema import fields, neuron
 from snnkd.schema.fields import to_plain
 from snnkd.schema.neuron import AnyNeuron
 
-_MODULE = "snnkd.models.neurons"
-WHOLE = "its neurons are not causal, an answer before the last timestep would know of later ones"
+NOT_CAUSAL = "its neurons are not causal, an answer before the last timestep would know of later ones"
 """Why such a network has no timestep curve."""
-_EACH_TIMESTEP = ("each_timestep", True)
-"""It has learned numbers for each timestep, and so runs for no more of them than it was trained for."""
-_NOT_CAUSAL = ("causal", False)
-"""A spike depends on later inputs too."""
-_FUSED = ("fused", True)
-"""SpikingJelly has one function for all its timesteps."""
-_WEIGHTS = ("learned", ("weight", "bias"))
-_GATES = (
-    "learned",
-    ("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset", "conduct"),
-)
 
-NEURONS = Registry(
-    "neuron",
-    [
-        Entry("lif", "leaky integrate-and-fire, the default", neuron.NeuronConfig, "snnkd.models.activation:LIF",
-              details=(_FUSED,)),
-        Entry("plif", "lif with a time constant learned by each layer (Fang et al. 2021)",
-              neuron.PLIFConfig, f"{_MODULE}:PLIF", details=(_FUSED, ("learned", ("w",)))),
-        Entry("if", "integrate-and-fire, no leak", neuron.IFConfig, f"{_MODULE}:IF", details=(_FUSED,)),
-        Entry("klif", "lif whose membrane passes a ReLU of learned slope k (Jiang & Zhang 2023)",
-              neuron.KLIFConfig, f"{_MODULE}:KLIF", details=(("learned", ("k",)),)),
-        Entry("clif", "complementary lif: a second membrane keeps a record of spikes (Huang et al. 2024)",
-              neuron.CLIFConfig, f"{_MODULE}:CLIF"),
-        Entry("cuba-lif", "current-based lif: the input goes through a leaky current first",
-              neuron.CubaLIFConfig, f"{_MODULE}:CubaLIF"),
-        Entry("glif", "gated lif: decay, input and reset each mixed of two by learned gates (Yao et al. 2022)",
-              neuron.GLIFConfig, f"{_MODULE}:GLIF", details=(_EACH_TIMESTEP, _GATES)),
-        Entry("qif", "quadratic integrate-and-fire", neuron.QIFConfig, f"{_MODULE}:QIF", details=(_FUSED,)),
-        Entry("eif", "exponential integrate-and-fire", neuron.EIFConfig, f"{_MODULE}:EIF", details=(_FUSED,)),
-        Entry("izhikevich", "quadratic integrate-and-fire with recovery (Izhikevich 2003)",
-              neuron.IzhikevichConfig, f"{_MODULE}:Izhikevich", details=(_FUSED,)),
-        Entry("psn", "parallel spiking neuron: learned weights across all timesteps, not causal (Fang et al. 2023)",
-              neuron.PSNConfig, f"{_MODULE}:PSN", details=(_EACH_TIMESTEP, _NOT_CAUSAL, _WEIGHTS)),
-        Entry("masked-psn", "psn that looks at the last k timesteps, with weights of each timestep's own; masked from the first step on",
-              neuron.WindowPSNConfig, f"{_MODULE}:MaskedPSN", details=(_EACH_TIMESTEP, _WEIGHTS)),
-        Entry("sliding-psn", "psn that looks at the last k timesteps, with the same weights at all",
-              neuron.WindowPSNConfig, f"{_MODULE}:SlidingPSN", details=(_WEIGHTS,)),
-    ],
-)  # fmt: skip
 
-_SHAPES = "spikingjelly.activation_based.surrogate"
-SURROGATES = Registry(
-    "surrogate",
-    [
-        Entry(
-            name,
-            f"{help}; SpikingJelly's own alpha is {own}",
-            AnyNeuron,
-            f"{_SHAPES}:{shape}",
-            details=(("alpha", own),),
-        )
-        for name, help, shape, own in (
-            ("sigmoid", "slope of a sigmoid, alpha s (1 - s)", "Sigmoid", 4.0),
-            ("atan", "slope of an arc tangent, alpha/2 / (1 + (pi/2 alpha x)^2)", "ATan", 2.0),
-            (
-                "piecewise-quadratic",
-                "triangle, alpha - alpha^2 |x|, 0 beyond 1/alpha",
-                "PiecewiseQuadratic",
-                1.0,
-            ),
-            ("piecewise-exp", "two exponentials, alpha/2 exp(-alpha |x|)", "PiecewiseExp", 1.0),
-            ("soft-sign", "1 / (2 alpha (1/alpha + |x|)^2)", "SoftSign", 2.0),
-            ("super-spike", "alpha / (1 + |x|)^2", "SuperSpike", 1.0),
-            ("erf", "Gaussian, alpha/sqrt(pi) exp(-alpha^2 x^2)", "Erf", 2.0),
-            ("rect", "rectangle, alpha where |x| < 1/(2 alpha)", "Rect", 1.0),
-            ("nonzero-sign-log-abs", "1 / (1/alpha + |x|)", "NonzeroSignLogAbs", 1.0),
-        )
-    ],
-)
+@dataclass(frozen=True, kw_only=True)
+class NeuronEntry(SectionEntry):
+    """A spiking neuron."""
+
+    learned: tuple[str, ...] = ()
+    """Names of the parameters that each layer learns."""
+    causal: bool = True
+    """Whether a spike depends on inputs up to its timestep only."""
+    each_timestep: bool = False
+    """Learns numbers for each timestep, and so runs for no more of them than it was trained for."""
+    fused: bool = False
+    """SpikingJelly has one function for all its timesteps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurrogateEntry(Entry):
+    """A surrogate gradient of SpikingJelly's, and SpikingJelly's own default of its `alpha`."""
+
+    alpha: float
+
+
+# fmt: off
+NEURONS = Registry("neuron", [
+    NeuronEntry("lif", "leaky integrate-and-fire, the default", "snnkd.models.activation:LIF",
+                options=neuron.NeuronConfig, fused=True),
+    NeuronEntry("plif", "lif with a time constant learned by each layer (Fang et al. 2021)",
+                "snnkd.models.neurons:PLIF", options=neuron.PLIFConfig, learned=("w",), fused=True),
+    NeuronEntry("if", "integrate-and-fire, no leak", "snnkd.models.neurons:IF",
+                options=neuron.IFConfig, fused=True),
+    NeuronEntry("klif", "lif whose membrane passes a ReLU of learned slope k (Jiang & Zhang 2023)",
+                "snnkd.models.neurons:KLIF", options=neuron.KLIFConfig, learned=("k",)),
+    NeuronEntry("clif", "complementary lif: a second membrane keeps a record of spikes (Huang et al. 2024)",
+                "snnkd.models.neurons:CLIF", options=neuron.CLIFConfig),
+    NeuronEntry("cuba-lif", "current-based lif: the input goes through a leaky current first",
+                "snnkd.models.neurons:CubaLIF", options=neuron.CubaLIFConfig),
+    NeuronEntry("glif",
+                "gated lif: decay, input and reset each mixed of two by learned gates (Yao et al. 2022)",
+                "snnkd.models.neurons:GLIF", options=neuron.GLIFConfig, each_timestep=True,
+                learned=("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset",
+                         "conduct")),
+    NeuronEntry("qif", "quadratic integrate-and-fire", "snnkd.models.neurons:QIF",
+                options=neuron.QIFConfig, fused=True),
+    NeuronEntry("eif", "exponential integrate-and-fire", "snnkd.models.neurons:EIF",
+                options=neuron.EIFConfig, fused=True),
+    NeuronEntry("izhikevich", "quadratic integrate-and-fire with recovery (Izhikevich 2003)",
+                "snnkd.models.neurons:Izhikevich", options=neuron.IzhikevichConfig, fused=True),
+    NeuronEntry("psn",
+                "parallel spiking neuron: learned weights across all timesteps, not causal "
+                "(Fang et al. 2023)",
+                "snnkd.models.neurons:PSN", options=neuron.PSNConfig,
+                learned=("weight", "bias"), causal=False, each_timestep=True),
+    NeuronEntry("masked-psn",
+                "psn that looks at the last k timesteps, with weights of each timestep's own; "
+                "masked from the first step on",
+                "snnkd.models.neurons:MaskedPSN", options=neuron.WindowPSNConfig,
+                learned=("weight", "bias"), each_timestep=True),
+    NeuronEntry("sliding-psn", "psn that looks at the last k timesteps, with the same weights at all",
+                "snnkd.models.neurons:SlidingPSN", options=neuron.WindowPSNConfig,
+                learned=("weight", "bias")),
+])
+
+
+def _surrogate(name: str, help: str, function: str, alpha: float) -> SurrogateEntry:
+    target = f"spikingjelly.activation_based.surrogate:{function}"
+    return SurrogateEntry(name, f"{help}; SpikingJelly's own alpha is {alpha}", target, alpha=alpha)
+
+
+SURROGATES = Registry("surrogate", [
+    _surrogate("sigmoid", "slope of a sigmoid, alpha s (1 - s)", "Sigmoid", 4.0),
+    _surrogate("atan", "slope of an arc tangent, alpha/2 / (1 + (pi/2 alpha x)^2)", "ATan", 2.0),
+    _surrogate("piecewise-quadratic", "triangle, alpha - alpha^2 |x|, 0 beyond 1/alpha",
+               "PiecewiseQuadratic", 1.0),
+    _surrogate("piecewise-exp", "two exponentials, alpha/2 exp(-alpha |x|)", "PiecewiseExp", 1.0),
+    _surrogate("soft-sign", "1 / (2 alpha (1/alpha + |x|)^2)", "SoftSign", 2.0),
+    _surrogate("super-spike", "alpha / (1 + |x|)^2", "SuperSpike", 1.0),
+    _surrogate("erf", "Gaussian, alpha/sqrt(pi) exp(-alpha^2 x^2)", "Erf", 2.0),
+    _surrogate("rect", "rectangle, alpha where |x| < 1/(2 alpha)", "Rect", 1.0),
+    _surrogate("nonzero-sign-log-abs", "1 / (1/alpha + |x|)", "NonzeroSignLogAbs", 1.0),
+])
+# fmt: on
 
 
 def build_neuron(values: Any, where: str = "neuron") -> AnyNeuron:
-    """The checked section. Raises UsageError; of a key that another neuron has, it says which keys this one has."""
+    """The checked section. Raises UsageError; for a key of another neuron it names the keys of this one."""
     if isinstance(values, AnyNeuron):
         return values
     if isinstance(values, str):
@@ -100,48 +112,51 @@ def build_neuron(values: Any, where: str = "neuron") -> AnyNeuron:
         if key not in known and any(key in fields.hints(other.options) for other in NEURONS):
             own = ", ".join(name for name in known if name != "name")
             raise UsageError(f"{where}.{key}: {entry.name} has no such key; it has {own}")
-    made: AnyNeuron = fields.build(entry.options, {"name": entry.name, **values}, where)
-    return made
+    section: AnyNeuron = fields.build(entry.options, {"name": entry.name, **values}, where)
+    return section
 
 
 def describe_neuron(name: str) -> dict[str, Any]:
-    """Name, help, what each layer learns, whether it is causal, whether what it learns is for each timestep, and its keys."""
+    """Name, help, learned parameters, whether it is causal and learns for each timestep, and the defaults of
+    its keys."""
     entry = NEURONS[name]
     return {
         "name": entry.name,
         "help": entry.help,
-        "learned": list(entry.detail("learned", ())),
-        "causal": entry.detail("causal", True),
-        "each_timestep": entry.detail("each_timestep", False),
+        "learned": list(entry.learned),
+        "causal": entry.causal,
+        "each_timestep": entry.each_timestep,
         "defaults": to_plain(build_neuron(entry.name)),
     }
 
 
 def is_fused(neuron: AnyNeuron | None) -> bool:
     """Whether SpikingJelly computes all timesteps of it in one function."""
-    return neuron is not None and bool(NEURONS[neuron.name].detail("fused", False))
+    return neuron is not None and NEURONS[neuron.name].fused
 
 
 def is_causal(neuron: AnyNeuron | None) -> bool:
-    """Whether what a network of this neuron answers after t timesteps depends on those alone."""
-    return neuron is None or bool(NEURONS[neuron.name].detail("causal", True))
+    """Whether the output of a network of this neuron after t timesteps depends on those alone."""
+    return neuron is None or NEURONS[neuron.name].causal
 
 
 def most_timesteps(neuron: AnyNeuron | None, trained: int) -> int | None:
-    """For how many timesteps a network trained at `trained` can run; None for any."""
-    return trained if neuron is not None and NEURONS[neuron.name].detail("each_timestep", False) else None
+    """Most timesteps that a network trained at T = `trained` can run for; None for any number."""
+    return trained if neuron is not None and NEURONS[neuron.name].each_timestep else None
 
 
-def check_timesteps(neuron: AnyNeuron | None, trained: int, asked: int, said: str) -> None:
-    """Raise UsageError where a network trained at `trained` timesteps cannot be asked for `asked`; `said` is how they were asked for."""
-    if neuron is None or asked == trained:
+def check_timesteps(neuron: AnyNeuron | None, trained: int, requested: int, key: str) -> None:
+    """Raise UsageError, naming the option `key`, where a network trained at T = `trained` cannot run for
+    `requested` timesteps."""
+    if neuron is None or requested == trained:
         return
     if not is_causal(neuron):
         raise UsageError(
-            f"{said}: {neuron.name} looks at all its timesteps at once; a network trained at T = {trained} answers only after {trained}"
+            f"{key}: {neuron.name} is not causal; trained at T = {trained}, it runs for {trained} only"
         )
     most = most_timesteps(neuron, trained)
-    if most is not None and asked > most:
+    if most is not None and requested > most:
         raise UsageError(
-            f"{said}: {neuron.name} has learned numbers for each timestep; trained at T = {most}, it has {most} at most"
+            f"{key}: {neuron.name} has weights for each timestep; "
+            f"trained at T = {most}, it runs for at most {most}"
         )

@@ -1,87 +1,106 @@
-"""The one registry mechanism: losses, divergences, models and data sets are entries of the same kind.
+"""The registry of names: losses, divergences, networks, data sets and the like are entries of one kind.
 
-An entry names the dataclass of its recipe section and, as text, the function behind it, so that listing names,
-checking a recipe and `--help` import neither torch nor spikingjelly. A registry with a `user` entry also takes a
-function of the user's own, `module:function`, where the command line named it (snnkd.usercode).
+An entry gives the dataclass of its recipe section and, as text, the function behind it, so that listing
+names, checking a recipe and `--help` import neither torch nor spikingjelly. A registry with a `user` entry
+also takes a function of the user's own, `module:function`, where the command line named it (snnkd.usercode).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from snnkd.errors import UsageError, did_you_mean
 from snnkd.usercode import check_permitted, is_user_code
 
 
 def load_target(target: str) -> Any:
-    """Import and return the object that `package.module:name` stands for."""
+    """Import the object `package.module:name`, or the module `package.module`."""
     module, _, name = target.partition(":")
-    return getattr(importlib.import_module(module), name)
+    imported = importlib.import_module(module)
+    return getattr(imported, name) if name else imported
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One name: its help line, its recipe section, the function that does the work, and what is particular to its kind."""
+    """One name, with its help line and the function or module behind it."""
 
     name: str
     help: str
-    options: type
     target: str = ""
+    """`package.module:name`, imported by `load`; `package.module` where the module is what counts."""
     argument: str = ""
-    """What follows the name after a colon (`npz:PATH`); empty when nothing may."""
-    details: tuple[tuple[str, Any], ...] = ()
+    """What follows the name after a colon (`npz:PATH`); empty for a name without argument."""
+    aliases: tuple[str, ...] = ()
 
     def load(self) -> Any:
-        """The function behind the name."""
+        """Import and return what `target` stands for."""
         return load_target(self.target)
-
-    def detail(self, key: str, default: Any = None) -> Any:
-        return dict(self.details).get(key, default)
 
     @property
     def usage(self) -> str:
         return f"{self.name}:{self.argument}" if self.argument else self.name
 
 
-class Registry:
-    """Entries by name. `registry[name]` raises UsageError with a suggestion for a name that is not there."""
+@dataclass(frozen=True, kw_only=True)
+class SectionEntry(Entry):
+    """An entry that has a section of the recipe."""
 
-    def __init__(
-        self,
-        kind: str,
-        entries: Iterable[Entry],
-        aliases: Mapping[str, str] | None = None,
-        user: Entry | None = None,
-    ) -> None:
+    options: type
+    """The section's dataclass."""
+
+
+E = TypeVar("E", bound=Entry)
+
+
+class Registry(Generic[E]):
+    """Entries by name, in the order declared. The entry `user` stands for any function of the user's."""
+
+    def __init__(self, kind: str, entries: Iterable[E] = (), user: E | None = None) -> None:
         self.kind = kind
         self.user = user
-        """The entry that stands for a `module:function` of the user's; None where there is no such thing."""
-        self._entries = {entry.name: entry for entry in entries}
-        self._aliases = dict(aliases or {})
+        self._entries: dict[str, E] = {}
+        self._aliases: dict[str, str] = {}
+        for entry in entries:
+            self.add(entry)
 
-    def __getitem__(self, name: str) -> Entry:
-        head, colon, rest = name.partition(":")
+    def add(self, entry: E) -> None:
+        """Add an entry. Raises ValueError for a name that exists."""
+        for name in (entry.name, *entry.aliases):
+            if name in self:
+                raise ValueError(f"{self.kind} {name!r} exists already")
+        self._entries[entry.name] = entry
+        self._aliases.update(dict.fromkeys(entry.aliases, entry.name))
+
+    def __getitem__(self, name: str) -> E:
+        """The entry of a name. Raises UsageError for an unknown name, a missing or an extra argument."""
+        entry = self.find(name)
+        if entry is self.user:
+            check_permitted(name, self.kind)
+        return replace(entry, name=name) if entry is self.user else entry
+
+    def find(self, name: str) -> E:
+        """As `registry[name]`, but `user` for a function of the user's, whether it may run or not."""
+        head, colon, argument = name.partition(":")
         entry = self._entries.get(self._aliases.get(head, head))
         if entry is None:
-            usages = [*(e.usage for e in self._entries.values()), *self._aliases]
             if self.user is None or not is_user_code(name):
+                usages = [*(e.usage for e in self), *self._aliases]
                 raise UsageError(f"unknown {self.kind} {name!r}{did_you_mean(name, usages)}")
-            check_permitted(name, self.kind)
-            return replace(self.user, name=name)
-        if entry.argument and not rest:
+            return self.user
+        if entry.argument and not argument:
             raise UsageError(f"{self.kind} {name!r} lacks its {entry.argument}; write {entry.usage}")
         if colon and not entry.argument:
-            raise UsageError(f"{self.kind} {name!r}: {head!r} takes nothing after a colon")
+            raise UsageError(f"{self.kind} {name!r}: {head!r} takes no argument")
         return entry
 
     def is_users(self, name: str) -> bool:
-        """Whether `name` is a function of the user's, and not an entry that takes something after a colon."""
+        """Whether `name` is a function of the user's, and not an entry with an argument."""
         return is_user_code(name) and name.partition(":")[0] not in self
 
-    def __iter__(self) -> Iterator[Entry]:
+    def __iter__(self) -> Iterator[E]:
         return iter(self._entries.values())
 
     def __contains__(self, name: object) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from snnkd.catalog.data import DATA
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.neurons import NEURONS, SURROGATES, describe_neuron
+from snnkd.catalog.registry import Registry
 from snnkd.cli import options as o
 from snnkd.cli.text import columns, fitted
 from snnkd.errors import UsageError, did_you_mean
@@ -59,7 +60,7 @@ def listing(
     elif what == "neurons":
         _say_neurons(as_json)
     else:
-        known = {"data": DATA, "surrogates": SURROGATES}
+        known: dict[str, Registry[Any]] = {"data": DATA, "surrogates": SURROGATES}
         rows = [(entry.usage, entry.help) for entry in known[what]] if what in known else _recipes()
         _say_rows(what, rows, as_json)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from snnkd.compare.students import Student
 from snnkd.errors import UsageError, did_you_mean
-from snnkd.recipe.loss_section import CUSTOM, also, loss_label
+from snnkd.recipe.loss_section import CUSTOM, loss_label, method_overrides
 
 Flat = dict[str, str]
 APART = (
@@ -45,7 +45,10 @@ def settings_of(student: Student) -> Flat:
     """
     if student.identity is None:
         return {"train.epochs": str(student.epoch)} if student.rule == "last" else {}
-    own = {f"{section}.{key}": _text(value) for section, key, value in also(str(student.loss["name"]))}
+    own = {
+        f"{section}.{key}": _text(value)
+        for section, key, value in method_overrides(str(student.loss["name"]))
+    }
     flat = _flat({key: value for key, value in student.identity.items() if key not in APART})
     return {key: value for key, value in flat.items() if key not in APART and own.get(key) != value}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from snnkd.catalog.paper_results import find_published
+from snnkd.catalog.paper_results import find_paper_results
 from snnkd.catalog.references import REFERENCES
 from snnkd.compare.students import Student
 
@@ -46,7 +46,7 @@ def reported(student: Student) -> tuple[Reported, ...]:
             source=_found_at(each.source),
             bibtex=each.source,
         )
-        for each in find_published(student.data, str(student.model["name"]), student.T)
+        for each in find_paper_results(student.data, str(student.model["name"]), student.T)
     )
 
 

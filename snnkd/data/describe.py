@@ -28,8 +28,8 @@ def describe(data: ImageSet, name: str) -> dict[str, Any]:
         "files": [str(path.absolute()) for path in files],
         "bytes": sum(_size(path) for path in files),
         "mapped": data.mapped,
-        "source": entry.detail("source"),
-        "licence": entry.detail("licence") or None,
+        "source": entry.source or None,
+        "licence": entry.licence or None,
         "rule": data.rule or None,
     }
 

@@ -11,13 +11,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from snnkd.catalog.registry import Entry
+from snnkd.catalog.formats import FormatEntry
 from snnkd.errors import RunError, SnnkdError, UsageError
 
 
-def check_installed(format: Entry) -> None:
+def check_installed(format: FormatEntry) -> None:
     """Raise UsageError for a format whose packages are not installed, with the command that installs them."""
-    missing = [name for name in format.detail("packages", ()) if importlib.util.find_spec(name) is None]
+    missing = [name for name in format.packages if importlib.util.find_spec(name) is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
         raise UsageError(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, cast
 
 from torch import Tensor
 
-from snnkd.catalog.registry import Entry
+from snnkd.catalog.formats import FormatEntry
 from snnkd.exports.source import Source
 
 Answer = Callable[[Tensor], Tensor]
@@ -35,6 +34,6 @@ class Format(Protocol):
         """The network that the file was made from."""
 
 
-def load_format(entry: Entry) -> Format:
+def load_format(entry: FormatEntry) -> Format:
     """The module of a format; its packages are imported when it is used."""
-    return cast(Format, importlib.import_module(entry.target))
+    return cast(Format, entry.load())

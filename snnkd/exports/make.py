@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from snnkd.catalog.registry import Entry
+from snnkd.catalog.formats import FormatEntry
 from snnkd.errors import RunError
 from snnkd.exports.check import Agreement, agrees, compare
 from snnkd.exports.formats import Answer, load_format
@@ -22,7 +22,7 @@ LEAST_UNFOLDED = 0.9
 
 
 def make(
-    entry: Entry,
+    entry: FormatEntry,
     source: Source,
     target: Path,
     force: bool,

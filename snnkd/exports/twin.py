@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnkd.catalog.formats import general_formats
 from snnkd.errors import UsageError
 from snnkd.models import Network
 from snnkd.models.activation import ReLU, Spiking
@@ -50,7 +51,7 @@ REASONS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[An
 def check_exportable(network: Network) -> None:
     """Raise UsageError that names the first layer that NIR has no word for; nothing is traced before."""
     if network.specification.neuron is None:
-        raise UsageError("--format nir: this is a teacher, which has no spikes; use safetensors, onnx or pt2")
+        raise UsageError(f"--format nir: this is a teacher, which has no spikes; use {general_formats()}")
     for name, module in network.body.named_modules():
         # torch's own modules compute, whatever they hold; others that hold layers are the topology's
         why = (
@@ -59,11 +60,11 @@ def check_exportable(network: Network) -> None:
             else None
         )
         if why:
-            raise UsageError(f"--format nir: layer body.{name} {why}; use onnx or pt2")
+            raise UsageError(f"--format nir: layer body.{name} {why}; use {general_formats()}")
     if type(network.body) not in FAMILIES:
         kind = network.specification.model.name
         raise UsageError(
-            f"--format nir: {kind} is not of a family that is known to fold ({_families()}); use onnx or pt2"
+            f"--format nir: {kind} is not of a family that is known to fold ({_families()}); use {general_formats()}"
         )
 
 
@@ -333,7 +334,7 @@ def _check_sizes(network: Network) -> None:
         handle.remove()
     if odd:
         raise UsageError(
-            f"--format nir: layer body.{odd[0]} averages an odd size and rounds it up (ceil_mode); use onnx or pt2"
+            f"--format nir: layer body.{odd[0]} averages an odd size and rounds it up (ceil_mode); use {general_formats()}"
         )
 
 

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from snnkd.losses.divergences import log_pair
 from snnkd.losses.hta_kl import hta_kl_with_stats
+from snnkd.schema.loss import DELTA
 
 NEARLY_ZERO = 1e-4
-"""Powers closer to 0 than this count as 0."""
+"""Powers closer to 0 count as 0."""
 SMALL = 0.1
-"""With powers closer to 0 than this the quotient loses float32's digits; float64 is used."""
+"""With powers closer to 0 the quotient loses float32's digits; float64 is used."""
 DEEPEST = 60.0
-"""exp(60) and sums of a million of them are numbers of float32."""
+"""exp(60) and sums of a million of them are finite in float32."""
 
 
 def akl_with_stats(
@@ -25,9 +26,9 @@ def akl_with_stats(
     *,
     temperature: float = 1.0,
     labels: Tensor | None = None,
-    delta: float = 0.5,
+    delta: float = DELTA,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """`akl` with mean head weight and shares of empty and single-class heads."""
+    """`akl` with the statistics of `hta_kl_with_stats`."""
     return hta_kl_with_stats(
         student, teacher, temperature=temperature, labels=labels, delta=delta, head="top1"
     )
@@ -39,19 +40,21 @@ def akl(
     *,
     temperature: float = 1.0,
     labels: Tensor | None = None,
-    delta: float = 0.5,
+    delta: float = DELTA,
 ) -> Tensor:
-    """Adaptive KL (Wu et al. 2025, arXiv 2404.02657, read in its code): hta-kl with head top1, at temperature 1."""
+    """Adaptive KL (Wu et al. 2025, arXiv 2404.02657, from its code): hta-kl with head top1, at temperature
+    1."""
     return akl_with_stats(student, teacher, temperature=temperature, labels=labels, delta=delta)[0]
 
 
 def todi(
     student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
 ) -> Tensor:
-    """sum over classes of w p log(p/q) + (1 - w) q log(q/p) with w = sigmoid(log(p/q)), detached (arXiv 2505.16297, from memory).
+    """sum over classes of w p log(p/q) + (1 - w) q log(q/p), w = sigmoid(log(p/q)) detached.
 
-    Where the student is too low forward KL pulls it up, where it is too high reverse KL pushes it down. Since w is
-    p / (p + q) its value is that of `jeffreys`; only the gradient differs, w being held.
+    ToDi (arXiv 2505.16297), from memory. Where the student is too low forward KL pulls it up, where it is too
+    high reverse KL pushes it down. Since w is p / (p + q) its value is that of `jeffreys`; only the gradient
+    differs, w being constant.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
     ratio = log_p - log_q
@@ -68,10 +71,11 @@ def abkd(
     alpha: float = 0.8,
     beta: float = 0.3,
 ) -> Tensor:
-    """Alpha-beta divergence -1/(ab) sum [p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)] (arXiv 2505.04560; Cichocki et al. 2011).
+    """Alpha-beta divergence -1/(ab) sum [p^a q^b - a/(a+b) p^(a+b) - b/(a+b) q^(a+b)].
 
-    With its limits where a, b or a + b is 0 (closer than 1e-4); (1, 0) is forward KL, (0, 1) reverse KL, (0, 0) half the
-    squared difference of logarithms. Log-probabilities below -60 / (|a| + |b|) (at least -60) count as that.
+    From arXiv 2505.04560 and Cichocki et al. 2011. With its limits where a, b or a + b is 0 (closer than
+    1e-4); (1, 0) is forward KL, (0, 1) reverse KL, (0, 0) half the squared difference of logarithms.
+    Log-probabilities are clamped at -60 / max(1, |a| + |b|).
     """
     log_q, log_p = log_pair(student, teacher, temperature)
     floor = -DEEPEST / max(1.0, abs(alpha) + abs(beta))

@@ -1,6 +1,6 @@
-"""The whole batch, where several processes hold a part of it each: what a loss that looks across samples needs.
+"""The batch over all processes, for losses that compare samples.
 
-Every part has the same length. With one process everything here gives its argument back.
+Every process has a part of the same length. With one process each function returns its argument.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from snnkd import distributed
 
 
 def gathered(x: Tensor, dim: int = 0) -> Tensor:
-    """The parts of all processes joined along `dim`, with gradient to the own part.
+    """All-gather along `dim`, with gradient to this process's part.
 
-    Every process must compute the same function of it: then the gradient of its own part is all there is, and it is
-    multiplied by the number of processes, by which averaging the gradients over them will divide.
+    Every process must compute the same function of it: then the gradient of its part is complete, and is
+    multiplied by the number of processes, by which averaging the gradients over them divides.
     """
     if distributed.world_size() == 1:
         return x
-    made: Tensor = _Gather.apply(x, dim)
-    return made
+    result: Tensor = _Gather.apply(x, dim)
+    return result
 
 
 class _Gather(torch.autograd.Function):
@@ -70,6 +70,6 @@ def _reduced(x: Tensor, how: str) -> Tensor:
 
 
 def rand(samples: int, *shape: int, device: torch.device) -> Tensor:
-    """Uniform numbers `[samples, ...]` from torch's global generator: this process's part of those for the whole batch."""
+    """Uniform numbers `[samples, ...]` of torch's global generator: this process's part of the batch's."""
     part = slice(distributed.rank() * samples, (distributed.rank() + 1) * samples)
     return torch.rand(samples * distributed.world_size(), *shape, device=device)[part]

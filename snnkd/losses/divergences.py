@@ -1,10 +1,10 @@
 """Divergences between the class distributions of teacher and student, as pure functions of logits.
 
-Each takes student and teacher logits `[B, C]` and returns a scalar: temperature^2 x the batch mean of the sum over
-classes, with p = softmax(teacher / temperature) and q = softmax(student / temperature). The teacher is detached.
-Computed from log-softmax in at least float32 (half and bfloat16 are raised, float64 is kept), hence finite with
-finite gradients for any finite logits. `labels` `[B]` belong to the common signature; divergences that compare with
-the true class read them.
+Each takes student and teacher logits `[B, C]` and returns a scalar: temperature^2 x the batch mean of the sum
+over classes, with p = softmax(teacher / temperature) and q = softmax(student / temperature). The teacher is
+detached. Computed from log-softmax in at least float32 (half and bfloat16 are converted, float64 is kept),
+hence finite with finite gradients for any finite logits. `labels` `[B]` belong to the common signature; only
+divergences that compare with the true class use them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LARGEST_LOGIT = 1e30
 LARGEST_SQUARED = 1e15
 """The largest logit that is squared: sums of squares stay finite in float32."""
 LARGEST_TEMPERATURE = 1e6
-"""Its square times a divergence is a number of float32; far below it all distributions are flat."""
+"""Its square times a divergence is finite in float32; far below it all distributions are flat."""
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -29,27 +29,27 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) over the last dimension, in float32 or float64."""
-    # near the limit of float32 differences of logits overflow, and 0 x inf is no number; this far out all is one-hot
+    # near the limit of float32 differences of logits overflow, and 0 x inf is nan; clamped they stay one-hot
     scaled = at_least_float32(logits) / temperature
     return torch.log_softmax(scaled.clamp_(-LARGEST_LOGIT, LARGEST_LOGIT), dim=-1)
 
 
 def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> None:
-    """Raise UsageError for shapes other than twice `[B, C]`, B > 0, C > 1, and for a temperature that is not in (0, 1e6]."""
+    """Raise UsageError unless both are `[B, C]` with B > 0 and C > 1, and temperature is in (0, 1e6]."""
     if student.ndim != 2 or student.shape != teacher.shape:
         raise UsageError(
-            f"logits of shape {list(student.shape)} and {list(teacher.shape)}; a divergence takes two of shape [B, C]"
+            f"logits of shape {list(student.shape)} and {list(teacher.shape)}; expected [B, C] twice"
         )
     if student.shape[0] == 0 or student.shape[1] < 2:
         raise UsageError(
-            f"logits of shape {list(student.shape)}; a divergence needs a sample and two classes at least"
+            f"logits of shape {list(student.shape)}; expected at least one sample and two classes"
         )
     if not 0 < temperature <= LARGEST_TEMPERATURE:
         raise UsageError(f"temperature {temperature} is not in (0, {LARGEST_TEMPERATURE:g}]")
 
 
 def log_pair(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-    """(log q, log p) of student and detached teacher, both `[B, C]`. Raises UsageError as `check_pair` does."""
+    """(log q, log p) of student and detached teacher, both `[B, C]`. Raises UsageError as `check_pair`."""
     check_pair(student, teacher, temperature)
     log_q = log_probabilities(student, temperature)
     log_p = log_probabilities(teacher.detach(), temperature)
@@ -64,7 +64,7 @@ def forward_sum(log_q: Tensor, log_p: Tensor) -> Tensor:
 
 
 def kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
-    """Forward divergence sum p log(p / q) (Hinton, Vinyals, Dean 2015, arXiv 1503.02531): covers the teacher's modes."""
+    """Forward KL, sum p log(p / q) (Hinton et al. 2015, arXiv 1503.02531): covers the teacher's modes."""
     log_q, log_p = log_pair(student, teacher, temperature)
     return temperature**2 * forward_sum(log_q, log_p).mean()
 
@@ -72,7 +72,7 @@ def kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Te
 def rkl(
     student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
 ) -> Tensor:
-    """Reverse divergence sum q log(q / p): seeks one of the teacher's modes, punishes mass where the teacher has none."""
+    """Reverse KL, sum q log(q / p): seeks a mode of the teacher, penalizes mass where it has none."""
     log_q, log_p = log_pair(student, teacher, temperature)
     return temperature**2 * forward_sum(log_p, log_q).mean()
 
@@ -80,7 +80,7 @@ def rkl(
 def jeffreys(
     student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
 ) -> Tensor:
-    """Forward plus reverse divergence, sum (p - q) log(p / q) (Jeffreys 1946); half of it is hta-kl with equal weights."""
+    """Forward plus reverse KL, sum (p - q) log(p / q) (Jeffreys 1946); twice hta-kl at equal weights."""
     log_q, log_p = log_pair(student, teacher, temperature)
     return temperature**2 * ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1).mean()
 
@@ -94,7 +94,7 @@ def mix(
     forward: float = 0.2,
     reverse: float = 0.7,
 ) -> Tensor:
-    """forward x KL(p || q) + reverse x KL(q || p) with fixed weights (arXiv 2601.21503, "SBDS"; 0.2 and 0.7 best there)."""
+    """forward x KL(p || q) + reverse x KL(q || p) (arXiv 2601.21503, "SBDS"; 0.2 and 0.7 are best there)."""
     log_q, log_p = log_pair(student, teacher, temperature)
     both = forward * forward_sum(log_q, log_p) + reverse * forward_sum(log_p, log_q)
     return temperature**2 * both.mean()
@@ -103,7 +103,7 @@ def mix(
 def js(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
     """Jensen-Shannon divergence (KL(p || m) + KL(q || m)) / 2 with m = (p + q) / 2 (Lin 1991).
 
-    At most log 2 (x temperature^2): far from the teacher its gradient fades.
+    At most log 2 (x temperature^2): far from the teacher its gradient vanishes.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
     log_m = torch.logaddexp(log_p, log_q) - math.log(2)
@@ -111,15 +111,15 @@ def js(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Te
 
 
 def ce(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None) -> Tensor:
-    """Cross-entropy -sum p log q: forward KL plus the teacher's entropy, hence with the gradient of `kl` and another value."""
+    """Cross-entropy -sum p log q: forward KL plus the teacher's entropy, with the gradient of `kl`."""
     log_q, log_p = log_pair(student, teacher, temperature)
     return -(temperature**2) * (log_p.exp() * log_q).sum(-1).mean()
 
 
 def mse(student: Tensor, teacher: Tensor, *, labels: Tensor | None = None) -> Tensor:
-    """Mean over batch and classes of the squared difference of raw logits; takes no temperature and no factor.
+    """Mean over batch and classes of the squared difference of raw logits, without temperature.
 
-    Sees a constant added to all logits, which no distribution shows. Logits beyond 1e15 count as 1e15.
+    Depends on a constant added to all logits, unlike class distributions. Logits are clamped to 1e15.
     """
     check_pair(student, teacher)
     wide, other = (

@@ -1,4 +1,4 @@
-"""What an objective gets to see of one training step, and what it answers."""
+"""Inputs and result of a loss: the outputs of both networks for a batch, and the loss with its parts."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from torch import Tensor
 
 from snnkd import distributed
 from snnkd.losses import batch
-from snnkd.losses.targets import time_mean
+
+
+def time_mean(logits: Tensor) -> Tensor:
+    """`[B, C]` in at least float32 from `[T, B, C]`; the mean over timesteps is the student's prediction."""
+    wide = logits if logits.element_size() >= 4 else logits.float()
+    return wide.squeeze(0) if len(wide) == 1 else wide.mean(0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOutputs:
     """One batch: student logits `[T, B, C]`, labels `[B]`, teacher logits `[B, C]` where there is a teacher.
 
-    Labels of mixed images are class shares `[B, C]`.
-
-    Features by name: of the student `[T*B, ...]`, of the teacher `[B, ...]`. `epoch` counts from 0.
+    Labels of mixed images are class shares `[B, C]`. Features by name: of the student `[T*B, ...]`, of the
+    teacher `[B, ...]`. `epoch` counts from 0.
     """
 
     student: Tensor
@@ -32,11 +36,12 @@ class BatchOutputs:
 
     @cached_property
     def mean(self) -> Tensor:
-        """Time means of the student's logits, `[B, C]` in at least float32: one node of the graph for all who look at them."""
+        """Time mean of the student's logits, `[B, C]` in at least float32; a graph node that all terms
+        share."""
         return time_mean(self.student)
 
     def gathered(self) -> BatchOutputs:
-        """The logits and labels of the whole batch, where several processes hold a part each; features stay the own part's."""
+        """With the logits and labels of the batch of all processes; features stay those of this process."""
         if distributed.world_size() == 1:
             return self
         teacher = None if self.teacher is None else batch.gathered(self.teacher)
@@ -47,14 +52,16 @@ class BatchOutputs:
 
 @dataclass(frozen=True)
 class Loss:
-    """One evaluation: the scalar to minimise, named scalars to watch, and the loss itself (both without gradient)."""
+    """Result of an objective. All but `total` is without gradient, and of the batch of all processes."""
 
     total: Tensor
-    """With several processes this one's: averaging the gradients over them gives those of the whole batch."""
+    """Scalar to minimise, of this process: averaging its gradients over the processes gives those of the
+    whole batch."""
     watched: Mapping[str, Tensor]
+    """Scalars to log by name: the hard term, each term, and their statistics."""
     value: Tensor
-    """Of the whole batch."""
+    """The total over all processes."""
     answers: Tensor
-    """Time means of the student's logits, `[B, C]`, of the whole batch, without gradient."""
+    """Time means of the student's logits, `[B, C]`."""
     labels: Tensor
-    """Those of the whole batch, `[B]` or class shares `[B, C]`."""
+    """Labels `[B]`, or class shares `[B, C]`."""

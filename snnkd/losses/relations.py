@@ -1,7 +1,7 @@
-"""Divergences that look at the label or across the batch: dkd, dist, wsld.
+"""Divergences that use the label, or compare across the batch: dkd, dist, wsld.
 
-Signature, shapes, the factor temperature^2 and the errors raised are those of `snnkd.losses.divergences`; dkd and wsld
-raise UsageError without labels.
+Signature, shapes, the factor temperature^2 and the errors raised are those of `snnkd.losses.divergences`; dkd
+and wsld raise UsageError without labels.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from snnkd.errors import UsageError
 from snnkd.losses.divergences import forward_sum, log_pair
 
 FLAT = 1e-3
-"""A row or column that varies by less than this share of its mean counts as flat: its correlation fades to 0, and so does
-the gradient, which scale invariance would let grow without bound (a student without spikes answers all classes alike)."""
+"""Deviation over mean below which a row or column counts as constant: its correlation and gradient go to 0.
+
+Otherwise scale invariance lets the gradient grow without bound where a student without spikes has equal
+logits."""
 CERTAIN = 1e-7
-"""Keeps wsld's quotient finite for a teacher without loss; the source's number."""
+"""Keeps wsld's quotient finite for a teacher of zero loss; from the source."""
 
 
 def _labels(labels: Tensor | None, student: Tensor, name: str) -> Tensor:
@@ -24,7 +26,7 @@ def _labels(labels: Tensor | None, student: Tensor, name: str) -> Tensor:
         raise UsageError(f"{name} needs labels [B]; none were given")
     if labels.shape != student.shape[:1] or labels.dtype != torch.int64:
         raise UsageError(
-            f"{name}: labels of shape {list(labels.shape)}, {labels.dtype} for logits {list(student.shape)}; int64 [B] are needed"
+            f"{name}: labels of shape {list(labels.shape)}, {labels.dtype}; expected int64 [{len(student)}]"
         )
     return labels
 
@@ -38,19 +40,20 @@ def dkd(
     alpha: float = 1.0,
     beta: float = 8.0,
 ) -> Tensor:
-    """Decoupled KD: alpha KL(true class or not) + beta KL(among the others, renormalised) (Zhao et al. 2022, CVPR).
+    """Decoupled KD: alpha KL(true class or not) + beta KL(among the others, renormalized).
 
-    alpha 1 and beta = 1 - p_true of each sample would be `kl`. With two classes the second part is 0.
+    Zhao et al. 2022, CVPR. alpha 1 and beta = 1 - p_true of each sample would be `kl`. With two classes the
+    second part is 0.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
-    wanted = _labels(labels, student, "dkd")[:, None]
+    true = _labels(labels, student, "dkd")[:, None]
     others = torch.arange(log_p.shape[-1] - 1, device=log_p.device)
-    others = others + (others >= wanted)  # every class but the true one
+    others = others + (others >= true)  # every class but the true one
     pair = []
     for log in (log_q, log_p):
         rest = log.gather(-1, others)
         all_others = torch.logsumexp(rest, -1, keepdim=True)
-        pair.append((torch.cat((log.gather(-1, wanted), all_others), -1), torch.log_softmax(rest, -1)))
+        pair.append((torch.cat((log.gather(-1, true), all_others), -1), torch.log_softmax(rest, -1)))
     (binary_q, rest_q), (binary_p, rest_p) = pair
     return (
         temperature**2 * (alpha * forward_sum(binary_q, binary_p) + beta * forward_sum(rest_q, rest_p)).mean()
@@ -66,10 +69,10 @@ def dist(
     beta: float = 1.0,
     gamma: float = 1.0,
 ) -> Tensor:
-    """beta (1 - mean correlation over classes) + gamma (1 - mean correlation over the batch) of p and q (Huang et al. 2022, NeurIPS).
+    """beta (1 - mean correlation over classes) + gamma (1 - mean correlation over the batch) of p and q.
 
-    Pearson's correlation of each sample's row, and of each class's column. A row or column without variation (FLAT) has
-    correlation 0; a batch of one sample has no second part worth the name.
+    Huang et al. 2022, NeurIPS; Pearson's correlation of each sample's row, and of each class's column. A
+    constant row or column (FLAT) has correlation 0; with one sample the batch term is gamma.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
     p, q = log_p.exp(), log_q.exp()
@@ -82,7 +85,7 @@ def _correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _direction(x: Tensor) -> Tensor:
-    """The deviation from the mean, of length 1; shorter where it is nearly flat."""
+    """The deviation from the mean, of norm 1; shorter where x is nearly constant."""
     mean = x.mean(-1, keepdim=True)
     deviation = x - mean
     flat = (FLAT * x.shape[-1] ** 0.5 * mean.detach()).clamp_min(torch.finfo(x.dtype).tiny)
@@ -92,14 +95,15 @@ def _direction(x: Tensor) -> Tensor:
 def wsld(
     student: Tensor, teacher: Tensor, *, temperature: float = 1.0, labels: Tensor | None = None
 ) -> Tensor:
-    """Weighted soft labels: (1 - exp(-CE_S / CE_T)) x cross-entropy -sum p log q (Zhou et al. 2021, ICLR; as in BKDSNN's code).
+    """Weighted soft labels: (1 - exp(-CE_S / CE_T)) x cross-entropy -sum p log q.
 
-    CE_S and CE_T are the losses of student and teacher on the label at temperature 1, detached: a sample that the
-    student knows better than the teacher teaches less. Not 0 where student and teacher agree.
+    Zhou et al. 2021, ICLR, as in BKDSNN's code. CE_S and CE_T are the losses of student and teacher on the
+    label at temperature 1, detached: a sample that the student classifies better than the teacher weighs
+    less. Not 0 where student and teacher agree.
     """
     plain_q, plain_p = log_pair(student.detach(), teacher, 1.0)
-    wanted = _labels(labels, student, "wsld")
-    loss_s, loss_t = (-log.gather(-1, wanted[:, None]).squeeze(-1) for log in (plain_q, plain_p))
+    true = _labels(labels, student, "wsld")
+    loss_s, loss_t = (-log.gather(-1, true[:, None]).squeeze(-1) for log in (plain_q, plain_p))
     weight = 1 - torch.exp(-loss_s / (loss_t + CERTAIN))
     log_q, log_p = log_pair(student, teacher, temperature)
     return -(temperature**2) * (weight * (log_p.exp() * log_q).sum(-1)).mean()

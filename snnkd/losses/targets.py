@@ -1,6 +1,7 @@
-"""Which student logits are taught, and what the student teaches itself.
+"""The logits that a divergence compares: functions behind the values of a term's `target` and `against`.
 
-Student logits are `[T, B, C]`; a target is `[R, B, C]` with R = 1 or T, a self target the same, detached.
+Each takes the outputs of a batch and the term's temperature, and returns logits `[R, B, C]` in at least
+float32 with R = 1 or T. As `against` they are evaluated without gradient.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from snnkd.losses.divergences import at_least_float32
+from snnkd.losses.outputs import BatchOutputs
 
 
 def repeated(labels: Tensor, times: int) -> Tensor:
@@ -18,46 +20,66 @@ def repeated(labels: Tensor, times: int) -> Tensor:
     return labels if times == 1 else labels.repeat(times, *[1] * (labels.ndim - 1))
 
 
-def time_mean(logits: Tensor) -> Tensor:
-    """`[B, C]` in at least float32 from `[T, B, C]`; the mean over timesteps is the student's answer."""
-    wide = logits if logits.element_size() >= 4 else logits.float()
-    return wide.squeeze(0) if len(wide) == 1 else wide.mean(0)  # of few logits every operation counts
+def mean(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """The time mean, `[1, B, C]`."""
+    return outputs.mean[None]
 
 
-def chosen(logits: Tensor, target: str) -> Tensor:
-    """The student logits of a target, `[R, B, C]` in at least float32, with gradient."""
-    if target == "mean":
-        return time_mean(logits)[None]
-    wide = at_least_float32(logits)
-    return wide if target == "step" else wide.index_select(0, _by_confidence(wide, target))
+def step(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """Every timestep, `[T, B, C]`."""
+    return at_least_float32(outputs.student)
 
 
-def _by_confidence(logits: Tensor, which: str) -> Tensor:
-    """The timestep `[1]` whose largest probability, averaged over the batch, is highest (strong) or lowest (weak)."""
-    confidence = logits.detach().softmax(-1).amax(-1).mean(1)
-    return (confidence.argmax(0) if which == "strong" else confidence.argmin(0))[None]
+def strong(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """The timestep of highest batch-mean largest probability, `[1, B, C]` (Ding et al. 2025)."""
+    logits = at_least_float32(outputs.student)
+    return logits.index_select(0, _confidence(logits).argmax(0)[None])
 
 
-@torch.no_grad()
-def self_target(logits: Tensor, labels: Tensor, against: str, temperature: float) -> Tensor:
-    """What the student's own timesteps teach, `[R, B, C]` logits."""
-    wide = at_least_float32(logits)
-    if against in ("strong", "weak"):
-        return wide.index_select(0, _by_confidence(wide, against))
-    if against == "other-steps":
-        return _other_steps(wide, temperature)
-    right = (wide.argmax(-1) == labels).to(wide.dtype)[..., None]
-    total = (wide * right).sum(0, keepdim=True)
-    # zeros, that is equal probabilities, where no timestep is right
-    return total if against == "correct-sum" else total / right.sum(0, keepdim=True).clamp_min(1)
+def weak(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """The timestep of lowest batch-mean largest probability, `[1, B, C]`."""
+    logits = at_least_float32(outputs.student)
+    return logits.index_select(0, _confidence(logits).argmin(0)[None])
 
 
-def _other_steps(logits: Tensor, temperature: float) -> Tensor:
-    """SEAL (arXiv 2605.14252): for timestep t the mixture of softmax(z_s / temperature) over the others s.
+def _confidence(logits: Tensor) -> Tensor:
+    return logits.detach().softmax(-1).amax(-1).mean(1)
 
-    Its weights are softmax over s of confidence x likeness; confidence is 1 - entropy / log C of timestep s, likeness
-    the cosine of the probabilities at t and s (temperature 1).
+
+def teacher(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """The teacher's logits, `[1, B, C]`."""
+    assert outputs.teacher is not None, "a loss that needs a teacher is only evaluated with one"
+    return outputs.teacher[None]
+
+
+def correct_sum(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """Sum of the timesteps that predict the label, `[1, B, C]` (TKS, Dong et al. 2024).
+
+    Zeros, that is equal probabilities, where no timestep does.
     """
+    logits, correct = _correct(outputs)
+    return (logits * correct).sum(0, keepdim=True)
+
+
+def correct_mean(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """Mean of the timesteps that predict the label, `[1, B, C]`, else zeros (TWSNN, Yu et al. 2025)."""
+    logits, correct = _correct(outputs)
+    return (logits * correct).sum(0, keepdim=True) / correct.sum(0, keepdim=True).clamp_min(1)
+
+
+def _correct(outputs: BatchOutputs) -> tuple[Tensor, Tensor]:
+    """The logits, and 1 for each timestep and sample that predicts the label `[T, B, 1]`, else 0."""
+    logits = at_least_float32(outputs.student)
+    return logits, (logits.argmax(-1) == outputs.labels).to(logits.dtype)[..., None]
+
+
+def other_steps(outputs: BatchOutputs, temperature: float) -> Tensor:
+    """For each timestep t the mixture of softmax(z_s / temperature) over the others s, `[T, B, C]`.
+
+    SEAL (arXiv 2605.14252). Its weights are softmax over s of confidence x similarity; confidence is 1 -
+    entropy / log C of timestep s, similarity the cosine of the probabilities at t and s (temperature 1).
+    """
+    logits = at_least_float32(outputs.student)
     plain = logits.softmax(-1)
     entropy = -(plain * logits.log_softmax(-1)).sum(-1)
     confidence = 1 - entropy / math.log(logits.shape[-1])

@@ -1,4 +1,4 @@
-"""What happens to logits before a divergence sees them; all take and return `[..., C]`."""
+"""Transforms of logits `[..., C]` before a divergence."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from snnkd.losses.divergences import LARGEST_SQUARED, at_least_float32, log_prob
 
 
 def standardize(logits: Tensor) -> Tensor:
-    """(z - mean) / (std + 1e-7) over the classes (Sun et al. 2024, CVPR; std with C - 1). Equal logits become zeros.
+    """(z - mean) / (std + 1e-7) over the classes (Sun et al. 2024, CVPR; std with C - 1).
 
-    A std below 1e-3 counts as that: a student without spikes answers all classes alike, and would get gradients of 1e7.
+    A std below 1e-3 is raised to it: a student without spikes has equal logits, and would get gradients of
+    1e7. Equal logits become zeros.
     """
     wide = at_least_float32(logits).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
     centred = wide - wide.mean(-1, keepdim=True)
@@ -20,9 +21,10 @@ def standardize(logits: Tensor) -> Tensor:
 
 
 def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:
-    """Logits of (1 - share) softmax(z / temperature) + share softmax(n / temperature), n normal with mean and std of z.
+    """Logits of (1 - share) softmax(z / temperature) + share softmax(n / temperature), n normal.
 
-    CKDSNN (arXiv 2511.06902) mixes so in probability space, with share 0.1. BatchRng from torch's global generator.
+    n has mean and std of z. CKDSNN (arXiv 2511.06902) mixes in probability space, with share 0.1. Draws from
+    torch's global generator.
     """
     wide = at_least_float32(teacher).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
     random = wide.mean(-1, keepdim=True) + wide.std(-1, keepdim=True) * torch.randn_like(wide)
@@ -35,12 +37,12 @@ def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:
 def corrected(student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """SEAL's error correction (arXiv 2605.14252) of student and teacher `[..., B, C]` by labels `[B]`.
 
-    Where the student's answer is wrong its logit becomes that of the true class, and the teacher's logits of both the
-    lower of the two: neither pulls the two apart. Where it is right nothing changes.
+    Where the student's prediction is wrong its logit becomes that of the true class, and the teacher's logits
+    of both become the lower of the two: neither pulls the two apart. Where it is right nothing changes.
     """
     teacher = teacher.expand_as(student)
-    answer, true = student.detach().argmax(-1, keepdim=True), labels.expand(student.shape[:-1])[..., None]
-    lower = torch.minimum(teacher.gather(-1, answer), teacher.gather(-1, true))
-    # where the answer is right both places are one, and so are all values
-    teacher = teacher.scatter(-1, answer, lower).scatter(-1, true, lower)
-    return student.scatter(-1, answer, student.gather(-1, true)), teacher
+    predicted, true = student.detach().argmax(-1, keepdim=True), labels.expand(student.shape[:-1])[..., None]
+    lower = torch.minimum(teacher.gather(-1, predicted), teacher.gather(-1, true))
+    # where the prediction is right both indices are the same, and so are all values
+    teacher = teacher.scatter(-1, predicted, lower).scatter(-1, true, lower)
+    return student.scatter(-1, predicted, student.gather(-1, true)), teacher

@@ -1,4 +1,4 @@
-"""A loss function of the user's own: found, and tried before anything is trained with it."""
+"""A divergence of the user's own: loaded, and tried on random logits before anything is trained with it."""
 
 from __future__ import annotations
 
@@ -11,34 +11,33 @@ from torch import Tensor
 from snnkd.errors import UsageError
 from snnkd.usercode import load_function
 
-Measured = Callable[..., tuple[Tensor, dict[str, Tensor]]]
+Divergence = Callable[..., tuple[Tensor, dict[str, Tensor]]]
 CALL = "function(student [B, C], teacher [B, C], *, temperature, labels [B])"
 
 
-def measured(name: str, options: Mapping[str, Any], classes: int) -> Measured:
-    """The function `name` as a divergence that also gives named scalars to watch.
+def load_divergence(name: str, options: Mapping[str, Any], classes: int) -> Divergence:
+    """Load the function `name` as a divergence with statistics.
 
-    It may return a scalar, or a scalar and a mapping of scalars to log. Raises UsageError that names what is wrong
-    with it.
+    It may return a scalar, or a scalar and a mapping of scalars to log. Raises UsageError that names what is
+    wrong with it.
     """
     function, short = load_function(name), name.partition(":")[2]
     if isinstance(function, torch.nn.Module) and any(True for _ in function.parameters()):
-        raise UsageError(
-            f"{name}: has parameters, which nothing would train; a loss of your own is a function without any"
-        )
+        raise UsageError(f"{name}: has parameters, which are not trained; write a function without any")
 
-    def evaluate(
+    def divergence(
         student: Tensor, teacher: Tensor, *, temperature: float, labels: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        found = function(student, teacher.detach(), temperature=temperature, labels=labels, **options)
-        value, watched = found if isinstance(found, tuple) and len(found) == 2 else (found, {})
-        return value, {f"{short}.{key}": torch.as_tensor(seen).detach() for key, seen in watched.items()}
+        result = function(student, teacher.detach(), temperature=temperature, labels=labels, **options)
+        value, stats = result if isinstance(result, tuple) and len(result) == 2 else (result, {})
+        return value, {f"{short}.{key}": torch.as_tensor(stat).detach() for key, stat in stats.items()}
 
-    _conform(name, evaluate, options, classes)
-    return evaluate
+    _check(name, divergence, options, classes)
+    return divergence
 
 
-def _conform(name: str, evaluate: Measured, options: Mapping[str, Any], classes: int) -> None:
+def _check(name: str, divergence: Divergence, options: Mapping[str, Any], classes: int) -> None:
+    """Raise UsageError for a function that breaks the interface on a batch of four or of one."""
     generator = torch.Generator().manual_seed(0)
     for samples in (4, 1):
         student, teacher = (3 * torch.randn(samples, classes, generator=generator) for _ in range(2))
@@ -46,25 +45,20 @@ def _conform(name: str, evaluate: Measured, options: Mapping[str, Any], classes:
         before = student.clone(), teacher.clone(), labels.clone()
         student.requires_grad_()
         try:
-            value, watched = evaluate(student, teacher, temperature=2.0, labels=labels)
+            value, stats = divergence(student, teacher, temperature=2.0, labels=labels)
         except Exception as error:
-            asked = f"{CALL[:-1]}{''.join(f', {key}' for key in options)})"
-            raise UsageError(
-                f"{name}: called as {asked} it raised {type(error).__name__}: {error}"
-            ) from error
-        _conform_value(name, value, student)
-        for key, seen in watched.items():
-            if seen.ndim or not torch.isfinite(seen):
-                raise UsageError(
-                    f"{name}: asks to log {key} of shape {list(seen.shape)}; what is logged is a finite scalar"
-                )
-        if not all(
-            torch.equal(x.detach(), y) for x, y in zip((student, teacher, labels), before, strict=True)
-        ):
-            raise UsageError(f"{name}: changes its arguments in place; it must leave them as they are")
+            call = f"{CALL[:-1]}{''.join(f', {key}' for key in options)})"
+            raise UsageError(f"{name}: called as {call} it raised {type(error).__name__}: {error}") from error
+        _check_value(name, value, student)
+        for key, stat in stats.items():
+            if stat.ndim or not torch.isfinite(stat):
+                raise UsageError(f"{name}: {key} to log has shape {list(stat.shape)}; return finite scalars")
+        after = (student, teacher, labels)
+        if not all(torch.equal(x.detach(), y) for x, y in zip(after, before, strict=True)):
+            raise UsageError(f"{name}: changes its arguments in place; copy them first")
 
 
-def _conform_value(name: str, value: Any, student: Tensor) -> None:
+def _check_value(name: str, value: Any, student: Tensor) -> None:
     if not isinstance(value, Tensor):
         raise UsageError(f"{name}: returned {type(value).__name__}; a loss is a scalar tensor")
     if value.ndim:
@@ -75,7 +69,7 @@ def _conform_value(name: str, value: Any, student: Tensor) -> None:
         raise UsageError(f"{name}: returned {float(value.detach())} for ordinary logits; a loss is finite")
     if not value.requires_grad:
         raise UsageError(
-            f"{name}: its value has no gradient; compute it from the student's logits with torch, without detach"
+            f"{name}: has no gradient; compute it from the student's logits with torch, without detach"
         )
     (gradient,) = torch.autograd.grad(value, student, allow_unused=True)
     if gradient is None:

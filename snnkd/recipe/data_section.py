@@ -28,7 +28,7 @@ def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
 
 def check_part(data: DataConfig) -> None:
     """Raise UsageError for more classes than a published data set has; of others the files tell."""
-    nominal = DATA[data.name].detail("nominal")
+    nominal = DATA[data.name].nominal
     if isinstance(data, PartConfig) and nominal is not None and (data.classes or 0) > nominal[0]:
         raise UsageError(f"data.classes: {data.classes} is more than {data.name} has, {nominal[0]}")
 

@@ -24,7 +24,7 @@ from typing import Any
 from snnkd.catalog.data import DATA
 from snnkd.errors import UsageError
 from snnkd.recipe.laid_sweep import base_axes, covers, lay_sweep, place_of
-from snnkd.recipe.loss_section import also
+from snnkd.recipe.loss_section import method_overrides
 from snnkd.recipe.stages import PIPELINE_KEYS, SECTIONS, STAGES, USUAL, Path, as_section, leaves, takers
 from snnkd.schema.events import EventConfig
 
@@ -313,7 +313,7 @@ def _drop_what_belongs_to_losses(made: Values, own: Values) -> None:
     ]
     before = [holder["loss"] for holder in holders if "loss" in holder][-1:]
     for section, key, _ in (
-        [kept for loss in (*before, *given) for kept in also(_loss_name(loss))] if given else ()
+        [kept for loss in (*before, *given) for kept in method_overrides(_loss_name(loss))] if given else ()
     ):
         for holder in holders:
             if isinstance(holder.get(section), dict):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from snnkd.catalog.data import DATA
+from snnkd.catalog.formats import build_export
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import build_neuron, check_timesteps
 from snnkd.errors import UsageError, did_you_mean
@@ -16,11 +17,9 @@ from snnkd.recipe.data_section import check_part
 from snnkd.recipe.extends import read_recipe
 from snnkd.recipe.laying import merge
 from snnkd.recipe.loss_section import (
-    across_batch,
-    also,
     build_loss,
-    needs_one_label,
-    needs_timesteps,
+    find_trait,
+    method_overrides,
     replace_loss,
     term_entry,
 )
@@ -108,9 +107,7 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
     return Pipeline(
         **stages,  # type: ignore[arg-type]
         eval=fields.build(EvalConfig, document["eval"] or {}, "eval") if "eval" in document else None,
-        export=fields.build(ExportConfig, document["export"] or {}, "export")
-        if "export" in document
-        else None,
+        export=build_export(document["export"] or {}) if "export" in document else None,
         compare=fields.build(CompareConfig, document["compare"] or {}, "compare")
         if "compare" in document
         else None,
@@ -252,7 +249,7 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
     values.setdefault("train", {})
     if stage == "distill":
         name = values["model"].name
-        if MODELS[name].detail("ann_only"):
+        if MODELS[name].ann_only:
             raise UsageError(f"model.name: {name} has no spiking form; it can be a teacher only")
         if values["model"].T is None:
             values["model"] = dataclasses.replace(values["model"], T=frames_in(values["data"]) or DEFAULT_T)
@@ -274,9 +271,9 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
 
 
 def _complete_preset(values: Values) -> None:
-    """What belongs to a published method outside `loss:`. A recipe that says otherwise is refused: the name would tell a lie."""
+    """What belongs to a published method outside `loss:`. A recipe that says otherwise is refused: the name would not describe it."""
     name = values["loss"].name
-    for section, key, value in also(name):
+    for section, key, value in method_overrides(name):
         held = values.setdefault(section, {})
         if isinstance(held, dict) and str(held.setdefault(key, value)) != value:
             raise UsageError(
@@ -308,15 +305,15 @@ def _check_together(recipe: StageRecipe) -> None:
     check_augment(recipe.data.augment)
     if isinstance(recipe, DistillRecipe):
         mixing = mixing_names(recipe.data.augment)
-        label = needs_one_label(recipe.loss) if mixing else None
+        label = find_trait(recipe.loss, "one_label") if mixing else None
         if label:
             raise UsageError(
                 f"{label} needs one true label, and {mixing[0]} gives an image two; leave one of them out"
             )
-        alone = needs_timesteps(recipe.loss) if recipe.model.T == 1 else None
+        alone = find_trait(recipe.loss, "needs_timesteps") if recipe.model.T == 1 else None
         if alone:
             raise UsageError(f"{alone} compares timesteps; model.T must be at least 2, it is 1")
-        across = across_batch(recipe.loss) if recipe.execution.accumulate > 1 else None
+        across = find_trait(recipe.loss, "across_batch") if recipe.execution.accumulate > 1 else None
         if across:
             cut = recipe.execution.accumulate
             raise UsageError(

@@ -1,7 +1,8 @@
-"""The items of `data.augment:`, one dataclass an operation. A field's docstring is its help, `Bounds` its range.
+"""The items of `data.augment:`, one dataclass an operation. A field's docstring is its help, `Bounds` its
+range.
 
-An item is a name, or a mapping of `name` and options; one whose options are all as usual is its name again, so that
-both are the same run.
+An item is a name, or a mapping of `name` and options. One whose options are all defaults is reduced to its
+name, so that both are the same run.
 """
 
 from __future__ import annotations
@@ -21,67 +22,67 @@ Alpha = Annotated[float, Bounds(0, 100, open_low=True)]
 
 @dataclass(frozen=True, kw_only=True)
 class CropConfig:
-    """Zero padding of an eighth of the size, then a window of the old size, anywhere."""
+    """Random crop after zero padding by an eighth of the size."""
 
     name: Literal["crop"] = "crop"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlipConfig:
-    """Mirrored left to right with probability one half."""
+    """Horizontal flip with probability 0.5."""
 
     name: Literal["flip"] = "flip"
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoAugmentConfig:
-    """The policy found for CIFAR-10: one of 25 pairs of operators."""
+    """AutoAugment, CIFAR-10 policy: one of 25 pairs of operators."""
 
     name: Literal["autoaugment"] = "autoaugment"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandAugmentConfig:
-    """Some operators of 14, all of one magnitude."""
+    """RandAugment: a few of 14 operators, all at one magnitude."""
 
     name: Literal["randaugment"] = "randaugment"
     ops: Annotated[int, Bounds(1, 16)] = 2
-    """Operators an image goes through."""
+    """Operators applied to an image."""
     magnitude: Annotated[int, Bounds(0, 999)] = 9
-    """Of all of them, as the number of a bin from 0 to bins - 1."""
+    """Magnitude of all operators, a bin from 0 to bins - 1."""
     bins: Bins = 31
-    """Magnitudes there are, the last the strongest."""
+    """Number of magnitudes, the last the strongest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrivialAugmentConfig:
-    """One operator of 14, of any magnitude, from the wide space."""
+    """TrivialAugment: one of 14 operators at a random magnitude, wide space."""
 
     name: Literal["trivialaugment"] = "trivialaugment"
     bins: Bins = 31
-    """Magnitudes there are, the last the strongest."""
+    """Number of magnitudes, the last the strongest."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutoutConfig:
-    """A square in the training images' mean colour, its centre anywhere."""
+    """Cutout: a square of the training images' mean colour at a random centre."""
 
     name: Literal["cutout"] = "cutout"
     size: Annotated[int | None, Bounds(1, 4096)] = None
-    """Side of the square in pixels; empty for half the image's shorter side, 16 at 32x32."""
+    """Side of the square in pixels; empty for half the shorter side of the image, 16 at 32x32."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EraseConfig:
-    """Random erasing: a rectangle in the training images' mean colour, inside the image."""
+    """Random erasing: a rectangle of the training images' mean colour within the image."""
 
     name: Literal["erase"] = "erase"
     p: Probability = 0.5
-    """Probability that an image gets one."""
+    """Probability for each image."""
     scale_low: Probability = 0.02
-    """Smallest share of the image's area."""
+    """Smallest fraction of the image's area."""
     scale_high: Probability = 0.33
-    """Largest share of the image's area."""
+    """Largest fraction of the image's area."""
     ratio_low: Ratio = 0.3
     """Smallest ratio of height to width."""
     ratio_high: Ratio = 3.3
@@ -90,32 +91,40 @@ class EraseConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MixupConfig:
-    """The image blended with another of the batch, the label likewise."""
+    """Mixup: the image and its label blended with another of the batch."""
 
     name: Literal["mixup"] = "mixup"
     alpha: Alpha = 1.0
-    """The image's own share is drawn from Beta(alpha, alpha)."""
+    """Mixing weight of the image, drawn from Beta(alpha, alpha)."""
     p: Probability = 1.0
-    """Probability that an image is blended."""
+    """Probability for each image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CutMixConfig:
-    """A rectangle from another image of the batch, the label by area."""
+    """CutMix: a rectangle from another image of the batch, labels mixed by area."""
 
     name: Literal["cutmix"] = "cutmix"
     alpha: Alpha = 1.0
-    """The share that the image keeps is drawn from Beta(alpha, alpha), before its rectangle is cut off at the border."""
+    """Area that the image keeps, drawn from Beta(alpha, alpha) before the rectangle is clipped at the
+    border."""
     p: Probability = 1.0
-    """Probability that an image gets one."""
+    """Probability for each image."""
 
 
 Options = (
-    CropConfig | FlipConfig | AutoAugmentConfig | RandAugmentConfig | TrivialAugmentConfig | CutoutConfig | EraseConfig
-    | MixupConfig | CutMixConfig
-)  # fmt: skip
+    CropConfig
+    | FlipConfig
+    | AutoAugmentConfig
+    | RandAugmentConfig
+    | TrivialAugmentConfig
+    | CutoutConfig
+    | EraseConfig
+    | MixupConfig
+    | CutMixConfig
+)
 Operation = str | Options
-"""What an item becomes: its name, or with unusual options its dataclass."""
+"""An item as stored: its name, or its dataclass where options differ from the defaults."""
 OPERATIONS: dict[str, type[Options]] = {
     "crop": CropConfig,
     "flip": FlipConfig,
@@ -128,31 +137,29 @@ OPERATIONS: dict[str, type[Options]] = {
     "cutmix": CutMixConfig,
 }
 MIXING = ("mixup", "cutmix")
-"""Those that mix images and their labels."""
+"""Operations that mix images and their labels."""
 PAINTING = ("cutout", "erase")
-"""Those that paint over a part in the mean colour."""
+"""Operations that fill a part with the mean colour."""
 COLOURS = ("autoaugment", "randaugment", "trivialaugment")
-"""Those that need grey or RGB images."""
+"""Operations that need grey or RGB images."""
 Augmentation = Annotated[Operation, Named(tuple(OPERATIONS.items()))]
 
 
 def options_of(operation: Operation) -> Options:
-    """The dataclass of an item."""
+    """The options of an item."""
     return OPERATIONS[operation]() if isinstance(operation, str) else operation
 
 
 def check_augment(operations: Sequence[Operation]) -> None:
-    """Rules over the items of `data.augment` and over their keys. Raises UsageError."""
-    made = [options_of(operation) for operation in operations]
-    names = [options.name for options in made]
+    """Check the items of `data.augment` together. Raises UsageError."""
+    items = [options_of(operation) for operation in operations]
+    names = [options.name for options in items]
     if len(set(names)) != len(names):
-        raise UsageError(f"data.augment: {names} names an operation twice")
-    for i, options in enumerate(made):
+        raise UsageError(f"data.augment: {names} has an operation twice")
+    for i, options in enumerate(items):
         if options.name in MIXING and any(name not in MIXING for name in names[i:]):
             later = next(name for name in names[i:] if name not in MIXING)
-            raise UsageError(
-                f"data.augment: {later} stands after {options.name}; what mixes images comes last"
-            )
+            raise UsageError(f"data.augment: {later} after {options.name}; put {', '.join(MIXING)} last")
         if isinstance(options, RandAugmentConfig) and options.magnitude >= options.bins:
             raise UsageError(
                 f"data.augment.{i}.magnitude: {options.magnitude} must be below bins, {options.bins}"
@@ -165,5 +172,5 @@ def check_augment(operations: Sequence[Operation]) -> None:
 
 
 def mixing_names(operations: Sequence[Operation]) -> list[str]:
-    """Those of the operations that mix images, by name."""
+    """Names of the operations that mix images."""
     return [name for name in (options_of(operation).name for operation in operations) if name in MIXING]

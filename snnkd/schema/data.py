@@ -1,4 +1,5 @@
-"""The `data:` section, one dataclass a kind of data set. A field's docstring is its help, `Bounds` its range."""
+"""The `data:` section, one dataclass a kind of data set. A field's docstring is its help, `Bounds` its
+range."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ class DataConfig:
     name: str = "glyphs"
     """A data set of `snnkd list data`."""
     val_fraction: Annotated[float, Bounds(0, 0.5)] = 0.0
-    """Share of the training split held out for validation, the same images for every seed; needed by select: best."""
+    """Fraction of the training split held out for validation, the same images for every seed; needed by
+    select: best."""
     augment: tuple[Augmentation, ...] = ()
-    """Applied to training images in this order: crop, flip, autoaugment, randaugment, trivialaugment, cutout, erase, mixup, cutmix;
-    with options as {name: cutout, size: 8}."""
+    """Applied to training images in the order given: crop, flip, autoaugment, randaugment, trivialaugment,
+    cutout, erase, mixup, cutmix; with options as {name: cutout, size: 8}."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,26 +33,27 @@ class GlyphsConfig(DataConfig):
     channels: Literal[1, 3] = 1
     """1: grey; 3: RGB with random ink and paper colours."""
     classes: Annotated[int, Bounds(2, 100)] = 100
-    """The first this many characters: digits, upper case, lower case, Greek, signs."""
+    """Number of characters, the first of digits, upper case, lower case, Greek and signs."""
     train_images: Annotated[int, Bounds(1, 1_000_000)] = 10_000
-    """Number of training images, classes in equal shares."""
+    """Number of training images, balanced over classes."""
     test_images: Annotated[int, Bounds(1, 1_000_000)] = 2_000
-    """Number of test images, drawn from a stream of their own."""
+    """Number of test images, from a separate random stream."""
     noise: Annotated[float, Bounds(0, 1)] = 0.05
-    """Standard deviation of the Gaussian pixel noise, white being 1."""
+    """Standard deviation of Gaussian pixel noise, for pixels in 0..1."""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
-    """Seed of the images; the run's own seed does not change the data."""
+    """Seed of the images; the run's seed does not change them."""
     augment: tuple[Augmentation, ...] = ("crop",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class PartConfig(DataConfig):
-    """`data:` of images, of which a part can be taken; an `npz:` file has these keys alone."""
+    """`data:` of images that allow a subset; an `npz:` file has only these keys."""
 
     classes: Annotated[int | None, Bounds(2, 1_000_000)] = None
-    """The first this many classes; empty for all."""
+    """Number of classes, the first in the data's order; empty for all."""
     train_per_class: Annotated[int | None, Bounds(1, 1_000_000_000)] = None
-    """At most this many training images of each class, the first in the data's order; empty for all. Test images stay."""
+    """Most training images of each class, the first in the data's order; empty for all. Test images are not
+    reduced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,19 +65,19 @@ class PhotoConfig(PartConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class DigitConfig(PartConfig):
-    """`data:` of mnist and svhn; a mirrored digit is none."""
+    """`data:` of mnist and svhn, without flip: a mirrored digit is not a digit."""
 
     augment: tuple[Augmentation, ...] = ("crop",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig(PartConfig):
-    """`data:` of a folder of your pictures."""
+    """`data:` of a folder of your own pictures."""
 
     size: Annotated[int, Bounds(8, 1024)] = 64
-    """Height and width in pixels: the shorter side is resized to it, then the middle is cut out."""
+    """Height and width in pixels: the shorter side is resized to it, then the centre is cropped."""
     channels: Literal[1, 3] = 3
-    """1: grey; 3: RGB. Every picture is converted to it."""
+    """1: grey; 3: RGB. Every picture is converted."""
     augment: tuple[Augmentation, ...] = ("crop", "flip")
 
 

@@ -1,4 +1,5 @@
-"""The `data:` section of event data, and the rules that events bring. A field's docstring is its help, `Bounds` its range."""
+"""The `data:` section of event data, and the rules of events. A field's docstring is its help, `Bounds` its
+range."""
 
 from __future__ import annotations
 
@@ -12,21 +13,21 @@ from snnkd.schema.marks import Bounds
 from snnkd.schema.run import DistillRecipe, StageRecipe
 
 SPATIAL = ("crop", "flip", "cutout", "erase")
-"""Augmentation that counts of events can go through: it moves pixels or empties them."""
-SIDED = {"dvs128-gesture": "its classes tell the left hand from the right"}
+"""Augmentation that applies to event counts: it moves pixels or sets them to 0."""
+NO_FLIP = {"dvs128-gesture": "its classes distinguish the left hand from the right"}
 """Data that must not be mirrored, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EventConfig(DataConfig):
-    """`data:` of event data, the keys that all of it has."""
+    """`data:`, keys of all event data."""
 
     frames: Annotated[int, Bounds(1, 1024)] = 10
-    """Frames that a sample is cut into; a student has one timestep for each (model.T)."""
+    """Frames per sample; a student has one timestep for each (model.T)."""
     split_by: Literal["number", "time"] = "number"
-    """What the frames of a sample have in equal shares: events or time."""
+    """What every frame of a sample has equally much of: number of events, or time."""
     size: Annotated[int, Bounds(8, 128)] = 128
-    """Height and width in pixels; below the sensor's, pixels are joined and their events added up."""
+    """Height and width in pixels; below the sensor's, the events of neighbouring pixels are summed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +35,18 @@ class NMNISTConfig(EventConfig):
     """`data:` of N-MNIST."""
 
     size: Annotated[int, Bounds(8, 34)] = 34
-    """Height and width in pixels; below the sensor's, pixels are joined and their events added up."""
+    """Height and width in pixels; below the sensor's, the events of neighbouring pixels are summed."""
     augment: tuple[Augmentation, ...] = ("crop",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitEventConfig(EventConfig):
-    """`data:` of CIFAR10-DVS, which is published without a split."""
+    """`data:` of CIFAR10-DVS, published without a split."""
 
     test_fraction: Annotated[float, Bounds(0, 0.5, open_low=True)] = 0.1
-    """Share of each class that is held back for testing."""
+    """Fraction of each class in the test split."""
     split_seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
-    """Seed of that choice; the run's own seed does not change it."""
+    """Seed of the split; the run's seed does not change it."""
     augment: tuple[Augmentation, ...] = ("crop", "flip")
 
 
@@ -54,35 +55,35 @@ class GestureConfig(EventConfig):
     """`data:` of DVS128 Gesture."""
 
     frames: Annotated[int, Bounds(1, 1024)] = 16
-    """Frames that a sample is cut into; a student has one timestep for each (model.T)."""
+    """Frames per sample; a student has one timestep for each (model.T)."""
     augment: tuple[Augmentation, ...] = ("crop",)
 
 
 def frames_in(data: DataConfig) -> int | None:
-    """Event frames of a sample; None for data of still images."""
+    """Event frames per sample; None for still images."""
     return data.frames if isinstance(data, EventConfig) else None
 
 
 def check_events(recipe: StageRecipe) -> None:
-    """Rules over several keys. Raises UsageError."""
+    """Check the keys that depend on each other for events. Raises UsageError."""
     data, model = recipe.data, recipe.model
     if model.event_input is not None and isinstance(recipe, DistillRecipe):
         raise UsageError(
-            f"model.event_input: {model.event_input} given for a student, which sees a frame a timestep; the key is a teacher's"
+            f"model.event_input: {model.event_input} given for a student, not a teacher; remove the key"
         )
     if not isinstance(data, EventConfig):
         if model.event_input is not None:
             raise UsageError(
-                f"model.event_input: {model.event_input} given for {data.name}, whose images are still; remove the key"
+                f"model.event_input: {model.event_input} given for still images ({data.name}); remove the key"
             )
         return
     if isinstance(recipe, DistillRecipe) and data.frames != model.T:
         raise UsageError(
-            f"model.T: {model.T} timesteps for {data.frames} event frames (data.frames), and each sees one; "
-            f"for T = {model.T} add --set data.frames={model.T}, to the teacher's command too"
+            f"model.T: {model.T} differs from data.frames, {data.frames}; "
+            f"add --set data.frames={model.T}, to the teacher's command too"
         )
     for name in (options_of(operation).name for operation in data.augment):
         if name not in SPATIAL:
-            raise UsageError(f"data.augment: {name} is not for counts of events; {', '.join(SPATIAL)} are")
-        if name == "flip" and data.name in SIDED:
-            raise UsageError(f"data.augment: flip is not for {data.name}: {SIDED[data.name]}")
+            raise UsageError(f"data.augment: {name} does not apply to event counts; use {', '.join(SPATIAL)}")
+        if name == "flip" and data.name in NO_FLIP:
+            raise UsageError(f"data.augment: flip does not apply to {data.name}: {NO_FLIP[data.name]}")

@@ -17,20 +17,19 @@ C = TypeVar("C")
 
 
 def build(cls: type[C], values: Any, where: str) -> C:
-    """Make `cls` from a mapping. Raises UsageError that names the key, the value and the rule."""
+    """Build the dataclass `cls` from a mapping. Raises UsageError that names key, value and rule."""
     if not isinstance(values, Mapping):
         raise UsageError(f"{where}: {values!r} is not a mapping of keys to values")
     known = hints(cls)
     for key in values:
         if key not in known:
-            raise UsageError(
-                f"unknown key {join(where, key)!r}{did_you_mean(join(where, key), [join(where, k) for k in known])}"
-            )
-    made = {key: coerce(known[key], value, join(where, key)) for key, value in values.items()}
+            path, paths = join(where, key), [join(where, k) for k in known]
+            raise UsageError(f"unknown key {path!r}{did_you_mean(path, paths)}")
+    arguments = {key: coerce(known[key], value, join(where, key)) for key, value in values.items()}
     try:
-        return cls(**made)
+        return cls(**arguments)
     except TypeError as error:
-        missing = [f.name for f in dataclasses.fields(cls) if f.name not in made and _required(f)]  # type: ignore[arg-type]
+        missing = [f.name for f in dataclasses.fields(cls) if f.name not in arguments and _required(f)]  # type: ignore[arg-type]
         raise UsageError(f"{where or 'recipe'}: lacks {', '.join(missing)}") from error
 
 
@@ -39,11 +38,11 @@ def _required(f: dataclasses.Field[Any]) -> bool:
 
 
 def hints(cls: type) -> Mapping[str, Any]:
-    """The types of the fields of `cls`, by name, with their marks."""
+    """Types of the fields of `cls` by name, with their marks."""
     return _hints(cls)
 
 
-@cache  # a sweep asks for the same ones thousands of times
+@cache  # a sweep builds the same sections thousands of times
 def _hints(cls: Any) -> Mapping[str, Any]:
     return typing.get_type_hints(cls, include_extras=True)
 
@@ -53,7 +52,8 @@ def join(where: str, key: object) -> str:
 
 
 def coerce(kind: Any, value: Any, where: str) -> Any:
-    """`value` as `kind`: int, float, bool, str, Literal, Annotated with Bounds or Named, tuple, Optional or a dataclass."""
+    """Convert `value` to `kind`: int, float, bool, str, Literal, Annotated (Bounds, Named), tuple, dict,
+    Optional or dataclass."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         return _marked(*typing.get_args(kind), value=value, where=where)
@@ -72,11 +72,11 @@ def coerce(kind: Any, value: Any, where: str) -> Any:
 def _marked(inner: Any, *marks: Any, value: Any, where: str) -> Any:
     if isinstance(marks[0], Named):
         return _named(dict(marks[0].kinds), value, where)
-    made = coerce(inner, value, where)
+    result = coerce(inner, value, where)
     for mark in marks:
-        if isinstance(mark, Bounds) and made is not None:
-            check_bounds(mark, made, where)
-    return made
+        if isinstance(mark, Bounds) and result is not None:
+            check_bounds(mark, result, where)
+    return result
 
 
 def _list(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
@@ -86,49 +86,47 @@ def _list(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _named(kinds: Mapping[str, type], value: Any, where: str) -> Any:
-    """A name, or the dataclass of what differs from the usual options of that name."""
+    """A name, or its dataclass where options differ from the defaults."""
     if type(value) in kinds.values():
         return value
     if isinstance(value, Mapping) and "name" not in value:
         raise UsageError(f"{where}: {value!r} lacks its name, one of {', '.join(kinds)}")
-    held = value if isinstance(value, Mapping) else {"name": value}
-    name = _choice(tuple(kinds), held["name"], where)
-    made: Any = build(kinds[name], {**held, "name": name}, where)
-    return name if made == kinds[name]() else made
+    keys = value if isinstance(value, Mapping) else {"name": value}
+    name = _choice(tuple(kinds), keys["name"], where)
+    item: Any = build(kinds[name], {**keys, "name": name}, where)
+    return name if item == kinds[name]() else item
 
 
 def _options(value: Any, where: str) -> dict[str, Any]:
-    """Keyword arguments for a function of the user's: plain values under names."""
+    """Keyword arguments of a user's function: plain values by name."""
     if not isinstance(value, Mapping):
         raise UsageError(f"{where}: {value!r} is not a mapping of keys to values")
     for key in value:
         if not isinstance(key, str) or not key.isidentifier():
-            raise UsageError(f"{where}: the key {key!r} is not the name of an argument")
+            raise UsageError(f"{where}: the key {key!r} is not an identifier")
     _check_plain(value, where)
     return dict(value)
 
 
 def _check_plain(value: Any, where: str) -> None:
-    """Numbers, texts, truth values and lists and mappings of them: what a run can write down and read again."""
+    """Raise UsageError for a number that JSON cannot store."""
     if isinstance(value, Mapping):
-        for key, held in value.items():
-            _check_plain(held, join(where, key))
+        for key, item in value.items():
+            _check_plain(item, join(where, key))
     elif isinstance(value, (list, tuple)):
-        for i, held in enumerate(value):
-            _check_plain(held, join(where, i))
+        for i, item in enumerate(value):
+            _check_plain(item, join(where, i))
     elif isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{where}: {value} is not a finite number")
 
 
 def check_bounds(bounds: Bounds, value: float, where: str) -> None:
     if bounds.low is not None and (value <= bounds.low if bounds.open_low else value < bounds.low):
-        raise UsageError(
-            f"{where}: {value} is too small; it must be {'above' if bounds.open_low else 'at least'} {bounds.low}"
-        )
+        rule = "above" if bounds.open_low else "at least"
+        raise UsageError(f"{where}: {value} is too small; it must be {rule} {bounds.low}")
     if bounds.high is not None and (value >= bounds.high if bounds.open_high else value > bounds.high):
-        raise UsageError(
-            f"{where}: {value} is too large; it must be {'below' if bounds.open_high else 'at most'} {bounds.high}"
-        )
+        rule = "below" if bounds.open_high else "at most"
+        raise UsageError(f"{where}: {value} is too large; it must be {rule} {bounds.high}")
 
 
 def _choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
@@ -139,7 +137,7 @@ def _choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
             return choice
     known = [str(choice) for choice in choices]
     if len(known) == 1:
-        raise UsageError(f"{where}: {value!r} is not known here; it must be {known[0]}")
+        raise UsageError(f"{where}: {value!r} must be {known[0]}")
     raise UsageError(f"{where}: {value!r} is not one of {', '.join(known)}")
 
 
@@ -163,13 +161,13 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
 def _number(kind: Any, value: int | float | str, where: str) -> int | float:
     try:
         if kind is int and isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
-            value = int(value)  # not through a float, which holds 53 bits
+            value = int(value)  # exact, where a float has 53 bits
         number = float(value)
         if kind is int:
-            whole = int(value) if isinstance(value, int) else int(number)
-            if whole != number and not isinstance(value, int):
+            integer = value if isinstance(value, int) else int(number)
+            if integer != number and not isinstance(value, int):
                 raise ValueError
-            return whole
+            return integer
     except (ValueError, OverflowError):
         raise UsageError(f"{where}: {value!r} is not {'a whole' if kind is int else 'a'} number") from None
     if not math.isfinite(number):
@@ -178,7 +176,7 @@ def _number(kind: Any, value: int | float | str, where: str) -> int | float:
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses as mappings and tuples as lists, empty optional keys left out."""
+    """Convert dataclasses to mappings and tuples to lists, without empty optional keys."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             f.name: to_plain(getattr(value, f.name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Bounds:
-    """The range of a number: `low` and `high` belong to it unless `open_low` / `open_high`."""
+    """Range of a number, including `low` and `high` unless `open_low` / `open_high`."""
 
     low: float | None = None
     high: float | None = None
@@ -17,9 +17,10 @@ class Bounds:
 
 @dataclass(frozen=True)
 class Since:
-    """The release that added a key, after 0.1.0: at its default the key is exempt from a run's identity.
+    """Release that added a key, after 0.1.0: at its default the key is exempt from a run's identity.
 
-    So runs of earlier releases keep their names and can be resumed: `Annotated[float, Bounds(0, 1), Since("0.2.0")] = 0.0`.
+    Runs of earlier releases then keep their names and can be resumed: `Annotated[float, Since("0.2.0")] =
+    0.0`.
     """
 
     version: str
@@ -29,7 +30,7 @@ class Since:
 class Named:
     """An item that is a name, or a mapping of `name` and the options of that name.
 
-    `kinds` are the dataclasses by name. What has only usual options becomes the name.
+    `kinds` are the dataclasses by name. An item whose options are all defaults is reduced to its name.
     """
 
     kinds: tuple[tuple[str, type], ...]

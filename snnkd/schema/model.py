@@ -1,4 +1,5 @@
-"""The `model:` section, one dataclass a family of networks. A field's docstring is its help, `Bounds` its range."""
+"""The `model:` section, one dataclass a family of networks. A field's docstring is its help, `Bounds` its
+range."""
 
 from __future__ import annotations
 
@@ -11,22 +12,23 @@ from snnkd.schema.marks import Bounds
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """`model:`, the keys that every model has."""
+    """`model:`, keys of every network."""
 
     name: str = "resnet8"
-    """A model of `snnkd list models`."""
+    """A network of `snnkd list models`."""
     T: Annotated[int, Bounds(1, 1024)] | None = None
-    """Timesteps of the student; a teacher has none. Empty for data.frames with event data, else 4."""
+    """Timesteps of the student; empty for data.frames with event data, else 4. A teacher has none."""
     event_input: Literal["mean", "stack"] | None = None
-    """How a teacher sees event frames: their mean, or stacked as channels; empty for the mean. Of no use elsewhere."""
+    """Input of a teacher of event frames: their mean, or the frames stacked as channels; empty for the
+    mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResNetConfig(ModelConfig):
-    """`model:` of the residual family."""
+    """`model:` of the residual networks."""
 
     width: Annotated[int, Bounds(1, 4096)] | None = None
-    """Channels of the first stage; empty for the family member's own."""
+    """Channels of the first stage; empty for the network's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,35 +38,35 @@ class VGGConfig(ModelConfig):
     width: Annotated[int, Bounds(1, 4096)] | None = None
     """Channels of the first group; empty for 64."""
     pool: Literal["avg", "max"] = "avg"
-    """avg: a pooling averages; max: it takes the largest, for an ANN only."""
+    """Kind of pooling; max: for an ANN only."""
 
     def __post_init__(self) -> None:
         if self.pool == "max" and self.T is not None:
             raise UsageError(
-                "model.pool: max given for a spiking network, whose poolings average; use it for a teacher only"
+                "model.pool: max given for a spiking network, which pools by avg; use max for a teacher only"
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransformerConfig(ModelConfig):
-    """`model:`, what the transformers share."""
+    """`model:`, keys of the transformers."""
 
     dim: Annotated[int, Bounds(8, 4096)] = 384
     """Channels of a token in the last stage."""
     depth: Annotated[int, Bounds(1, 256)] = 4
-    """Blocks of attention and MLP in all."""
+    """Number of blocks of attention and MLP."""
     mlp_ratio: Annotated[float, Bounds(0.25, 16)] = 4.0
-    """Hidden channels of an MLP over its own."""
+    """Hidden channels of an MLP relative to its input."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpikformerConfig(TransformerConfig):
-    """`model:` of spikformer; the defaults are the paper's for CIFAR, Spikformer-4-384."""
+    """`model:` of spikformer; defaults of the paper for CIFAR, Spikformer-4-384."""
 
     heads: Annotated[int, Bounds(1, 256)] = 12
-    """Of the attention."""
+    """Attention heads."""
     patch: Literal[2, 4, 8, 16] = 4
-    """Pixels of a token's side."""
+    """Height and width of a token in pixels."""
 
     def __post_init__(self) -> None:
         _check_divides(self.dim, 8, "the first convolution has an eighth of the channels")
@@ -73,12 +75,12 @@ class SpikformerConfig(TransformerConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class QKFormerConfig(TransformerConfig):
-    """`model:` of qkformer; the defaults are the paper's for CIFAR, HST-4-384."""
+    """`model:` of qkformer; defaults of the paper for CIFAR, HST-4-384."""
 
     depth: Annotated[int, Bounds(3, 256)] = 4
-    """Blocks of attention and MLP in all: one in each of the first two stages, the others in the third."""
+    """Number of blocks of attention and MLP: one in each of the first two stages, the others in the third."""
     heads: Annotated[int, Bounds(1, 256)] = 8
-    """Of the attention."""
+    """Attention heads."""
 
     def __post_init__(self) -> None:
         _check_divides(self.dim, 8, "the first convolution has an eighth of the channels")

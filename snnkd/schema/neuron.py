@@ -26,7 +26,7 @@ Surrogate = Literal[
 
 @dataclass(frozen=True, kw_only=True)
 class AnyNeuron:
-    """`neuron:`, the keys that every neuron has."""
+    """`neuron:`, keys of every neuron."""
 
     name: str = "lif"
     """A neuron of `snnkd list neurons`."""
@@ -59,7 +59,7 @@ class _Reset(_Threshold):
 @dataclass(frozen=True, kw_only=True)
 class _Shape(AnyNeuron):
     surrogate: Surrogate = "sigmoid"
-    """Shape whose derivative stands in for that of the step: one of `snnkd list surrogates`."""
+    """Surrogate gradient of the spike: one of `snnkd list surrogates`."""
     alpha: Annotated[float, Bounds(0, open_low=True)] = 4.0
     """Steepness of the surrogate."""
 
@@ -67,23 +67,23 @@ class _Shape(AnyNeuron):
 @dataclass(frozen=True, kw_only=True)
 class _Detach(AnyNeuron):
     detach_reset: bool = False
-    """Whether the gradient skips the reset."""
+    """Whether the reset is detached from the gradient."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Last(AnyNeuron):
     last: Literal["spike", "relu"] = "spike"
-    """The last activation before the classifier; relu: real-valued instead of spikes (EnOF's RepAct)."""
+    """Last activation before the classifier; relu: real values instead of spikes (EnOF's RepAct)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Rest(_Tau):
-    """What the nonlinear ones share; a hard reset has a potential of its own there."""
+    """Keys of the nonlinear neurons."""
 
     v_rest: float = 0.0
-    """Potential at which the membrane rests without input."""
+    """Resting potential of the membrane."""
     v_reset: float = -0.1
-    """Potential that a hard reset sets, and at which the membrane then begins; with a soft one it begins at 0."""
+    """Potential after a hard reset, and at the first timestep; with a soft reset the membrane starts at 0."""
 
 
 # the order of the bases is that of the keys, the last base's first
@@ -97,7 +97,7 @@ class PLIFConfig(NeuronConfig):
     """`neuron:` of plif, leaky integrate-and-fire with a learned time constant."""
 
     tau: Annotated[float, Bounds(1, open_low=True)] = 2.0
-    """Membrane time constant that each layer begins with, in timesteps; learned as w = -log(tau - 1)."""
+    """Initial membrane time constant of each layer in timesteps; learned as w = -log(tau - 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +115,7 @@ class KLIFConfig(NeuronConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class CLIFConfig(_Last, _Shape, _Threshold, _Tau):
-    """`neuron:` of clif; its reset is its own, a soft one that its second membrane strengthens."""
+    """`neuron:` of clif; its reset is soft, strengthened by a second membrane."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,21 +123,21 @@ class CubaLIFConfig(_Last, _Detach, _Shape, _Reset):
     """`neuron:` of cuba-lif."""
 
     c_decay: Annotated[float, Bounds(0, 1)] = 0.5
-    """Share of the current that is left after a timestep."""
+    """Fraction of the current kept after a timestep."""
     v_decay: Annotated[float, Bounds(0, 1)] = 0.75
-    """Share of the membrane potential that is left after a timestep."""
+    """Fraction of the membrane potential kept after a timestep."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GLIFConfig(_Last, _Shape, AnyNeuron):
-    """`neuron:` of glif. All numbers are learned from these on, one of each a layer."""
+    """`neuron:` of glif, whose numbers are initial values, learned for each layer."""
 
     init_tau: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.25
-    """Share of the membrane potential that is left after a timestep, to begin with."""
+    """Initial fraction of the membrane potential kept after a timestep."""
     init_threshold: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.5
-    """Membrane potential at which a spike is fired, to begin with; also what a soft reset subtracts."""
+    """Initial membrane potential at which a spike is fired; also what a soft reset subtracts."""
     init_conduct: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.5
-    """Share of the input that is taken in where its gate is open, to begin with; each timestep has its own."""
+    """Initial fraction of the input that an open gate lets in, one for each timestep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +147,7 @@ class QIFConfig(_Last, _Detach, _Shape, _Reset, _Rest):
     reset: Literal["hard", "soft"] = "hard"
     """hard: the membrane is set to v_reset after a spike; soft: the threshold is subtracted."""
     v_c: float = 0.8
-    """Critical potential, above which the membrane rises by itself."""
+    """Critical potential, above which the membrane rises without input."""
     a0: Annotated[float, Bounds(0, open_low=True)] = 1.0
     """Strength of the quadratic term."""
 
@@ -163,7 +163,7 @@ class EIFConfig(_Last, _Detach, _Shape, _Reset, _Rest):
     reset: Literal["hard", "soft"] = "hard"
     """hard: the membrane is set to v_reset after a spike; soft: the threshold is subtracted."""
     theta_rh: float = 0.8
-    """Rheobase threshold, above which the membrane rises by itself."""
+    """Rheobase threshold, above which the membrane rises without input."""
     delta_T: Annotated[float, Bounds(0, open_low=True)] = 1.0
     """Sharpness of the exponential rise."""
 
@@ -177,19 +177,19 @@ class IzhikevichConfig(_Last, _Detach, _Shape, _Reset, _Rest):
     """`neuron:` of izhikevich."""
 
     v_rest: float = -0.1
-    """Potential at which the membrane rests without input."""
+    """Resting potential of the membrane."""
     v_reset: float = 0.0
-    """Potential that a hard reset sets, and at which the membrane then begins; with a soft one it begins at 0."""
+    """Potential after a hard reset, and at the first timestep; with a soft reset the membrane starts at 0."""
     reset: Literal["hard", "soft"] = "hard"
     """hard: the membrane is set to v_reset after a spike; soft: the threshold is subtracted."""
     v_c: float = 0.8
-    """Critical potential, above which the membrane rises by itself."""
+    """Critical potential, above which the membrane rises without input."""
     a0: Annotated[float, Bounds(0, open_low=True)] = 1.0
     """Strength of the quadratic term."""
     a: float = 0.0
-    """How far the membrane potential drives the recovery."""
+    """Coupling of the recovery to the membrane potential."""
     b: float = 0.0
-    """By how much a spike raises the recovery."""
+    """Increase of the recovery after a spike."""
     tau_w: Annotated[float, Bounds(1, open_low=True)] = 2.0
     """Time constant of the recovery in timesteps."""
 
@@ -200,21 +200,21 @@ class IzhikevichConfig(_Last, _Detach, _Shape, _Reset, _Rest):
 def _check_potentials(config: QIFConfig | EIFConfig | IzhikevichConfig) -> None:
     for key in ("v_rest", "v_reset") if config.reset == "hard" else ("v_rest",):
         if getattr(config, key) >= config.threshold:
+            value, limit = getattr(config, key), config.threshold
             raise UsageError(
-                f"neuron.{key}: {getattr(config, key)} is too large; it must be below neuron.threshold, {config.threshold}"
+                f"neuron.{key}: {value} is too large; it must be below neuron.threshold, {limit}"
             )
 
 
 def _check_reset_below_rest(config: QIFConfig | EIFConfig) -> None:
     if config.reset == "hard" and config.v_reset > config.v_rest:
-        raise UsageError(
-            f"neuron.v_reset: {config.v_reset} is too large; it must be at most neuron.v_rest, {config.v_rest}"
-        )
+        value, limit = config.v_reset, config.v_rest
+        raise UsageError(f"neuron.v_reset: {value} is too large; it must be at most neuron.v_rest, {limit}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PSNConfig(_Last, _Shape, AnyNeuron):
-    """`neuron:` of psn, which has no membrane: weights and thresholds are learned for each timestep."""
+    """`neuron:` of psn, without a membrane: weights and thresholds are learned for each timestep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,4 +222,4 @@ class WindowPSNConfig(PSNConfig):
     """`neuron:` of masked-psn and sliding-psn."""
 
     k: Annotated[int, Bounds(1, 1024)] = 2
-    """Order: how many timesteps a spike looks at, its own and those before it."""
+    """Order: number of timesteps that a spike depends on, its own and those before."""

@@ -1,8 +1,8 @@
 """The sections of a recipe as dataclasses. A field's docstring is its help, `Bounds` its range.
 
-The defaults are those of the HTA-KL authors' sibling code (SGD 0.9, lr 0.1, weight decay 5e-4, cosine to 0,
-300 epochs, batch 128, temperature 3, LIF v <- 0.5 v + x with threshold 1, hard reset, sigmoid surrogate alpha 4),
-because the paper's own settings could not be read.
+Where the settings of the HTA-KL paper could not be read, the defaults are those of sibling code by the same
+authors: SGD with momentum 0.9, lr 0.1, weight decay 5e-4, cosine to 0, 300 epochs, batch 128, temperature 3,
+and LIF v <- 0.5 v + x with threshold 1, hard reset and sigmoid surrogate of alpha 4.
 """
 
 from __future__ import annotations
@@ -19,115 +19,137 @@ from snnkd.schema.neuron import AnyNeuron, NeuronConfig
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
-    """`teacher:`, whose answers the student learns from."""
+    """`teacher:`, the network that the student is distilled from."""
 
     run: str | None = None
-    """A run or export of `snnkd teach`, a .safetensors file beside its config.json, or with `model` a plain file of weights;
-    empty to use the one finished teacher of the same data."""
+    """A run or export of `snnkd teach`, a .safetensors file next to its config.json, or with `model` a plain
+    file of weights; empty to use the only finished teacher of the same data."""
     sha256: str | None = None
-    """Of its weights; added when the run starts, and checked when given."""
+    """Checksum of its weights; recorded when the run starts, and checked when set."""
     model: ModelConfig | None = None
-    """The network of a plain file of weights (a state_dict): one of `snnkd list models`, torchvision:NAME or timm:NAME."""
+    """Network of a plain file of weights (a state_dict): one of `snnkd list models`, torchvision:NAME or
+    timm:NAME."""
     size: Annotated[int | None, Bounds(4, 4096)] = None
-    """Height and width that a plain file's network was trained at; empty for the data's, or a library network's own."""
+    """Input height and width of a plain file's network; empty for the data's, or a library network's own."""
     mean: tuple[float, ...] | None = None
-    """Mean that it was trained to see subtracted, a number a channel, white being 1; empty for the data's, or a library network's own."""
+    """Mean by channel that its inputs are normalized with, for pixels in 0..1; empty for the data's, or a
+    library network's own."""
     std: tuple[float, ...] | None = None
-    """Standard deviation that it was trained to see divided by; as mean."""
+    """Standard deviation by channel that its inputs are normalized with; empty as for `mean`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """`train:`."""
+    """`train:`, the optimization."""
 
+    # spiking students still gain after 200 epochs; 300 is what the papers compared with train for
     epochs: Annotated[int, Bounds(1, 100_000)] = 300
     """Passes over the training images."""
     batch_size: Annotated[int, Bounds(2, 1_000_000)] = 128
-    """Images per step; the incomplete last batch of an epoch is left out (other images each epoch)."""
+    """Images per step over all processes; the incomplete last batch of an epoch is dropped (other images each
+    epoch)."""
     lr: Annotated[float, Bounds(0, 1e38, open_low=True)] = 0.1
     """Learning rate after warm-up."""
     momentum: Annotated[float, Bounds(0, 1, open_high=True)] = 0.9
-    """Of SGD, without Nesterov's look-ahead."""
+    """Momentum of SGD, without Nesterov."""
+    # decayed norms and biases would pull membrane potentials below the threshold, and layers fall silent
     weight_decay: Annotated[float, Bounds(0, 1e38)] = 5.0e-4
-    """On convolution and linear weights; none on norm and bias."""
+    """L2 penalty on convolution and linear weights; norms and biases are not decayed."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """cosine: from lr towards 0, which it would reach one step after the last."""
+    """Learning rate over the steps; cosine: from lr to 0, reached one step after the last."""
     warmup_epochs: Annotated[int, Bounds(0, 100_000)] = 0
-    """Epochs of linear rise from 0 to lr, within `epochs`."""
+    """Epochs of linear rise from 0 to lr, counted within `epochs`."""
+    # 0: teachers trained with smoothing distil worse (Mueller et al. 2019)
     label_smoothing: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0
-    """Of the cross-entropy with the labels."""
+    """Label smoothing of the cross-entropy."""
+    # last: without a validation split the best epoch could only be chosen on test images
     select: Literal["last", "best"] = "last"
-    """Which epoch's weights are kept; best: highest validation accuracy, needs data.val_fraction > 0 or a val split."""
+    """Epoch whose weights are kept; best: highest validation accuracy, needs data.val_fraction above 0 or a
+    val split."""
     ema: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0
-    """Decay per step of an exponential moving average of weights and norm statistics, which is then the result; 0: none."""
+    """Decay per step of an exponential moving average of weights and norm statistics, which is then the
+    result; 0: off."""
     init: Literal["random", "teacher"] = "random"
-    """The weights that training starts from; teacher: a copy of the teacher's, which must be of the same architecture."""
+    """First weights; teacher: a copy of the teacher's, which must have the same architecture."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
-    """`execution:`, how and where; never part of a run's identity."""
+    """`execution:`, how and where a run is computed; not part of its identity."""
 
     device: str = "auto"
-    """auto (a GPU when there is one), cpu, cuda or cuda:N."""
+    """auto (a GPU if available), cpu, cuda or cuda:N."""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """bf16: convolutions under autocast, membrane and loss in float32; auto: bf16 on GPUs that have it."""
+    """bf16: convolutions under autocast, membrane and loss in float32; auto: bf16 on GPUs that support it."""
     compile: Literal["auto", "neurons", "on", "off"] = "auto"
-    """By torch.compile, for training: neurons, their timesteps fused (seconds to compile), on: the whole network (a minute or
-    more on a CPU). auto: neurons on a CPU where the run is long enough, otherwise off; fixed in the run at its first start."""
+    """torch.compile in training; neurons: their timesteps fused (compiles in seconds); on: the full network
+    (a minute or more on a CPU); auto: neurons on a CPU if the run is long enough, else off. Fixed at a run's
+    first start."""
     keep_memory: bool = True
-    """On a CPU: what is freed stays with the process for the next step (glibc's mallopt), instead of going back and forth."""
+    """On a CPU: keep freed memory in the process between steps (glibc mallopt)."""
     accumulate: Annotated[int, Bounds(1, 100_000)] = 1
-    """Micro-batches that each process cuts its batch into, for memory; norms see one at a time. Not for losses across the batch."""
+    """Micro-batches per step and process, to save memory; norms see one at a time. Not for losses across the
+    batch."""
     activation_checkpointing: bool = False
-    """Keep only the input of each block and compute the rest again when going backward: less memory, a third more time."""
+    """Keep only the input of each block and recompute the rest in the backward pass: less memory, a third
+    more time."""
     sync_norm: bool = False
-    """With several processes on GPUs: norms see the batch of all of them (SyncBatchNorm) instead of each its own."""
+    """With several processes on GPUs: norms over the batch of all of them (SyncBatchNorm)."""
     threads: Annotated[int, Bounds(0, 4096)] = 0
-    """CPU threads of torch; 0: its own choice. Fixed in the run at its first start."""
+    """CPU threads of torch; 0: torch's choice. Fixed at a run's first start."""
     eval_batch_size: Annotated[int, Bounds(1, 1_000_000)] = 250
-    """Images per forward pass when measuring."""
+    """Images per forward pass in evaluation."""
     allow_weak_teacher: bool = False
     """Accept a teacher below twice chance accuracy."""
     keep_state: bool = False
     """Keep the training checkpoints of a finished run."""
     track: Literal["none", "tensorboard"] = "none"
-    """Where the metrics of each epoch also go; tensorboard: event files in RUN/tensorboard."""
+    """Further log of each epoch's metrics; tensorboard: event files in RUN/tensorboard."""
     wait: Annotated[float, Bounds(0, 1e9)] = 3600.0
-    """Seconds that `snnkd run` waits in all for a run that another process holds, such as the shared teacher of a sweep."""
+    """Seconds that `snnkd run` waits in all for runs locked by other processes, such as the shared teacher of
+    a sweep."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageRecipe:
-    """What both stages share."""
+    """Sections of both stages."""
 
     schema: Literal[1] = 1
-    """Version of this format."""
+    """Version of the recipe format."""
     stage: Literal["teach", "distill"]
-    """teach: an ANN teacher is trained; distill: a spiking student."""
+    """teach: train an ANN teacher; distill: train a spiking student."""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
-    """Of initialisation, order and augmentation, each a stream of its own."""
+    """Seed of initialization, data order and augmentation, a separate stream each."""
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether training needs a teacher: for the loss, or for its first weights."""
+        return False
+
 
 @dataclass(frozen=True, kw_only=True)
 class TeachRecipe(StageRecipe):
-    """An ANN teacher."""
+    """Recipe of an ANN teacher."""
 
     stage: Literal["teach"] = "teach"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillRecipe(StageRecipe):
-    """A spiking student, distilled or (loss none) trained directly."""
+    """Recipe of a spiking student, distilled or (loss none) trained directly."""
 
     stage: Literal["distill"] = "distill"
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     neuron: AnyNeuron = field(default_factory=NeuronConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+
+    @property
+    def needs_teacher(self) -> bool:
+        return self.loss.needs_teacher or self.train.init == "teacher"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,28 +157,28 @@ class EvalConfig:
     """`eval:` of a pipeline."""
 
     split: Literal["test", "val"] = "test"
-    """Which images to measure."""
+    """Images to evaluate on."""
     T: Annotated[int, Bounds(1, 1024)] | None = None
-    """Timesteps to measure; empty for the trained ones."""
+    """Timesteps to evaluate at; empty for those of training."""
     recalibrate_bn: bool = False
-    """Take the statistics of batch norms anew, on training images at these timesteps, before measuring."""
+    """Recompute batch norm statistics on training images at these timesteps first."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """`export:` of a pipeline."""
 
-    formats: tuple[Literal["safetensors", "nir", "onnx", "pt2"], ...] = ("safetensors",)
-    """Written to RUN/export/<format>."""
+    formats: tuple[str, ...] = ("safetensors",)
+    """Formats of `snnkd export --help`; each is written to RUN/export/FORMAT."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """`compare:` of a pipeline, made when `snnkd run` has carried out all of its tasks."""
+    """`compare:` of a pipeline, run when all tasks of `snnkd run` are finished."""
 
     baseline: str | None = None
-    """Row that the others are subtracted from, a loss by name or label; empty for kl, else none."""
+    """Row that differences are computed against, a loss by name or label; empty for kl, else none."""
     split: Literal["test", "val"] = "test"
-    """Which images."""
+    """Images to compare on."""
     rank_on: Literal["val"] | None = None
-    """val: of each loss only the setting of highest validation accuracy is shown; empty for all settings."""
+    """val: show only the setting of highest validation accuracy for each loss; empty for all settings."""

@@ -81,7 +81,7 @@ def test_check_writes_a_recipe_that_says_the_same(cli: Cli) -> None:
     ("words", "why"),
     [
         (["--set", "data.augment=[mirror]"], "data.augment.0: 'mirror' is not one of crop, flip"),
-        (["--set", "data.augment=[mixup, crop]"], "crop stands after mixup; what mixes images comes last"),
+        (["--set", "data.augment=[mixup, crop]"], "crop after mixup; put mixup, cutmix last"),
         (["--set", "data.augment=[crop, mixup]", "--loss", "dkd"],
          "loss.terms.0.divergence: dkd needs one true label, and mixup gives an image two; leave one of them out"),
         (["--set", "data.augment=[cutmix]", "--loss", "seal"], "loss.terms.0.correct_errors needs one true label, and cutmix gives"),

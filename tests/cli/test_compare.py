@@ -214,7 +214,7 @@ def test_a_terminal_of_80_columns(nine: tuple[Path, Outcome]) -> None:
     [
         (["--baseline", "htakl"], 2, "--baseline 'htakl' is no row; did you mean 'hta-kl'?"),
         (["--baseline", "gaussian"], 2, "--baseline 'gaussian' is no row; known: hta-kl, kl"),
-        (["--rank-on", "test"], 2, "compare.rank_on: 'test' is not known here; it must be val"),
+        (["--rank-on", "test"], 2, "compare.rank_on: 'test' must be val"),
         (["--split", "train"], 2, "compare.split: 'train' is not one of test, val"),
         (["--format", "markdwn"], 2, "unknown --format 'markdwn'; known: csv, json, latex, md, table"),
         (["--format", "csv", "--json"], 2, "--format csv and --json are two formats"),
@@ -258,7 +258,7 @@ def test_two_results_of_one_seed_are_refused(cli: Cli) -> None:
             "compare.baseline: 'hta_kl' is no loss of this recipe; did you mean 'hta-kl'?",
         ),
         ("compare: {baselin: kl}", "unknown key 'compare.baselin'; did you mean 'compare.baseline'?"),
-        ("compare: {rank_on: test}", "compare.rank_on: 'test' is not known here; it must be val"),
+        ("compare: {rank_on: test}", "compare.rank_on: 'test' must be val"),
         (
             "compare: {rank_on: val}\ndata: {name: glyphs}",
             "compare.rank_on: val needs data.val_fraction above 0",

@@ -125,7 +125,7 @@ def test_a_teacher_sees_the_mean_or_the_stack() -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", [e for e in MODELS if not e.argument and not e.detail("ann_only")], ids=lambda e: str(e.name)
+    "entry", [e for e in MODELS if not e.argument and not e.ann_only], ids=lambda e: str(e.name)
 )
 def test_frames_that_are_all_alike_are_a_still_image(entry: object) -> None:
     """Of every topology: a timestep sees its frame as it would see an image."""
@@ -173,7 +173,7 @@ def test_the_first_layer_makes_macs_at_every_timestep() -> None:
 def test_timesteps_are_frames(cli: Cli) -> None:
     refused = cli("distill", *words("n-mnist"), "--T", 4)
     assert refused.code == 2
-    assert "model.T: 4 timesteps for 3 event frames" in refused.complaint
+    assert "model.T: 4 differs from data.frames, 3" in refused.complaint
     assert "--set data.frames=4" in refused.complaint
     assert fine(cli("distill", *words("n-mnist"), *PLAIN, "--T", 3, "--json")).json["T"] == 3
 
@@ -181,18 +181,21 @@ def test_timesteps_are_frames(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
-        (["--data", "dvs128-gesture", "--set", "data.augment=[flip]"], "flip is not for dvs128-gesture"),
+        (
+            ["--data", "dvs128-gesture", "--set", "data.augment=[flip]"],
+            "flip does not apply to dvs128-gesture",
+        ),
         (
             ["--data", "n-mnist", "--set", "data.augment=[autoaugment]"],
-            "autoaugment is not for counts of events",
+            "autoaugment does not apply to event counts",
         ),
-        (["--data", "n-mnist", "--set", "data.augment=[mixup]"], "mixup is not for counts of events"),
+        (["--data", "n-mnist", "--set", "data.augment=[mixup]"], "mixup does not apply to event counts"),
         (["--data", "n-mnist", "--set", "data.frames=0"], "data.frames: 0 is too small"),
         (["--data", "n-mnist", "--set", "data.size=35"], "data.size: 35 is too large"),
         (["--data", "cifar10-dvs", "--set", "data.test_fraction=0"], "data.test_fraction: 0"),
         (
             ["--set", "model.event_input=stack"],
-            "model.event_input: stack given for glyphs, whose images are still",
+            "model.event_input: stack given for glyphs, which has still images",
         ),
         (
             ["--data", "n-mnist", "--set", "model.event_input=sum"],

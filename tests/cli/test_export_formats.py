@@ -6,16 +6,16 @@ import importlib
 import importlib.util
 import json
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import pytest
 import torch
 from conftest import SMALL, Cli
 
 import snnkd
-from snnkd.catalog.formats import EXPORTS
+from snnkd.catalog.formats import EXPORTS, build_export
+from snnkd.errors import UsageError
 from snnkd.exports.check import Agreement
-from snnkd.schema.run import ExportConfig
 
 FORMATS = [entry.name for entry in EXPORTS]
 
@@ -31,8 +31,11 @@ def student(trained: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def test_a_recipe_takes_the_formats_that_there_are() -> None:
-    (literal, _) = get_args(get_type_hints(ExportConfig)["formats"])
-    assert list(get_args(literal)) == FORMATS
+    assert build_export({"formats": FORMATS}).formats == tuple(FORMATS)
+    with pytest.raises(
+        UsageError, match=r"export\.formats\.1: 'onx' is not one of safetensors, nir, onnx, pt2"
+    ):
+        build_export({"formats": ["nir", "onx"]})
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -102,7 +105,7 @@ def test_without_the_packages_it_says_which_extra(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, trained: dict[str, Path], format: str, named: str
 ) -> None:
     honest = importlib.util.find_spec
-    absent = EXPORTS[format].detail("packages")
+    absent = EXPORTS[format].packages
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name, *rest: None if name in absent else honest(name, *rest)
     )
@@ -180,7 +183,7 @@ def test_nir_names_the_layer_it_cannot_say(cli: Cli) -> None:
     ended = cli("export", folder, "--format", "nir")
     assert ended.code == 2
     assert (
-        "--format nir: layer body.act resets by subtraction (neuron.reset: soft); use onnx or pt2"
+        "--format nir: layer body.act resets by subtraction (neuron.reset: soft); use safetensors, onnx or pt2"
         in ended.complaint
     )
     assert not (folder / "export").exists()

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import DATA, SMALL, Cli, finish, start
 
-from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.losses import DIVERGENCES, LOSSES, divergence
+from snnkd.schema.options import option
 
 NAMES = [entry.name for entry in LOSSES]
 WITHOUT_TEACHER = {"none", "tet", "tks", "w2s", "s2w"}
@@ -158,7 +159,7 @@ def test_features_that_are_not_there(cli: Cli, teachers: dict[str, Path]) -> Non
     words = [*ONE_EPOCH, "--loss", "lasnn", "--teacher", teachers["same"], "--allow-weak-teacher"]
     ended = cli("distill", *words, "--set", "loss.student=[stage9]", "--set", "loss.teacher=[stage1]")
     assert ended.code == 2
-    assert "offers no feature 'stage9'; it has stage1, stage2, stage3" in ended.complaint
+    assert "has no feature 'stage9'; it has stage1, stage2, stage3" in ended.complaint
 
 
 def test_named_features_are_compared(cli: Cli, teachers: dict[str, Path]) -> None:
@@ -241,3 +242,29 @@ def test_a_loss_takes_what_belongs_to_it_along(cli: Cli) -> None:
 
         made = resolve_stage("./student.yaml", "distill", Flags(loss=loss))
         assert made.neuron.last == last  # type: ignore[attr-defined]
+
+
+def test_a_divergence_declared_outside_the_package_trains_by_its_name(
+    cli: Cli, teachers: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the call that the catalogue uses; its option has range, help and a place in the result."""
+    for registry in (DIVERGENCES, LOSSES):
+        monkeypatch.setattr(registry, "_entries", dict(registry._entries))
+    Path("outside.py").write_text(
+        "def gap(student, teacher, *, temperature=1.0, labels=None, power=2.0):\n"
+        "    q, p = ((z / temperature).softmax(-1) for z in (student, teacher.detach()))\n"
+        "    return temperature**2 * ((p - q).abs() ** power).sum(-1).mean()\n"
+    )
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    power = option(2.0, 1, 4, "Power of the difference of probabilities.")
+    divergence("gap", "distance of distributions", "outside:gap", basis="textbook", power=power)
+    words = [*ONE_EPOCH, "--teacher", teachers["same"], "--allow-weak-teacher", "--loss", "gap"]
+    ended = cli("distill", *words, "--set", "loss.power=3", "--out", "run", "--json")
+    assert ended.code == 0, ended.err
+    assert ended.json["loss"]["terms"][0]["power"] == 3.0
+    assert json.loads(Path("run/metrics.jsonl").read_text())["gap"] > 0
+    assert "power: 2.0  # Power of the difference" in cli("list", "losses", "gap").out
+    assert "gap" in {row["name"] for row in cli("list", "losses", "--json").json["losses"]}
+    refused = cli("distill", *words, "--set", "loss.power=5")
+    assert refused.code == 2
+    assert "loss.terms.0.power: 5.0 is too large; it must be at most 4" in refused.complaint

@@ -6,7 +6,6 @@ import pytest
 from conftest import Cli
 
 from snnkd.catalog.models import MODELS
-from snnkd.schema.fields import hints
 
 NAMES = [entry.name for entry in MODELS if not entry.argument]
 TINY = [
@@ -26,14 +25,13 @@ TINY = [
 @pytest.mark.parametrize("name", NAMES)
 def test_every_listed_model_teaches_and_learns(cli: Cli, name: str) -> None:
     """At a small width, at which a member keeps its shape."""
-    small = ["width=4"] if "width" in hints(MODELS[name].options) else ["dim=32", "depth=3", "heads=2"]
     words = [
         *TINY,
         "--lr",
         0.01,
         "--model",
         name,
-        *(word for key in small for word in ("--set", f"model.{key}")),
+        *(word for key, value in MODELS[name].small.items() for word in ("--set", f"model.{key}={value}")),
     ]
     taught = cli("teach", *words, "--json")
     assert taught.code == 0, taught.err

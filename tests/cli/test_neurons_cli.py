@@ -75,9 +75,7 @@ def test_no_curve_without_causality(cli: Cli) -> None:
     for T in (1, 3):
         refused = cli("eval", "run", "--T", T)
         assert refused.code == 2
-        assert refused.complaint.startswith(
-            f"snnkd: --T {T}: psn looks at all its timesteps at once; a network trained at T = 2"
-        )
+        assert refused.complaint.startswith(f"snnkd: --T {T}: psn is not causal; trained at T = 2")
     assert not Path("run/eval").exists()
     assert cli("eval", "run", "--T", 2).code == 0
     network = load_network(Path("run")).network
@@ -91,7 +89,7 @@ def test_numbers_of_each_timestep_bound_t(cli: Cli) -> None:
     refused = cli("eval", "run", "--T", 3)
     assert refused.code == 2
     assert (
-        "--T 3: masked-psn has learned numbers for each timestep; trained at T = 2, it has 2 at most"
+        "--T 3: masked-psn has weights for each timestep; trained at T = 2, it runs for at most 2"
         in refused.complaint
     )
 
@@ -120,7 +118,7 @@ def test_a_pipeline_that_would_ask_for_a_curve_is_refused_at_once(cli: Cli) -> N
     for command in (["check", "./recipe.yaml"], ["run", "./recipe.yaml"]):
         refused = cli(*command)
         assert refused.code == 2
-        assert "eval.T: 2: psn looks at all its timesteps at once" in refused.complaint
+        assert "eval.T: 2: psn is not causal" in refused.complaint
 
 
 def resolved(*settings: str, **flags: Any) -> DistillRecipe:

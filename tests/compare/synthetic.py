@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from snnkd.recipe.loss_section import build_loss, needs_teacher
+from snnkd.recipe.loss_section import build_loss
 from snnkd.schema.fields import to_plain
 
 DATA = "d" * 64
@@ -46,7 +46,7 @@ def make_run(
     section = build_loss(loss)
     taught = (
         {"sha256": teacher, "run": "runs/teacher", "top1": 94.5, "energy_mj": 0.05}
-        if needs_teacher(section)
+        if section.needs_teacher
         else None
     )
     identity = {

@@ -19,7 +19,7 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import NEURONS
-from snnkd.catalog.paper_results import NOT_HERE, PUBLISHED, Published, find_published
+from snnkd.catalog.paper_results import NOT_HERE, PAPER_RESULTS, PaperResult, find_paper_results
 from snnkd.catalog.references import REFERENCES
 
 NOTES = Path(snnkd.__file__).resolve().parents[2] / "shared" / "METHODS.md"
@@ -65,9 +65,9 @@ def rows(cli: Cli, *options: str) -> dict[tuple[int, str], Any]:
 
 
 @pytest.mark.parametrize(
-    "each", PUBLISHED, ids=lambda each: f"{each.method}-{each.data}-{each.model}-T{each.T}"
+    "each", PAPER_RESULTS, ids=lambda each: f"{each.method}-{each.data}-{each.model}-T{each.T}"
 )
-def test_every_entry_is_of_things_that_exist(each: Published) -> None:
+def test_every_entry_is_of_things_that_exist(each: PaperResult) -> None:
     assert each.data in DATA
     assert each.model in MODELS
     assert each.neuron in NEURONS
@@ -80,32 +80,35 @@ def test_every_entry_is_of_things_that_exist(each: Published) -> None:
 
 
 def test_each_method_has_its_own_source() -> None:
-    for each in PUBLISHED:
+    for each in PAPER_RESULTS:
         if each.method in LOSSES and each.method != "none" and each.top1 is not None:
-            assert each.source == LOSSES[each.method].detail("source")[0]
-    assert {each.source for each in PUBLISHED if each.method == "MEOM"} == {"sun2026meom"}
+            assert each.source == LOSSES[each.method].source[0]
+    assert {each.source for each in PAPER_RESULTS if each.method == "MEOM"} == {"sun2026meom"}
     assert REFERENCES["sun2026meom"].title.startswith("Many Eyes, One Mind")
-    assert {each.method for each in PUBLISHED} >= set(NOT_HERE)
+    assert {each.method for each in PAPER_RESULTS} >= set(NOT_HERE)
 
 
 def test_no_number_is_there_twice() -> None:
     assert len(
-        {(each.method, each.data, each.model, each.T, each.neuron, each.top1 is None) for each in PUBLISHED}
-    ) == len(PUBLISHED)
+        {
+            (each.method, each.data, each.model, each.T, each.neuron, each.top1 is None)
+            for each in PAPER_RESULTS
+        }
+    ) == len(PAPER_RESULTS)
 
 
 def test_what_is_found_for_a_data_set_a_network_and_t() -> None:
-    found = find_published("cifar100", "resnet19", 6)
+    found = find_paper_results("cifar100", "resnet19", 6)
     assert [(each.method, each.top1) for each in found if each.top1] == [("twsnn", 82.56), ("MEOM", 83.22)]
     assert [(each.method, each.T, each.rate) for each in found if each.rate] == [
         ("hta-kl", None, 0.2744),
         ("lasnn", None, 0.3649),
     ]
-    assert [each.T for each in find_published("cifar100", "resnet18", 4)] == [4, None]
+    assert [each.T for each in find_paper_results("cifar100", "resnet18", 4)] == [4, None]
     assert (
-        find_published("cifar10", "resnet19", 3)
-        == find_published("glyphs", "resnet19", 4)
-        == find_published("cifar10", "vgg13", 4)
+        find_paper_results("cifar10", "resnet19", 3)
+        == find_paper_results("glyphs", "resnet19", 4)
+        == find_paper_results("cifar10", "vgg13", 4)
         == ()
     )
 
@@ -141,10 +144,10 @@ def noted() -> set[tuple[Any, ...]]:
 def test_the_numbers_are_those_of_the_notes() -> None:
     found = {
         (each.method.lower(), each.data, each.model, each.T, each.top1, each.rate, each.neuron)
-        for each in PUBLISHED
+        for each in PAPER_RESULTS
     }
     assert found == noted()
-    assert len(found) == len(PUBLISHED) > 30
+    assert len(found) == len(PAPER_RESULTS) > 30
 
 
 # which row has one
@@ -237,16 +240,17 @@ def test_other_settings_than_the_paper_s_do_not_matter(cli: Cli) -> None:
 
 def test_a_rate_is_no_accuracy(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a rate's T is told."""
-    rate = Published(
+    rate = PaperResult(
         method="hta-kl",
         data="cifar100",
         model="resnet19",
+        neuron="lif",
         T=2,
         top1=None,
         rate=0.25,
         source="zhang2025headtail",
     )
-    monkeypatch.setattr("snnkd.catalog.paper_results.PUBLISHED", (rate, *PUBLISHED))
+    monkeypatch.setattr("snnkd.catalog.paper_results.PAPER_RESULTS", (rate, *PAPER_RESULTS))
     cifar("hta-kl")
     assert list(rows(cli).values()) == [HTA]
     assert "resnet19: hta-kl 0.2500 (T = 2); hta-kl 0.2744, lasnn 0.3649 (T not told)." in words(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from snnkd.compare.report import Report, make_report
 from snnkd.errors import FileError, UsageError
-from snnkd.recipe.loss_section import build_loss, needs_teacher
+from snnkd.recipe.loss_section import build_loss
 from snnkd.schema.run import CompareConfig
 
 
@@ -118,12 +118,12 @@ def test_nothing_is_mixed_and_nothing_lost(chosen: list[dict[str, Any]]) -> None
                         table.selection,
                     )
                     assert run["width"] == table.model["width"]
-                    taught = needs_teacher(build_loss(run["loss"]))
+                    taught = build_loss(run["loss"]).needs_teacher
                     assert not taught or (table.teacher and table.teacher["sha256"] == run["teacher"])
                     seen.setdefault(name, []).append(table.teacher["sha256"] if table.teacher else None)
     assert seen.keys() == made.keys()
     assert all(
-        len(tables) == 1 or not needs_teacher(build_loss(made[run]["loss"])) for run, tables in seen.items()
+        len(tables) == 1 or not build_loss(made[run]["loss"]).needs_teacher for run, tables in seen.items()
     )
 
 

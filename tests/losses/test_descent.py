@@ -7,7 +7,7 @@ import torch
 
 from snnkd.losses.objective import make_objective
 from snnkd.losses.outputs import BatchOutputs
-from snnkd.losses.targets import self_target
+from snnkd.losses.targets import correct_sum
 from snnkd.recipe.loss_section import build_loss, preset_section
 
 T, B, C = 3, 8, 5
@@ -25,10 +25,11 @@ def excess(
     """The term at weight 1, above the least value that its (detached) teacher allows."""
     alone = {"weight": 1.0, "weight_end": 1.0}
     loss = build_loss({"hard": {"weight": 0.0}, "terms": [{**term, **alone}]})
-    value = make_objective(loss)(BatchOutputs(student=student, teacher=teacher, labels=labels)).total
+    outputs = BatchOutputs(student=student, teacher=teacher, labels=labels)
+    value = make_objective(loss)(outputs).total
     if term["divergence"] != "ce":
         return value
-    taught = (self_target(student, labels, "correct-sum", 3.0) / 3).log_softmax(-1)
+    taught = (correct_sum(outputs, 3.0).detach() / 3).log_softmax(-1)
     return value + 9 * (taught.exp() * taught).sum(-1).mean()
 
 

@@ -1,6 +1,7 @@
 """Every divergence and penalty against plain numpy, on degenerate logits, its properties, gradients, descent and errors.
 
-Heads, ties and the vectors of hta-kl are in test_hta_kl.py; the largest logits of most functions in test_extremes.py.
+Heads, ties and the vectors of hta-kl are in test_hta_kl.py. A divergence's exceptions from a property are those that its
+entry in the catalogue declares.
 """
 
 import math
@@ -13,8 +14,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from snnkd import losses
+from snnkd.catalog.losses import DIVERGENCES
 from snnkd.errors import UsageError
+from snnkd.losses.divergences import log_probabilities
 from snnkd.losses.penalties import confidence, threshold
+from snnkd.schema.loss import SoftmaxTerm
 
 ABKD = [(0.8, 0.3), (1, 0), (0, 1), (0, 0), (0.5, -0.5), (2, 1), (-1, 0), (0, -2), (-1, -0.5), (-1, 2)]
 OPTIONS = {
@@ -26,6 +30,7 @@ OPTIONS = {
     "threshold": [{}, {"level": -0.5}],
 }
 PENALTIES = {"confidence": confidence, "threshold": threshold}
+ENTRIES = {entry.function_name: entry for entry in DIVERGENCES}
 CASES = {
     " ".join([n, *map(str, o.values())]): (n, o)
     for n in [*losses.__all__, *PENALTIES]
@@ -35,22 +40,26 @@ ELSEWHERE = {"kl", "rkl", "jeffreys", "hta_kl"}  # much of these is in test_hta_
 quick = settings(max_examples=20, deadline=None, derandomize=True, database=None)
 
 
-def over(*leave_out, penalties=False, only=CASES):
-    """Parametrise `case` over all functions and options but those left out."""
+def over(*leave_out, penalties=False, where=lambda entry: True):
+    """Parametrise `case` over all functions and options but those left out, and divergences whose entry is not `where`."""
     without = {*leave_out, *(() if penalties else PENALTIES)}
-    chosen = {
-        key: case
-        for key, case in CASES.items()
-        if case[0] not in without and (case[0] in only or only is CASES)
-    }
+    without |= {name for name, entry in ENTRIES.items() if not where(entry)}
+    chosen = {key: case for key, case in CASES.items() if case[0] not in without}
     return pytest.mark.parametrize("case", chosen.values(), ids=chosen.keys())
+
+
+def has_temperature(entry):
+    return issubclass(entry.options, SoftmaxTerm)
 
 
 def call(case, student, teacher, labels, temperature=1.0):
     name, options = case
-    options = options | ({} if name in ("mse", "threshold") else {"temperature": temperature})
     if name in PENALTIES:
+        options = options | ({} if name == "threshold" else {"temperature": temperature})
         return PENALTIES[name](student, **options)
+    options = options | (
+        {"temperature": temperature} if hasattr(ENTRIES[name].options, "temperature") else {}
+    )
     return getattr(losses, name)(student, teacher, labels=labels, **options)
 
 
@@ -160,7 +169,9 @@ def reference(case, student, teacher, labels, temperature=1.0):
     return factor * np.mean([PER_SAMPLE[name](p[i], q[i], y[i], **options) for i in range(len(y))])
 
 
-@over("hta_kl", penalties=True)
+@over(
+    "hta_kl", penalties=True, where=lambda entry: entry.function_name in {*PER_SAMPLE, "mse", "dist", "wsld"}
+)
 @pytest.mark.parametrize("classes", [2, 10, 100, 1000])
 def test_against_plain_numpy(case, classes):
     """A batch, and a batch of one."""
@@ -214,9 +225,13 @@ def test_relations_between_gradients(name, other):
     assert torch.allclose(*slopes, rtol=1e-10, atol=1e-14)
 
 
+AT_TEACHER = {"ce": 1.0, "wsld": 1 - math.exp(-1)}
+"""What a student equal to its teacher has, times the teacher's entropy."""
+
+
 def at_agreement(case, teacher, temperature):
     """What a student equal to its teacher has: 0, but for the cross-entropies."""
-    factor = {"ce": 1.0, "wsld": 1 - math.exp(-1)}.get(case[0], 0.0)
+    factor = AT_TEACHER.get(case[0], 0.0)
     return factor * temperature**2 * np.mean([entropy(soft(row, temperature)) for row in teacher.numpy()])
 
 
@@ -275,7 +290,7 @@ def test_logits_of_ten_thousand(case, dtype):
     big, labels = torch.tensor([1e4, -1e4, 0.0, 1e4]), torch.tensor([0, 1, 2, 3, 1])
     student = torch.stack([big, -big, big.flip(0), torch.zeros(4), big]).to(dtype)
     teacher = torch.stack([-big, big, big, big, big]).to(dtype)
-    # scaled, so that the gradient itself fits into half precision, also that of a negative power
+    # scaled, so that the gradient itself fits into alone precision, also that of a negative power
     scale = 1e33 if min(case[1].get("alpha", 1), case[1].get("beta", 1)) < 0 else 1e5
     for temperature in (0.5, 1.0, 4.0):
         value, slope = with_gradient(partial(call, case), student, teacher, labels, temperature, scale=scale)
@@ -284,7 +299,7 @@ def test_logits_of_ten_thousand(case, dtype):
         assert value > 0 or case[0] == "confidence"
 
 
-@over(only=("dkd", "wsld", "mse", "abkd", *PENALTIES), penalties=True)
+@over(penalties=True)
 def test_the_largest_logits(case):
     student = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 1.0], [0.0, 1.0, 0.0]])
     teacher = torch.tensor([[-1.0, 1.0, 0.0], [1.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
@@ -294,6 +309,11 @@ def test_the_largest_logits(case):
         )
         assert value.isfinite()
         assert slope.isfinite().all()
+
+
+def test_ordinary_logits_are_not_touched():
+    logits = torch.randn(64, 100, generator=torch.Generator().manual_seed(0)) * 10
+    assert torch.equal(log_probabilities(logits, 3.0), torch.log_softmax(logits / 3.0, -1))
 
 
 @st.composite
@@ -317,7 +337,7 @@ def close(value):
     return pytest.approx(value.item(), rel=1e-9, abs=1e-9)
 
 
-@over(*ELSEWHERE, "mse")
+@over(*ELSEWHERE, where=lambda entry: entry.shift_invariant)
 @quick
 @given(batches(), st.integers(-500, 500), st.integers(-500, 500))
 def test_shifting_logits_changes_nothing(case, batch, of_student, of_teacher):
@@ -362,7 +382,7 @@ def test_js_is_bounded_and_symmetric_as_jeffreys_is(batch, temperature, factor):
         )
 
 
-@over(*ELSEWHERE, "mse", "wsld")
+@over(*ELSEWHERE, where=has_temperature)
 @quick
 @given(batches(), st.sampled_from([0.5, 2.0, 3.0]))
 def test_the_factor_is_temperature_squared(case, batch, k):
@@ -386,7 +406,7 @@ def test_the_factor_of_wsld(batch, k):
     assert losses.wsld(student, teacher, temperature=k, labels=labels).item() == close(cross)
 
 
-@over(*ELSEWHERE, "dist")
+@over(*ELSEWHERE, where=lambda entry: not entry.across_batch)
 @quick
 @given(batches())
 def test_the_batch_mean(case, batch):
@@ -405,7 +425,7 @@ def test_no_gradient_reaches_the_teacher(case):
     assert torch.equal(torch.stack((student, teacher)), before)
 
 
-@over(*ELSEWHERE, "akl", "todi", "wsld", penalties=True)
+@over(*ELSEWHERE, penalties=True, where=lambda entry: not entry.constant_weights)
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_gradcheck(case, temperature):
     student, teacher, labels = random_batch(3, 5, scale=1.0)
@@ -485,13 +505,52 @@ def test_other_shapes_are_refused(name, left, right):
 
 def test_options_out_of_range_are_refused():
     student, teacher, _ = random_batch()
-    for name in ("dkd", "wsld"):
+    for name in (name for name, entry in ENTRIES.items() if entry.one_label):
         with pytest.raises(UsageError, match=f"^{name} needs labels"):
             getattr(losses, name)(student, teacher)
-    for name in set(losses.__all__) - ELSEWHERE - {"mse"}:
+    for name in {name for name, entry in ENTRIES.items() if has_temperature(entry)} - ELSEWHERE | {"wsld"}:
         for temperature in (0, 0.0, -1.5, float("nan")):
             with pytest.raises(UsageError, match=f"temperature {temperature} "):
                 call((name, {}), *random_batch(), temperature)
     for delta in (0, 1.5, float("nan")):
         with pytest.raises(UsageError, match=f"delta {delta} "):
             losses.akl(student, teacher, delta=delta)
+
+
+@pytest.mark.parametrize(("trait", "shown"), [
+    ("shift_invariant", ["mse"]),
+    ("zero_at_teacher", sorted(AT_TEACHER)),
+    ("constant_weights", ["akl", "hta_kl", "todi", "wsld"]),
+    ("across_batch", ["dist"]),
+    ("one_label", ["dkd", "wsld"]),
+])  # fmt: skip
+def test_each_declared_exception_is_one(trait, shown):
+    """A trait declared without need would leave a divergence out of its test."""
+    student, teacher, labels = random_batch()
+    found = []
+    for name in sorted(ENTRIES):
+
+        def value(student, teacher, labels, name=name):
+            return call((name, {}), student, teacher, labels)
+
+        plain = value(student, teacher, labels)
+        alone = torch.stack(
+            [value(*(x[i : i + 1] for x in (student, teacher, labels))) for i in range(5)]
+        ).mean()
+        shows = {
+            "shift_invariant": lambda: value(student + 1, teacher, labels).item() != close(plain),
+            "zero_at_teacher": lambda: value(teacher, teacher, labels) > 0.01,
+            "constant_weights": lambda: (
+                not torch.autograd.gradcheck(
+                    lambda s: value(s, teacher, labels),
+                    student.clone().requires_grad_(),
+                    raise_exception=False,
+                )
+            ),
+            "across_batch": lambda: alone.item() != close(plain),
+            "one_label": lambda: value(student, teacher, labels.roll(1)).item() != close(plain),
+        }[trait]
+        found += [name] if shows() else []
+    assert found == shown
+    usual = trait in ("shift_invariant", "zero_at_teacher")
+    assert sorted(name for name, entry in ENTRIES.items() if getattr(entry, trait) is not usual) == shown

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from snnkd.catalog.losses import DIVERGENCES
 from snnkd.losses import hta_kl, jeffreys, kl, rkl
 from snnkd.losses.objective import make_objective as make_module
 from snnkd.losses.outputs import BatchOutputs
-from snnkd.recipe.loss_section import needs_teacher
-from snnkd.schema.loss import HardConfig, HtaKlTerm, LossConfig, TermConfig
+from snnkd.schema.loss import HardConfig, LossConfig, SoftmaxTerm
 
 NONE = LossConfig(name="none")
 
@@ -22,7 +22,7 @@ def make_objective(loss, label_smoothing=0.0):
 
 
 def loss_of(divergence, **options):
-    kind = HtaKlTerm if divergence == "hta-kl" else TermConfig
+    kind = DIVERGENCES[divergence].options
     return LossConfig(name=divergence, terms=(kind(divergence=divergence, **options),))
 
 
@@ -51,8 +51,8 @@ def test_weight_0_is_none_bitwise(divergence):
 def test_none_needs_no_teacher():
     student, _, labels = batch()
     found = make_objective(NONE)(student, None, labels)
-    assert not needs_teacher(NONE)
-    assert needs_teacher(loss_of("kl"))
+    assert not NONE.needs_teacher
+    assert loss_of("kl").needs_teacher
     assert found.watched.keys() == {"hard"}
     assert torch.equal(found.total, F.cross_entropy(student.mean(0), labels))
 
@@ -74,7 +74,7 @@ def test_total_is_hard_plus_weight_times_divergence(name, divergence, weight):
 def test_terms_add_up():
     student, teacher, labels = batch()
     both = LossConfig(
-        name="custom", terms=(TermConfig(divergence="kl"), TermConfig(divergence="rkl", weight=0.5))
+        name="custom", terms=(SoftmaxTerm(divergence="kl"), SoftmaxTerm(divergence="rkl", weight=0.5))
     )
     found = make_objective(both)(student, teacher, labels).watched
     total = make_objective(both)(student, teacher, labels).total
@@ -83,7 +83,7 @@ def test_terms_add_up():
 
 def test_the_hard_term_has_a_weight():
     student, teacher, labels = batch()
-    soft = LossConfig(name="kl", hard=HardConfig(weight=0.0), terms=(TermConfig(divergence="kl"),))
+    soft = LossConfig(name="kl", hard=HardConfig(weight=0.0), terms=(SoftmaxTerm(divergence="kl"),))
     assert torch.equal(
         make_objective(soft)(student, teacher, labels).total, kl(student.mean(0), teacher, temperature=3.0)
     )
@@ -144,15 +144,18 @@ def test_half_precision_logits_are_averaged_in_float32(dtype):
 def test_terms_of_one_divergence_are_told_apart_by_number():
     student, teacher, labels = batch()
     terms = (
-        TermConfig(divergence="kl", temperature=1.0),
-        TermConfig(divergence="rkl"),
-        TermConfig(divergence="kl", temperature=4.0),
+        SoftmaxTerm(divergence="kl", temperature=1.0),
+        SoftmaxTerm(divergence="rkl"),
+        SoftmaxTerm(divergence="kl", temperature=4.0),
     )
     watched = make_objective(LossConfig(name="custom", terms=terms))(student, teacher, labels).watched
     assert watched.keys() == {"hard", "kl.0", "rkl", "kl.2"}
     for name, temperature in (("kl.0", 1.0), ("kl.2", 4.0)):
         assert torch.equal(watched[name], kl(student.mean(0), teacher, temperature=temperature))
-    twice = (HtaKlTerm(divergence="hta-kl"), HtaKlTerm(divergence="hta-kl", head="strict"))
+    twice = (
+        DIVERGENCES["hta-kl"].options(divergence="hta-kl"),
+        DIVERGENCES["hta-kl"].options(divergence="hta-kl", head="strict"),
+    )
     watched = make_objective(LossConfig(name="custom", terms=twice))(student, teacher, labels).watched
     assert {"hta-kl.0", "hta-kl.1", "w_head.0", "w_head.1"} <= watched.keys()
 

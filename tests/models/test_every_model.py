@@ -23,30 +23,18 @@ from snnkd.models.blocks import recompute_blocks
 from snnkd.models.features import Features, feature_shapes
 from snnkd.models.files import load, save_network
 from snnkd.recipe import Flags, resolve_stage
-from snnkd.schema.fields import hints
 from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe
 
 NAMES = [entry.name for entry in MODELS if not entry.argument]
 KINDS = ["ann", "snn"]
 SHAPE = (1, 16, 16)
-SMALL: dict[str, dict[str, Any]] = {
-    "spikformer": {"dim": 32, "depth": 2, "heads": 4},
-    "qkformer": {"dim": 32, "depth": 3, "heads": 4},
-}
-"""Keys that make a family small; those with a width need none."""
-
-
-def small(name: str) -> dict[str, Any]:
-    """The keys of a small member: its family's, or a width."""
-    entry = MODELS[name]
-    return SMALL.get(entry.detail("family"), {"width": 4} if "width" in hints(entry.options) else {})
 
 
 def build(name: str, kind: str, T: int = 2, **neuron: Any) -> Network:
     torch.manual_seed(0)
     snn = kind == "snn"
-    model = MODELS[name].options(name=name, T=T if snn else None, **small(name))
+    model = MODELS[name].options(name=name, T=T if snn else None, **MODELS[name].small)
     return build_network(
         Specification(model=model, neuron=NeuronConfig(**neuron) if snn else None, classes=5, shape=SHAPE)
     )

@@ -306,7 +306,7 @@ def test_the_schema_knows_the_surrogates_of_the_catalogue():
     assert list(get_args(Surrogate)) == [entry.name for entry in SURROGATES]
     for entry in SURROGATES:
         own = inspect.signature(load_target(entry.target).__init__).parameters["alpha"].default
-        assert own == entry.detail("alpha")
+        assert own == entry.alpha
 
 
 def test_learned_numbers_are_found_by_name():

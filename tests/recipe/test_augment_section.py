@@ -83,10 +83,10 @@ def test_items_that_are_refused(item, hint):
 @pytest.mark.parametrize(
     ("setting", "hint"),
     [
-        ("[mixup, crop]", "data.augment: crop stands after mixup; what mixes images comes last"),
-        ("[crop, mixup, cutout, cutmix]", "cutout stands after mixup"),
-        ("[crop, {name: cutmix, p: 0.5}, autoaugment]", "autoaugment stands after cutmix"),
-        ("[cutout, {name: cutout, size: 8}]", "['cutout', 'cutout'] names an operation twice"),
+        ("[mixup, crop]", "data.augment: crop after mixup; put mixup, cutmix last"),
+        ("[crop, mixup, cutout, cutmix]", "cutout after mixup"),
+        ("[crop, {name: cutmix, p: 0.5}, autoaugment]", "autoaugment after cutmix"),
+        ("[cutout, {name: cutout, size: 8}]", "['cutout', 'cutout'] has an operation twice"),
         ("[{name: randaugment, magnitude: 31}]", "data.augment.0.magnitude: 31 must be below bins, 31"),
         ("[crop, {name: erase, scale_low: 0.5}]", "data.augment.1.scale_low: 0.5 is above scale_high, 0.33"),
         ("[{name: erase, ratio_high: 0.2}]", "data.augment.0.ratio_low: 0.3 is above ratio_high, 0.2"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.losses import DIVERGENCES, FEATURES, LOSSES, PENALTIES
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import NEURONS
+from snnkd.catalog.registry import Registry
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.help_comments import commented_yaml
 from snnkd.recipe.yaml_io import parse_yaml
@@ -21,7 +23,7 @@ from snnkd.schema.marks import Bounds, Named
 
 SECTIONS = {"data", "model", "train", "execution", "teacher", "neuron", "loss", "hard", "terms"}
 """Keys that hold a section of their own, whose keys have the help."""
-REGISTRIES = (DATA, MODELS, NEURONS, DIVERGENCES, PENALTIES, FEATURES, LOSSES)
+REGISTRIES: tuple[Registry[Any], ...] = (DATA, MODELS, NEURONS, DIVERGENCES, PENALTIES, FEATURES)
 
 
 @pytest.mark.parametrize(

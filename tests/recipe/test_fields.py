@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snnkd.catalog.losses import DIVERGENCES
 from snnkd.errors import UsageError
-from snnkd.schema import data, fields, loss, model, neuron, run
+from snnkd.schema import data, fields, model, neuron, run
 
 SECTIONS = [
     value
@@ -140,7 +141,7 @@ def test_text_takes_numbers_and_dates_but_no_truth_value():
         (neuron.NeuronConfig, "tau", [1.0001], [1, 0]),
         (neuron.NeuronConfig, "threshold", [1e-9], [0, -1]),
         (run.TrainConfig, "momentum", [0, 0.999], [1, 1.0, -0.1]),
-        (loss.HtaKlTerm, "delta", [0.001, 1], [0, 1.001]),
+        (DIVERGENCES["hta-kl"].options, "delta", [0.001, 1], [0, 1.001]),
         (model.ModelConfig, "T", [1, 1024, None], [0, 1025, -1]),
         (run.TrainConfig, "batch_size", [2], [1]),
     ],

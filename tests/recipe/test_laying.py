@@ -203,7 +203,7 @@ def test_the_timesteps_were_for_other_data_where_these_are_events() -> None:
     assert student("data: {name: n-mnist, frames: 7}").model.T == 7
     assert student("distill: {data: {name: n-mnist, frames: 7}}").model.T == 7
     assert student("data: {name: n-mnist, frames: 7}\nmodel: {T: 7}").model.T == 7
-    assert "5 timesteps for 7 event frames" in refused("data: {name: n-mnist, frames: 7}\nmodel: {T: 5}")
+    assert "5 differs from data.frames, 7" in refused("data: {name: n-mnist, frames: 7}\nmodel: {T: 5}")
     assert student("data: cifar10").model.T == 6
 
 

@@ -7,7 +7,7 @@ import pytest
 from snnkd.catalog.losses import LOSSES
 from snnkd.errors import UsageError
 from snnkd.recipe import Flags, resolve_stage
-from snnkd.recipe.loss_section import build_loss, expand_loss, loss_label, needs_teacher
+from snnkd.recipe.loss_section import build_loss, expand_loss, loss_label
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import DistillRecipe
 
@@ -104,9 +104,8 @@ def test_an_option_reaches_every_term_that_has_it() -> None:
 
 
 def test_which_losses_look_at_a_teacher() -> None:
-    without = {entry.name for entry in LOSSES if not needs_teacher(build_loss(entry.name))}
+    without = {entry.name for entry in LOSSES if not build_loss(entry.name).needs_teacher}
     assert without == {"none", "tet", "tks", "w2s", "s2w"}
-    assert needs_teacher(build_loss({"terms": [{"feature": "mse"}]}))
-    assert not needs_teacher(
-        build_loss({"terms": [{"penalty": "confidence"}, {"divergence": "kl", "against": "correct-sum"}]})
-    )
+    assert build_loss({"terms": [{"feature": "mse"}]}).needs_teacher
+    alone = [{"penalty": "confidence"}, {"divergence": "kl", "against": "correct-sum"}]
+    assert not build_loss({"terms": alone}).needs_teacher

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from snnkd.catalog.losses import DIVERGENCES
 from snnkd.errors import FileError, UsageError
 from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage
-from snnkd.schema.loss import HtaKlTerm, TermConfig
+from snnkd.schema.loss import SoftmaxTerm
 from snnkd.schema.run import DistillRecipe, TeachRecipe
 
 # a recipe of one stage with every section
@@ -87,7 +88,9 @@ def test_the_designed_recipe_resolves_as_written():
     )
     assert made.teacher.run == "runs/teach-cifar100-resnet19-51ab0c-s0"
     assert made.loss.name == "hta-kl"  # not named there: the name of its only divergence
-    assert made.loss.terms == (HtaKlTerm(divergence="hta-kl", temperature=3.0, delta=0.5, head="top1"),)
+    assert made.loss.terms == (
+        DIVERGENCES["hta-kl"].options(divergence="hta-kl", temperature=3.0, delta=0.5, head="top1"),
+    )
     assert made.train.weight_decay == 5e-4
 
 
@@ -134,7 +137,7 @@ def test_a_named_section_comes_with_its_defaults_and_keeps_the_timesteps():
     assert made.data.augment == ("crop", "flip")
     assert (made.model.name, made.model.T, made.model.width) == ("resnet18", 6, None)
     assert made.loss.name == "kl"
-    assert made.loss.terms == (TermConfig(divergence="kl"),)
+    assert made.loss.terms == (SoftmaxTerm(divergence="kl"),)
     assert made.train.epochs == 4
 
 

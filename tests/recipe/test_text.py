@@ -8,9 +8,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from snnkd.catalog.losses import DIVERGENCES
 from snnkd.errors import FileError
 from snnkd.recipe import yaml_io
-from snnkd.schema.loss import HtaKlTerm, LossConfig
+from snnkd.schema.loss import LossConfig
 
 
 def letters(most: int) -> st.SearchStrategy[str]:
@@ -54,7 +55,10 @@ def test_round_trip(value):
 
 def test_a_dataclass_is_written_without_its_empty_optional_keys():
     made = yaml_io.parse_yaml(
-        yaml_io.dump_yaml(LossConfig(name="hta-kl", terms=(HtaKlTerm(divergence="hta-kl"),))).encode(), "x"
+        yaml_io.dump_yaml(
+            LossConfig(name="hta-kl", terms=(DIVERGENCES["hta-kl"].options(divergence="hta-kl"),))
+        ).encode(),
+        "x",
     )
     assert made["terms"][0]["delta"] == 0.5
     assert "[crop, flip]" in yaml_io.dump_yaml({"augment": ["crop", "flip"]})

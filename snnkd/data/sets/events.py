@@ -97,7 +97,9 @@ def _not_ready(config: EventConfig, root: Path, console: Console) -> NotReady:
         find_events(config.name, console, None)
     except FileError as error:
         said = str(error)
-    classes, (channels, *_), images = DATA[config.name].detail("nominal")
+    nominal = DATA[config.name].nominal
+    assert nominal is not None, "event data are published"
+    classes, (channels, *_), images = nominal
     if isinstance(config, SplitEventConfig):
         images = round(KINDS[config.name].samples * (1 - config.test_fraction))
     return NotReady(said, (classes, (channels, config.size, config.size), images))

@@ -1,0 +1,53 @@
+"""Options that a registry entry declares, and the recipe section generated from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+from snnkd.schema.fields import hints
+from snnkd.schema.marks import Bounds
+
+S = TypeVar("S")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One key of a generated section: its type (a range or choices included), default and help."""
+
+    kind: Any
+    default: Any
+    help: str
+
+
+def option(
+    default: float,
+    low: float | None,
+    high: float | None,
+    help: str,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+) -> Option:
+    """A number from `low` to `high` (None: no limit), without an open end. An int default: whole numbers."""
+    return Option(Annotated[type(default), Bounds(low, high, open_low, open_high)], default, help)
+
+
+def make_section(name: str, base: type[S], options: Mapping[str, Any]) -> type[S]:
+    """Subclass the section `base` with a key for each option; a plain value is a new default of a key."""
+    if not options:
+        return base
+    fields: list[Any] = []
+    for key, value in options.items():
+        if isinstance(value, Option):
+            field = dataclasses.field(default=value.default, metadata={"help": value.help})
+            fields.append((key, value.kind, field))
+        else:
+            fields.append((key, hints(base)[key], dataclasses.field(default=value)))
+    section = dataclasses.make_dataclass(
+        f"{name.title().replace('-', '')}Term", fields, bases=(base,), frozen=True, kw_only=True
+    )
+    section.__doc__ = f"A term of {name}."
+    return section
