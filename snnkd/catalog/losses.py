@@ -1,9 +1,9 @@
-"""The losses: divergences, penalties and feature terms, and the published methods that are composed of them.
+"""The losses: divergences, penalties and feature terms, and the published methods composed of them.
 
-One call of `divergence`, `penalty`, `feature` or `loss` declares all there is to say of a name but its
-function. A loss is the recipe section that its name stands for. Its `basis` says where the formula comes
-from: textbook, read (in the authors' or others' code, or in a text that quotes it), or reconstructed (a part
-of it is inferred, remembered or only noted); `note` says which part, and which numbers are ours.
+A call of `divergence`, `penalty`, `feature` or `loss` declares everything of a name but its function. `basis`
+is where a formula comes from: textbook, read (in code of the authors or others, or in a text that quotes it),
+or reconstructed (partly inferred, remembered or only noted); `note` tells which part, and which numbers are
+ours.
 """
 
 from __future__ import annotations
@@ -21,21 +21,19 @@ Section = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class TargetEntry(Entry):
-    """Logits that a divergence compares: a function of a batch's outputs and the temperature to logits `[R,
-    B, C]`."""
+    """Logits that a divergence compares: a function (BatchOutputs, temperature) to logits `[R, B, C]`."""
 
     needs_timesteps: bool = False
     """Compares timesteps, so that T must be at least 2."""
     one_label: bool = False
-    """Looks at the one true label of an image, which mixed images do not have."""
+    """Needs the one true label of an image, which mixed images do not have."""
     across_batch: bool = False
-    """Looks across the samples of a batch, so that micro-batches would make another loss of it."""
+    """Compares the samples of a batch, so that micro-batches would change the loss."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DivergenceEntry(SectionEntry):
-    """A function of student and teacher logits `[B, C]` to a scalar, and what its general tests have to know
-    of it."""
+    """A function of student and teacher logits `[B, C]` to a scalar, and the properties it is tested for."""
 
     with_stats: str = ""
     """Function that returns the divergence and a mapping of scalars to log."""
@@ -116,7 +114,7 @@ DIVERGENCES = Registry(
         "your own function of student and teacher logits",
         "snnkd.losses.user:load_divergence",
         options=s.UserTerm,
-        one_label=True,  # it is given the labels and the whole batch, and may look at them
+        one_label=True,  # it gets the labels and the batch, and may use them
         across_batch=True,
     ),
 )

@@ -160,7 +160,7 @@ def _penalty_term(term: PenaltyTerm) -> Evaluate:
 
 
 def _divergence_term(term: DivergenceTerm, info: NetworkInfo) -> Evaluate:
-    entry, divergence = DIVERGENCES[term.divergence], _divergence(term, info.classes)
+    entry, divergence = DIVERGENCES.find(term.divergence), _divergence(term, info.classes)
     target, against = TARGETS[term.target].load(), AGAINST[term.against].load()
     temperature = getattr(term, "temperature", 1.0)
 

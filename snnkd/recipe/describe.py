@@ -35,13 +35,13 @@ def describe_loss(name: str) -> dict[str, Any]:
 
 def describe_model(entry: ModelEntry) -> dict[str, Any]:
     """Name, help, family, source and year of a network, and whether it has a spiking form."""
-    found = [REFERENCES[key] for key in entry.source]
+    references = [REFERENCES[key] for key in entry.source]
     return {
         "name": entry.usage,
         "help": entry.help,
         "family": entry.family or None,
-        "year": found[0].year if found else None,
-        "source": _cited(found),
+        "year": references[0].year if references else None,
+        "source": _cited(references),
         "spiking": not entry.ann_only,
     }
 

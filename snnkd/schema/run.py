@@ -42,7 +42,7 @@ class TeacherConfig:
 class TrainConfig:
     """`train:`, the optimization."""
 
-    # spiking students still gain after 200 epochs; 300 is what the papers compared with train for
+    # epochs, batch, lr, momentum and weight decay are the sibling code's, see the top of this file
     epochs: Annotated[int, Bounds(1, 100_000)] = 300
     """Passes over the training images."""
     batch_size: Annotated[int, Bounds(2, 1_000_000)] = 128
@@ -52,7 +52,7 @@ class TrainConfig:
     """Learning rate after warm-up."""
     momentum: Annotated[float, Bounds(0, 1, open_high=True)] = 0.9
     """Momentum of SGD, without Nesterov."""
-    # decayed norms and biases would pull membrane potentials below the threshold, and layers fall silent
+    # not on norms and biases, as there: they place the membrane potential relative to the threshold
     weight_decay: Annotated[float, Bounds(0, 1e38)] = 5.0e-4
     """L2 penalty on convolution and linear weights; norms and biases are not decayed."""
     schedule: Literal["cosine", "constant"] = "cosine"

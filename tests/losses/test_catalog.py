@@ -55,7 +55,7 @@ def test_options_are_the_parameters_of_the_function(entry: SectionEntry) -> None
         assert keywords == options(entry)
 
 
-@pytest.mark.parametrize("entry", DIVERGENCES, ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", list(DIVERGENCES), ids=lambda e: e.name)
 def test_the_signature_of_a_divergence(entry: DivergenceEntry) -> None:
     parameters = inspect.signature(entry.load()).parameters
     assert list(parameters)[:2] == ["student", "teacher"]
@@ -78,7 +78,7 @@ def test_every_divergence_is_a_loss() -> None:
         assert LOSSES[entry.name].help.endswith(entry.help)
 
 
-@pytest.mark.parametrize("entry", DIVERGENCES, ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", list(DIVERGENCES), ids=lambda e: e.name)
 def test_a_loss_is_cross_entropy_and_its_divergence(entry: DivergenceEntry) -> None:
     generator = torch.Generator().manual_seed(0)
     student, teacher = torch.randn(4, 6, 5, generator=generator), torch.randn(6, 5, generator=generator)
@@ -103,7 +103,7 @@ def test_references_are_there_and_used() -> None:
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", list(KINDS))
 def test_a_name_is_declared_once(kind: str) -> None:
     entry = next(iter(KINDS[kind]))
     with pytest.raises(ValueError, match="exists already"):

@@ -6,7 +6,7 @@ from snnkd.catalog.losses import LOSSES
 from snnkd.errors import UsageError
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.help_comments import commented_yaml
-from snnkd.recipe.loss_section import needs_one_label
+from snnkd.recipe.loss_section import find_trait
 from snnkd.recipe.yaml_io import dump_yaml, parse_yaml
 from snnkd.runs.folder import identity, recipe_hash
 from snnkd.schema import fields
@@ -174,7 +174,7 @@ def test_losses_that_need_one_label_are_refused_beside_mixing(loss):
             wanted = f"{NEED_A_LABEL[loss]} needs one true label, and {name} gives an image two; leave one of them out"
             assert refused(setting, "distill", loss=loss) == wanted
         else:
-            assert needs_one_label(recipe(setting, "distill", loss=loss).loss) is None
+            assert find_trait(recipe(setting, "distill", loss=loss).loss, "one_label") is None
     recipe("[crop, cutout]", "distill", loss=loss)
 
 
