@@ -30,7 +30,7 @@ from snnkd.catalog.references import REFERENCES, Reference
 from snnkd.cli.app import app
 from snnkd.preflight import model_facts
 from snnkd.recipe.describe import describe_loss
-from snnkd.recipe.loss_section import across_batch, build_loss, needs_one_label
+from snnkd.recipe.loss_section import build_loss, find_trait
 from snnkd.recipe.shipped import shipped_names
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -58,8 +58,8 @@ def _needs(facts: dict[str, Any]) -> str:
     loss = build_loss(facts["name"])
     needs = {
         "teacher": facts["needs_teacher"],
-        "one label": needs_one_label(loss),
-        "whole batch": across_batch(loss),
+        "one label": find_trait(loss, "one_label"),
+        "whole batch": find_trait(loss, "across_batch"),
     }
     return ", ".join(name for name, needed in needs.items() if needed)
 
@@ -68,7 +68,7 @@ def models_table() -> str:
     """Render the networks as `snnkd list models --json` counts them, each with its source."""
     rows = ["| `--model` | | parameters | MACs | source |", "|---|---|---|---|---|"]
     for entry, facts in zip(MODELS, model_facts(), strict=True):
-        links = ", ".join(_link(REFERENCES[key]) for key in entry.detail("source", ()))
+        links = ", ".join(_link(REFERENCES[key]) for key in entry.source)
         sizes = f"{_millions(facts['parameters'], 2)} | {_millions(facts['macs'], 0)}"
         rows.append(f"| `{facts['name']}` | {facts['help']} | {sizes} | {links} |")
     return "\n".join(rows)

