@@ -9,13 +9,12 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from faults.forks import Forks, alive, send
 
 PHASES = ("preparing", "training", "saving", "measuring")
 WORDS = ["teach", "--set", "data.classes=10", "--set", "data.train_images=400", "--set", "data.test_images=200", "--epochs", "12",
          "--batch-size", "50", "--set", "model.width=4", "--out", "run"]  # fmt: skip
-KILLS = 60
-IN_A_SAVE = 15
 
 
 def _kill_once(
@@ -42,11 +41,14 @@ def _kill_once(
     return forks.wait(), seen
 
 
-def test_killed_at_random_moments_runs_end_with_the_same_bytes(forks: Forks, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kills", "in_a_save"), [(15, 5), pytest.param(60, 15, marks=pytest.mark.nightly)])
+def test_killed_at_random_moments_runs_end_with_the_same_bytes(
+    forks: Forks, tmp_path: Path, kills: int, in_a_save: int
+) -> None:
     assert forks.run(tmp_path / "whole", WORDS) == 0, (tmp_path / "whole/err").read_text()
     expected = (tmp_path / "whole/run/model.safetensors").read_bytes()
     rng, counted, number = random.Random(0), Counter[str](), 0
-    while counted.total() < KILLS or counted["saving"] < IN_A_SAVE:
+    while counted.total() < kills or counted["saving"] < in_a_save:
         number += 1
         assert number < 60, f"too few kills: {counted}"
         folder = tmp_path / str(number)
@@ -56,7 +58,7 @@ def test_killed_at_random_moments_runs_end_with_the_same_bytes(forks: Forks, tmp
             phase = mmap.mmap(file.fileno(), 1)
         for _attempt in range(8):
             status, seen = _kill_once(
-                forks, folder, phase, rng, "saving" if counted["saving"] < IN_A_SAVE else None
+                forks, folder, phase, rng, "saving" if counted["saving"] < in_a_save else None
             )
             if status == 0:
                 break

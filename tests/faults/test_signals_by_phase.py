@@ -71,8 +71,17 @@ def _wait(pid: int, come: Callable[[], bool]) -> None:
         time.sleep(0.0005)
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-@pytest.mark.parametrize("phase", PHASES)
+DEFAULT = {("SIGTERM", phase) for phase in PHASES} | {("SIGUSR1", "training"), ("SIGINT", "saving")}
+
+
+@pytest.mark.parametrize(
+    ("name", "phase"),
+    [
+        pytest.param(name, phase, marks=[] if (name, phase) in DEFAULT else pytest.mark.nightly)
+        for name in SIGNALS
+        for phase in PHASES
+    ],
+)
 def test_it_ends_in_good_order_and_continues(
     forks: Forks, tmp_path: Path, expected: bytes, phase: str, name: str
 ) -> None:
@@ -90,7 +99,9 @@ def test_it_ends_in_good_order_and_continues(
     assert (tmp_path / "here/run/model.safetensors").read_bytes() == expected
 
 
-@pytest.mark.parametrize("phase", PHASES)
+@pytest.mark.parametrize(
+    "phase", ["training", *(pytest.param(p, marks=pytest.mark.nightly) for p in PHASES if p != "training")]
+)
 def test_a_second_one_ends_it_at_once_and_it_continues(
     forks: Forks, tmp_path: Path, expected: bytes, phase: str
 ) -> None:
@@ -100,7 +111,9 @@ def test_a_second_one_ends_it_at_once_and_it_continues(
     assert (tmp_path / "here/run/model.safetensors").read_bytes() == expected
 
 
-@pytest.mark.parametrize("name", SIGNALS)
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("SIGUSR1", "SIGINT"))]
+)
 def test_an_export_that_is_signalled_writes_nothing(forks: Forks, tmp_path: Path, name: str) -> None:
     """The signal comes while the draft's weights are written; what stands at the target is whole or not there."""
     here = tmp_path / "here"

@@ -14,6 +14,7 @@ from faults.forks import alive, send
 from processes.jobs import HANDLED, SMALL, Ended, Jobs, workers
 
 TEACH = ["teach", *SMALL, "--set", "data.train_images=72", "--epochs", "8", "--out", "run"]
+nightly = pytest.mark.nightly
 Pick = Callable[[int, list[int]], list[int]]
 """Of the launcher's pid and the workers' those that are signalled."""
 LAUNCHER: Pick = lambda launcher, workers: [launcher]  # noqa: E731
@@ -77,7 +78,7 @@ def test_a_killed_worker_ends_the_job_and_leaves_a_run_that_continues(
     assert _state(cli) == (0, "done")
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), (2, 3)])
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), pytest.param(2, 3, marks=nightly)])
 def test_another_number_of_processes_continues(
     torchrun: Jobs, tmp_path: Path, before: int, after: int
 ) -> None:
@@ -92,15 +93,15 @@ def test_another_number_of_processes_continues(
     ("name", "pick", "options"),
     [
         ("SIGTERM", LAUNCHER, []),
-        ("SIGINT", LAUNCHER, []),
-        ("SIGUSR1", LAUNCHER, []),  # kills the launcher, as SIGKILL does
-        ("SIGUSR1", LAUNCHER, HANDLED),
         ("SIGKILL", LAUNCHER, []),
-        ("SIGINT", EVERYBODY, []),  # and torchrun forwards it once more
-        ("SIGTERM", EVERYBODY, []),
         ("SIGUSR1", EVERYBODY, HANDLED),
-        ("SIGTERM", ONE, []),
         ("SIGINT", ONE, []),
+        pytest.param("SIGINT", LAUNCHER, [], marks=nightly),
+        pytest.param("SIGUSR1", LAUNCHER, [], marks=nightly),  # kills the launcher, as SIGKILL does
+        pytest.param("SIGUSR1", LAUNCHER, HANDLED, marks=nightly),
+        pytest.param("SIGINT", EVERYBODY, [], marks=nightly),  # and torchrun forwards it once more
+        pytest.param("SIGTERM", EVERYBODY, [], marks=nightly),
+        pytest.param("SIGTERM", ONE, [], marks=nightly),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -119,8 +120,17 @@ def test_a_signal_saves_and_orphans_nobody(
     assert (tmp_path / "run/model.safetensors").read_bytes() == expected
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGKILL"])
-@pytest.mark.parametrize("delay", [0.0, 0.1])
+@pytest.mark.parametrize(
+    ("name", "delay"),
+    [
+        ("SIGTERM", 0.0),
+        ("SIGKILL", 0.1),
+        *(
+            pytest.param(name, delay, marks=nightly)
+            for name, delay in [("SIGINT", 0.0), ("SIGKILL", 0.0), ("SIGTERM", 0.1), ("SIGINT", 0.1)]
+        ),
+    ],
+)
 def test_a_launcher_that_ends_at_once_orphans_nobody(
     torchrun: Jobs, tmp_path: Path, expected: bytes, name: str, delay: float
 ) -> None:
