@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 # the networks here are small: a second thread would only wait for the first
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -54,6 +55,13 @@ class Outcome:
 
 
 Cli = Callable[..., Outcome]
+
+
+def tiers(cases: Iterable[Any], default: Collection[Any]) -> list[Any]:
+    """Cases for `parametrize`: those in `default` always run, the others with the nightly tier."""
+    cases = list(cases)
+    assert set(default) <= set(cases), f"no such cases: {set(default) - set(cases)}"
+    return [case if case in default else pytest.param(case, marks=pytest.mark.nightly) for case in cases]
 
 
 @pytest.fixture(scope="session")
@@ -160,26 +168,27 @@ def torchrun(data_folder: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dict[str, Path]:
-    """A teacher and a student (T = 3) that have learned something: 10 glyph classes, half a minute of training."""
-    root = tmp_path_factory.mktemp("trained")
-    environment = {**os.environ, "SNNKD_DATA": str(data_folder)}
-    common = [
-        "--set",
-        "data.classes=10",
-        "--set",
-        "data.train_images=1500",
-        "--set",
-        "data.test_images=300",
-        "--batch-size",
-        30,
-    ]
-    made = {}
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A teacher and a student (T = 3) that have learned something: 10 glyph classes, trained once for all workers."""
+    base = tmp_path_factory.getbasetemp()
+    root = (base if "PYTEST_XDIST_WORKER" not in os.environ else base.parent) / "trained"
+    with FileLock(f"{root}.lock"):
+        if not (root / "runs.json").exists():
+            (root / "runs.json").write_text(json.dumps(_train(root)))
+    return {stage: Path(run) for stage, run in json.loads((root / "runs.json").read_text()).items()}
+
+
+def _train(root: Path) -> dict[str, str]:
+    root.mkdir()
+    environment = {**os.environ, "SNNKD_DATA": str(root / "data")}
+    common = ["--set", "data.classes=10", "--set", "data.train_images=1500", "--set", "data.test_images=300"]
+    common += ["--batch-size", "30", "--set", "model.width=8"]
+    runs = {}
     for stage, words in (
-        ("teach", ["--epochs", 5, "--set", "model.width=8"]),
-        ("distill", ["--epochs", 12, "--set", "model.width=8", "--T", 3, "--loss", "hta-kl"]),
+        ("teach", ["--epochs", 5]),
+        ("distill", ["--epochs", 12, "--T", 3, "--loss", "hta-kl"]),
     ):
-        done = finish(start(stage, *common, *words, cwd=root, env=environment))
-        assert done.code == 0, done.err
-        made[stage] = root / done.folder
-    return made
+        ended = finish(start(stage, *common, *words, cwd=root, env=environment))
+        assert ended.code == 0, ended.err
+        runs[stage] = str(root / ended.folder)
+    return runs

@@ -16,7 +16,7 @@ UNPACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "unpack.py"
 
 @pytest.mark.skipif(not UNPACK.exists(), reason=f"no CIFAR-100 at {UNPACK}")
 def test_cifar100_trains_resumes_and_evaluates(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    subprocess.run([sys.executable, UNPACK, "c100.npz", "--per-class", "10"], check=True, capture_output=True)
+    subprocess.run([sys.executable, UNPACK, "c100.npz", "--per-class", "5"], check=True, capture_output=True)
     words = [
         "--data",
         "npz:c100.npz",
@@ -37,15 +37,15 @@ def test_cifar100_trains_resumes_and_evaluates(cli: Cli, monkeypatch: pytest.Mon
     assert whole.code == 0, whole.err
     # the same run again under another name, stopped in its middle
     with monkeypatch.context() as patch:
-        left = iter(range(7))
+        left = iter(range(3))
         patch.setattr(
             Stop, "asked", property(lambda self: None if next(left, None) is not None else "SIGTERM")
         )
         stopped = cli(*student, "--out", "again")
     assert stopped.code == 75
-    assert "after step 7 of 20" in stopped.complaint
+    assert "after step 3 of 10" in stopped.complaint
     assert cli(*student, "--out", "again").code == 0
     assert Path("again/model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
     result = cli("eval", "again", "--json").json
-    assert result["images"] == 200
+    assert result["images"] == 100
     assert len(result["curve"]) == 2

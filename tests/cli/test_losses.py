@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from conftest import DATA, SMALL, Cli, finish, start
+from conftest import DATA, SMALL, Cli, finish, start, tiers
 
 from snnkd.catalog.losses import DIVERGENCES, LOSSES, divergence
 from snnkd.schema.options import option
@@ -15,6 +15,8 @@ from snnkd.schema.options import option
 NAMES = [entry.name for entry in LOSSES]
 WITHOUT_TEACHER = {"none", "tet", "tks", "w2s", "s2w"}
 WITH_ALIGNER = {"kdsnn-feature", "bkdsnn", "enof"}
+ONE_OF_EACH_STATE = ["none", "hta-kl", "tks", "w2s", "bkdsnn", "ckdsnn", "enof", "sakd"]
+"""No teacher; plain; scheduled weights; timesteps; aligner and random channels; noise; last relu; the teacher's weights."""
 ONE_EPOCH = [*DATA, "--epochs", 1, "--batch-size", 50, "--set", "model.width=4", "--T", 2]
 
 
@@ -33,7 +35,7 @@ def teachers(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> dic
     return made
 
 
-@pytest.mark.parametrize("loss", NAMES)
+@pytest.mark.parametrize("loss", tiers(NAMES, ONE_OF_EACH_STATE))
 def test_it_trains_stops_continues_and_ends_as_if_it_never_stopped(
     cli: Cli, teachers: dict[str, Path], loss: str
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import Cli
+from conftest import Cli, tiers
 
 from snnkd.catalog.models import MODELS
 
@@ -22,7 +22,7 @@ TINY = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", tiers(NAMES, ["resnet8", "resnet19", "ms-resnet18", "vgg11", "qkformer"]))
 def test_every_listed_model_teaches_and_learns(cli: Cli, name: str) -> None:
     """At a small width, at which a member keeps its shape."""
     words = [

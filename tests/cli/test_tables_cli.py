@@ -14,7 +14,7 @@ from snnkd.data.sets import cifar
 
 FEW = [
     "train.epochs=1",
-    "train.batch_size=10",
+    "train.batch_size=4",
     "execution.allow_weak_teacher=true",
     "sweep.distill.model.T=[2, 4]",
     "sweep.seed=[0]",
@@ -23,11 +23,11 @@ FEW = [
 
 @pytest.fixture(autouse=True)
 def _noise(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of the real CIFAR-100, 20 images of noise of its shape and its classes."""
+    """In place of the real CIFAR-100, four images of noise of its shape and its classes."""
 
     def load(*_: object) -> ImageSet:
         rng = np.random.default_rng(0)
-        images, labels = rng.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8), np.arange(20)
+        images, labels = rng.integers(0, 256, (4, 32, 32, 3), dtype=np.uint8), np.arange(4)
         return from_arrays("cifar100", 100, {"train": (images, labels), "test": (images, labels)})
 
     monkeypatch.setattr(cifar, "load", load)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import tiers
 from processes.jobs import SMALL, Jobs
 
 OWN = """
@@ -92,7 +93,10 @@ def _losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize(
+    "name",
+    tiers(LOSSES, ["hta-kl", "bkdsnn", "dist", "w2s", "mine:across", "hta-kl accumulated", "kl mixed"]),
+)
 def test_two_processes_give_the_losses_of_one(torchrun: Jobs, here: Path, name: str) -> None:
     """20 steps of one global batch, norms frozen."""
     words = [*DISTILL, "--loss", name.partition(" ")[0], *LOSSES[name]]
@@ -112,7 +116,7 @@ def test_two_processes_give_the_losses_of_one(torchrun: Jobs, here: Path, name: 
         torch.testing.assert_close(weights[1][key], value, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["dist", "w2s", "mine:across"])
+@pytest.mark.parametrize("name", tiers(["dist", "w2s", "mine:across"], ["dist"]))
 def test_without_gathering_the_comparison_would_fail(torchrun: Jobs, here: Path, name: str) -> None:
     found = []
     for count in (1, 2):

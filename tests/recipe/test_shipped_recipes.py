@@ -51,15 +51,19 @@ def studies() -> ModuleType:
     return results_script("studies")
 
 
-def few(recipe: StageRecipe) -> StageRecipe:
-    """The recipe with batches that a test has time for."""
-    return replace(recipe, train=replace(recipe.train, batch_size=2))
+WIDTHS = pytest.mark.parametrize("width", [8, pytest.param(None, id="full", marks=pytest.mark.nightly)])
 
 
-def subjects(pipeline: Pipeline) -> list[Subject]:
+def few(recipe: StageRecipe, width: int | None) -> StageRecipe:
+    """The recipe with batches, and networks unless `width` is None, that a test has time for."""
+    model = recipe.model if width is None else replace(recipe.model, width=width)  # type: ignore[call-arg]
+    return replace(recipe, model=model, train=replace(recipe.train, batch_size=2))
+
+
+def subjects(pipeline: Pipeline, width: int | None) -> list[Subject]:
     """Student and teacher of one task on random images of the data's shape; the teacher as a stage of its own."""
     assert isinstance(pipeline.distill, DistillRecipe)
-    student = few(pipeline.distill)
+    student = few(pipeline.distill, width)
     assert isinstance(student, DistillRecipe)
     stage = make_stage(student, CPU)
     made = [make_subject(stage, "off")]
@@ -67,7 +71,7 @@ def subjects(pipeline: Pipeline) -> list[Subject]:
         made.append(
             make_subject(
                 Stage(
-                    recipe=few(pipeline.teach),
+                    recipe=few(pipeline.teach, width),
                     data=stage.data,
                     teacher=None,
                     device=CPU,
@@ -79,8 +83,8 @@ def subjects(pipeline: Pipeline) -> list[Subject]:
     return made
 
 
-def takes_a_step(pipeline: Pipeline) -> None:
-    for subject in subjects(pipeline):
+def takes_a_step(pipeline: Pipeline, width: int | None) -> None:
+    for subject in subjects(pipeline, width):
         before = [parameter.detach().clone() for parameter in subject.job.network.parameters()]
         losses = subject.step()
         assert all(torch.isfinite(loss.total).all() for loss in losses)
@@ -89,10 +93,11 @@ def takes_a_step(pipeline: Pipeline) -> None:
         ), "nothing was learned"
 
 
+@WIDTHS
 @pytest.mark.parametrize("name", NAMES)
-def test_every_recipe_takes_a_step_on_data_of_its_shape(name: str) -> None:
+def test_every_recipe_takes_a_step_on_data_of_its_shape(name: str, width: int | None) -> None:
     for k in chosen(name):
-        takes_a_step(tasks_of(name).all[k].pipeline)
+        takes_a_step(tasks_of(name).all[k].pipeline, width)
 
 
 def chosen(name: str) -> list[int]:
@@ -115,10 +120,11 @@ def test_these_tasks_go_through_all_losses_and_timesteps() -> None:
     assert told(all_tasks=False) == told(all_tasks=True)
 
 
+@WIDTHS
 @pytest.mark.parametrize(
     "name", ["cifar100-resnet18", "cifar100-resnet19", "cifar100-resnet20w", "cifar100-vgg16"]
 )
-def test_every_network_takes_a_step_with_every_loss_of_the_tables(name: str) -> None:
+def test_every_network_takes_a_step_with_every_loss_of_the_tables(name: str, width: int | None) -> None:
     tasks = [
         task
         for task in tasks_of(name).all
@@ -126,7 +132,7 @@ def test_every_network_takes_a_step_with_every_loss_of_the_tables(name: str) -> 
     ]
     assert len(tasks) == 19
     for task in tasks:
-        takes_a_step(replace(task.pipeline, teach=None))
+        takes_a_step(replace(task.pipeline, teach=None), width)
 
 
 def test_the_tables_are_there() -> None:

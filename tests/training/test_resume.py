@@ -116,7 +116,7 @@ def test_student_continues_with_its_teacher(cli: Cli) -> None:
     assert Path("again/model.safetensors").read_bytes() == whole
 
 
-LONG = [*SMALL, "--set", "train.epochs=40", "--out", "run"]
+LONG = [*SMALL, "--set", "train.epochs=20", "--out", "run"]
 
 
 def _wait_for(path: Path) -> None:
@@ -137,7 +137,12 @@ def long_bytes(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> b
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGUSR1, 75), (signal.SIGINT, -signal.SIGINT)]
+    ("number", "code"),
+    [
+        (signal.SIGTERM, 75),
+        pytest.param(signal.SIGUSR1, 75, marks=pytest.mark.nightly),  # faults/test_signals_by_phase
+        (signal.SIGINT, -signal.SIGINT),
+    ],
 )
 def test_signals_save_and_end_with_their_code(
     number: signal.Signals, code: int, long_bytes: bytes, cli: Cli
