@@ -75,7 +75,7 @@ def subjects(pipeline: Pipeline, width: int | None) -> list[Subject]:
                     data=stage.data,
                     teacher=None,
                     device=CPU,
-                    options=stage.options,
+                    context=stage.context,
                 ),
                 "off",
             )
@@ -229,7 +229,7 @@ def test_a_recipe_opens_with_its_command_and_says_what_it_is(name: str) -> None:
 def test_the_command_line_lists_them_and_their_tasks(cli: Cli) -> None:
     listed = cli("list", "recipes")
     assert [line.split()[0] for line in listed.out.splitlines()] == NAMES
-    assert max(map(len, listed.out.splitlines())) <= 150
+    assert max(map(len, listed.out.splitlines())) <= 160
     tasks = cli("run", "cifar100-resnet19-w2s-short", "--tasks")
     assert tasks.out.splitlines()[-1].split() == ["17", "seed=2", "distill.model.T=6", "distill.loss=s2w"]
 
