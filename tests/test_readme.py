@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import typer
-from conftest import SMALL, Cli, results_script
+from conftest import RESULTS, SMALL, Cli, results_script
 from pages import BLOCKS, GUIDE, PAGES, ROOT, Block, blocks, commands_in, page
 
 from snnkd.catalog.data import DATA as DATA_SETS
@@ -225,7 +226,8 @@ def test_the_comparison_is_what_compare_prints() -> None:
     (shown,) = [text for text in blocks("measuring", "console") if "snnkd compare" in text]
     command, *lines = shown.splitlines()
     words = [sys.executable, "-m", "snnkd", *shlex.split(command)[2:]]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    environment = {**os.environ, "COLUMNS": "100"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True, env=environment)
     assert [line.rstrip() for line in done.stdout.splitlines()[: len(lines) - 1]] == lines[:-1]
 
 
@@ -275,6 +277,18 @@ def test_python_examples() -> None:
     assert names["network"](torch.rand(3, 1, 16, 16)).shape == (2, 3, 10)
     exec(loss, names)
     assert names["student"].grad.shape == (8, 100)
+
+
+def test_the_example_of_an_entry_is_in_the_catalogue() -> None:
+    (entry,) = blocks("contributing", "python")
+    assert entry in (ROOT / "snnkd" / "catalog" / "losses.py").read_text(encoding="utf-8")
+
+
+def test_the_files_that_contributing_names_exist() -> None:
+    names = re.findall(r"`((?:[a-z_]+/)+(?:[\w.]+)?)`", page("contributing"))
+    places = (ROOT, ROOT / "snnkd", RESULTS)
+    assert len(names) > 15
+    assert not [name for name in names if not any((place / name).exists() for place in places)]
 
 
 def test_the_worked_values_of_hta_kl() -> None:

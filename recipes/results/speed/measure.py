@@ -70,8 +70,8 @@ def measure_divergences(samples: int, classes: int, rounds: int) -> dict[str, An
     student.requires_grad_()
 
     def torch_kl() -> torch.Tensor:
-        pair = (F.log_softmax(logits / 3, -1) for logits in (student, teacher))
-        return 9 * F.kl_div(*pair, reduction="batchmean", log_target=True)
+        log_q, log_p = (F.log_softmax(logits / 3, -1) for logits in (student, teacher))
+        return 9 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
     def run(loss: Callable[[], torch.Tensor]) -> Callable[[], object]:
         def forward_backward() -> None:
