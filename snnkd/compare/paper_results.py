@@ -5,11 +5,15 @@ They are mostly of the best test epoch, which snnkd never selects; `words.py` sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from snnkd.catalog.models import MODELS
 from snnkd.catalog.paper_results import find_paper_results
 from snnkd.catalog.references import REFERENCES
 from snnkd.compare.students import Student
+from snnkd.schema.fields import to_plain
 
 USUAL_NEURON = "lif"
 
@@ -34,7 +38,7 @@ class Reported:
 
 def reported(student: Student) -> tuple[Reported, ...]:
     """All that papers report for what this student was tested on and is; nothing for a part of a data set or a model with options."""
-    if student.part is not None or student.split != "test" or student.model.keys() != {"name"}:
+    if student.part is not None or student.split != "test" or not _has_defaults(student.model):
         return ()
     return tuple(
         Reported(
@@ -48,6 +52,13 @@ def reported(student: Student) -> tuple[Reported, ...]:
         )
         for each in find_paper_results(student.data, str(student.model["name"]), student.T)
     )
+
+
+def _has_defaults(model: Mapping[str, Any]) -> bool:
+    """Whether all options of a network are its defaults."""
+    name = str(model["name"])
+    defaults = to_plain(MODELS[name].options(name=name)) if name in MODELS else {}
+    return {**defaults, **model} == defaults
 
 
 def _found_at(key: str) -> str:
