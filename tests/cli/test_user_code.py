@@ -1,4 +1,5 @@
-"""A loss, a network and data of the user's own: run when the command line names them, refused otherwise, and explained."""
+"""A loss, a network and data of the user's own: run when the command line names them, refused otherwise, and
+explained."""
 
 from __future__ import annotations
 
@@ -42,7 +43,8 @@ def good_model(*, classes, shape, activation, width=4):
 def good_data(images=200):
     rng = np.random.default_rng(0)
     pixels, labels = rng.integers(0, 256, (images, 16, 16), dtype=np.uint8), np.arange(images) % 5
-    return {"train_images": pixels, "train_labels": labels, "test_images": pixels[:50], "test_labels": labels[:50]}
+    test = {"test_images": pixels[:50], "test_labels": labels[:50]}
+    return {"train_images": pixels, "train_labels": labels, **test}
 """
 
 
@@ -104,9 +106,13 @@ def test_the_source_is_part_of_the_run(cli: Cli) -> None:
 
 @pytest.mark.usefixtures("mine")
 @pytest.mark.parametrize(
-    ("section", "name"), [("loss: mine:good_loss", "mine:good_loss"), ("model: {name: mine:good_model, T: 2}", "mine:good_model"),
-                          ("data: {name: mine:good_data}", "mine:good_data")]
-)  # fmt: skip
+    ("section", "name"),
+    [
+        ("loss: mine:good_loss", "mine:good_loss"),
+        ("model: {name: mine:good_model, T: 2}", "mine:good_model"),
+        ("data: {name: mine:good_data}", "mine:good_data"),
+    ],
+)
 def test_a_recipe_that_names_code_is_refused(cli: Cli, section: str, name: str) -> None:
     Path("r.yaml").write_text(f"schema: 1\nstage: distill\n{section}\n")
     for words in (["check", "r.yaml"], ["run", "r.yaml"], ["distill", "./r.yaml"]):
@@ -127,15 +133,16 @@ def test_code_named_once_is_not_named_for_ever(cli: Cli) -> None:
     assert cli("check", "r.yaml").code == 2
 
 
+SIGNATURE = "def f(student, teacher, *, temperature, labels): "
 LOSSES = {
     "def f(student, teacher): return student.sum()": "raised TypeError",
-    "def f(student, teacher, *, temperature, labels): return student": "returned shape [4, 10]; a loss is a scalar",
-    "def f(student, teacher, *, temperature, labels): return 1.0": "returned float; a loss is a scalar tensor",
-    "def f(student, teacher, *, temperature, labels): return (student.detach() - teacher).sum()": "has no gradient",
-    "def f(student, teacher, *, temperature, labels): return student.log().mean()": "returned nan for ordinary logits",
-    "def f(student, teacher, *, temperature, labels): return (student - student).abs().sqrt().sum()": "its gradient is not finite",
-    "def f(student, teacher, *, temperature, labels): teacher.zero_(); return student.sum()": "changes its arguments in place",
-    "def f(student, teacher, *, temperature, labels): raise KeyError('x')": "raised KeyError: 'x'",
+    SIGNATURE + "return student": "returned shape [4, 10]; a loss is a scalar",
+    SIGNATURE + "return 1.0": "returned float; a loss is a scalar tensor",
+    SIGNATURE + "return (student.detach() - teacher).sum()": "has no gradient",
+    SIGNATURE + "return student.log().mean()": "returned nan for ordinary logits",
+    SIGNATURE + "return (student - student).abs().sqrt().sum()": "its gradient is not finite",
+    SIGNATURE + "teacher.zero_(); return student.sum()": "changes its arguments in place",
+    SIGNATURE + "raise KeyError('x')": "raised KeyError: 'x'",
     "f = 3": "is int, not a function",
     "def g(): pass": "has no 'f'",
     "import nowhere_at_all\ndef f(): pass": "importing it failed: No module named 'nowhere_at_all'",
@@ -155,7 +162,7 @@ def test_a_loss_that_does_not_conform(cli: Cli, source: str, said: str) -> None:
 
 
 MODELS = {
-    "return Net(classes + 1)": "forward(images, T=1) gave [1, 3, 11]; a network gives [T, B, classes] = [1, 3, 10]",
+    "return Net(classes + 1)": "forward(images, T=1) gave [1, 3, 11]; a network gives [T, B, classes]",
     "return 3": "returned int; it must return a torch.nn.Module",
     "return Net(classes, timeless=True)": "forward(images, T=1) gave [3, 10]",
     "return Net(classes, extra=True)": "no gradient reaches extra",
@@ -269,7 +276,8 @@ def test_source_that_is_imported_by_the_module_counts(cli: Cli) -> None:
 
 
 def test_the_source_is_that_of_the_module_and_its_neighbours_and_of_no_library_below(cli: Cli) -> None:
-    """A virtual environment often lies in the folder of the module; what of it is loaded differs from moment to moment."""
+    """A virtual environment often lies in the folder of the module; what of it is loaded differs from moment
+    to moment."""
     import importlib
 
     from snnkd import usercode
@@ -319,7 +327,9 @@ def test_tied_weights_are_saved_and_loaded(cli: Cli) -> None:
     ).replace(".mean((2, 3))).unflatten", ".mean((2, 3))))).unflatten")
     tied = tied.replace(
         "    def forward(self, images, T):",
-        "        self.again = nn.Linear(width, width)\n        self.again.weight = self.twin.weight\n\n    def forward(self, images, T):",
+        "        self.again = nn.Linear(width, width)\n"
+        "        self.again.weight = self.twin.weight\n\n"
+        "    def forward(self, images, T):",
     )
     Path("mine.py").write_text(tied)
     made = cli("teach", *DATA, "--model", "mine:good_model", *TEACH)

@@ -1,4 +1,5 @@
-"""Gradient descent on each term of a published method alone, its own timesteps as teacher included, lowers it by 90 %."""
+"""Gradient descent on each term of a published method alone, its own timesteps as teacher included, lowers it
+by 90 %."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Every divergence and penalty against plain numpy, on degenerate logits, its properties, gradients, descent and errors.
+"""Every divergence and penalty against plain numpy, on degenerate logits, its properties, gradients, descent
+and errors.
 
-Heads, ties and the vectors of hta-kl are in test_hta_kl.py. A divergence's exceptions from a property are those that its
-entry in the catalogue declares.
+Heads, ties and the vectors of hta-kl are in test_hta_kl.py. A divergence's exceptions from a property are
+those that its entry in the catalogue declares.
 """
 
 import math
@@ -41,7 +42,8 @@ quick = settings(max_examples=20, deadline=None, derandomize=True, database=None
 
 
 def over(*leave_out, penalties=False, where=lambda entry: True):
-    """Parametrise `case` over all functions and options but those left out, and divergences whose entry is not `where`."""
+    """Parametrise `case` over all functions and options but those left out, and divergences whose entry is
+    not `where`."""
     without = {*leave_out, *(() if penalties else PENALTIES)}
     without |= {name for name, entry in ENTRIES.items() if not where(entry)}
     chosen = {key: case for key, case in CASES.items() if case[0] not in without}
@@ -92,7 +94,8 @@ def entropy(p):
 
 
 def np_mix(p, q, y, forward=0.2, reverse=0.7):
-    """Here and below: the formula of guide/formulas.md for one sample with p of the teacher, q of the student, y the label."""
+    """Here and below: the formula of guide/formulas.md for one sample with p of the teacher, q of the
+    student, y the label."""
     return forward * relative_entropy(p, q) + reverse * relative_entropy(q, p)
 
 
@@ -185,7 +188,8 @@ def test_against_plain_numpy(case, classes):
 @pytest.mark.parametrize("limit", [(1, 0), (0, 1), (0, 0), (0.5, -0.5), (-1, 1), (-1, 0), (0, 2)])
 @pytest.mark.parametrize("direction", [(1, 2), (-1, -2), (2, -1), (-2, 1)])
 def test_abkd_near_its_limits(limit, direction):
-    """Followed from three points beside it, the general form arrives at the limit; float32 loses little of it."""
+    """Followed from three points beside it, the general form arrives at the limit; float32 loses little of
+    it."""
     student, teacher, _ = random_batch(5, 20)
 
     def at(step, *pair):
@@ -256,7 +260,8 @@ def test_a_student_that_is_the_teacher(case, temperature):
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_dist_without_variation(dtype):
-    """Rows or columns that do not vary have correlation 0: beta, gamma or their sum x temperature^2, also at the teacher."""
+    """Rows or columns that do not vary have correlation 0: beta, gamma or their sum x temperature^2, also at
+    the teacher."""
     flat, alike = torch.zeros(7, 10, dtype=dtype), random_batch(1, 10, dtype)[0].repeat(7, 1)
     options = {"temperature": 2.0, "beta": 3.0, "gamma": 0.5}
     assert losses.dist(flat, flat, **options).item() == pytest.approx(4 * 3.5, rel=1e-6)
@@ -476,7 +481,8 @@ def test_precision(case):
 def test_descent(case):
     """Adam takes 90 % off the distance to the least value: 0, but ce's is the entropy, confidence's -log C.
 
-    Wsld's, (1 - 1/e) x entropy, is not its least, but its value where the gradient, that of frozen weights, vanishes.
+    Wsld's, (1 - 1/e) x entropy, is not its least, but its value where the gradient, that of frozen weights,
+    vanishes.
     """
     student, noise, labels = random_batch(6, 5, scale=0.5)
     teacher = noise + 4.0 * torch.nn.functional.one_hot(labels, 5)

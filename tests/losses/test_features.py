@@ -28,7 +28,8 @@ def section(name, **options):
 
 
 def features(rows, stages, output, size=4, seed=0):
-    """What a network offers: stage1, stage2, ... of these channels, each half as high as the one before, output, class_map."""
+    """What a network offers: stage1, stage2, ... of these channels, each half as high as the one before,
+    output, class_map."""
     generator = torch.Generator().manual_seed(seed)
     sizes = [max(1, size >> i) for i in range(len(stages))]
     found = {
@@ -106,7 +107,8 @@ def test_aligners_are_trained(name):
 
 
 def test_what_is_trained_besides_aligners():
-    """The rebuilders of blurred: two 3x3 convolutions at the teacher's width; nothing else, not the teacher's head."""
+    """The rebuilders of blurred: two 3x3 convolutions at the teacher's width; nothing else, not the teacher's
+    head."""
     for name in NAMES:
         found = [tuple(p.shape) for p in Scene(name).objective.parameters()]
         assert found == ([(5, 5, 3, 3), (5,), (5, 5, 3, 3), (5,)] if name == "blurred" else [])
@@ -195,7 +197,8 @@ def test_gradient_descent_lowers_the_term(name, widths):
 
 @pytest.mark.parametrize("name", ["mse", "attention", "saliency", "classifier"])
 def test_the_least_value_is_0(name):
-    """Where the time mean of the student's features is the teacher's (saliency: where the spikes add up to its map)."""
+    """Where the time mean of the student's features is the teacher's (saliency: where the spikes add up to
+    its map)."""
     scene = Scene(name)
     theirs = dict(scene.theirs)
     if name == "saliency":
@@ -273,7 +276,8 @@ def pass_on(rebuilder):
 
 @pytest.mark.parametrize("drop", [0.15, 0.5])
 def test_blurred_drops_channels(drop):
-    """All is 1: each dropped channel is 1 away at its 4 places, a kept one (not raised for the others) at none; new ones each time."""
+    """All is 1: each dropped channel is 1 away at its 4 places, a kept one (not raised for the others) at
+    none; new ones each time."""
     scene = Scene("blurred", (400,), (400,), size=2, teacher_size=2, drop=drop)
     pass_on(scene.term.rebuilders[0])
     ones = {"stage1": torch.ones(T * B, 400, 2, 2, dtype=D)}
@@ -288,7 +292,8 @@ def test_blurred_drops_channels(drop):
 
 
 def test_dropped_channels_are_not_seen():
-    """Channels without gradient may say anything; others may not. Without drop all are seen, each time the same."""
+    """Channels without gradient may say anything; others may not. Without drop all are seen, each time the
+    same."""
     scene = Scene("blurred", (8,), (8,), drop=0.5, rescale=False)
 
     def seeded(**changed):
@@ -310,7 +315,8 @@ def test_dropped_channels_are_not_seen():
 
 
 def test_blurred_is_the_distance_to_the_teacher():
-    """Rebuilders that pass on; student up to 2, teacher 10 times it: equal after scaling, 9 x away without."""
+    """Rebuilders that pass on; student up to 2, teacher 10 times it: equal after scaling, 9 x away
+    without."""
     ours = torch.tensor([0.0, 1, 2, 0.5], dtype=D).reshape(1, 1, 2, 2).repeat(T * B, 1, 1, 1)
     for rescale, expected in ((True, 0), (False, 81 * (1 + 4 + 0.25))):
         scene = Scene("blurred", (1,), (1,), drop=0.0, rescale=rescale)
@@ -353,7 +359,8 @@ def test_saliency_looks_at_the_class_the_teacher_answers():
 
 @pytest.mark.parametrize("name", ["saliency", "classifier"])
 def test_the_temperature_of_a_feature_term(name):
-    """Far above all differences KL x temperature^2 goes to half the variance of the differences of its logits: it settles."""
+    """Far above all differences KL x temperature^2 goes to half the variance of the differences of its
+    logits: it settles."""
     values = [Scene(name, temperature=temperature).value().item() for temperature in (1.0, 200.0, 400.0)]
     assert values[1] == pytest.approx(values[2], rel=0.01)
     assert values[0] != pytest.approx(values[1], rel=1e-4)

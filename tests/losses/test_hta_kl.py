@@ -261,7 +261,8 @@ def test_gradcheck(divergence, temperature):
 
 @pytest.mark.parametrize("head", HEADS)
 def test_the_gradient_is_that_of_frozen_weights(head):
-    """The head weight is detached: the gradient is that of w FKL + (1 - w) RKL at constant w, which passes gradcheck."""
+    """The head weight is detached: the gradient is that of w FKL + (1 - w) RKL at constant w, which passes
+    gradcheck."""
     student, teacher = random_pair(4, 6)
     student.requires_grad_()
     temperature = 2.0

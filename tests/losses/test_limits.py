@@ -1,4 +1,5 @@
-"""Where divergences end: labels that do not fit, nothing to compare, a student that answers all classes alike."""
+"""Where divergences end: labels that do not fit, nothing to compare, a student that answers all classes
+alike."""
 
 import pytest
 import torch

@@ -1,7 +1,8 @@
-"""Every published loss on two timesteps, two samples, three classes: its value by hand from guide/formulas.md.
+"""Every published loss on two timesteps, two samples, three classes: its value by hand from
+guide/formulas.md.
 
-Logits are temperature x log of simple probabilities, so that the softmax of a term is known; at temperature 1 the
-same logits give those probabilities to the power of the temperature, which is what the hard term sees.
+Logits are temperature x log of simple probabilities, so that the softmax of a term is known; at temperature 1
+the same logits give those probabilities to the power of the temperature, which is what the hard term sees.
 """
 
 from math import e, exp, log, sqrt
@@ -83,13 +84,15 @@ ENTROPY_CROSSED = [log(3), 1 / 4 * log(2) + 1 / 2 * log(8 / 3) + 1 / 4 * log(8)]
 
 
 def head_weighted():
-    """Head is the first class of p alone: |p - q| is (1/6 | 1/12, 1/12), and (1/4 | 1/4, 1/8) with class 1 at 1/8 as the head."""
+    """Head is the first class of p alone: |p - q| is (1/6 | 1/12, 1/12), and (1/4 | 1/4, 1/8) with class 1 at
+    1/8 as the head."""
     heads = [(1 / 6) / (1 / 6 + 2 / 12), (1 / 8) / (1 / 8 + 1 / 4 + 1 / 8)]  # 1/2 and 1/4
     return sum(w * f + (1 - w) * r for w, f, r in zip(heads, FORWARD, REVERSE, strict=True)) / 2
 
 
 def soft_labels_weighted(temperature):
-    """CE_S and CE_T at temperature 1 of the label: student as in HARD; teacher 1/4 beside 1/2 and 1/4, both powered."""
+    """CE_S and CE_T at temperature 1 of the label: student as in HARD; teacher 1/4 beside 1/2 and 1/4, both
+    powered."""
     power = 2.0**temperature
     teacher = log(power + 2)  # (power, 1, 1) / (power + 2), label on a 1
     student = [log(3), 2 * HARD[temperature] - log(3)]
@@ -103,7 +106,8 @@ PLAIN = {
     "mix": 0.2 * sum(FORWARD) / 2 + 0.7 * sum(REVERSE) / 2,
     "jeffreys": (sum(FORWARD) + sum(REVERSE)) / 2,
     "ce": sum(ENTROPY_CROSSED) / 2,
-    # w = sigmoid(log(p/q)) = p / (p + q), so that w p - (1 - w) q = p - q: the value is jeffreys', the gradient is not
+    # w = sigmoid(log(p/q)) = p / (p + q), so that w p - (1 - w) q = p - q: the value is jeffreys', the
+    # gradient is not
     "todi": (sum(FORWARD) + sum(REVERSE)) / 2,
     "hta-kl": head_weighted(),
     "akl": head_weighted(),
@@ -135,7 +139,8 @@ PLAIN = {
     )
     / 0.24
     / 2,
-    # true class or not: (1/4, 3/4) for (1/3, 2/3), and (1/4, 3/4) for (1/2, 1/2); the others: (2/3, 1/3) for (1/2, 1/2) and for (3/4, 1/4)
+    # true class or not: (1/4, 3/4) for (1/3, 2/3), and (1/4, 3/4) for (1/2, 1/2); the others: (2/3,
+    # 1/3) for (1/2, 1/2) and for (3/4, 1/4)
     "dkd": (
         (1 / 4 * log(3 / 4) + 3 / 4 * log(9 / 8) + 1 / 4 * log(1 / 2) + 3 / 4 * log(3 / 2))
         + 8 * (2 / 3 * log(4 / 3) + 1 / 3 * log(2 / 3) + 2 / 3 * log(8 / 9) + 1 / 3 * log(4 / 3))
@@ -207,7 +212,8 @@ def test_the_gradient_of_todi_is_that_of_frozen_weights():
     objective(
         BatchOutputs(student=student, labels=torch.tensor([0]), teacher=logits([P[0]], 1))
     ).total.backward()
-    # w = p / (p + q) is (3/5, 3/7, 3/7); d/dq of w p log(p/q) + (1 - w) q log(q/p) is -w p/q + (1 - w) (log(q/p) + 1)
+    # w = p / (p + q) is (3/5, 3/7, 3/7); d/dq of w p log(p/q) + (1 - w) q log(q/p) is -w p/q + (1 - w)
+    # (log(q/p) + 1)
     first = -3 / 5 * 3 / 2 + 2 / 5 * (log(2 / 3) + 1)
     other = -3 / 7 * 3 / 4 + 4 / 7 * (log(4 / 3) + 1)
     mean = (first + 2 * other) / 3
@@ -278,11 +284,13 @@ RIGHT_LABELS = [0, 2]
 
 @worked("twsnn")
 def twsnn():
-    # at temperature 3: (2, 1, 1) / 4, (1, 1, 2) / 4; (1, 2, 1) / 4, (1, 1, 8) / 10; cubed 8/10, 8/10; 1/10, 512/514
+    # at temperature 3: (2, 1, 1) / 4, (1, 1, 2) / 4; (1, 2, 1) / 4, (1, 1, 8) / 10; cubed 8/10, 8/10;
+    # 1/10, 512/514
     hard = (log(10 / 8) + log(10 / 8) + log(10) + log(514 / 512)) / 4
     # the teacher is the first timestep: p / q_1 = (2, 1/2, 1) and (5/2, 5/2, 5/8)
     taught = (0 + 0 + 1 / 2 * log(2) + 1 / 4 * log(1 / 2) + 1 / 2 * log(5 / 2) + 1 / 2 * log(5 / 8)) / 4
-    # the right ones: of the first sample that first timestep; of the second the mean logit (0, 0, 2 log 2): (1, 1, 4) / 6
+    # the right ones: of the first sample that first timestep; of the second the mean logit (0, 0, 2 log
+    # 2): (1, 1, 4) / 6
     ensemble = (
         0
         + (1 / 2 * log(2) + 1 / 4 * log(1 / 2))
@@ -409,7 +417,8 @@ def lasnn():
     }
     theirs["stage1"][0, 2, 0, 0] = -3  # a map of one position: (1, 0, 0, 0)
     theirs["stage1"][1, :, 0, 1] = 2
-    # student, squares over time mean and channels, as unit vectors: (1, 1, 0, 0) / sqrt 2 and (1, 1, 1, 1) / 2
+    # student, squares over time mean and channels, as unit vectors: (1, 1, 0, 0) / sqrt 2 and (1, 1, 1,
+    # 1) / 2
     first = (2 - 2 / sqrt(2)) + (2 - 2 / 2)
     second = (2 - 2 / sqrt(2)) + (
         2 - 2 * 16 / sqrt(9**2 + 16**2)
@@ -437,7 +446,8 @@ def bkdsnn():
         set_weights(first, [0, 0, 0, 0, 1, -1, 0, 0, 0], [0])  # minus the right neighbour
         set_weights(second, [0, 0, 0, 0, 2, 0, 0, 0, 0], [1])
 
-    # over time [3 1; 0 2] and [0 1; 1 1]; minus the neighbour, ReLU: [2 1; 0 2] and [0 1; 0 1]; 2 x + 1: [5 3; 1 5] and [1 3; 1 3]
+    # over time [3 1; 0 2] and [0 1; 1 1]; minus the neighbour, ReLU: [2 1; 0 2] and [0 1; 0 1]; 2 x +
+    # 1: [5 3; 1 5] and [1 3; 1 3]
     squares = (0 + 1 + 0 + 4) + 1
     loss = {"name": "bkdsnn", "drop": 0.0, "rescale": False}
     found = evaluate(loss, apart(logits(Q, 2)), LABELS, logits(P, 2), ours, theirs, prepare=prepare)
@@ -451,7 +461,8 @@ SPIKES[2, 1, 1] = SPIKES[1, 0, 0] = (
     1  # of the first sample in the second timestep, of the second in the first
 )
 MAPS = {"stage2": SPIKES.reshape(4, 2, 2, 2)}, {"class_map": CAMS.reshape(2, 3, 2, 2)}
-# both maps run from 0 to 1; with r = exp(1/2) the teacher's are (r, 1, 1, 1) / (r + 3) and (1, r, r, 1) / (2 r + 2), the student's
+# both maps run from 0 to 1; with r = exp(1/2) the teacher's are (r, 1, 1, 1) / (r + 3) and (1, r, r, 1) /
+# (2 r + 2), the student's
 # (1, r, 1, 1) and (r, 1, 1, 1), both over r + 3
 ROOT = sqrt(e)
 SALIENCY = (

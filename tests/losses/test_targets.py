@@ -57,7 +57,8 @@ def test_the_mean_and_every_step():
 
 
 def test_confidence_is_the_batch_mean_of_the_largest_probability():
-    """Step 1 has the surest sample and the largest logits, step 2 the higher mean: 0.8 and 0.85, under 0.99 and 0.4."""
+    """Step 1 has the surest sample and the largest logits, step 2 the higher mean: 0.8 and 0.85, under 0.99
+    and 0.4."""
     steps = logs(
         [[0.4, 0.3, 0.3], [0.6, 0.2, 0.2]],
         [[0.99, 0.005, 0.005], [0.3, 0.4, 0.3]],
@@ -120,7 +121,8 @@ def test_other_steps_of_three_by_hand():
     student = logs([[1 / 2, 1 / 4, 1 / 4]], [[1 / 4, 1 / 2, 1 / 4]], [[1 / 3, 1 / 3, 1 / 3]])
     confidence = 1 - 1.5 * math.log(2) / math.log(3)  # entropy of the first two: 3/2 log 2
     likeness = (1 / 8 + 1 / 8 + 1 / 16) / (1 / 4 + 1 / 16 + 1 / 16)  # of the first two
-    # the first is taught by the second and the last, whose score is 0; the last by both, which it is as like to
+    # the first is taught by the second and the last, whose score is 0; the last by both, which it is as
+    # like to
     weight = math.exp(confidence * likeness) / (math.exp(confidence * likeness) + 1)
     rest = 1 - weight
     expected = [
@@ -133,7 +135,8 @@ def test_other_steps_of_three_by_hand():
 
 
 def test_other_steps_prefer_the_alike():
-    """Of two as confident timesteps the first learns more from the one like it; halves would be 0.35 of both classes."""
+    """Of two as confident timesteps the first learns more from the one like it; halves would be 0.35 of both
+    classes."""
     first, alike, unlike = [0.6, 0.3, 0.1], [0.6, 0.3, 0.1], [0.1, 0.3, 0.6]
     mixed = self_target(logs([first], [alike], [unlike]), torch.tensor([0]), "other-steps", 1.0)[0, 0].exp()
     assert mixed[0] > 0.36
@@ -258,7 +261,8 @@ def test_what_is_watched_at_every_step_is_the_mean(name):
 
 
 def test_the_hard_term_of_every_step():
-    """Cross-entropies log 2, log 4 of the first timestep and log 4, log 2 of the second, where the mean has others."""
+    """Cross-entropies log 2, log 4 of the first timestep and log 4, log 2 of the second, where the mean has
+    others."""
     student = logs(
         [[1 / 2, 1 / 4, 1 / 4], [1 / 4, 1 / 4, 1 / 2]], [[1 / 4, 1 / 4, 1 / 2], [1 / 2, 1 / 4, 1 / 4]]
     )

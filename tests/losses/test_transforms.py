@@ -90,7 +90,8 @@ def test_both_sides_are_standardized():
 
 # -- a temperature of the student's own --
 def test_the_students_own_temperature_by_hand():
-    """p = (1/2, 1/4, 1/4) at temperature 3 and q = (1/4, 1/4, 1/2) at 2, with the factor 3 squared: log 2 / 4 each."""
+    """p = (1/2, 1/4, 1/4) at temperature 3 and q = (1/4, 1/4, 1/2) at 2, with the factor 3 squared: log 2 / 4
+    each."""
     p = torch.tensor([[1 / 2, 1 / 4, 1 / 4]], dtype=D).log()
     value = soft_only(temperature=3.0, student_temperature=2.0)
     assert value(2 * p.flip(-1)[None], 3 * p, [0]).item() == pytest.approx(9 * math.log(2) / 4, rel=1e-9)
@@ -146,7 +147,8 @@ def test_the_share_is_that_of_probabilities(share):
 
 
 def test_the_noise_has_mean_and_spread_of_the_logits():
-    """With share 1 at a temperature at which logarithms are logits up to a constant: the differences of two have twice the variance."""
+    """With share 1 at a temperature at which logarithms are logits up to a constant: the differences of two
+    have twice the variance."""
     teacher = torch.tensor([[-3.0, 0, 6]], dtype=D).expand(20000, 3) + 50  # deviation sqrt 21
     torch.manual_seed(0)
     found = noised(teacher, 1.0, 100.0)
@@ -198,7 +200,8 @@ def test_the_correction_leaves_its_arguments():
 
 
 def test_the_gradient_of_the_correction():
-    """Where the student is wrong the gradient of its answer goes to the true class, which holds both places."""
+    """Where the student is wrong the gradient of its answer goes to the true class, which holds both
+    places."""
     student = STUDENT.clone().requires_grad_()
     pull = torch.tensor([1.0, 10, 100, 1000], dtype=D)
     (corrected(student, TEACHER, LABELS)[0] * pull).sum().backward()

@@ -45,7 +45,8 @@ def test_every_key_has_its_help_beside_it(stage: str) -> None:
 
 
 def sections() -> set[type]:
-    """Every section that a recipe can have: those of the stages, of each registry's entries, and what they hold."""
+    """Every section that a recipe can have: those of the stages, of each registry's entries, and what they
+    hold."""
     entries = [entry for registry in REGISTRIES for entry in (*registry, registry.user) if entry is not None]
     found: set[type] = set()
     waiting = [

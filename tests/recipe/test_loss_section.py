@@ -69,9 +69,10 @@ def test_no_loss_has_no_label() -> None:
     ("loss", "label"),
     [
         ("twsnn", "twsnn"),
-        ({"name": "twsnn", "terms": [{"divergence": "kl", "target": "step", "weight": 0.2},
-                                     {"divergence": "kl", "target": "step", "against": "correct-mean", "weight": 0.3}]},
-         "twsnn 1.weight=0.3"),
+        ({"name": "twsnn", "terms": [
+            {"divergence": "kl", "target": "step", "weight": 0.2},
+            {"divergence": "kl", "target": "step", "against": "correct-mean", "weight": 0.3},
+        ]}, "twsnn 1.weight=0.3"),
         ("tks", "tks"),
         ({"name": "tser", "hard": {"target": "step", "weight": 0.7}}, "tser hard.weight=0.7"),
         ({"name": "bkdsnn", "drop": 0.5}, "bkdsnn 1.drop=0.5"),
