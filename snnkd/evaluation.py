@@ -20,7 +20,7 @@ from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
 from snnkd.measure.recalibrate import recalibrate_norms
-from snnkd.models.files import Loaded, load_network
+from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.network import Specification
 from snnkd.recipe.settings import apply_setting
 from snnkd.runs.find import finished_runs
@@ -97,7 +97,7 @@ def check_fits_timesteps(specification: Specification, settings: EvalConfig, fol
 
 
 def _recalibrate(
-    loaded: Loaded,
+    loaded: LoadedNetwork,
     asked: EvalRequest,
     data: ImageSet,
     execution: ExecutionConfig,
@@ -114,7 +114,7 @@ def _recalibrate(
     )
 
 
-def eval_file(asked: EvalRequest, loaded: Loaded, data: ImageSet) -> str | None:
+def eval_file(asked: EvalRequest, loaded: LoadedNetwork, data: ImageSet) -> str | None:
     """The name under RUN/eval for settings other than the run's own; None for those."""
     other = data.sha256 != loaded.config.get("data_sha256") and (
         asked.data is not None or asked.data_settings
@@ -132,7 +132,7 @@ def own_eval_file(settings: EvalConfig, trained_T: int, which: str = "") -> str 
 
 
 def data_of(
-    loaded: Loaded, console: Console, asked: EvalRequest | None = None, way: Way = ANYWHERE
+    loaded: LoadedNetwork, console: Console, asked: EvalRequest | None = None, way: Way = ANYWHERE
 ) -> ImageSet:
     """The data that a network was trained on, as its config.json names it, or what `asked` says over that."""
     asked = asked or EvalRequest()
@@ -165,7 +165,7 @@ def _section(values: Any, settings: Sequence[str]) -> DataConfig:
     return made
 
 
-def _check_fits(loaded: Loaded, data: ImageSet) -> None:
+def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
     made = loaded.network.specification
     if data.classes != made.classes:
         raise FileError(

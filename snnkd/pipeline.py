@@ -25,12 +25,11 @@ from snnkd.data.describe import describe
 from snnkd.data.download.archives import check_mirror
 from snnkd.errors import UsageError
 from snnkd.evaluation import EvalRequest, data_of, measure_run, measured_already, own_eval_file
-from snnkd.exports.check import sample
+from snnkd.exports.agreement import sample_images
+from snnkd.exports.export import export_network, write_report
 from snnkd.exports.extras import check_installed
-from snnkd.exports.formats import load_format
 from snnkd.exports.install import check_target
-from snnkd.exports.make import keep
-from snnkd.exports.make import make as make_export
+from snnkd.exports.protocol import load_format
 from snnkd.exports.source import Source
 from snnkd.files import read_json
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
@@ -195,8 +194,8 @@ def export(
     target = out or folder / "export" / f"{format}{other}"
     load_format(entry).check(source)
     check_target(target, force)
-    images = sample(data_of(source.loaded, context.console, way=_way(context)).test)
-    found = make_export(entry, source, target, force, images, context.stop.check)
+    images = sample_images(data_of(source.loaded, context.console, way=_way(context)).test)
+    found = export_network(entry, source, target, force, images, context.stop.check)
     made = {
         "schema": 1,
         "run": str(folder),
@@ -206,7 +205,7 @@ def export(
         **found,
     }
     if out is None and (folder / RUN).exists():
-        keep(target, made)
+        write_report(target, made)
     return made
 
 
@@ -229,9 +228,11 @@ def _source(folder: Path, T: int | None) -> Source:
     return Source(loaded, specification.T if T is None else T, result if same else None)
 
 
-def bench(recipe: DistillRecipe, rounds: int, baseline: bool = False, levers: bool = False) -> dict[str, Any]:
-    """Time the training step of `recipe` by part, against the published loop, and with one lever after another."""
-    return bench_report.bench(recipe, rounds, baseline, levers)
+def bench(
+    recipe: DistillRecipe, rounds: int, baseline: bool = False, ablations: bool = False
+) -> dict[str, Any]:
+    """Time the training step of `recipe` by part, against the baseline loop, and adding one optimization at a time."""
+    return bench_report.bench(recipe, rounds, baseline, ablations)
 
 
 @distributed.process_group()

@@ -26,11 +26,11 @@ from snnkd.measure.curve import accuracy, measure_curve
 from snnkd.measure.logits import save_logits
 from snnkd.measure.result import make_result
 from snnkd.models import Network, Specification, build_network
-from snnkd.models.activation import learned_by_neurons
-from snnkd.models.blocks import recompute_blocks
+from snnkd.models.activation import neuron_parameters
+from snnkd.models.blocks import enable_recompute
 from snnkd.models.features import feature_shapes
-from snnkd.models.files import Loaded, load_network, save_network
-from snnkd.models.libraries import Library, try_out
+from snnkd.models.files import LoadedNetwork, load_network, save_network
+from snnkd.models.libraries import LibraryNetwork, check_image_size
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import (
     RESULT,
@@ -68,7 +68,7 @@ class Stage:
 
     recipe: StageRecipe
     data: ImageSet
-    teacher: Loaded | None
+    teacher: LoadedNetwork | None
     device: torch.device
     context: RunContext
 
@@ -175,10 +175,10 @@ def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objecti
         "seconds": round(position.seconds, 2),
         "precision": "bf16" if needs["bf16"] else "float32",
     }
-    written: list[Loaded] = []
+    written: list[LoadedNetwork] = []
     distributed.on_rank0(lambda: written.append(_saved(folder, network, about)))
     # the other processes measure the same weights without looking for a file that another machine has just written
-    loaded = written[0] if written else Loaded(network, {}, "", folder)
+    loaded = written[0] if written else LoadedNetwork(network, {}, "", folder)
     distributed.broadcast_state(loaded.network.to(stage.device).state_dict())
     result = measure_network(loaded, data, EvalConfig(), recipe.execution, stage.device, context)
     distributed.on_rank0(partial(_finish, stage, result))
@@ -186,7 +186,7 @@ def _work(stage: Stage, judged: dict[str, Any] | None, network: Network, objecti
     return Finished(folder, result)
 
 
-def _saved(folder: Path, network: Network, about: dict[str, Any]) -> Loaded:
+def _saved(folder: Path, network: Network, about: dict[str, Any]) -> LoadedNetwork:
     save_network(folder, network, about)
     return load_network(folder)
 
@@ -241,15 +241,15 @@ def fresh_network(recipe: StageRecipe, data: ImageSet) -> Network:
     return network
 
 
-def first_network(recipe: StageRecipe, data: ImageSet, teacher: Loaded | None) -> Network:
+def first_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork | None) -> Network:
     """`fresh_network`, or with `train.init: teacher` one with the teacher's weights. Raises UsageError for another architecture."""
     network = fresh_network(recipe, data)
-    if isinstance(network.body, Library):
-        try_out(network, network.specification.batch(2), f"data.size: {recipe.model.name}")
+    if isinstance(network.body, LibraryNetwork):
+        check_image_size(network, network.specification.batch(2), f"data.size: {recipe.model.name}")
     if recipe.train.init == "teacher":
         assert teacher is not None
         ours, theirs = network.body.state_dict(), teacher.network.body.state_dict()
-        theirs |= {key: ours[key] for key in learned_by_neurons(network.body)}  # an ANN has none
+        theirs |= {key: ours[key] for key in neuron_parameters(network.body)}  # an ANN has none
         if {key: value.shape for key, value in ours.items()} != {
             key: value.shape for key, value in theirs.items()
         }:
@@ -259,7 +259,7 @@ def first_network(recipe: StageRecipe, data: ImageSet, teacher: Loaded | None) -
                 f"use --model {name} with the teacher's width"
             )
         network.body.load_state_dict(theirs)
-    if recipe.execution.activation_checkpointing and not recompute_blocks(network):
+    if recipe.execution.activation_checkpointing and not enable_recompute(network):
         raise UsageError(
             f"execution.activation_checkpointing: {recipe.model.name} has no blocks to compute again; set it to false"
         )
@@ -327,7 +327,7 @@ def make_job(stage: Stage, network: Network, objective: Objective, compile: Mode
 
 
 def measure_network(
-    loaded: Loaded,
+    loaded: LoadedNetwork,
     data: ImageSet,
     settings: EvalConfig,
     execution: ExecutionConfig,

@@ -18,10 +18,10 @@ from snnkd.errors import FileError, UsageError
 from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.features import Features
-from snnkd.models.files import Loaded, load_network
-from snnkd.models.libraries import CHANNELS, Library, check_name, seen_by
-from snnkd.models.resize import fitted
-from snnkd.models.weights import fit_weights, read_weights
+from snnkd.models.files import LoadedNetwork, load_network
+from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
+from snnkd.models.resize import resize_images
+from snnkd.models.weights import load_weights, read_weights
 from snnkd.runs.find import LATEST, choose, finished_runs
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
@@ -29,7 +29,7 @@ Began = Callable[[str], Literal["no", "unfinished", "finished"]]
 """From a teacher's sha256 to whether the run asked for was begun with it."""
 
 
-def find_teacher(recipe: DistillRecipe, data: ImageSet, began: Began, console: Console) -> Loaded:
+def find_teacher(recipe: DistillRecipe, data: ImageSet, began: Began, console: Console) -> LoadedNetwork:
     """The teacher that the recipe names, else the one finished teacher run of the same data.
 
     Of several, the one that this very run was begun with, so that the same command continues also after another
@@ -58,7 +58,7 @@ def check_teacher(teacher: TeacherConfig) -> None:
         check_name(teacher.model.name)
 
 
-def fixed_teacher(asked: TeacherConfig, loaded: Loaded) -> TeacherConfig:
+def fixed_teacher(asked: TeacherConfig, loaded: LoadedNetwork) -> TeacherConfig:
     """The section that finds the same weights again, and shows them images in the same way."""
     fixed = TeacherConfig(run=str(loaded.folder), sha256=loaded.sha256)
     if asked.model is None:
@@ -69,7 +69,7 @@ def fixed_teacher(asked: TeacherConfig, loaded: Loaded) -> TeacherConfig:
     return replace(fixed, model=asked.model, size=network.specification.shape[1], mean=mean, std=std)
 
 
-def _of_weights(asked: TeacherConfig, data: ImageSet, console: Console) -> Loaded:
+def _of_weights(asked: TeacherConfig, data: ImageSet, console: Console) -> LoadedNetwork:
     """The network `asked.model` with the weights of a plain file. Raises FileError when they are not its."""
     assert asked.model is not None
     assert asked.run is not None
@@ -78,10 +78,10 @@ def _of_weights(asked: TeacherConfig, data: ImageSet, console: Console) -> Loade
         raise FileError(f"{path}: no such file; give the weights of the teacher, {asked.model.name}")
     tensors, digest = read_weights(path)
     network = _empty(asked, data)
-    loaded = Loaded(network, {}, digest, path)
+    loaded = LoadedNetwork(network, {}, digest, path)
     _check_sha256(asked, loaded)
-    fit_weights(
-        network.body.network if isinstance(network.body, Library) else network.body,
+    load_weights(
+        network.body.network if isinstance(network.body, LibraryNetwork) else network.body,
         tensors,
         data.classes,
         path,
@@ -108,8 +108,8 @@ def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
     with torch.random.fork_rng(devices=[]):
         network = build_network(specification)
     channels = data.shape[0]
-    if isinstance(network.body, Library):
-        own, channels = seen_by(network.body), CHANNELS
+    if isinstance(network.body, LibraryNetwork):
+        own, channels = native_input(network.body), CHANNELS
         size, mean, std = size or own.size, mean or own.mean, std or own.std
     elif mean is None or std is None:
         mean, std = map(tuple, data.channel_statistics())
@@ -143,7 +143,7 @@ def _try(network: Network, path: Path) -> None:
         ) from error
 
 
-def _check_sha256(asked: TeacherConfig, loaded: Loaded) -> None:
+def _check_sha256(asked: TeacherConfig, loaded: LoadedNetwork) -> None:
     if asked.sha256 not in (None, loaded.sha256):
         raise FileError(
             f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(asked.sha256)[:12]}..."
@@ -154,7 +154,7 @@ def _let_fit(network: Network, data: ImageSet, console: Console) -> None:
     """Let a teacher of another size see the student's images at its own."""
     made = network.specification
     if made.shape != data.shape:
-        fitted(torch.zeros(1, *data.shape), made.shape)
+        resize_images(torch.zeros(1, *data.shape), made.shape)
         network.fits = True
         console.log(
             f"the teacher sees images of {'x'.join(map(str, made.shape))}, the student of {'x'.join(map(str, data.shape))}"
@@ -180,7 +180,7 @@ def _named(folder: Path, sha256: str | None) -> Path:
     return folder
 
 
-def _check_fit(loaded: Loaded, data: ImageSet) -> None:
+def _check_fit(loaded: LoadedNetwork, data: ImageSet) -> None:
     made = loaded.network.specification
     if made.kind != "ann":
         raise FileError(f"{loaded.folder}: a spiking student, not a teacher; give a run of `snnkd teach`")
@@ -200,7 +200,7 @@ def _check_fit(loaded: Loaded, data: ImageSet) -> None:
 
 
 def evaluate_teacher(
-    loaded: Loaded, data: ImageSet, execution: ExecutionConfig, device: torch.device, console: Console
+    loaded: LoadedNetwork, data: ImageSet, execution: ExecutionConfig, device: torch.device, console: Console
 ) -> dict[str, Any]:
     """Measure the teacher on the test split and print it; returns what results say of it.
 
@@ -233,7 +233,7 @@ def _rule(needed: float, chance: float) -> str:
     return "twice chance" if needed == 2 * chance else "halfway from chance to 100 %"
 
 
-def frozen(loaded: Loaded, device: torch.device) -> Callable[[Tensor, Features | None], Tensor]:
+def frozen(loaded: LoadedNetwork, device: torch.device) -> Callable[[Tensor, Features | None], Tensor]:
     """Images to teacher logits `[B, C]`, in eval mode and without gradient; features are kept as wanted."""
     network = loaded.network.to(device).eval().requires_grad_(False)
 

@@ -17,7 +17,7 @@ from torchvision.transforms import v2
 
 from snnkd.models.files import load_network
 from snnkd.models.libraries import IMAGENET_MEAN
-from snnkd.models.resize import fitted
+from snnkd.models.resize import resize_images
 
 STUDENT = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--epochs", 1]
 
@@ -329,11 +329,11 @@ def test_images_are_fitted_as_torchvision_does() -> None:
     images = torch.rand(3, 3, 20, 20, generator=torch.Generator().manual_seed(0))
     for size in (8, 20, 33):
         wanted = v2.functional.resize(images, [size, size], antialias=True)
-        torch.testing.assert_close(fitted(images, (3, size, size)), wanted)
+        torch.testing.assert_close(resize_images(images, (3, size, size)), wanted)
     grey = v2.functional.rgb_to_grayscale(images)
-    torch.testing.assert_close(fitted(images, (1, 20, 20)), grey, rtol=0, atol=2e-4)
-    assert torch.equal(fitted(images[:, :1], (3, 20, 20))[:, 2], images[:, 0])
-    assert fitted(images, (3, 20, 20)) is images
+    torch.testing.assert_close(resize_images(images, (1, 20, 20)), grey, rtol=0, atol=2e-4)
+    assert torch.equal(resize_images(images[:, :1], (3, 20, 20))[:, 2], images[:, 0])
+    assert resize_images(images, (3, 20, 20)) is images
 
 
 def test_check_says_whether_the_file_is_here(cli: Cli) -> None:
@@ -414,12 +414,12 @@ def test_a_network_for_other_sizes_is_refused_before_the_run(cli: Cli, name: str
 def test_a_library_network_sees_images_as_its_first_weights_did(name: str, size: int) -> None:
     from torch import nn
 
-    from snnkd.models.libraries import Library, seen_by
+    from snnkd.models.libraries import LibraryNetwork, native_input
 
     network = nn.Identity()
     if name == "vit_b_16":
         network.image_size = 224
-    assert seen_by(Library(network, f"torchvision:{name}")).size == size
+    assert native_input(LibraryNetwork(network, f"torchvision:{name}")).size == size
 
 
 def test_the_source_of_a_teacher_of_your_own_is_part_of_the_run(cli: Cli) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from snnkd.bench.baseline_loop import HABITS, Loop
-from snnkd.bench.clock import Work, each_step, ratio, summary
+from snnkd.bench.baseline_loop import FEATURES, BaselineLoop
+from snnkd.bench.clock import Work, ratio, summary, time_steps
 from snnkd.bench.subject import make_subject
 from snnkd.stage import Stage
 from snnkd.training.compiling import Mode
@@ -27,31 +27,31 @@ CHANGES = {
     "items": "sums kept on the device",
     "autograd": "teacher in inference mode",
 }
-"""What is done instead of each habit, in the order of the table."""
+"""What is done instead of each feature, in the order of the table."""
 
 
-def against_baseline(stage: Stage, compile: Mode, rounds: int) -> dict[str, Any]:
+def time_baseline(stage: Stage, compile: Mode, rounds: int) -> dict[str, Any]:
     """The published loop and ours in turn: images/s of the baseline and how many times as fast ours is."""
-    loop, subject = Loop(_at(stage, "float32")), make_subject(stage, compile)
+    loop, subject = BaselineLoop(_at(stage, "float32")), make_subject(stage, compile)
     taken = _in_turn({"baseline": loop.step, OURS: subject.step}, rounds, stage.device)
     loop.close()
     return {
         "images_per_s": _per_second(taken["baseline"], stage),
         "images_per_s_snnkd": _per_second(taken[OURS], stage),
         "ratio": ratio(taken["baseline"], taken[OURS]),
-        "habits": HABITS,
+        "features": FEATURES,
     }
 
 
-def one_by_one(stage: Stage, compile: Mode, rounds: int) -> list[dict[str, Any]]:
-    """From the published loop to ours and beyond, a lever more in each row; all in turn, `speedup` over the published loop."""
+def time_ablations(stage: Stage, compile: Mode, rounds: int) -> list[dict[str, Any]]:
+    """From the published loop to ours and beyond, one change more in each row; all in turn, `speedup` over the published loop."""
     works: dict[str, Work] = {}
     loops = []
-    habits = list(HABITS)
-    for name, change in [("published loop", None), *((text, habit) for habit, text in CHANGES.items())]:
+    features = list(FEATURES)
+    for name, change in [("published loop", None), *((text, feature) for feature, text in CHANGES.items())]:
         if change:
-            habits.remove(change)
-        loops.append(Loop(_at(stage, "float32"), tuple(habits)))
+            features.remove(change)
+        loops.append(BaselineLoop(_at(stage, "float32"), tuple(features)))
         works[name] = loops[-1].step
     works |= _further(stage, compile)
     taken = _in_turn(works, rounds, stage.device)
@@ -60,7 +60,7 @@ def one_by_one(stage: Stage, compile: Mode, rounds: int) -> list[dict[str, Any]]
     base = taken["published loop"]
     return [
         {
-            "lever": name,
+            "change": name,
             "images_per_s": _per_second(times, stage),
             "speedup": ratio(base, times),
             "step_ms": _step_ms(times),
@@ -110,7 +110,7 @@ def _cpu_bf16() -> bool:
 
 
 def _in_turn(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
-    return each_step(works, rounds, device, lambda: time.sleep(SETTLE))
+    return time_steps(works, rounds, device, lambda: time.sleep(SETTLE))
 
 
 def _per_second(times: list[float], stage: Stage) -> float:

@@ -44,7 +44,7 @@ from snnkd.stage import Stage
 from snnkd.training.compiling import Mode
 from snnkd.training.step import look
 
-HABITS = {
+FEATURES = {
     "workers": "DataLoader workers with PIL",
     "copies": "T copies before the first layer",
     "loop": "a Python loop over timesteps in each neuron",
@@ -56,20 +56,22 @@ WORKERS = 4
 """At most; published configurations say 4 to 16."""
 
 
-class Loop:
-    """The published loop on the images, weights and objective of `stage`, with some of its habits; `step` makes one step."""
+class BaselineLoop:
+    """The published loop on the images, weights and objective of `stage`, with some of its features; `step` makes one step."""
 
-    def __init__(self, stage: Stage, habits: Collection[str] = tuple(HABITS), compile: Mode = "off") -> None:
-        self.habits = frozenset(habits)
+    def __init__(
+        self, stage: Stage, features: Collection[str] = tuple(FEATURES), compile: Mode = "off"
+    ) -> None:
+        self.features = frozenset(features)
         self.subject = make_subject(stage, compile)
         self._running, self._correct, self._total = 0.0, 0, 0
         subject, job = self.subject, self.subject.job
         assert subject.stage.teacher is not None
         self._teacher = subject.stage.teacher.network
         for network in (job.network, self._teacher):
-            _slow_down(network, self.habits)
+            _slow_down(network, self.features)
         self._batches: Iterator[Any] | None = None
-        if "workers" in self.habits:
+        if "workers" in self.features:
             self._batches = iter(_loader(subject, job.network))
             for network in (job.network, self._teacher):  # the transforms normalise
                 network.mean.zero_()
@@ -85,11 +87,11 @@ class Loop:
             images, labels = images.to(job.device), labels.to(job.device)
         subject.optimizer.zero_grad()
         answers, value, total = self._seen(images, labels)
-        if "items" in self.habits:
+        if "items" in self.features:
             self._running += value.item()
         total.backward()
         subject.optimizer.step()
-        if "items" in self.habits:
+        if "items" in self.features:
             self._total += labels.size(0)
             self._correct += int(answers.argmax(-1).eq(labels).sum().item())
             return value.item()
@@ -97,7 +99,7 @@ class Loop:
 
     def _seen(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         subject, job = self.subject, self.subject.job
-        if "autograd" not in self.habits:
+        if "autograd" not in self.features:
             _, loss = look(job, subject.learner, images, labels, 0)
             return loss.answers, loss.value, loss.total
         wanted, offered = job.objective.student_features, job.objective.teacher_features
@@ -120,13 +122,13 @@ class Loop:
         self._batches = None
 
 
-def _slow_down(network: Network, habits: Collection[str]) -> None:
-    if "rows" in habits:
+def _slow_down(network: Network, features: Collection[str]) -> None:
+    if "rows" in features:
         network.channels_last = False
         network.to(memory_format=torch.contiguous_format)
-    if "copies" in habits and hasattr(network.body, "copies_first"):
-        network.body.copies_first = True  # type: ignore[assignment]
-    if "loop" in habits:
+    if "copies" in features and hasattr(network.body, "repeat_input"):
+        network.body.repeat_input = True  # type: ignore[assignment]
+    if "loop" in features:
         for name, module in list(network.named_modules()):
             if isinstance(module, LIF):
                 parent, _, own = name.rpartition(".")
@@ -137,12 +139,12 @@ def check_neuron(neuron: AnyNeuron) -> None:
     """Raise UsageError for neurons that the published loop does not have; its surrogates are written out below."""
     if not isinstance(neuron, NeuronConfig) or neuron.name != "lif":
         raise UsageError(
-            f"neuron.name: {neuron.name}; the published loop has lif alone, so leave out --baseline and --levers"
+            f"neuron.name: {neuron.name}; the published loop has lif alone, so leave out --baseline and --ablations"
         )
     if neuron.surrogate not in SLOPES:
         known = " and ".join(SLOPES)
         raise UsageError(
-            f"neuron.surrogate: {neuron.surrogate}; the published loop has {known} alone, leave out --baseline and --levers"
+            f"neuron.surrogate: {neuron.surrogate}; the published loop has {known} alone, leave out --baseline and --ablations"
         )
 
 
@@ -219,11 +221,13 @@ class _Pictures(Dataset[Any]):
 
 def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
     """The subject's images in its own order, so that without augmentation both loops see the same batches."""
-    from snnkd.bench.pictures import transform_of
+    from snnkd.bench.baseline_transforms import make_transform
 
     recipe, split = subject.stage.recipe, subject.stage.data.train
     height, width = split.images.shape[2:]
-    transform = transform_of(recipe.data.augment, height, width, network.mean.tolist(), network.std.tolist())
+    transform = make_transform(
+        recipe.data.augment, height, width, network.mean.tolist(), network.std.tolist()
+    )
     return DataLoader(
         _Pictures(split, transform),
         batch_size=recipe.train.batch_size,

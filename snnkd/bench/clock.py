@@ -1,4 +1,4 @@
-"""Timing works that alternate in one process, so that a noisy machine is noisy to all of them."""
+"""Interleaved timing of several workloads in one process, so that drift of the machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 Work = Callable[[], object]
-NOTHING: Work = lambda: None  # noqa: E731
+NO_OP: Work = lambda: None  # noqa: E731
 
 
 def wait(device: torch.device) -> None:
@@ -27,7 +27,7 @@ def seconds(work: Work, device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def steps_at_once(device: torch.device) -> int:
+def steps_per_timing(device: torch.device) -> int:
     """Steps timed together. On a GPU many: training never waits for it, so the wait before and after must not be charged to one step.
 
     On a CPU two, so that a loop is not always timed with the caches that another one left.
@@ -43,21 +43,22 @@ def several(work: Work, times: int) -> Work:
     return repeated
 
 
-def each_step(
-    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING
+def time_steps(
+    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NO_OP
 ) -> dict[str, list[float]]:
-    """`alternate` for works that are a step each: seconds of one step, from `steps_at_once`, after as many that do not count."""
-    steps = steps_at_once(device)
+    """`time_interleaved` for workloads that are one step each: seconds of one step, from `steps_per_timing`, after as many that do not count."""
+    steps = steps_per_timing(device)
     many = {name: several(work, steps) for name, work in works.items()}
     for work in many.values():
         work()  # compiles, starts workers, warms caches
     return {
-        name: [s / steps for s in taken] for name, taken in alternate(many, rounds, device, between).items()
+        name: [s / steps for s in taken]
+        for name, taken in time_interleaved(many, rounds, device, between).items()
     }
 
 
-def alternate(
-    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NOTHING
+def time_interleaved(
+    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NO_OP
 ) -> dict[str, list[float]]:
     """Seconds of each work in each round; every round runs all of them once, beginning with another one each time."""
     taken: dict[str, list[float]] = {name: [] for name in works}
@@ -80,7 +81,7 @@ def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     return summary([a / b for a, b in zip(times, base, strict=True)])
 
 
-def compared(taken: Mapping[str, Sequence[float]], base: str) -> dict[str, Any]:
+def relative_times(taken: Mapping[str, Sequence[float]], base: str) -> dict[str, Any]:
     """Ratio to `base` and milliseconds of each work."""
     return {
         name: {"ratio": ratio(times, taken[base]), "ms": summary([1000 * t for t in times])}

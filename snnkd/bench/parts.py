@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from snnkd.bench.clock import Work, each_step, ratio, summary, wait
+from snnkd.bench.clock import Work, ratio, summary, time_steps, wait
 from snnkd.bench.subject import Subject
 from snnkd.losses.outputs import time_mean
 from snnkd.losses.targets import repeated
@@ -23,7 +23,7 @@ from snnkd.training.step import look
 PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer")
 
 
-def of_a_step(subject: Subject, rounds: int) -> dict[str, Any]:
+def time_parts(subject: Subject, rounds: int) -> dict[str, Any]:
     """Medians and quartiles in ms. Teacher and loss are those inside the step, so the parts add up to it."""
     taken: dict[str, list[float]] = {part: [] for part in PARTS}
     for _ in range(rounds):
@@ -73,7 +73,7 @@ def _one_step(subject: Subject) -> dict[str, float]:
     return dict(zip(PARTS, found, strict=True))
 
 
-def spiking_tax(subject: Subject, rounds: int) -> dict[str, Any]:
+def spiking_overhead(subject: Subject, rounds: int) -> dict[str, Any]:
     """Student step over the step of the same topology as ANN on T x B images: forward, cross-entropy, backward, update, both alike.
 
     Where the student is compiled, the ANN is timed plain and compiled, and its better one counts.
@@ -99,7 +99,7 @@ def spiking_tax(subject: Subject, rounds: int) -> dict[str, Any]:
     for name in ("ann", "ann compiled") if job.execution.compile != "off" else ("ann",):
         ann = _ann_of(job.network).to(job.device).train()
         works[name] = step(ann, compile_network(ann) if name == "ann compiled" else ann, many, their_labels)
-    taken = each_step(works, rounds, job.device)
+    taken = time_steps(works, rounds, job.device)
     best = min((name for name in taken if name != "student"), key=lambda name: statistics.median(taken[name]))
     return {
         **ratio(taken["student"], taken[best]),

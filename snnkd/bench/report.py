@@ -12,9 +12,9 @@ import torch
 
 from snnkd.bench import ablations
 from snnkd.bench.baseline_loop import check_neuron
-from snnkd.bench.clock import each_step, summary
-from snnkd.bench.parts import of_a_step, spiking_tax
-from snnkd.bench.pictures import check_published
+from snnkd.bench.baseline_transforms import check_augment
+from snnkd.bench.clock import summary, time_steps
+from snnkd.bench.parts import spiking_overhead, time_parts
 from snnkd.bench.subject import make_stage, make_subject
 from snnkd.errors import UsageError
 from snnkd.recipe.loss_section import loss_label
@@ -30,7 +30,7 @@ LONG = 10**9
 def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> dict[str, Any]:
     """Time the step of `recipe` on random data; see `snnkd bench`. With `table` the levers one by one, too."""
     if baseline or table:
-        check_published(recipe.data.augment)
+        check_augment(recipe.data.augment)
         check_neuron(recipe.neuron)
     device = pick_device(recipe.execution.device)
     check_execution(recipe.train, recipe.execution, device)
@@ -49,7 +49,7 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
     compile = decide(recipe.execution, probe.job.network, LONG, device)
     del probe
     subject = make_subject(stage, compile)
-    step = each_step({"step": subject.step}, rounds, device)["step"]
+    step = time_steps({"step": subject.step}, rounds, device)["step"]
     batch = recipe.train.batch_size
     made: dict[str, Any] = {
         "schema": 1,
@@ -63,19 +63,19 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
         "bf16": in_bf16(recipe.execution, device),
         "images_per_s": round(batch / summary(step, 9)["median"], 2),
         "step_ms": summary([1000 * s for s in step], 2),
-        "parts": of_a_step(subject, rounds),
+        "parts": time_parts(subject, rounds),
         "peak_memory_bytes": peak_memory(device),
-        "spiking_tax": spiking_tax(make_subject(stage, compile), rounds),
+        "spiking_overhead": spiking_overhead(make_subject(stage, compile), rounds),
     }
     if baseline:
-        made["baseline"] = ablations.against_baseline(_plain(stage, recipe), compile, rounds)
+        made["baseline"] = ablations.time_baseline(_plain(stage, recipe), compile, rounds)
     if table:
-        made["levers"] = ablations.one_by_one(_plain(stage, recipe), compile, rounds)
+        made["ablations"] = ablations.time_ablations(_plain(stage, recipe), compile, rounds)
     return {**made, "rounds": rounds, **about}
 
 
 def _plain(stage: Any, recipe: DistillRecipe) -> Any:
-    """The levers are compared without what only saves memory."""
+    """The ablations are timed without what only saves memory."""
     execution = replace(recipe.execution, accumulate=1, activation_checkpointing=False)
     return replace(stage, recipe=replace(recipe, execution=execution))
 
@@ -105,18 +105,18 @@ def lines(found: dict[str, Any]) -> list[str]:
         for name, part in found["parts"].items()
     ]
     told += ["", f"peak memory {found['peak_memory_bytes'] / 2**20:,.0f} MiB"]
-    told += [f"spiking tax {_spread(found['spiking_tax'])} (student / ANN on T x B images)"]
+    told += [f"spiking overhead {_spread(found['spiking_overhead'])} (student / ANN on T x B images)"]
     if "baseline" in found:
         base = found["baseline"]
         told += [
             "",
             f"published loop {base['images_per_s']:.1f} images/s; snnkd is {_spread(base['ratio'])} times as fast",
         ]
-    if "levers" in found:
-        told += ["", "images/s   speedup (quartiles)      with, one more a row"]
+    if "ablations" in found:
+        told += ["", "images/s   speedup (quartiles)      cumulative change"]
         told += [
-            f"{row['images_per_s']:>8.1f}   {_spread(row['speedup']):<22}   {row['lever']}"
-            for row in found["levers"]
+            f"{row['images_per_s']:>8.1f}   {_spread(row['speedup']):<22}   {row['change']}"
+            for row in found["ablations"]
         ]
     return told
 

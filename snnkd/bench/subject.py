@@ -16,7 +16,7 @@ from snnkd.data import ImageSet, Split, load_data
 from snnkd.errors import UsageError
 from snnkd.losses.outputs import Loss
 from snnkd.models import Specification, build_network
-from snnkd.models.files import Loaded
+from snnkd.models.files import LoadedNetwork
 from snnkd.schema.data import DataConfig, GlyphsConfig
 from snnkd.schema.events import frames_in
 from snnkd.schema.run import DistillRecipe
@@ -57,11 +57,11 @@ class Subject:
         return losses
 
 
-Kind = tuple[int, tuple[int, int, int]]
+DataShape = tuple[int, tuple[int, int, int]]
 """Classes, and channels, height and width of an image."""
 
 
-def make_stage(recipe: DistillRecipe, device: torch.device, kind: Kind | None = None) -> Stage:
+def make_stage(recipe: DistillRecipe, device: torch.device, kind: DataShape | None = None) -> Stage:
     """A stage on random data with a random teacher; reads no file, except for data whose shape only the file knows.
 
     The data are of `kind`, by default that of the recipe's.
@@ -72,7 +72,7 @@ def make_stage(recipe: DistillRecipe, device: torch.device, kind: Kind | None = 
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "teacher"))
-        teacher = Loaded(build_network(specification), {}, "", Path())
+        teacher = LoadedNetwork(build_network(specification), {}, "", Path())
     for buffer, values in zip(
         (teacher.network.mean, teacher.network.std), data.channel_statistics(), strict=True
     ):
@@ -97,7 +97,7 @@ def make_subject(stage: Stage, compile: Mode) -> Subject:
     return Subject(stage, job, learner, make_optimizer((network, job.objective), recipe.train))
 
 
-def _random_data(recipe: DistillRecipe, kind: Kind) -> ImageSet:
+def _random_data(recipe: DistillRecipe, kind: DataShape) -> ImageSet:
     classes, shape = kind
     generator = torch.Generator().manual_seed(derive(recipe.seed, "images"))
     count = BATCHES * recipe.train.batch_size
@@ -107,7 +107,7 @@ def _random_data(recipe: DistillRecipe, kind: Kind) -> ImageSet:
     return ImageSet(recipe.data.name, classes, split, Split(images[:2], labels[:2]), None, "")
 
 
-def _kind_of(config: DataConfig) -> Kind:
+def _kind_of(config: DataConfig) -> DataShape:
     if frames_in(config):
         raise UsageError(
             f"data.name: {config.name}; bench times still images, and these are event frames: name others with --data"

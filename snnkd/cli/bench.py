@@ -37,8 +37,8 @@ def bench(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="Also time the training loop of published code.")
     ] = False,
-    levers: Annotated[
-        bool, typer.Option("--levers", help="From that loop to this one, one change after another.")
+    ablations: Annotated[
+        bool, typer.Option("--ablations", help="From that loop to this one, one change at a time.")
     ] = False,
     rounds: Annotated[
         int, typer.Option("--rounds", metavar="N", help="Timing rounds; the variants alternate.")
@@ -60,7 +60,7 @@ def bench(
         from snnkd import pipeline
 
         o.make_console(notes)
-        found = pipeline.bench(resolved, rounds, baseline, levers)
+        found = pipeline.bench(resolved, rounds, baseline, ablations)
     if as_json:
         o.echo_json(found)
         return

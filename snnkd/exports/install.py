@@ -46,7 +46,7 @@ def _is_export(target: Path) -> bool:
         return False
 
 
-def place(target: Path, force: bool, make: Callable[[Path], None]) -> None:
+def install(target: Path, force: bool, make: Callable[[Path], None]) -> None:
     """Let `make` fill a draft, a file or folder, beside `target`, then rename it there.
 
     Whatever goes wrong, the draft is removed and what stood at `target` stays. Raises FileError or RunError for the
@@ -54,16 +54,16 @@ def place(target: Path, force: bool, make: Callable[[Path], None]) -> None:
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as room:
-            draft = Path(room) / "new"
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as tmp:
+            draft = Path(tmp) / "new"
             make(draft)
             if force and target.exists():
                 check_target(target, force)  # again: the draft took time
-                os.replace(target, Path(room) / "old")
+                os.replace(target, Path(tmp) / "old")
             try:
                 _move(draft, target)
             except OSError:
-                if (old := Path(room) / "old").exists() and not target.exists():
+                if (old := Path(tmp) / "old").exists() and not target.exists():
                     os.replace(old, target)
                 raise
     except OSError as error:

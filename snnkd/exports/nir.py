@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from snnkd.exports.extras import package, quietly
-from snnkd.exports.formats import Answer
+from snnkd.exports.protocol import Forward
 from snnkd.exports.source import Source
 from snnkd.exports.twin import Twin, check_exportable, node_names, over_time
 from snnkd.files import write_atomic
@@ -39,7 +39,7 @@ def write(path: Path, source: Source) -> None:
     network = source.loaded.network
     twin = Twin(network, source.T)
     package("nir"), package("nirtorch")
-    with quietly("the export to NIR"), tempfile.TemporaryDirectory() as room:
+    with quietly("the export to NIR"), tempfile.TemporaryDirectory() as tmp:
         from spikingjelly.activation_based import nir_exchange
 
         graph = nir_exchange.export_to_nir(
@@ -48,7 +48,7 @@ def write(path: Path, source: Source) -> None:
         graph = _renamed(graph, node_names(twin.module, network))
         graph.metadata = metadata(source)
         draft = (
-            Path(room) / "graph"
+            Path(tmp) / "graph"
         )  # h5py writes to a file in many steps, of which each could fail at the target
         package("nir").write(draft, graph)
         content = draft.read_bytes()
@@ -83,7 +83,7 @@ def metadata(source: Source) -> dict[str, Any]:
     }
 
 
-def read_back(path: Path) -> Answer:
+def read_back(path: Path) -> Forward:
     """The graph as nir reads it and SpikingJelly's importer builds it; mean, std and T from its metadata."""
     nir = package("nir")
     with quietly("the import from NIR"):
@@ -103,6 +103,6 @@ def read_back(path: Path) -> Answer:
     return answer
 
 
-def reference(source: Source) -> Answer:
+def reference(source: Source) -> Forward:
     """The folded twin in SpikingJelly's own layers."""
     return Twin(source.loaded.network, source.T)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from snnkd.exports.extras import package, quietly
-from snnkd.exports.formats import Answer
 from snnkd.exports.plain import batch_axis, check_plain, example, unrolled
+from snnkd.exports.protocol import Forward
 from snnkd.exports.source import Source
 from snnkd.files import read_bytes, write_atomic
 
@@ -59,7 +59,7 @@ def _forget_places(graph: object) -> None:
     graph.ClearField("metadata_props")  # type: ignore[attr-defined]
 
 
-def read_back(path: Path) -> Answer:
+def read_back(path: Path) -> Forward:
     """The model as onnxruntime runs it on a CPU, with the optimisations that users get."""
     onnxruntime = package("onnxruntime")
     with quietly("onnxruntime"):
@@ -73,6 +73,6 @@ def read_back(path: Path) -> Answer:
     return answer
 
 
-def reference(source: Source) -> Answer:
+def reference(source: Source) -> Forward:
     """The network itself."""
     return source.logits

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from snnkd.errors import UsageError
 from snnkd.models import Network
-from snnkd.models.activation import Spiking
+from snnkd.models.activation import SpikingLayer
 
 
 def fired(potential: Tensor, threshold: float | Tensor) -> Tensor:
@@ -86,7 +86,7 @@ PLAIN: dict[str, Callable[[Any, Tensor], Tensor]] = {
 class PlainNeuron(nn.Module):
     """A layer of neurons by its formula: `[T*B, ...]` to spikes of the same shape."""
 
-    def __init__(self, layer: Spiking) -> None:
+    def __init__(self, layer: SpikingLayer) -> None:
         super().__init__()
         self.layer = layer
         self.run = PLAIN[layer.config.name]
@@ -110,7 +110,7 @@ class Unrolled(nn.Module):
 def check_plain(network: Network, format: str) -> None:
     """Raise UsageError that names the first layer whose neuron has no plain form."""
     for name, module in network.named_modules():
-        if isinstance(module, Spiking) and module.config.name not in PLAIN:
+        if isinstance(module, SpikingLayer) and module.config.name not in PLAIN:
             raise UsageError(
                 f"--format {format}: {name} is a neuron {module.config.name!r}, which cannot be written in plain operations; "
                 f"known: {', '.join(sorted(PLAIN))}"
@@ -123,7 +123,7 @@ def unrolled(network: Network, T: int) -> Unrolled:
     plain.channels_last = False  # a layout would be written into the graph
     for module in list(plain.modules()):
         for name, child in module.named_children():
-            if isinstance(child, Spiking):
+            if isinstance(child, SpikingLayer):
                 setattr(module, name, PlainNeuron(child))
     return Unrolled(plain, T).eval()
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from snnkd.exports.extras import quietly
-from snnkd.exports.formats import Answer
 from snnkd.exports.plain import batch_axis, check_plain, example, unrolled
+from snnkd.exports.protocol import Forward
 from snnkd.exports.source import Source
 from snnkd.files import read_bytes, write_atomic
 
@@ -44,7 +44,7 @@ def write(path: Path, source: Source) -> None:
     write_atomic(path, content.getvalue())
 
 
-def read_back(path: Path) -> Answer:
+def read_back(path: Path) -> Forward:
     """The program as torch.export.load gives it."""
     with quietly("torch.export.load"):
         program = torch.export.load(io.BytesIO(read_bytes(path))).module()
@@ -56,6 +56,6 @@ def read_back(path: Path) -> Answer:
     return answer
 
 
-def reference(source: Source) -> Answer:
+def reference(source: Source) -> Forward:
     """The network itself."""
     return source.logits

@@ -10,7 +10,7 @@ from safetensors.numpy import load as load_arrays
 
 from snnkd.errors import UsageError
 from snnkd.exports.card import CARD, card
-from snnkd.exports.formats import Answer
+from snnkd.exports.protocol import Forward
 from snnkd.exports.source import Source
 from snnkd.files import write_atomic
 from snnkd.models import build_network
@@ -36,7 +36,7 @@ def write(folder: Path, source: Source) -> None:
     write_atomic(folder / CARD, card(source).encode())
 
 
-def read_back(folder: Path) -> Answer:
+def read_back(folder: Path) -> Forward:
     """The network from the files alone, its tensors read by safetensors' numpy reader instead of the torch one."""
     specification = load_network(folder).network.specification
     arrays = load_arrays((folder / WEIGHTS).read_bytes())
@@ -45,6 +45,6 @@ def read_back(folder: Path) -> Answer:
     return network.eval()
 
 
-def reference(source: Source) -> Answer:
+def reference(source: Source) -> Forward:
     """The network itself."""
     return source.logits

@@ -7,14 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from snnkd.models.files import FORMAT, Loaded
+from snnkd.models.files import FORMAT, LoadedNetwork
 
 
 @dataclass(frozen=True)
 class Source:
     """A loaded network, the timesteps `T` to export, and its result object where one is known."""
 
-    loaded: Loaded
+    loaded: LoadedNetwork
     T: int
     result: dict[str, Any] | None = None
 

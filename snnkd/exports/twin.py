@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from snnkd.catalog.formats import general_formats
 from snnkd.errors import UsageError
 from snnkd.models import Network
-from snnkd.models.activation import ReLU, Spiking
+from snnkd.models.activation import ReLU, SpikingLayer
 from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
 from snnkd.models.resnet import ResNet
 from snnkd.models.vgg import VGG
 
-WORDS = (
+SUPPORTED = (
     nn.Conv2d,
     nn.Linear,
     nn.AvgPool2d,
@@ -74,16 +74,18 @@ def _families() -> str:
 
 def _unsupported(module: nn.Module) -> str | None:
     """Why NIR cannot say a layer; None where it can."""
-    if isinstance(module, Spiking):
-        return _unsayable_neuron(module)
+    if isinstance(module, SpikingLayer):
+        return _unsupported_neuron(module)
     for kind, why in REASONS:
         reason = why(module) if isinstance(module, kind) else None
         if reason:
             return reason
-    return None if isinstance(module, WORDS) else f"is a {type(module).__name__}, for which NIR has no word"
+    return (
+        None if isinstance(module, SUPPORTED) else f"is a {type(module).__name__}, for which NIR has no word"
+    )
 
 
-def _unsayable_neuron(module: Spiking) -> str | None:
+def _unsupported_neuron(module: SpikingLayer) -> str | None:
     if module.config.name not in NEURONS:
         return f"is a neuron {module.config.name!r}, for which NIR has no word"
     if module.config.reset != "hard":  # type: ignore[attr-defined]
@@ -117,7 +119,7 @@ NEURONS: dict[str, Callable[[Any], Any]] = {
 
 def spiking(module: nn.Module) -> Any:
     """SpikingJelly's own layer of these neurons."""
-    assert isinstance(module, Spiking)
+    assert isinstance(module, SpikingLayer)
     return _standing_for(module, NEURONS[module.config.name](module))
 
 

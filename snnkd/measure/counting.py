@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.nn.grad import conv1d_input, conv2d_input
 
 from snnkd.models import Network
-from snnkd.models.activation import Spiking
+from snnkd.models.activation import SpikingLayer
 from snnkd.models.attention import Product
 
 Counted = nn.Conv1d | nn.Conv2d | nn.Linear | Product
@@ -90,7 +90,7 @@ class Counter:
     def __enter__(self) -> Counter:
         self._handles.append(self._network.register_forward_pre_hook(self._before, with_kwargs=True))
         for name, module in self._network.named_modules():
-            if isinstance(module, Spiking):
+            if isinstance(module, SpikingLayer):
                 self._handles.append(module.register_forward_hook(self._neuron(name)))
             elif isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Linear, Product)):
                 self._handles.append(module.register_forward_hook(self._weights(name)))
@@ -131,7 +131,7 @@ class Counter:
             if sums is not None:
                 found = (sums.double() * self._reach(name, module, inputs[0])).flatten(1).sum(1).cpu()
                 self.counts.synops = found if self.counts.synops is None else self.counts.synops + found
-                if isinstance(module, Product) and module.gives_spikes:
+                if isinstance(module, Product) and module.outputs_spikes:
                     output.snnkd_sums = self._summed(output)  # type: ignore[attr-defined]
             elif once:
                 self.counts.macs_once += macs(module, output, self._batch)

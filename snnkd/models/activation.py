@@ -17,7 +17,7 @@ from snnkd.schema.neuron import AnyNeuron, NeuronConfig
 
 Activation = Callable[[], nn.Module]
 """Makes one activation module `forward(x [T*B, ...], T) -> [T*B, ...]`."""
-MOST_COMPILED = 256
+RECOMPILE_LIMIT = 256
 """Versions of one neuron: for each T and type, with and without gradient."""
 
 
@@ -32,7 +32,7 @@ Spikes = Callable[..., Tensor]
 """Input currents `[T, N]`, then what the layer has learned, to spikes `[T, N]`; the state is new in every call."""
 
 
-class Spiking(nn.Module):
+class SpikingLayer(nn.Module):
     """A layer of spiking neurons, told apart by their `neuron:` section; subclasses say how they spike and what they learn.
 
     Every call starts from a new state in float32 (under bf16 autocast too; float64 is kept), so that no state outlives a batch
@@ -43,9 +43,9 @@ class Spiking(nn.Module):
         """`T` is for how many timesteps the layer is trained; neurons that learn numbers for each need it."""
         super().__init__()
         self.config = config
-        self.most_T = None if T is None else most_timesteps(config, T)
+        self.max_timesteps = None if T is None else most_timesteps(config, T)
         """For how many timesteps it can run; None for any."""
-        self._spikes = spikes_of(config)
+        self._spikes = neuron_function(config)
 
     @staticmethod
     def dynamics(config: Any) -> Spikes:
@@ -53,13 +53,13 @@ class Spiking(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, T: int) -> Tensor:
-        if self.most_T is not None and self.most_T < T:
-            check_timesteps(self.config, self.most_T, T, f"T = {T}")
+        if self.max_timesteps is not None and self.max_timesteps < T:
+            check_timesteps(self.config, self.max_timesteps, T, f"T = {T}")
         return _like(self._spikes(_rows(x, T), *self.parameters(recurse=False)), x)
 
     def compiled(self, on: bool) -> None:
         """Run by torch.compile, which fuses all timesteps into one pass over memory, or plainly."""
-        self._spikes = _compiled(self.config) if on else spikes_of(self.config)
+        self._spikes = _compiled(self.config) if on else neuron_function(self.config)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -68,13 +68,13 @@ class Spiking(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._spikes = spikes_of(self.config)
+        self._spikes = neuron_function(self.config)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in to_plain(self.config).items())
 
 
-class LIF(Spiking):
+class LIF(SpikingLayer):
     """Leaky integrate-and-fire through SpikingJelly's stateless `lif_multi_step`, the membrane being 0 before the first input."""
 
     @staticmethod
@@ -82,7 +82,7 @@ class LIF(Spiking):
         # late: spikingjelly takes two seconds to import, and an ANN teacher needs none of it
         from spikingjelly.activation_based import functional
 
-        shape, reset = surrogate_of(config), reset_of(config)
+        shape, reset = make_surrogate(config), reset_potential(config)
         tau, decay_input, threshold, detach_reset = (
             config.tau,
             config.decay_input,
@@ -106,12 +106,12 @@ class LIF(Spiking):
         return spikes
 
 
-def surrogate_of(config: Any) -> Any:
+def make_surrogate(config: Any) -> Any:
     """The step function with the surrogate's derivative."""
     return SURROGATES[config.surrogate].load()(alpha=config.alpha)
 
 
-def reset_of(config: Any) -> float | None:
+def reset_potential(config: Any) -> float | None:
     """What SpikingJelly calls v_reset: the potential that a hard reset sets, None for a soft one."""
     return getattr(config, "v_reset", 0.0) if config.reset == "hard" else None
 
@@ -125,25 +125,25 @@ def membrane(x: Tensor, potential: float = 0.0) -> Tensor:
     return torch.full_like(x[0], potential, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
-def widened(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """In float32 at least, for what is computed with the type of its input."""
     return x if x.element_size() >= 4 else x.float()
 
 
-def uncast(device: torch.device) -> AbstractContextManager[object]:
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
     """No autocast inside: sums of spikes and membranes are more than half precision can hold."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
-def make_spiking(config: AnyNeuron, T: int | None = None) -> Spiking:
+def make_neuron(config: AnyNeuron, T: int | None = None) -> SpikingLayer:
     """A layer of the neurons that `config` describes."""
-    made: Spiking = NEURONS[config.name].load()(config, T)
+    made: SpikingLayer = NEURONS[config.name].load()(config, T)
     return made
 
 
-def learned_by_neurons(network: nn.Module) -> dict[str, nn.Parameter]:
+def neuron_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters of the spiking layers in `network`, by name."""
-    layers = {name: module for name, module in network.named_modules() if isinstance(module, Spiking)}
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, SpikingLayer)}
     return {
         f"{name}.{key}" if name else key: p
         for name, layer in layers.items()
@@ -169,23 +169,23 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 @cache
-def spikes_of(config: AnyNeuron) -> Spikes:
+def neuron_function(config: AnyNeuron) -> Spikes:
     """The neuron as a function; one a configuration, so that all its layers share what is compiled."""
     made: Spikes = NEURONS[config.name].load().dynamics(config)
     return made
 
 
-def ready_compiler() -> None:
+def configure_compiler() -> None:
     """Set torch's compiler up for a job."""
     # its import says without need that CUDA is configured but not there
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
     # above the 8 of torch's default, beyond which it would go on uncompiled, with other last bits
-    torch._dynamo.config.recompile_limit = max(MOST_COMPILED, torch._dynamo.config.recompile_limit)
+    torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
 
 
 @cache
 def _compiled(config: AnyNeuron) -> Spikes:
-    ready_compiler()
+    configure_compiler()
     # dynamic in N: one compilation serves the layers of every size
-    made: Spikes = torch.compile(spikes_of(config), dynamic=True)
+    made: Spikes = torch.compile(neuron_function(config), dynamic=True)
     return made

@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from snnkd.models.activation import Activation, uncast, widened
+from snnkd.models.activation import Activation, at_least_float32, without_autocast
 
 HALF_THRESHOLD = 2.0
 """Factor on the input of a neuron that stands in for halving its threshold."""
@@ -26,7 +26,7 @@ SCALE = 0.125
 class Product(nn.Module):
     """Operations between activations, without weights, that a measurement has to count."""
 
-    gives_spikes = False
+    outputs_spikes = False
     """Whether spikes make spikes."""
 
     def reach(self, x: Tensor) -> Tensor:
@@ -62,8 +62,8 @@ class SelfProduct(Product):
         tokens = (
             qkv.permute(0, 2, 3, 1).reshape(rows, height * width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         )
-        with uncast(qkv.device):  # sums of spikes are above what bf16 can count
-            q, k, v = widened(tokens)
+        with without_autocast(qkv.device):  # sums of spikes are above what bf16 can count
+            q, k, v = at_least_float32(tokens)
             out = q @ (k.transpose(-2, -1) @ v) * (SCALE * HALF_THRESHOLD)
         return out.transpose(1, 2).reshape(rows, height, width, channels // 3).permute(0, 3, 1, 2)
 
@@ -96,7 +96,7 @@ class TokenSum(Product):
 class TokenGate(Product):
     """Keys of `[M, 2D, H, W]` where the gate `[M, heads, H, W]` of their head is open; an operation a key's spike."""
 
-    gives_spikes = True
+    outputs_spikes = True
 
     def forward(self, qk: Tensor, gate: Tensor) -> Tensor:
         keys = qk[:, qk.shape[1] // 2 :].unflatten(1, (gate.shape[1], -1))

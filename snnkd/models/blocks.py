@@ -12,22 +12,22 @@ from torch.utils.checkpoint import checkpoint
 from snnkd.errors import UsageError
 
 
-def over_timesteps(x: Tensor, T: int) -> Tensor:
+def repeat_over_time(x: Tensor, T: int) -> Tensor:
     """`[B, ...]` as `[T*B, ...]`, the same at every timestep, in the memory layout of `x` (expand and flatten would lose channels_last)."""
     return torch.cat([x] * T) if T > 1 else x
 
 
-def encoded(stem: Callable[[Tensor], Tensor], images: Tensor, T: int) -> Tensor:
+def encode_images(stem: Callable[[Tensor], Tensor], images: Tensor, T: int) -> Tensor:
     """`stem(images)` at every timestep, `[T*B, ...]`: computed once for a still image `[B, C, H, W]`, which is the same at each.
 
     Of event frames `[T, B, C, H, W]` each timestep has its own.
     """
     if images.ndim == 5:
         return stem(images.flatten(0, 1))
-    return over_timesteps(stem(images), T)
+    return repeat_over_time(stem(images), T)
 
 
-def initialise(network: nn.Module) -> None:
+def init_weights(network: nn.Module) -> None:
     """Convolutions as for ReLU (He et al. 2015), by the channels they give; all else as torch does."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
@@ -64,7 +64,7 @@ class Pointwise(nn.Conv2d):
         return nn.functional.conv2d(taken, self.weight)
 
 
-def in_full(head: nn.Module, x: Tensor) -> Tensor:
+def full_precision(head: nn.Module, x: Tensor) -> Tensor:
     """`head(x)` in the type of its weights also under autocast: bf16 logits would have steps of 1/16 above 8."""
     if not torch.is_autocast_enabled(x.device.type if x.device.type != "meta" else "cpu"):
         made: Tensor = head(x)
@@ -107,7 +107,7 @@ def _statistics_kept(block: nn.Module) -> Iterator[None]:
                 norm.num_batches_tracked.copy_(seen)
 
 
-def recompute_blocks(network: nn.Module) -> int:
+def enable_recompute(network: nn.Module) -> int:
     """Switch it on in every block of `network`; returns how many there are."""
     blocks = [module for module in network.modules() if hasattr(module, "recompute")]
     for block in blocks:

@@ -25,6 +25,6 @@ def select_frames(images: Tensor, frames: int, T: int | None) -> Tensor:
     return images[:T]
 
 
-def together(images: Tensor, stack: bool) -> Tensor:
+def merge_frames(images: Tensor, stack: bool) -> Tensor:
     """Frames `[T, B, C, H, W]` as one image: their mean `[B, C, H, W]`, or `stack`ed as channels `[B, T*C, H, W]`, frame by frame."""
     return images.movedim(0, 1).flatten(1, 2) if stack else images.mean(0)

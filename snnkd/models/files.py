@@ -27,7 +27,7 @@ FORMAT = "snnkd-network"
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedNetwork:
     """A network with where it came from: its config.json and the sha256 of its weights."""
 
     network: Network
@@ -71,7 +71,7 @@ def describe(specification: Specification, digest: str, about: dict[str, Any]) -
     }
 
 
-def load_network(place: Path) -> Loaded:
+def load_network(place: Path) -> LoadedNetwork:
     """The network of a folder, or of a .safetensors file with its config.json beside it.
 
     Raises FileError when a file is missing, damaged, or not what the config says.
@@ -117,7 +117,7 @@ def load_network(place: Path) -> Loaded:
     network = build_network(specification)
     _check_tensors(network, tensors, weights)
     network.load_state_dict(tensors)
-    return Loaded(network.eval(), config, digest, place)
+    return LoadedNetwork(network.eval(), config, digest, place)
 
 
 def _specification(config: dict[str, Any], path: Path) -> Specification:

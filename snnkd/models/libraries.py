@@ -20,7 +20,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class BatchOutputs:
+class NativeInput:
     """How a library's own weights were trained to see an image: height and width, mean and standard deviation, white being 1."""
 
     size: int
@@ -28,7 +28,7 @@ class BatchOutputs:
     std: tuple[float, ...]
 
 
-class Library(nn.Module):
+class LibraryNetwork(nn.Module):
     """`network`, which answers images `[B, 3, H, W]` with `[B, classes]`, as a body that answers `[1, B, classes]`."""
 
     def __init__(self, network: nn.Module, name: str) -> None:
@@ -48,7 +48,7 @@ class Library(nn.Module):
 
 def build(
     config: ModelConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
-) -> Library:
+) -> LibraryNetwork:
     """`torchvision:NAME` or `timm:NAME` with fresh weights. Raises UsageError for an unknown name, a student, other channels."""
     if activation is not ReLU:
         raise UsageError(f"model.name: {config.name} has no spiking form; it can be a teacher only")
@@ -56,7 +56,7 @@ def build(
         raise UsageError(
             f"model.name: {config.name} takes images of 3 channels (or 1, shown on all three), not {shape[0]}"
         )
-    return Library(_create(config.name, classes), config.name)
+    return LibraryNetwork(_create(config.name, classes), config.name)
 
 
 def _create(name: str, classes: int) -> nn.Module:
@@ -100,7 +100,7 @@ def _known(library: str) -> list[str]:
     return list(models.list_models(module=models))
 
 
-def try_out(network: nn.Module, shape: tuple[int, ...], key: str) -> None:
+def check_image_size(network: nn.Module, shape: tuple[int, ...], key: str) -> None:
     """Raise UsageError naming `key` when the network, built for another size, cannot look at a batch of `shape` or train on it."""
     trial = copy.deepcopy(network)
     try:
@@ -113,18 +113,18 @@ def try_out(network: nn.Module, shape: tuple[int, ...], key: str) -> None:
         ) from error
 
 
-def seen_by(body: Library) -> BatchOutputs:
+def native_input(body: LibraryNetwork) -> NativeInput:
     """How the weights that the library itself offers for this network see an image; ImageNet's statistics where it does not say."""
     library, _, member = body.name.partition(":")
     if library == "timm":
         from timm.data import resolve_model_data_config
 
         known = resolve_model_data_config(body.network)
-        return BatchOutputs(int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"]))
+        return NativeInput(int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"]))
     from torchvision import models
 
     # how they crop is a function made with arguments; of several weights, those that were there first are the usual ones
     offered = {weights.name: weights.transforms.keywords for weights in models.get_model_weights(member)}
     usual: dict[str, Any] = offered.get("IMAGENET1K_V1") or next(iter(offered.values()), {})
     size = int(getattr(body.network, "image_size", None) or usual.get("crop_size", 224))
-    return BatchOutputs(size, IMAGENET_MEAN, IMAGENET_STD)
+    return NativeInput(size, IMAGENET_MEAN, IMAGENET_STD)

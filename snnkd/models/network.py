@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import check_timesteps
 from snnkd.errors import UsageError
-from snnkd.models.activation import Activation, ReLU, make_spiking
-from snnkd.models.event_input import select_frames, together
+from snnkd.models.activation import Activation, ReLU, make_neuron
+from snnkd.models.event_input import merge_frames, select_frames
 from snnkd.models.features import Features
-from snnkd.models.resize import fitted
+from snnkd.models.resize import resize_images
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.neuron import AnyNeuron
 
@@ -86,7 +86,7 @@ class Network(nn.Module):
             chosen = select_frames(images, frames, timesteps if self.specification.kind == "snn" else None)
             images, frames = chosen.flatten(0, 1), len(chosen)
         if self.fits and images.ndim == 4:
-            images = fitted(images, self.specification.shape)
+            images = resize_images(images, self.specification.shape)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.specification.shape:
             raise UsageError(
                 f"images of shape {list(images.shape)}; this network takes [B, {', '.join(map(str, self.specification.shape))}]"
@@ -98,7 +98,9 @@ class Network(nn.Module):
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
         if frames is not None and self.specification.kind == "ann":
             normal, frames = (
-                together(normal.unflatten(0, (frames, -1)), self.specification.model.event_input == "stack"),
+                merge_frames(
+                    normal.unflatten(0, (frames, -1)), self.specification.model.event_input == "stack"
+                ),
                 None,
             )
         ready = (
@@ -119,7 +121,7 @@ def build_network(specification: Specification) -> Network:
     """The network of `specification` with fresh weights from torch's global generator, in channels_last layout."""
     entry = MODELS[specification.model.name]
     neuron = specification.neuron
-    activation: Activation = ReLU if neuron is None else partial(make_spiking, neuron, specification.T)
+    activation: Activation = ReLU if neuron is None else partial(make_neuron, neuron, specification.T)
     last = ReLU if neuron is None or getattr(neuron, "last", "spike") == "relu" else activation
     # a spiking network of the user's has to be tried with frames
     told = (

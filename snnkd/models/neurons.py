@@ -14,7 +14,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from snnkd.models.activation import Spikes, Spiking, membrane, reset_of, surrogate_of, uncast, widened
+from snnkd.models.activation import (
+    Spikes,
+    SpikingLayer,
+    at_least_float32,
+    make_surrogate,
+    membrane,
+    reset_potential,
+    without_autocast,
+)
 from snnkd.schema import neuron as schema
 
 
@@ -38,7 +46,7 @@ def _in_turn(step: Callable[..., tuple[Tensor, ...]], wide: Tensor, *state: Tens
     return torch.stack(fired)
 
 
-class PLIF(Spiking):
+class PLIF(SpikingLayer):
     """LIF whose time constant 1 / sigmoid(w) is learned, one a layer."""
 
     def __init__(self, config: schema.PLIFConfig, T: int | None = None) -> None:
@@ -47,7 +55,7 @@ class PLIF(Spiking):
 
     @staticmethod
     def dynamics(config: schema.PLIFConfig) -> Spikes:
-        run, shape, reset = _functional().plif_multi_step, surrogate_of(config), reset_of(config)
+        run, shape, reset = _functional().plif_multi_step, make_surrogate(config), reset_potential(config)
 
         def spikes(x: Tensor, w: Tensor) -> Tensor:
             fired, _, _ = run(
@@ -58,12 +66,12 @@ class PLIF(Spiking):
         return spikes
 
 
-class IF(Spiking):
+class IF(SpikingLayer):
     """Integrate-and-fire: v <- v + x."""
 
     @staticmethod
     def dynamics(config: schema.IFConfig) -> Spikes:
-        run, shape, reset = _functional().if_multi_step, surrogate_of(config), reset_of(config)
+        run, shape, reset = _functional().if_multi_step, make_surrogate(config), reset_potential(config)
 
         def spikes(x: Tensor) -> Tensor:
             fired, _, _ = run(x, _beginning(x, reset), config.threshold, reset, shape, config.detach_reset)
@@ -72,7 +80,7 @@ class IF(Spiking):
         return spikes
 
 
-class KLIF(Spiking):
+class KLIF(SpikingLayer):
     """LIF whose membrane potential becomes relu(k v) before it meets the threshold; k is learned, one a layer."""
 
     def __init__(self, config: schema.KLIFConfig, T: int | None = None) -> None:
@@ -81,7 +89,7 @@ class KLIF(Spiking):
 
     @staticmethod
     def dynamics(config: schema.KLIFConfig) -> Spikes:
-        run, shape, reset = _functional().klif_step, surrogate_of(config), reset_of(config)
+        run, shape, reset = _functional().klif_step, make_surrogate(config), reset_potential(config)
         c = config
 
         def spikes(x: Tensor, k: Tensor) -> Tensor:
@@ -91,36 +99,36 @@ class KLIF(Spiking):
                 )  # fmt: skip
                 return made
 
-            wide = widened(x)
+            wide = at_least_float32(x)
             return _in_turn(step, wide, _beginning(wide, reset)).to(x.dtype)
 
         return spikes
 
 
-class CLIF(Spiking):
+class CLIF(SpikingLayer):
     """LIF with a complementary membrane, which rises with spikes and adds to the soft reset."""
 
     @staticmethod
     def dynamics(config: schema.CLIFConfig) -> Spikes:
-        run, shape = _functional().clif_step, surrogate_of(config)
+        run, shape = _functional().clif_step, make_surrogate(config)
 
         def step(now: Tensor, v: Tensor, m: Tensor) -> tuple[Tensor, ...]:
             made: tuple[Tensor, ...] = run(now, v, m, config.tau, config.threshold, shape)
             return made
 
         def spikes(x: Tensor) -> Tensor:
-            wide = widened(x)
+            wide = at_least_float32(x)
             return _in_turn(step, wide, torch.zeros_like(wide[0]), torch.zeros_like(wide[0])).to(x.dtype)
 
         return spikes
 
 
-class CubaLIF(Spiking):
+class CubaLIF(SpikingLayer):
     """Current-based LIF: c <- c_decay c + x, v <- v_decay v + c."""
 
     @staticmethod
     def dynamics(config: schema.CubaLIFConfig) -> Spikes:
-        run, shape, reset = _functional().cuba_lif_step, surrogate_of(config), reset_of(config)
+        run, shape, reset = _functional().cuba_lif_step, make_surrogate(config), reset_potential(config)
 
         def step(now: Tensor, current: Tensor, v: Tensor) -> tuple[Tensor, ...]:
             made: tuple[Tensor, ...] = run(
@@ -129,13 +137,13 @@ class CubaLIF(Spiking):
             return made
 
         def spikes(x: Tensor) -> Tensor:
-            wide = widened(x)
+            wide = at_least_float32(x)
             return _in_turn(step, wide, torch.zeros_like(wide[0]), torch.zeros_like(wide[0])).to(x.dtype)
 
         return spikes
 
 
-class GLIF(Spiking):
+class GLIF(SpikingLayer):
     """Gated LIF, of each layer (not of each channel): every number is the sigmoid of a learned one.
 
     Gates alpha, beta, gamma mix exponential with linear decay, all of the input with a part of each timestep's own
@@ -160,10 +168,10 @@ class GLIF(Spiking):
 
     @staticmethod
     def dynamics(config: schema.GLIFConfig) -> Spikes:
-        run, shape = _functional().gated_lif_step, surrogate_of(config)
+        run, shape = _functional().gated_lif_step, make_surrogate(config)
 
         def spikes(x: Tensor, *learned: Tensor) -> Tensor:
-            wide = widened(x)
+            wide = at_least_float32(x)
             *numbers, conduct = (value.sigmoid() for value in learned)
             spike = v = torch.zeros_like(wide[0])
             fired = []
@@ -189,32 +197,45 @@ def _one_membrane(run: Any, reset: float | None, given: tuple[Any, ...]) -> Spik
     return spikes
 
 
-class QIF(Spiking):
+class QIF(SpikingLayer):
     """Quadratic integrate-and-fire: v <- v + (x + a0 (v - v_rest)(v - v_c)) / tau."""
 
     @staticmethod
     def dynamics(config: schema.QIFConfig) -> Spikes:
-        c, reset = config, reset_of(config)
-        given = (c.tau, c.threshold, reset, c.v_rest, c.v_c, c.a0, c.detach_reset, surrogate_of(c))
+        c, reset = config, reset_potential(config)
+        given = (c.tau, c.threshold, reset, c.v_rest, c.v_c, c.a0, c.detach_reset, make_surrogate(c))
         return _one_membrane(_functional().qif_multi_step, reset, given)
 
 
-class EIF(Spiking):
+class EIF(SpikingLayer):
     """Exponential integrate-and-fire: v <- v + (x + v_rest - v + delta_T exp((v - theta_rh) / delta_T)) / tau."""
 
     @staticmethod
     def dynamics(config: schema.EIFConfig) -> Spikes:
-        c, reset = config, reset_of(config)
-        given = (c.tau, c.threshold, reset, c.v_rest, c.theta_rh, c.delta_T, c.detach_reset, surrogate_of(c))
+        c, reset = config, reset_potential(config)
+        given = (
+            c.tau,
+            c.threshold,
+            reset,
+            c.v_rest,
+            c.theta_rh,
+            c.delta_T,
+            c.detach_reset,
+            make_surrogate(c),
+        )
         return _one_membrane(_functional().eif_multi_step, reset, given)
 
 
-class Izhikevich(Spiking):
+class Izhikevich(SpikingLayer):
     """QIF with a recovery w, which begins at 0, is driven by the membrane and raised by spikes, and holds the membrane down."""
 
     @staticmethod
     def dynamics(config: schema.IzhikevichConfig) -> Spikes:
-        run, shape, reset = _functional().izhikevich_multi_step, surrogate_of(config), reset_of(config)
+        run, shape, reset = (
+            _functional().izhikevich_multi_step,
+            make_surrogate(config),
+            reset_potential(config),
+        )
         c = config
 
         def spikes(x: Tensor) -> Tensor:
@@ -227,7 +248,7 @@ class Izhikevich(Spiking):
         return spikes
 
 
-class PSN(Spiking):
+class PSN(SpikingLayer):
     """Parallel spiking neuron: spikes where W x + b >= 0, W `[T, T]` and b `[T, 1]` learned. There is no membrane and no reset.
 
     EvalRequest for fewer timesteps than it was made for, it takes the first rows and columns, to try a network out; a
@@ -243,7 +264,7 @@ class PSN(Spiking):
 
     @staticmethod
     def dynamics(config: schema.PSNConfig) -> Spikes:
-        shape = surrogate_of(config)
+        shape = make_surrogate(config)
 
         def spikes(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             T = len(x)
@@ -257,7 +278,7 @@ class MaskedPSN(PSN):
 
     @staticmethod
     def dynamics(config: schema.WindowPSNConfig) -> Spikes:  # type: ignore[override]
-        shape, k = surrogate_of(config), config.k
+        shape, k = make_surrogate(config), config.k
 
         def spikes(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             T = len(x)
@@ -266,7 +287,7 @@ class MaskedPSN(PSN):
         return spikes
 
 
-class SlidingPSN(Spiking):
+class SlidingPSN(SpikingLayer):
     """PSN with the same k weights at every timestep, ..., 1/4, 1/2, 1 at first, the last being that of its own timestep."""
 
     def __init__(self, config: schema.WindowPSNConfig, T: int | None = None) -> None:
@@ -276,7 +297,7 @@ class SlidingPSN(Spiking):
 
     @staticmethod
     def dynamics(config: schema.WindowPSNConfig) -> Spikes:
-        shape, k = surrogate_of(config), config.k
+        shape, k = make_surrogate(config), config.k
 
         def spikes(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             T = len(x)
@@ -297,7 +318,7 @@ class SlidingPSN(Spiking):
 
 
 def _weighed(x: Tensor, weight: Tensor, bias: Tensor, shape: Callable[[Tensor], Tensor]) -> Tensor:
-    wide = widened(x)
-    with uncast(x.device):
+    wide = at_least_float32(x)
+    with without_autocast(x.device):
         potential = torch.addmm(bias.to(wide.dtype), weight.to(wide.dtype), wide)
     return shape(potential).to(x.dtype)

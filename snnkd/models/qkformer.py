@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from snnkd.models.activation import Activation
 from snnkd.models.attention import MLP, SelfAttention, TokenAttention, TokenBlock, class_map
-from snnkd.models.blocks import Pointwise, encoded, in_full, initialise, run_block
+from snnkd.models.blocks import Pointwise, encode_images, full_precision, init_weights, run_block
 from snnkd.models.features import Features
 from snnkd.schema.model import QKFormerConfig
 
@@ -89,11 +89,11 @@ class QKFormer(nn.Module):
                 stage.append(TokenBlock(kind(dim, config.heads, activation), mlp))
             self.stages.append(stage)
         self.head = nn.Linear(config.dim, classes)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
         features = features or Features(())
-        x = self.act(encoded(self.first, images, T), T)
+        x = self.act(encode_images(self.first, images, T), T)
         for i, (embedding, stage) in enumerate(zip(self.embeddings, self.stages, strict=True)):
             x = run_block(embedding, x, T)
             for block in stage:  # type: ignore[attr-defined]
@@ -102,7 +102,7 @@ class QKFormer(nn.Module):
         features.offer("class_map", lambda: class_map(self.head, x))
         output = x.mean((2, 3))
         features.offer("output", lambda: output)
-        return in_full(self.head, output).unflatten(0, (T, -1))
+        return full_precision(self.head, output).unflatten(0, (T, -1))
 
 
 def build(

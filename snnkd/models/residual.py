@@ -17,7 +17,7 @@ class Block(nn.Module):
 
     recompute = False
     """Whether the backward pass computes it again (see models/blocks.py)."""
-    activates_first = False
+    pre_activation = False
     """Whether a block begins with its activation, so that blocks hand on what was not activated."""
 
     def __init__(
@@ -28,9 +28,9 @@ class Block(nn.Module):
         activation: Activation,
         last: Activation | None = None,
         *,
-        pooled: bool = False,
+        pool_shortcut: bool = False,
     ) -> None:
-        """`last` makes the second activation; a `pooled` shortcut averages before its convolution instead of striding."""
+        """`last` makes the second activation; a `pool_shortcut` shortcut averages before its convolution instead of striding."""
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
@@ -41,7 +41,7 @@ class Block(nn.Module):
         self.shortcut = (
             nn.Identity()
             if inputs == outputs and stride == 1
-            else _projection(inputs, outputs, stride, pooled)
+            else _projection(inputs, outputs, stride, pool_shortcut)
         )
 
     def forward(self, x: Tensor, T: int) -> Tensor:
@@ -51,9 +51,13 @@ class Block(nn.Module):
         return out
 
 
-def _projection(inputs: int, outputs: int, stride: int, pooled: bool) -> nn.Sequential:
+def _projection(inputs: int, outputs: int, stride: int, pool_shortcut: bool) -> nn.Sequential:
     # ceil_mode: as many positions as a padded convolution of that stride has
-    pools = [nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)] if pooled and stride > 1 else []
+    pools = (
+        [nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)]
+        if pool_shortcut and stride > 1
+        else []
+    )
     convolution = Pointwise(inputs, outputs, 1 if pools else stride)
     return nn.Sequential(*pools, convolution, nn.BatchNorm2d(outputs))
 
@@ -73,9 +77,9 @@ class SpikeAddBlock(Block):
         activation: Activation,
         last: Activation | None = None,
         *,
-        pooled: bool = False,
+        pool_shortcut: bool = False,
     ) -> None:
-        super().__init__(inputs, outputs, stride, activation, last, pooled=pooled)
+        super().__init__(inputs, outputs, stride, activation, last, pool_shortcut=pool_shortcut)
         self.shortcut_act = None if isinstance(self.shortcut, nn.Identity) else activation()
 
     def forward(self, x: Tensor, T: int) -> Tensor:
@@ -91,7 +95,7 @@ class MembraneBlock(Block):
     A spiking block adds currents; both 3x3 convolutions see spikes, a shortcut that changes shape sees currents (MACs).
     """
 
-    activates_first = True
+    pre_activation = True
 
     def forward(self, x: Tensor, T: int) -> Tensor:
         y = self.norm1(self.conv1(self.act1(x, T)))

@@ -11,7 +11,7 @@ GREY = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in luma (ITU-R BT.601), as Pillow and torchvision take them."""
 
 
-def fitted(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
+def resize_images(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """Images float 0..1 `[B, C, H, W]` at the size and channels of `shape`: bilinear with antialiasing, grey shown on all three, or luma.
 
     Raises UsageError for channels that are neither.

@@ -13,15 +13,22 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from snnkd.models.activation import Activation, Spiking
-from snnkd.models.blocks import check_size, encoded, in_full, initialise, over_timesteps, run_block
+from snnkd.models.activation import Activation, SpikingLayer
+from snnkd.models.blocks import (
+    check_size,
+    encode_images,
+    full_precision,
+    init_weights,
+    repeat_over_time,
+    run_block,
+)
 from snnkd.models.features import Features
 from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
 from snnkd.schema.model import ResNetConfig
 
 
 @dataclass(frozen=True)
-class Shape:
+class Architecture:
     """Blocks of each stage, channels of the first (each stage doubles them), hidden units before the classes (0: none)."""
 
     blocks: tuple[int, ...]
@@ -34,18 +41,18 @@ class Shape:
     """Blocks begin as their shortcut: the scale of the last norm is 0 at first."""
 
 
-SHAPES = {
-    "resnet8": Shape((1, 1, 1), 16),
-    "resnet18": Shape((2, 2, 2, 2), 64),
-    "resnet19": Shape((3, 3, 2), 128, hidden=256),
-    "resnet20": Shape((3, 3, 3), 16),
-    "resnet20w": Shape((2, 2, 2, 2), 64, deep_stem=True, zero_residual=True),
-    "resnet34": Shape((3, 4, 6, 3), 64),
+ARCHITECTURES = {
+    "resnet8": Architecture((1, 1, 1), 16),
+    "resnet18": Architecture((2, 2, 2, 2), 64),
+    "resnet19": Architecture((3, 3, 2), 128, hidden=256),
+    "resnet20": Architecture((3, 3, 3), 16),
+    "resnet20w": Architecture((2, 2, 2, 2), 64, deep_stem=True, zero_residual=True),
+    "resnet34": Architecture((3, 4, 6, 3), 64),
     # not from 0 on: its added neurons would be silent at first (the authors' own ImageNet runs do without, too)
-    "sew-resnet18": Shape((2, 2, 2, 2), 64, block=SpikeAddBlock),
-    "sew-resnet34": Shape((3, 4, 6, 3), 64, block=SpikeAddBlock),
-    "ms-resnet18": Shape((2, 2, 2, 2), 64, block=MembraneBlock, zero_residual=True),
-    "ms-resnet34": Shape((3, 4, 6, 3), 64, block=MembraneBlock, zero_residual=True),
+    "sew-resnet18": Architecture((2, 2, 2, 2), 64, block=SpikeAddBlock),
+    "sew-resnet34": Architecture((3, 4, 6, 3), 64, block=SpikeAddBlock),
+    "ms-resnet18": Architecture((2, 2, 2, 2), 64, block=MembraneBlock, zero_residual=True),
+    "ms-resnet34": Architecture((3, 4, 6, 3), 64, block=MembraneBlock, zero_residual=True),
 }
 
 
@@ -71,11 +78,11 @@ class ResNet(nn.Module):
     """
 
     def __init__(
-        self, shape: Shape, channels: int, classes: int, activation: Activation, last: Activation
+        self, shape: Architecture, channels: int, classes: int, activation: Activation, last: Activation
     ) -> None:
         super().__init__()
-        width, first = shape.width, shape.block.activates_first
-        self.copies_first = False
+        width, first = shape.width, shape.block.pre_activation
+        self.repeat_input = False
         """Compute the stem T times, as published code does; only a benchmark has a reason to."""
         self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
@@ -92,7 +99,12 @@ class ResNet(nn.Module):
                 stride = 2 if i > 0 and j == 0 else 1
                 stage.append(
                     shape.block(
-                        inputs, outputs, stride, activation, last if final else None, pooled=shape.deep_stem
+                        inputs,
+                        outputs,
+                        stride,
+                        activation,
+                        last if final else None,
+                        pool_shortcut=shape.deep_stem,
                     )
                 )
                 inputs = outputs
@@ -101,8 +113,8 @@ class ResNet(nn.Module):
         self.hidden = nn.Linear(inputs, shape.hidden) if shape.hidden else None
         self.hidden_act = last() if shape.hidden else None
         self.head = nn.Linear(shape.hidden or inputs, classes)
-        initialise(self)
-        if self.hidden is not None and isinstance(self.hidden_act, Spiking):
+        init_weights(self)
+        if self.hidden is not None and isinstance(self.hidden_act, SpikingLayer):
             _scale_hidden_init(self.hidden)
         if shape.zero_residual:
             for module in self.modules():
@@ -121,13 +133,13 @@ class ResNet(nn.Module):
         features.offer("class_map", lambda: self._class_map(x, T))
         output = self._before_head(x.mean((2, 3)), T)
         features.offer("output", lambda: output)
-        return in_full(self.head, output).unflatten(0, (T, -1))
+        return full_precision(self.head, output).unflatten(0, (T, -1))
 
     def _before_blocks(self, images: Tensor, T: int) -> Tensor:
         x = (
-            self._stem(over_timesteps(images, T))
-            if self.copies_first and images.ndim == 4
-            else encoded(self._stem, images, T)
+            self._stem(repeat_over_time(images, T))
+            if self.repeat_input and images.ndim == 4
+            else encode_images(self._stem, images, T)
         )
         x = x if self.act is None else self.act(x, T)
         for layer in self.deeper:
@@ -144,7 +156,9 @@ class ResNet(nn.Module):
     def _class_map(self, x: Tensor, T: int) -> Tensor:
         """`[T*B, classes, H, W]`: what the classifier would answer at each position (class activation map, Zhou et al. 2016)."""
         positions = x.flatten(2).permute(2, 0, 1)  # [H*W, T*B, C]
-        answers = torch.stack([in_full(self.head, self._before_head(position, T)) for position in positions])
+        answers = torch.stack(
+            [full_precision(self.head, self._before_head(position, T)) for position in positions]
+        )
         return answers.permute(1, 2, 0).unflatten(2, x.shape[2:])
 
 
@@ -162,7 +176,7 @@ def build(
     config: ResNetConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
 ) -> ResNet:
     """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images it can't take."""
-    member = SHAPES[config.name]
+    member = ARCHITECTURES[config.name]
     if member.deep_stem:
         check_size(config.name, shape, 2)
     return ResNet(replace(member, width=config.width or member.width), shape[0], classes, activation, last)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from snnkd.models.activation import Activation
 from snnkd.models.attention import MLP, SelfAttention, TokenBlock, class_map
-from snnkd.models.blocks import encoded, in_full, initialise, run_block
+from snnkd.models.blocks import encode_images, full_precision, init_weights, run_block
 from snnkd.models.features import Features
 from snnkd.schema.model import SpikformerConfig
 
@@ -54,11 +54,11 @@ class Spikformer(nn.Module):
             )
             self.blocks.append(TokenBlock(SelfAttention(dim, config.heads, activation), mlp))
         self.head = nn.Linear(dim, classes)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
         features = features or Features(())
-        x = self.acts[0](encoded(self.patches[0], images, T), T)
+        x = self.acts[0](encode_images(self.patches[0], images, T), T)
         for convolution, act in zip(self.patches[1:], self.acts[1:], strict=True):
             x = act(convolution(x), T)
         x = x + self.position_act(self.position(x), T)
@@ -69,7 +69,7 @@ class Spikformer(nn.Module):
         features.offer("class_map", lambda: class_map(self.head, x))
         output = x.mean((2, 3))
         features.offer("output", lambda: output)
-        return in_full(self.head, output).unflatten(0, (T, -1))
+        return full_precision(self.head, output).unflatten(0, (T, -1))
 
 
 def build(

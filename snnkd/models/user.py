@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.errors import UsageError
-from snnkd.models.activation import Activation, ReLU, Spiking
+from snnkd.models.activation import Activation, ReLU, SpikingLayer
 from snnkd.schema.model import UserModel
 from snnkd.usercode import load_function
 
@@ -67,7 +67,11 @@ def _conform(name: str, body: nn.Module, classes: int, shape: tuple[int, int, in
     count, generator = 3, torch.Generator().manual_seed(0)
     # neurons that learn numbers for each timestep run for no more than they were made for
     most = min(
-        (layer.most_T for layer in body.modules() if isinstance(layer, Spiking) and layer.most_T is not None),
+        (
+            layer.max_timesteps
+            for layer in body.modules()
+            if isinstance(layer, SpikingLayer) and layer.max_timesteps is not None
+        ),
         default=2,
     )
     for T in (1, 2)[:most]:
@@ -114,7 +118,7 @@ def _told(body: nn.Module) -> Iterator[list[int]]:
             lambda _, inputs: seen.append(inputs[1]) if len(inputs) > 1 else None
         )
         for module in body.modules()
-        if isinstance(module, (Spiking, ReLU))
+        if isinstance(module, (SpikingLayer, ReLU))
     ]
     yield seen
     for handle in handles:

@@ -11,7 +11,14 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from snnkd.models.activation import Activation
-from snnkd.models.blocks import check_size, encoded, in_full, initialise, over_timesteps, run_block
+from snnkd.models.blocks import (
+    check_size,
+    encode_images,
+    full_precision,
+    init_weights,
+    repeat_over_time,
+    run_block,
+)
 from snnkd.models.features import Features
 from snnkd.schema.model import VGGConfig
 
@@ -71,7 +78,7 @@ class VGG(nn.Module):
         largest: bool,
     ) -> None:
         super().__init__()
-        self.copies_first = False
+        self.repeat_input = False
         """Compute the stem T times, as published code does; only a benchmark has a reason to."""
         self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
@@ -87,19 +94,23 @@ class VGG(nn.Module):
             pool = None if i == 0 else nn.MaxPool2d(2) if largest else nn.AvgPool2d(2)
             self.groups.append(Group(pool, layers))
         self.head = nn.Linear(inputs, classes)
-        initialise(self)
+        init_weights(self)
 
     def forward(self, images: Tensor, T: int, features: Features | None = None) -> Tensor:
         features = features or Features(())
-        x = self._stem(over_timesteps(images, T)) if self.copies_first else encoded(self._stem, images, T)
+        x = (
+            self._stem(repeat_over_time(images, T))
+            if self.repeat_input
+            else encode_images(self._stem, images, T)
+        )
         x = self.act(x, T)
         for i, group in enumerate(self.groups):
             x = run_block(group, x, T)
             features.offer(f"stage{i + 1}", lambda x=x: x)  # type: ignore[misc]
-        features.offer("class_map", lambda: in_full(self.head, x.movedim(1, -1)).movedim(-1, 1))
+        features.offer("class_map", lambda: full_precision(self.head, x.movedim(1, -1)).movedim(-1, 1))
         output = x.mean((2, 3))
         features.offer("output", lambda: output)
-        return in_full(self.head, output).unflatten(0, (T, -1))
+        return full_precision(self.head, output).unflatten(0, (T, -1))
 
     def _stem(self, images: Tensor) -> Tensor:
         out: Tensor = self.norm(self.conv(images))

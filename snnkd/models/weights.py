@@ -79,7 +79,7 @@ def _is_state(held: Any) -> bool:
     )
 
 
-def fit_weights(network: nn.Module, tensors: Mapping[str, Tensor], classes: int, path: Path) -> None:
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], classes: int, path: Path) -> None:
     """Load `tensors` into `network`, whose names and shapes must be theirs (prefixes of wrappers aside).
 
     Raises FileError that lists what is missing and what is unexpected, and says so when only the number of classes differs.

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snnkd.catalog.neurons import is_fused
 from snnkd.errors import UsageError
 from snnkd.models import Network
-from snnkd.models.activation import Spiking, ready_compiler
+from snnkd.models.activation import SpikingLayer, configure_compiler
 from snnkd.schema.run import ExecutionConfig
 
 SAVED = 4e-9
@@ -60,7 +60,7 @@ def neurons(network: Network) -> int:
         nonlocal found
         found += spikes.numel()
 
-    layers = [module for module in network.modules() if isinstance(module, Spiking)]
+    layers = [module for module in network.modules() if isinstance(module, SpikingLayer)]
     if not layers:
         return 0
     handles = [layer.register_forward_hook(count) for layer in layers]
@@ -75,7 +75,7 @@ def neurons(network: Network) -> int:
 
 def compile_network(network: Network) -> nn.Module:
     """The whole network compiled; it holds the same parameters."""
-    ready_compiler()
+    configure_compiler()
     made: nn.Module = torch.compile(network)  # type: ignore[assignment]
     return made
 
@@ -83,5 +83,5 @@ def compile_network(network: Network) -> nn.Module:
 def compile_neurons(network: nn.Module, on: bool) -> None:
     """Run the neurons of `network` compiled, or plainly."""
     for module in network.modules():
-        if isinstance(module, Spiking):
+        if isinstance(module, SpikingLayer):
             module.compiled(on)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.models.activation import Spiking
+from snnkd.models.activation import SpikingLayer
 
 SATURATED = 0.95
 """Spikes per neuron and timestep above which a layer says hardly more than a constant."""
@@ -20,7 +20,7 @@ class LayerRates:
 
     def __init__(self, network: nn.Module) -> None:
         self._layers = {
-            name: module for name, module in network.named_modules() if isinstance(module, Spiking)
+            name: module for name, module in network.named_modules() if isinstance(module, SpikingLayer)
         }
         self._handles: list[Any] = []
         self._calls: dict[str, list[Tensor]] = {}

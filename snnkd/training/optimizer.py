@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from snnkd.models.activation import learned_by_neurons
+from snnkd.models.activation import neuron_parameters
 from snnkd.schema.run import TrainConfig
 
 
@@ -19,7 +19,7 @@ def make_optimizer(modules: Iterable[nn.Module], train: TrainConfig) -> torch.op
     """
     modules = list(modules)
     parameters = [parameter for module in modules for parameter in module.parameters()]
-    kept = {id(parameter) for module in modules for parameter in learned_by_neurons(module).values()}
+    kept = {id(parameter) for module in modules for parameter in neuron_parameters(module).values()}
     decayed = [p.ndim > 1 and id(p) not in kept for p in parameters]
     groups = [
         {

@@ -43,7 +43,7 @@ def test_json_has_what_was_measured_and_on_what(cli: Cli) -> None:
     assert whole == pytest.approx(found["step_ms"]["median"], rel=0.9)
     assert found["images_per_s"] == pytest.approx(4000 / found["step_ms"]["median"], rel=0.01)
     assert found["peak_memory_bytes"] > 2**26
-    assert found["spiking_tax"]["median"] > 0
+    assert found["spiking_overhead"]["median"] > 0
     assert found["hardware"]["device"] == "cpu"
     assert found["versions"]["torch"]
     assert found["rounds"] == 2
@@ -56,18 +56,18 @@ def test_a_loss_without_teacher_has_no_time_for_one(cli: Cli) -> None:
     assert found["parts"]["teacher"]["median"] == 0
 
 
-def test_baseline_and_levers(cli: Cli) -> None:
-    ended = cli("bench", "glyphs", *TINY, "--baseline", "--levers", "--json")
+def test_baseline_and_ablations(cli: Cli) -> None:
+    ended = cli("bench", "glyphs", *TINY, "--baseline", "--ablations", "--json")
     assert ended.code == 0, ended.err
     found = ended.json
     base = found["baseline"]
     assert base["ratio"]["median"] > 0
     assert base["images_per_s"] > 0
-    assert set(base["habits"]) == {"workers", "copies", "loop", "rows", "items", "autograd"}
-    names = [row["lever"] for row in found["levers"]]
+    assert set(base["features"]) == {"workers", "copies", "loop", "rows", "items", "autograd"}
+    names = [row["change"] for row in found["ablations"]]
     assert names[0] == "published loop"
     assert len(names) >= 7
-    assert found["levers"][0]["speedup"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
+    assert found["ablations"][0]["speedup"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
 
 
 def test_as_text_it_fits_80_columns(cli: Cli) -> None:
@@ -129,9 +129,9 @@ def test_the_published_loop_augments_with_torchvision(cli: Cli) -> None:
 def test_mixed_images_are_timed_but_not_against_the_published_loop(cli: Cli) -> None:
     mixed = ["--set", "data.augment=[crop, mixup]", "--loss", "kl"]
     assert cli("bench", *TINY, *mixed, "--json").code == 0
-    for flag in ("--baseline", "--levers"):
+    for flag in ("--baseline", "--ablations"):
         ended = cli("bench", *TINY, *mixed, flag)
         assert ended.code == 2
         assert ended.complaint == (
-            "snnkd: data.augment: the loop of published code has no mixup; bench it without --baseline and --levers"
+            "snnkd: data.augment: the loop of published code has no mixup; bench it without --baseline and --ablations"
         )

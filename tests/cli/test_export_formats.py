@@ -15,7 +15,7 @@ from conftest import SMALL, Cli
 import snnkd
 from snnkd.catalog.formats import EXPORTS, build_export
 from snnkd.errors import UsageError
-from snnkd.exports.check import Agreement
+from snnkd.exports.agreement import Agreement
 
 FORMATS = [entry.name for entry in EXPORTS]
 
@@ -75,9 +75,9 @@ def test_the_folder_loads_and_has_its_card(cli: Cli, student: Path) -> None:
 def test_an_export_that_disagrees_is_removed(
     cli: Cli, student: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
-    from snnkd.exports import make
+    from snnkd.exports import export
 
-    monkeypatch.setattr(make, "compare", lambda *_: Agreement(256, 0.5, 3.0, 2.0))
+    monkeypatch.setattr(export, "compare", lambda *_: Agreement(256, 0.5, 3.0, 2.0))
     ended = cli("export", student, "--format", format, "--out", "here")
     assert ended.code == 4
     assert "differs" in ended.complaint
@@ -88,9 +88,9 @@ def test_an_export_that_disagrees_is_removed(
 def test_a_twin_that_is_another_network_is_removed(
     cli: Cli, student: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from snnkd.exports import make
+    from snnkd.exports import export
 
-    monkeypatch.setattr(make, "LEAST_UNFOLDED", 1.01)
+    monkeypatch.setattr(export, "LEAST_UNFOLDED", 1.01)
     ended = cli("export", student, "--format", "nir", "--out", "here")
     assert ended.code == 4
     assert "the folded twin agrees" in ended.complaint

@@ -10,7 +10,7 @@ from students import IMAGES, network_of, source_of
 
 from snnkd.errors import UsageError
 from snnkd.exports import nir as export
-from snnkd.exports.check import agrees, compare
+from snnkd.exports.agreement import compare, is_faithful
 from snnkd.exports.twin import node_names, over_time
 
 nir = pytest.importorskip("nir")
@@ -104,7 +104,7 @@ def test_one_flipped_weight_is_found(source, path):
     nir.write(path, graph)
     reference = export.reference(source)
     found = compare(reference, export.read_back(path), IMAGES)
-    assert not agrees(found, export.TOLERANCE, reference.module, reference, IMAGES)
+    assert not is_faithful(found, export.TOLERANCE, reference.module, reference, IMAGES)
 
 
 def test_a_soft_reset_is_refused_before_anything_is_traced(tmp_path):

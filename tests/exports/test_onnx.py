@@ -7,7 +7,7 @@ import torch
 from students import IMAGES, network_of, source_of
 
 from snnkd.exports import onnx as export
-from snnkd.exports.check import agrees, compare
+from snnkd.exports.agreement import compare, is_faithful
 from snnkd.exports.source import Source
 
 onnx = pytest.importorskip("onnx")
@@ -27,7 +27,7 @@ def made(tmp_path_factory):
 def test_onnxruntime_answers_as_the_network(made):
     source, path = made
     found = compare(source.logits, export.read_back(path), IMAGES)
-    assert agrees(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
+    assert is_faithful(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
     assert (found.agreement, found.median_difference < 1e-5) == (1.0, True)
 
 
@@ -75,7 +75,7 @@ def test_one_flipped_weight_is_found(made, tmp_path):
     tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
     onnx.save(model, tmp_path / "flipped")
     found = compare(source.logits, export.read_back(tmp_path / "flipped"), IMAGES)
-    assert not agrees(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
+    assert not is_faithful(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
 
 
 def test_a_teacher_has_one_timestep(tmp_path):

@@ -6,9 +6,9 @@ from students import IMAGES, network_of
 
 from snnkd.catalog.neurons import NEURONS, build_neuron
 from snnkd.errors import UsageError
-from snnkd.exports.check import compare
+from snnkd.exports.agreement import compare
 from snnkd.exports.plain import PLAIN, PlainNeuron, check_plain, unrolled
-from snnkd.models.activation import make_spiking
+from snnkd.models.activation import make_neuron
 
 SETTINGS = [
     {},
@@ -30,7 +30,7 @@ def settled(name, settings):
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_plain_neuron_spikes_as_the_layer_does(name, settings):
     torch.manual_seed(0)
-    layer = make_spiking(settled(name, settings), 5)
+    layer = make_neuron(settled(name, settings), 5)
     x = torch.randn(5 * 4, 6, 3, 3) * 1.5 + 0.3
     with torch.inference_mode():
         wanted = layer(x, 5)

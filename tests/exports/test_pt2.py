@@ -11,7 +11,7 @@ import torch
 from students import IMAGES, network_of, source_of
 
 from snnkd.exports import pt2 as export
-from snnkd.exports.check import agrees, compare
+from snnkd.exports.agreement import compare, is_faithful
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def made(tmp_path_factory):
 def test_the_program_answers_as_the_network(made):
     source, path = made
     found = compare(source.logits, export.read_back(path), IMAGES)
-    assert agrees(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
+    assert is_faithful(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
     assert (found.agreement, found.median_difference < 1e-5) == (1.0, True)
 
 
@@ -94,7 +94,7 @@ def test_one_flipped_weight_is_found(made, tmp_path):
             new.writestr(item, bytes(flipped) if content == head else content)
     assert changed == 1
     found = compare(source.logits, export.read_back(tmp_path / "flipped"), IMAGES)
-    assert not agrees(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
+    assert not is_faithful(found, export.TOLERANCE, source.loaded.network, source.logits, IMAGES)
 
 
 def test_a_neuron_that_learns(tmp_path):

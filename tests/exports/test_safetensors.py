@@ -8,8 +8,8 @@ from torch import nn
 
 from snnkd.errors import FileError, UsageError
 from snnkd.exports import safetensors as export
+from snnkd.exports.agreement import compare, is_faithful
 from snnkd.exports.card import CARD
-from snnkd.exports.check import agrees, compare
 from snnkd.exports.source import Source
 from snnkd.files import sha256
 from snnkd.models import Specification, build_network
@@ -90,7 +90,7 @@ def test_a_flipped_weight_with_a_fresh_checksum_makes_a_difference(loaded, folde
     (folder / CONFIG).write_text(json.dumps(config | {"weights_sha256": sha256(content)}))
     found = compare(loaded.network, export.read_back(folder), IMAGES)
     assert found.max_difference > 0
-    assert not agrees(found, export.TOLERANCE, loaded.network, loaded.network, IMAGES)
+    assert not is_faithful(found, export.TOLERANCE, loaded.network, loaded.network, IMAGES)
 
 
 def test_an_existing_folder_is_not_overwritten(loaded, folder):

@@ -8,7 +8,7 @@ from students import IMAGES, SHAPE, network_of
 from torch import nn
 
 from snnkd.errors import UsageError
-from snnkd.exports.check import compare
+from snnkd.exports.agreement import compare
 from snnkd.exports.twin import Twin, build_twin, check_exportable, folded
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from snnkd.catalog.neurons import build_neuron
 from snnkd.measure.counting import Counter, fan_out, macs
 from snnkd.models import Network, Specification, build_network
-from snnkd.models.activation import LIF, make_spiking
+from snnkd.models.activation import LIF, make_neuron
 from snnkd.schema.model import ResNetConfig
 from snnkd.schema.neuron import NeuronConfig
 
@@ -173,7 +173,7 @@ class Tokens(nn.Module):
 def test_operations_of_tokens():
     torch.manual_seed(0)
     specification = Specification(model=ResNetConfig(T=T), neuron=NeuronConfig(), classes=10, shape=(3, 4, 4))
-    made = Network(Tokens(lambda: make_spiking(NeuronConfig())), specification).double()
+    made = Network(Tokens(lambda: make_neuron(NeuronConfig())), specification).double()
     seen = {}
     made.body.act1.register_forward_hook(lambda m, i, spikes: seen.update(first=spikes.clone()))
     found = count(made, 3 * images(4, (3, 4, 4)))

@@ -19,7 +19,7 @@ from torch import nn
 from snnkd.catalog.models import MODELS
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import LIF
-from snnkd.models.blocks import recompute_blocks
+from snnkd.models.blocks import enable_recompute
 from snnkd.models.features import Features, feature_shapes
 from snnkd.models.files import load, save_network
 from snnkd.recipe import Flags, resolve_stage
@@ -133,7 +133,7 @@ def test_computing_blocks_again_changes_nothing(name: str) -> None:
     for again in (False, True):
         network = awake(build(name, "snn")).train()
         if again:
-            assert recompute_blocks(network) > 0
+            assert enable_recompute(network) > 0
         network(images(8)).square().sum().backward()
         statistics = [buffer.clone() for buffer in network.buffers()]
         gradients.append([*(p.grad for p in network.parameters()), *statistics])

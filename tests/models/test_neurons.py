@@ -19,7 +19,7 @@ from spikingjelly.activation_based import surrogate
 from snnkd.catalog.neurons import NEURONS, SURROGATES, build_neuron, describe_neuron
 from snnkd.catalog.registry import load_target
 from snnkd.errors import UsageError
-from snnkd.models.activation import Spiking, learned_by_neurons, make_spiking
+from snnkd.models.activation import SpikingLayer, make_neuron, neuron_parameters
 from snnkd.training.compiling import compiler
 
 B = 3
@@ -28,10 +28,10 @@ CAUSAL = [name for name in NAMES if describe_neuron(name)["causal"]]
 LEARNING = [name for name in NAMES if describe_neuron(name)["learned"]]
 
 
-def layer(name: str, T: int = 5, seed: int = 0, **options: object) -> Spiking:
+def layer(name: str, T: int = 5, seed: int = 0, **options: object) -> SpikingLayer:
     """A layer as a network makes it, its learned numbers drawn by `seed` and moved, so that none is at a special value."""
     torch.manual_seed(seed)
-    made = make_spiking(build_neuron({"name": name, **options}), T)
+    made = make_neuron(build_neuron({"name": name, **options}), T)
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.add_(0.3 * torch.rand(parameter.shape))
@@ -43,7 +43,7 @@ def drive(T: int = 5, B: int = B, seed: int = 0, dtype: torch.dtype = torch.floa
     return (1.5 * torch.randn(T * B, 4, 3, 3, generator=torch.Generator().manual_seed(seed)) + 0.6).to(dtype)
 
 
-def node(made: Spiking, T: int) -> torch.nn.Module:
+def node(made: SpikingLayer, T: int) -> torch.nn.Module:
     """SpikingJelly's module of the same settings and with the same learned numbers, multi-step."""
     c = made.config
     shapes = {"sigmoid": surrogate.Sigmoid, "atan": surrogate.ATan, "erf": surrogate.Erf}
@@ -82,7 +82,7 @@ def node(made: Spiking, T: int) -> torch.nn.Module:
     return made_node
 
 
-def assert_pinned(made: Spiking, T: int, seed: int = 0) -> None:
+def assert_pinned(made: SpikingLayer, T: int, seed: int = 0) -> None:
     """Spikes bitwise, gradients of input and learned numbers tightly."""
     reference = node(made, T)
     names = {name: parameter.shape for name, parameter in made.named_parameters()}
@@ -161,7 +161,7 @@ def test_keys_of_a_neuron_of_its_own_mean_what_they_mean_there(name, options):
 @pytest.mark.parametrize("name", NAMES)
 def test_begins_as_spikingjelly_begins(name):
     """The learned numbers before training, where they are not drawn."""
-    made = make_spiking(build_neuron(name), 4)
+    made = make_neuron(build_neuron(name), 4)
     for key, parameter in node(made, 4).named_parameters():
         if (name, key) in {("psn", "weight"), ("masked-psn", "weight")}:
             assert made.get_parameter(key).abs().max() <= math.sqrt(1 / 4)  # uniform in +-1/sqrt(T)
@@ -311,8 +311,8 @@ def test_the_schema_knows_the_surrogates_of_the_catalogue():
 
 def test_learned_numbers_are_found_by_name():
     network = torch.nn.ModuleDict({"a": layer("plif"), "b": torch.nn.Linear(2, 2), "c": layer("sliding-psn")})
-    assert set(learned_by_neurons(network)) == {"a.w", "c.weight", "c.bias"}
-    assert set(learned_by_neurons(layer("klif"))) == {"k"}
+    assert set(neuron_parameters(network)) == {"a.w", "c.weight", "c.bias"}
+    assert set(neuron_parameters(layer("klif"))) == {"k"}
 
 
 @pytest.mark.parametrize(

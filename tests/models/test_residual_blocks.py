@@ -125,7 +125,7 @@ def test_blocks_that_begin_as_their_shortcut(name: str) -> None:
 def test_the_wide_resnet20_averages_where_resnet18_strides() -> None:
     made = network("resnet20w")
     seen = inputs_of(made)
-    assert seen["body.stages.0.0.conv1"].shape[2:] == (8, 8), "pooled behind the stem"
+    assert seen["body.stages.0.0.conv1"].shape[2:] == (8, 8), "pooled after the stem"
     assert seen["body.stages.1.0.shortcut.1"].shape[2:] == (4, 4)
     neurons = [name for name, module in made.named_modules() if isinstance(module, LIF)]
     assert len(neurons) == 3 + 2 * 8

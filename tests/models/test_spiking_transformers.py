@@ -17,7 +17,7 @@ from snnkd.data import load_data
 from snnkd.errors import UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Network, Specification, build_network
-from snnkd.models.activation import make_spiking
+from snnkd.models.activation import make_neuron
 from snnkd.models.attention import TokenAttention
 from snnkd.schema.data import GlyphsConfig
 from snnkd.schema.fields import build as build_section
@@ -112,7 +112,7 @@ def test_spikformer_is_that_of_the_zoo() -> None:
 def test_token_attention_is_that_of_the_zoo() -> None:
     torch.manual_seed(0)
     zoo = TokenQKAttention(32, 4).double().eval()
-    ours = awake(TokenAttention(32, 4, lambda: make_spiking(NeuronConfig(**NEURON), T))).double().eval()
+    ours = awake(TokenAttention(32, 4, lambda: make_neuron(NeuronConfig(**NEURON), T))).double().eval()
     copy_weights(ours, zoo)
     x = torch.randint(0, 3, (T * 2, 32, 4, 4), generator=torch.Generator().manual_seed(3)).double()
     with torch.no_grad():

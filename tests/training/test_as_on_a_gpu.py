@@ -24,7 +24,7 @@ from snnkd.data.augment.rng import BatchRng
 from snnkd.data.imageset import Split
 from snnkd.data.loader import TrainBatches
 from snnkd.losses.outputs import BatchOutputs, Loss
-from snnkd.models.activation import ReLU, Spiking, make_spiking
+from snnkd.models.activation import ReLU, SpikingLayer, make_neuron
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.schema.augment import MIXING, OPERATIONS
 from snnkd.schema.run import DistillRecipe
@@ -125,7 +125,7 @@ FUSED = ("lif", "plif", "if", "qif", "eif", "izhikevich")
 def test_fused_neurons_read_bf16_as_it_is(fake: FakeTensorMode, name: str) -> None:
     """A copy of their input in float32, and of their spikes, would be more memory to move than they move themselves."""
     with unset_fake_temporarily():
-        layer = make_spiking(build_neuron(name), 3)
+        layer = make_neuron(build_neuron(name), 3)
     moved(layer)
     x = torch.empty(3 * B, 4, 6, 6, dtype=torch.bfloat16, device=GPU).contiguous(
         memory_format=torch.channels_last
@@ -147,7 +147,7 @@ def test_between_the_layers_all_is_bf16(fake: FakeTensorMode) -> None:
     assert of.stage.teacher is not None
     for network in (of.job.network, of.stage.teacher.network):
         for module in network.modules():
-            if isinstance(module, (nn.BatchNorm2d, Spiking, ReLU)):
+            if isinstance(module, (nn.BatchNorm2d, SpikingLayer, ReLU)):
                 module.register_forward_hook(note)
     seen_on_a_gpu(of)
     assert found.keys() == {"BatchNorm2d", "LIF", "ReLU"}

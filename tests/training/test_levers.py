@@ -15,7 +15,7 @@ from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.neurons import NEURONS
 from snnkd.models.activation import LIF
-from snnkd.models.blocks import recompute_blocks
+from snnkd.models.blocks import enable_recompute
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.schema.augment import OPERATIONS
 from snnkd.schema.neuron import NeuronConfig
@@ -122,7 +122,7 @@ def test_bf16_is_near() -> None:
 
 def test_activation_checkpointing_computes_the_same_bytes_and_statistics() -> None:
     plain, small = subject(loss="kl"), subject(loss="kl")
-    assert recompute_blocks(small.job.network) == 3
+    assert enable_recompute(small.job.network) == 3
     assert losses(small) == losses(plain)
     ours, theirs = small.job.network.state_dict(), plain.job.network.state_dict()
     assert all(ours[name].equal(theirs[name]) for name in theirs)
@@ -144,7 +144,7 @@ def test_activation_checkpointing_keeps_less() -> None:
         return total
 
     plain, small = subject(), subject()
-    recompute_blocks(small.job.network)
+    enable_recompute(small.job.network)
     assert kept(small) < 0.5 * kept(plain)
 
 

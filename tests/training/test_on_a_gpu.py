@@ -15,7 +15,7 @@ from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.neurons import NEURONS
 from snnkd.losses.hta_kl import hta_kl_with_stats
-from snnkd.models.activation import Spiking, make_spiking
+from snnkd.models.activation import SpikingLayer, make_neuron
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.schema.run import DistillRecipe
 from snnkd.training.compiling import Mode
@@ -89,7 +89,7 @@ def test_hta_kl_with_ties_is_that_of_a_cpu(head: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
-def run_of(layer: Spiking, x: Tensor, T: int) -> tuple[Tensor, Tensor]:
+def run_of(layer: SpikingLayer, x: Tensor, T: int) -> tuple[Tensor, Tensor]:
     x = x.clone().requires_grad_()
     spikes = layer(x, T)
     spikes.float().square().cumsum(0).sum().backward()
@@ -102,7 +102,7 @@ def test_every_neuron_is_that_of_a_cpu(name: str) -> None:
     T = 4
     config = resolve_stage("glyphs", "distill", Flags(loss="none", neuron=name, T=T)).neuron  # type: ignore[union-attr]
     torch.manual_seed(0)
-    layer = make_spiking(config, T)
+    layer = make_neuron(config, T)
     x = torch.randn(T * 8, 3, 5, 5, generator=torch.Generator().manual_seed(0)).mul(2)
     theirs, their_gradient = run_of(layer, x, T)
     ours, our_gradient = run_of(layer.to(DEVICE), x.to(DEVICE), T)
@@ -149,9 +149,9 @@ def test_a_run_is_stopped_continued_and_measured_on_both(cli: Cli) -> None:
         assert ours["top1"] == pytest.approx(theirs["top1"], abs=3)
 
 
-def test_the_published_loop_and_the_levers_run(cli: Cli) -> None:
+def test_the_published_loop_and_the_ablations_run(cli: Cli) -> None:
     words = ["--batch-size", 8, "--T", 2, "--set", "data.size=8", "--set", "model.width=4", "--rounds", 2]
-    ended = cli("bench", *words, "--device", DEVICE.type, "--baseline", "--levers", "--json")
+    ended = cli("bench", *words, "--device", DEVICE.type, "--baseline", "--ablations", "--json")
     assert ended.code == 0, ended.err
     assert ended.json["hardware"]["device"] == DEVICE.type
     assert ended.json["baseline"]["ratio"]["median"] > 0

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from snnkd.catalog.neurons import build_neuron
-from snnkd.models.activation import make_spiking
+from snnkd.models.activation import make_neuron
 from snnkd.schema.run import TrainConfig
 from snnkd.training.optimizer import learning_rate, make_optimizer
 
@@ -27,7 +27,7 @@ def test_no_weight_decay_on_norm_and_bias():
 @pytest.mark.parametrize("name", ["plif", "klif", "glif", "psn", "masked-psn", "sliding-psn"])
 def test_no_weight_decay_on_what_a_spiking_layer_learns(name):
     """Matrices over timesteps included."""
-    network = nn.Sequential(nn.Linear(2, 3), make_spiking(build_neuron(name), 4))
+    network = nn.Sequential(nn.Linear(2, 3), make_neuron(build_neuron(name), 4))
     optimizer = make_optimizer([network], TrainConfig(weight_decay=0.1))
     decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     learned = [p for key, p in network.named_parameters() if key.startswith("1.")]

@@ -22,16 +22,16 @@ from snnkd.schema.augment import (
 )
 
 
-def check_published(operations: Sequence[Operation]) -> None:
+def check_augment(operations: Sequence[Operation]) -> None:
     """Raise UsageError for an operation that the published loop does not have."""
     mixing = mixing_names(operations)
     if mixing:
         raise UsageError(
-            f"data.augment: the loop of published code has no {mixing[0]}; bench it without --baseline and --levers"
+            f"data.augment: the loop of published code has no {mixing[0]}; bench it without --baseline and --ablations"
         )
 
 
-def transform_of(
+def make_transform(
     operations: Sequence[Operation], height: int, width: int, mean: Sequence[float], std: Sequence[float]
 ) -> Any:
     """From a PIL image to a normalised float tensor `[C, H, W]`; cutout and erase come last, as published code has them."""

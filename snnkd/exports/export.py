@@ -10,9 +10,9 @@ from torch import Tensor
 
 from snnkd.catalog.formats import FormatEntry
 from snnkd.errors import RunError
-from snnkd.exports.check import Agreement, agrees, compare
-from snnkd.exports.formats import Answer, load_format
-from snnkd.exports.install import place
+from snnkd.exports.agreement import Agreement, compare, is_faithful
+from snnkd.exports.install import install
+from snnkd.exports.protocol import Forward, load_format
 from snnkd.exports.source import Source
 from snnkd.exports.twin import Twin
 from snnkd.files import from_os_error, write_json
@@ -21,7 +21,7 @@ LEAST_UNFOLDED = 0.9
 """Predictions that a folded twin has to share with its network: folding rounds, and rounding changes few. Fewer are a mistake."""
 
 
-def make(
+def export_network(
     entry: FormatEntry,
     source: Source,
     target: Path,
@@ -32,7 +32,7 @@ def make(
     """Write `source` to `target` in the format of `entry`; returns what the comparison on `images` found.
 
     `interrupted` may raise before anything is put in place. Raises RunError, and leaves nothing, when the file read back
-    disagrees with what it was made from.
+    disis_faithful with what it was made from.
     """
     format = load_format(entry)
     reference = format.reference(source)
@@ -43,7 +43,7 @@ def make(
         interrupted("while exporting; nothing was written")
         agreement = compare(reference, format.read_back(draft), images)
         network = reference.module if isinstance(reference, Twin) else source.loaded.network
-        if not agrees(agreement, format.TOLERANCE, network, reference, images):
+        if not is_faithful(agreement, format.TOLERANCE, network, reference, images):
             raise RunError(
                 f"{target}: the export differs from {source.loaded.folder} ({_said(agreement)}); it was removed"
             )
@@ -52,11 +52,11 @@ def make(
             found["agreement_unfolded"] = _unfolded(source, reference, images, target)
         interrupted("while exporting; nothing was written")
 
-    place(target, force, fill)
+    install(target, force, fill)
     return found
 
 
-def keep(target: Path, report: dict[str, Any]) -> None:
+def write_report(target: Path, report: dict[str, Any]) -> None:
     """Keep what was found beside the export, as <name>.json. Raises FileError or RunError."""
     path = target.with_name(f"{target.name}.json")
     try:
@@ -73,11 +73,11 @@ def _said(found: Agreement) -> str:
     return f"agreement {found.agreement:.4f}, by up to {found.max_difference:.3g}, {found.median_difference:.3g} in the median image"
 
 
-def _unfolded(source: Source, twin: Answer, images: Tensor, target: Path) -> float:
+def _unfolded(source: Source, twin: Forward, images: Tensor, target: Path) -> float:
     """The share of predictions that the twin shares with the network as it was trained."""
     shared = compare(source.logits, twin, images).agreement
     if shared < LEAST_UNFOLDED:
         raise RunError(
-            f"{target}: the folded twin agrees with {source.loaded.folder} on {shared:.4f} only; it was removed"
+            f"{target}: the folded twin is_faithful with {source.loaded.folder} on {shared:.4f} only; it was removed"
         )
     return shared

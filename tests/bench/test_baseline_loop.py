@@ -1,4 +1,4 @@
-"""The baseline of `snnkd bench` does the same work as snnkd, only slower: the same losses, habit by habit."""
+"""The baseline of `snnkd bench` does the same work as snnkd, only slower: the same losses, feature by feature."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from snnkd.bench.baseline_loop import HABITS, Loop, PlainLIF
+from snnkd.bench.baseline_loop import FEATURES, BaselineLoop, PlainLIF
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.models.activation import LIF
 from snnkd.recipe import Flags, resolve_stage
@@ -43,8 +43,8 @@ def ours(of: Stage) -> Iterator[float]:
         yield subject.step()[0].value.item()
 
 
-def theirs(of: Stage, *habits: str) -> Iterator[float]:
-    loop = Loop(of, habits)
+def theirs(of: Stage, *features: str) -> Iterator[float]:
+    loop = BaselineLoop(of, features)
     exact(loop.subject)
     for at in itertools.count():
         torch.manual_seed(derive(loop.subject.job.seed, "noise", 0, at))  # bkdsnn drops the same channels
@@ -54,14 +54,14 @@ def theirs(of: Stage, *habits: str) -> Iterator[float]:
 @pytest.mark.parametrize("loss", ["hta-kl", "bkdsnn"])
 def test_the_first_20_losses_are_ours(loss: str) -> None:
     given = stage(loss)
-    found, wanted = (list(itertools.islice(losses, 20)) for losses in (theirs(given, *HABITS), ours(given)))
+    found, wanted = (list(itertools.islice(losses, 20)) for losses in (theirs(given, *FEATURES), ours(given)))
     assert found == pytest.approx(wanted, abs=1e-4)
     assert found == pytest.approx(wanted, abs=1e-6)
     assert len({round(loss, 6) for loss in found}) == 20, "the batches differ, and it learns"
 
 
-def plainly(of: Stage, *habits: str) -> Iterator[float]:
-    loop = Loop(of, (*habits, "items"))
+def plainly(of: Stage, *features: str) -> Iterator[float]:
+    loop = BaselineLoop(of, (*features, "items"))
     while True:
         yield loop.step()
 
@@ -71,15 +71,15 @@ def test_in_float32_what_adds_in_the_same_order_gives_the_same_bits() -> None:
     subject = make_subject(given, "off")
     wanted = [subject.step()[0].value.item() for _ in range(20)]
     assert list(itertools.islice(plainly(given, "workers", "autograd"), 20)) == wanted
-    for habit in ("copies", "loop"):  # their gradients are added up in another order
-        assert [next(plainly(given, habit))] == wanted[:1]
+    for feature in ("copies", "loop"):  # their gradients are added up in another order
+        assert [next(plainly(given, feature))] == wanted[:1]
 
 
-@pytest.mark.parametrize("habit", sorted(set(HABITS) - {"items"}))
-def test_each_habit_alone_changes_no_loss(habit: str) -> None:
+@pytest.mark.parametrize("feature", sorted(set(FEATURES) - {"items"}))
+def test_each_feature_alone_changes_no_loss(feature: str) -> None:
     given = stage()
     found, wanted = (
-        list(itertools.islice(losses, 4)) for losses in (theirs(given, habit, "items"), ours(given))
+        list(itertools.islice(losses, 4)) for losses in (theirs(given, feature, "items"), ours(given))
     )
     assert found == pytest.approx(wanted, abs=1e-6)
 

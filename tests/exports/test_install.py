@@ -8,7 +8,7 @@ import pytest
 
 from snnkd.errors import FileError, RunError, UsageError
 from snnkd.exports.card import CARD, OPENING
-from snnkd.exports.install import MARK, check_target, place
+from snnkd.exports.install import MARK, check_target, install
 from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
 
 
@@ -31,14 +31,14 @@ def weights() -> bytes:
 
 
 def test_a_new_place_and_its_parents():
-    place(Path("deep/er/here"), False, made)
+    install(Path("deep/er/here"), False, made)
     assert [path.name for path in Path("deep/er").iterdir()] == ["here"]
     assert Path("deep/er/here", WEIGHTS).read_bytes() == b"new"
 
 
 def test_force_replaces_an_export(old):
     check_target(old, True)
-    place(old, True, made)
+    install(old, True, made)
     assert weights() == b"new"
 
 
@@ -46,14 +46,14 @@ def test_without_force_nothing_is_replaced(old):
     with pytest.raises(UsageError, match="exists; choose another place, or --force"):
         check_target(old, False)
     with pytest.raises(FileError, match="--out here"):
-        place(old, False, made)
+        install(old, False, made)
     assert weights() == b"old"
 
 
 @pytest.mark.parametrize("about", ['{"model_type": "bert"}', "{", "[]", '{"format": "other"}'])
 def test_force_replaces_only_what_snnkd_wrote(about):
     made(Path("here"), b"old", about)
-    for act in (lambda: check_target(Path("here"), True), lambda: place(Path("here"), True, made)):
+    for act in (lambda: check_target(Path("here"), True), lambda: install(Path("here"), True, made)):
         with pytest.raises(UsageError, match="holds other things"):
             act()
     assert weights() == b"old"
@@ -71,7 +71,7 @@ def test_work_that_fails_leaves_what_stood_there(old):
         raise RunError("differs")
 
     with pytest.raises(RunError, match="differs"):
-        place(old, True, fail)
+        install(old, True, fail)
     assert weights() == b"old"
 
 
@@ -85,7 +85,7 @@ def test_a_last_step_that_fails_leaves_what_stood_there(old, monkeypatch):
 
     monkeypatch.setattr(os, "rename", refuse)
     with pytest.raises(FileError, match="--out here: input/output error"):
-        place(old, True, made)
+        install(old, True, made)
     assert weights() == b"old"
 
 
@@ -94,7 +94,7 @@ def file_made(path: Path, content: bytes = b"\x00binary" + MARK + b"\x00") -> No
 
 
 def test_a_file_takes_its_place():
-    place(Path("deep/model.onnx"), False, file_made)
+    install(Path("deep/model.onnx"), False, file_made)
     assert [path.name for path in Path("deep").iterdir()] == ["model.onnx"]
     assert Path("deep/model.onnx").read_bytes().startswith(b"\x00binary")
 
@@ -102,14 +102,14 @@ def test_a_file_takes_its_place():
 def test_force_replaces_a_file_of_ours():
     file_made(Path("here"), b"old\x00" + MARK)
     check_target(Path("here"), True)
-    place(Path("here"), True, file_made)
+    install(Path("here"), True, file_made)
     assert Path("here").read_bytes().startswith(b"\x00binary")
 
 
 @pytest.mark.parametrize("content", [b"thesis", b"\x00other", b"a text on " + MARK])
 def test_force_replaces_no_other_file(content):
     Path("here").write_bytes(content)
-    for act in (lambda: check_target(Path("here"), True), lambda: place(Path("here"), True, file_made)):
+    for act in (lambda: check_target(Path("here"), True), lambda: install(Path("here"), True, file_made)):
         with pytest.raises(UsageError, match="holds other things"):
             act()
     assert Path("here").read_bytes() == content
@@ -130,9 +130,9 @@ def test_a_file_that_comes_meanwhile_is_kept(monkeypatch, links):
         Path("here").write_text("mine")
 
     with pytest.raises(FileError, match="--out here"):
-        place(Path("here"), False, slow)
+        install(Path("here"), False, slow)
     assert Path("here").read_text() == "mine"
-    place(Path("there"), False, file_made)
+    install(Path("there"), False, file_made)
     assert sorted(path.name for path in Path().iterdir()) == ["here", "there"]
 
 

@@ -2,7 +2,7 @@
 
 Two builds of the same arithmetic round differently. Where a membrane comes within a rounding error of its threshold, one of
 them fires and the other does not, and the logits of that image then differ visibly: no export can avoid it. So a difference is
-accepted where it is small, or where rounding errors put into the network itself make differences of that size; see `agrees`.
+accepted where it is small, or where rounding errors put into the network itself make differences of that size; see `is_faithful`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Agreement:
     largest_logit: float = field(default=0.0, compare=False)
 
 
-def sample(split: Split, count: int = IMAGES) -> Tensor:
+def sample_images(split: Split, count: int = IMAGES) -> Tensor:
     """Up to `count` images as networks take them, taken class by class in turn so that they cover as many classes as possible."""
     order = torch.argsort(split.labels, stable=True)
     labels = split.labels[order]
@@ -67,7 +67,7 @@ def compare(
     )
 
 
-def agrees(
+def is_faithful(
     found: Agreement, tolerance: float, network: nn.Module, run: Callable[[Tensor], Tensor], images: Tensor
 ) -> bool:
     """Whether an export may stand. `run` is the network that it was made from, `network` the module that `run` runs.

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from snnkd.data.imageset import Split
-from snnkd.exports.check import Agreement, agrees, compare, sample
+from snnkd.exports.agreement import Agreement, compare, is_faithful, sample_images
 
 
 def split_of(labels):
@@ -18,7 +18,7 @@ def split_of(labels):
 
 
 def chosen(split, count):
-    pixels = (255 * sample(split, count)).round().long()
+    pixels = (255 * sample_images(split, count)).round().long()
     return (pixels[:, 0, 0, 0] + 256 * pixels[:, 0, 0, 1]).tolist()
 
 
@@ -38,7 +38,7 @@ def test_every_class_is_covered():
 
 @pytest.mark.parametrize(("available", "taken"), [(10, 10), (256, 256), (700, 256)])
 def test_at_most_256_images(available, taken):
-    found = sample(split_of([i % 7 for i in range(available)]))
+    found = sample_images(split_of([i % 7 for i in range(available)]))
     assert len(found) == taken
     assert found.dtype == torch.float32
     assert 0 <= found.min() <= found.max() <= 1
@@ -108,7 +108,7 @@ class Counter(torch.nn.Module):
 
 def judged(network, changed, tolerance=1e-4):
     found = compare(network, changed, IMAGES)
-    return agrees(found, tolerance, network, network, IMAGES)
+    return is_faithful(found, tolerance, network, network, IMAGES)
 
 
 def moved(network, images, by):
@@ -147,4 +147,4 @@ def test_a_flipped_spike_is_accepted_where_rounding_flips_it_here_too():
 
 
 def test_what_is_not_finite_never_agrees():
-    assert not agrees(Agreement(8, 1.0, math.inf, 0.0), 1e-4, Counter(1.0), Counter(1.0), IMAGES)
+    assert not is_faithful(Agreement(8, 1.0, math.inf, 0.0), 1e-4, Counter(1.0), Counter(1.0), IMAGES)

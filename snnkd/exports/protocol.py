@@ -11,7 +11,7 @@ from torch import Tensor
 from snnkd.catalog.formats import FormatEntry
 from snnkd.exports.source import Source
 
-Answer = Callable[[Tensor], Tensor]
+Forward = Callable[[Tensor], Tensor]
 """Images float 0..1 `[B, C, H, W]` to logits `[T, B, classes]`."""
 
 
@@ -27,10 +27,10 @@ class Format(Protocol):
     def write(self, path: Path, source: Source) -> None:
         """Write the export to `path`, where nothing stands."""
 
-    def read_back(self, path: Path) -> Answer:
+    def read_back(self, path: Path) -> Forward:
         """The network from the file alone, run by another implementation than wrote it."""
 
-    def reference(self, source: Source) -> Answer:
+    def reference(self, source: Source) -> Forward:
         """The network that the file was made from."""
 
 
