@@ -118,7 +118,7 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
     kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
     handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
     with torch.inference_mode(), Counter(network) as counter:
-        network(torch.zeros(network.specification.batch(1), device=device))
+        network(torch.zeros(network.specification.batch_shape(1), device=device))
     for handle in handles:
         handle.remove()
     parameters = sum(p.numel() for p in network.parameters())

@@ -245,7 +245,7 @@ def first_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork | 
     """`fresh_network`, or with `train.init: teacher` one with the teacher's weights. Raises UsageError for another architecture."""
     network = fresh_network(recipe, data)
     if isinstance(network.body, LibraryNetwork):
-        check_image_size(network, network.specification.batch(2), f"data.size: {recipe.model.name}")
+        check_image_size(network, network.specification.batch_shape(2), f"data.size: {recipe.model.name}")
     if recipe.train.init == "teacher":
         assert teacher is not None
         ours, theirs = network.body.state_dict(), teacher.network.body.state_dict()

@@ -92,7 +92,7 @@ def _of_weights(asked: TeacherConfig, data: ImageSet, console: Console) -> Loade
     console.log(
         f"the teacher sees images of {'x'.join(map(str, network.specification.shape))}, mean {mean}, std {std}"
     )
-    network.fits = True
+    network.resizes_input = True
     return loaded
 
 
@@ -135,11 +135,11 @@ def _try(network: Network, path: Path) -> None:
     shape = network.specification.shape
     try:
         with torch.inference_mode():
-            network(torch.zeros(network.specification.batch(1)))
+            network(torch.zeros(network.specification.batch_shape(1)))
     except (RuntimeError, AssertionError, ValueError) as error:
-        said = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:120]
         raise UsageError(
-            f"teacher.size: {path} cannot look at images of {shape[1]}x{shape[2]}: {said}"
+            f"teacher.size: {path} does not accept {shape[1]}x{shape[2]} images: {reason}"
         ) from error
 
 
@@ -155,7 +155,7 @@ def _let_fit(network: Network, data: ImageSet, console: Console) -> None:
     made = network.specification
     if made.shape != data.shape:
         resize_images(torch.zeros(1, *data.shape), made.shape)
-        network.fits = True
+        network.resizes_input = True
         console.log(
             f"the teacher sees images of {'x'.join(map(str, made.shape))}, the student of {'x'.join(map(str, data.shape))}"
         )

@@ -124,7 +124,7 @@ def _result(result: dict[str, Any], spiking: bool) -> list[str]:
 
 
 def _use(source: Source, spiking: bool) -> str:
-    shape = ", ".join(map(str, source.loaded.network.specification.batch(1)))
+    shape = ", ".join(map(str, source.loaded.network.specification.batch_shape(1)))
     return (
         "```python\nimport snnkd, torch\n\n"
         'network = snnkd.load("PATH/TO/THIS/FOLDER")\n'

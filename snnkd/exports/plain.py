@@ -130,7 +130,7 @@ def unrolled(network: Network, T: int) -> Unrolled:
 
 def example(network: Network) -> Tensor:
     """Two images to trace with; with one the batch would be taken as fixed."""
-    return torch.zeros(network.specification.batch(2))
+    return torch.zeros(network.specification.batch_shape(2))
 
 
 def batch_axis(network: Network) -> int:

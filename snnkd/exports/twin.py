@@ -331,7 +331,7 @@ def _check_sizes(network: Network) -> None:
     ]
     handles = [module.register_forward_pre_hook(look(name)) for name, module in pools]
     with torch.no_grad():
-        network(torch.zeros(network.specification.batch(1)), 1)
+        network(torch.zeros(network.specification.batch_shape(1)), 1)
     for handle in handles:
         handle.remove()
     if odd:

@@ -1,4 +1,8 @@
-"""Networks: one topology file per family, built as ANN or SNN; every network maps images to logits `[T, B, C]`."""
+"""Networks: one file per family, each topology built as ANN or SNN.
+
+Every network maps images `[B, C, H, W]` in 0..1, or event frames `[frames, B, C, H, W]`, to logits `[T, B,
+classes]`.
+"""
 
 from snnkd.models.network import Network, Specification, build_network
 

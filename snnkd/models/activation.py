@@ -1,4 +1,4 @@
-"""Activations that a topology takes as a factory. Each maps `[T*B, ...]` to the same shape, told T."""
+"""Activations that a network is built with: modules `forward(x [T*B, ...], T) -> [T*B, ...]`."""
 
 from __future__ import annotations
 
@@ -16,89 +16,83 @@ from snnkd.schema.fields import to_plain
 from snnkd.schema.neuron import AnyNeuron, NeuronConfig
 
 Activation = Callable[[], nn.Module]
-"""Makes one activation module `forward(x [T*B, ...], T) -> [T*B, ...]`."""
+"""Builds one activation module `forward(x [T*B, ...], T) -> [T*B, ...]`."""
+NeuronFunction = Callable[..., Tensor]
+"""Stateless neuron: input currents `[T, N]`, then the layer's learned parameters, to spikes `[T, N]`."""
 RECOMPILE_LIMIT = 256
-"""Versions of one neuron: for each T and type, with and without gradient."""
+"""Compiled versions of one neuron: one for each T and dtype, with and without gradient."""
 
 
 class ReLU(nn.Module):
-    """The ANN's activation; timesteps are just more images to it."""
+    """The ANN's activation; timesteps only enlarge the batch."""
 
     def forward(self, x: Tensor, T: int) -> Tensor:
         return torch.relu(x)
 
 
-Spikes = Callable[..., Tensor]
-"""Input currents `[T, N]`, then what the layer has learned, to spikes `[T, N]`; the state is new in every call."""
-
-
 class SpikingLayer(nn.Module):
-    """A layer of spiking neurons, told apart by their `neuron:` section; subclasses say how they spike and what they learn.
+    """A layer of spiking neurons configured by a recipe's `neuron:` section; subclasses define dynamics and
+    parameters.
 
-    Every call starts from a new state in float32 (under bf16 autocast too; float64 is kept), so that no state outlives a batch
-    and there is nothing to reset. Spikes are 0 or 1 and come in the type and memory layout of the input.
+    Each call starts from a fresh state, so there is nothing to reset between batches. The state is float32
+    (also under bf16 autocast) or float64. Spikes are 0 or 1, in the dtype and memory layout of the input.
     """
 
     def __init__(self, config: AnyNeuron, T: int | None = None) -> None:
-        """`T` is for how many timesteps the layer is trained; neurons that learn numbers for each need it."""
+        """`T` is the number of training timesteps; neurons with per-timestep parameters need it."""
         super().__init__()
         self.config = config
         self.max_timesteps = None if T is None else most_timesteps(config, T)
-        """For how many timesteps it can run; None for any."""
-        self._spikes = neuron_function(config)
+        """Largest T that the layer can run; None for no limit."""
+        self._function = neuron_function(config)
 
     @staticmethod
-    def dynamics(config: Any) -> Spikes:
-        """The neuron as a function."""
+    def dynamics(config: Any) -> NeuronFunction:
+        """The neuron as a stateless function."""
         raise NotImplementedError
 
     def forward(self, x: Tensor, T: int) -> Tensor:
         if self.max_timesteps is not None and self.max_timesteps < T:
             check_timesteps(self.config, self.max_timesteps, T, f"T = {T}")
-        return _like(self._spikes(_rows(x, T), *self.parameters(recurse=False)), x)
+        return _restore_layout(self._function(_flatten_neurons(x, T), *self.parameters(recurse=False)), x)
 
-    def compiled(self, on: bool) -> None:
-        """Run by torch.compile, which fuses all timesteps into one pass over memory, or plainly."""
-        self._spikes = _compiled(self.config) if on else neuron_function(self.config)
+    def use_compiled(self, on: bool) -> None:
+        """Switch torch.compile on or off; compiled, all timesteps are fused into one pass over memory."""
+        self._function = _compiled_function(self.config) if on else neuron_function(self.config)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            key: value for key, value in self.__dict__.items() if key != "_spikes"
-        }  # a function made in another cannot be pickled
+        # the closure cannot be pickled; __setstate__ creates it again
+        return {key: value for key, value in self.__dict__.items() if key != "_function"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._spikes = neuron_function(self.config)
+        self._function = neuron_function(self.config)
 
     def extra_repr(self) -> str:
         return ", ".join(f"{key}={value}" for key, value in to_plain(self.config).items())
 
 
 class LIF(SpikingLayer):
-    """Leaky integrate-and-fire through SpikingJelly's stateless `lif_multi_step`, the membrane being 0 before the first input."""
+    """Leaky integrate-and-fire by SpikingJelly's stateless `lif_multi_step`; the membrane starts at 0."""
 
     @staticmethod
-    def dynamics(config: NeuronConfig) -> Spikes:
-        # late: spikingjelly takes two seconds to import, and an ANN teacher needs none of it
+    def dynamics(config: NeuronConfig) -> NeuronFunction:
+        # imported late: spikingjelly takes two seconds, and an ANN teacher does not need it
         from spikingjelly.activation_based import functional
 
-        shape, reset = make_surrogate(config), reset_potential(config)
-        tau, decay_input, threshold, detach_reset = (
-            config.tau,
-            config.decay_input,
-            config.threshold,
-            config.detach_reset,
-        )
+        surrogate, reset = make_surrogate(config), reset_potential(config)
+        tau, decay_input = config.tau, config.decay_input
+        threshold, detach_reset = config.threshold, config.detach_reset
 
         def spikes(x: Tensor) -> Tensor:
             fired, _, _ = functional.lif_multi_step(
                 x,
-                membrane(x),
+                initial_membrane(x),
                 tau=tau,
                 decay_input=decay_input,
                 v_threshold=threshold,
                 v_reset=reset,
-                surrogate_function=shape,
+                surrogate_function=surrogate,
                 detach_reset=detach_reset,
             )
             return fired.to(x.dtype)
@@ -107,42 +101,43 @@ class LIF(SpikingLayer):
 
 
 def make_surrogate(config: Any) -> Any:
-    """The step function with the surrogate's derivative."""
+    """The Heaviside step with the configured surrogate gradient."""
     return SURROGATES[config.surrogate].load()(alpha=config.alpha)
 
 
 def reset_potential(config: Any) -> float | None:
-    """What SpikingJelly calls v_reset: the potential that a hard reset sets, None for a soft one."""
+    """SpikingJelly's v_reset: the potential after a hard reset, None for a soft reset."""
     return getattr(config, "v_reset", 0.0) if config.reset == "hard" else None
 
 
-def membrane(x: Tensor, potential: float = 0.0) -> Tensor:
-    """A membrane `[N]` before the first of the inputs `[T, N]`, in float32 at least: in half precision it would forget small inputs.
+def initial_membrane(x: Tensor, potential: float | None = 0.0) -> Tensor:
+    """Membrane `[N]` before the first of the inputs `[T, N]`, at least float32: half precision would lose
+    small inputs.
 
-    SpikingJelly's functions over all timesteps take inputs in half precision beside it: a copy of them in float32 would be
-    twice the memory to move, of which a neuron on a GPU does little else.
+    A `potential` of None (soft reset) is 0. SpikingJelly's multi-step functions accept half-precision inputs
+    with it; converting the inputs would double the memory traffic, which dominates a neuron's time on a GPU.
     """
-    return torch.full_like(x[0], potential, dtype=torch.promote_types(x.dtype, torch.float32))
+    return torch.full_like(x[0], potential or 0.0, dtype=torch.promote_types(x.dtype, torch.float32))
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """In float32 at least, for what is computed with the type of its input."""
+    """Half precision to float32; float32 and float64 unchanged."""
     return x if x.element_size() >= 4 else x.float()
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """No autocast inside: sums of spikes and membranes are more than half precision can hold."""
+    """Disable autocast: half precision cannot represent sums of spikes and membranes."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
 def make_neuron(config: AnyNeuron, T: int | None = None) -> SpikingLayer:
-    """A layer of the neurons that `config` describes."""
-    made: SpikingLayer = NEURONS[config.name].load()(config, T)
-    return made
+    """A layer of the neurons that `config` describes, for `T` training timesteps."""
+    layer: SpikingLayer = NEURONS[config.name].load()(config, T)
+    return layer
 
 
 def neuron_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
-    """The parameters of the spiking layers in `network`, by name."""
+    """The learned parameters of the spiking layers in `network`, by name."""
     layers = {name: module for name, module in network.named_modules() if isinstance(module, SpikingLayer)}
     return {
         f"{name}.{key}" if name else key: p
@@ -151,17 +146,19 @@ def neuron_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
     }
 
 
-def _rows(x: Tensor, T: int) -> Tensor:
-    """`[T*B, ...]` as `[T, N]` in the order of its memory: a neuron does not look at its neighbours, and nothing is copied."""
+def _flatten_neurons(x: Tensor, T: int) -> Tensor:
+    """`[T*B, ...]` as `[T, N]` in memory order: neurons are independent of each other, so that nothing is
+    copied.
+    """
     return (x.permute(0, 2, 3, 1) if _is_channels_last(x) else x).reshape(T, -1)
 
 
-def _like(rows: Tensor, x: Tensor) -> Tensor:
-    """The inverse of `_rows`: of the shape and layout of `x`."""
+def _restore_layout(flat: Tensor, x: Tensor) -> Tensor:
+    """The inverse of `_flatten_neurons`: `[T, N]` in the shape and layout of `x`."""
     if not _is_channels_last(x):
-        return rows.view(x.shape)
+        return flat.view(x.shape)
     count, channels, height, width = x.shape
-    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return flat.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 def _is_channels_last(x: Tensor) -> bool:
@@ -169,23 +166,23 @@ def _is_channels_last(x: Tensor) -> bool:
 
 
 @cache
-def neuron_function(config: AnyNeuron) -> Spikes:
-    """The neuron as a function; one a configuration, so that all its layers share what is compiled."""
-    made: Spikes = NEURONS[config.name].load().dynamics(config)
-    return made
+def neuron_function(config: AnyNeuron) -> NeuronFunction:
+    """The neuron as a function; cached, so that all layers of one configuration share compiled code."""
+    function: NeuronFunction = NEURONS[config.name].load().dynamics(config)
+    return function
 
 
 def configure_compiler() -> None:
-    """Set torch's compiler up for a job."""
-    # its import says without need that CUDA is configured but not there
+    """Set torch.compile's logging and recompile limit."""
+    # its import warns that CUDA is configured but missing, which does not matter here
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
-    # above the 8 of torch's default, beyond which it would go on uncompiled, with other last bits
+    # above torch's default of 8, torch would silently run uncompiled code, whose last bits differ
     torch._dynamo.config.recompile_limit = max(RECOMPILE_LIMIT, torch._dynamo.config.recompile_limit)
 
 
 @cache
-def _compiled(config: AnyNeuron) -> Spikes:
+def _compiled_function(config: AnyNeuron) -> NeuronFunction:
     configure_compiler()
-    # dynamic in N: one compilation serves the layers of every size
-    made: Spikes = torch.compile(neuron_function(config), dynamic=True)
-    return made
+    # dynamic in N: one compilation serves layers of every size
+    compiled: NeuronFunction = torch.compile(neuron_function(config), dynamic=True)
+    return compiled

@@ -1,13 +1,13 @@
 """Blocks of spiking transformers, on maps `[T*B, D, H, W]` whose positions are the tokens.
 
 Both attentions have no softmax and are those of SpikingJelly's layers SpikingSelfAttention and QKAttention
-(spikingjelly.activation_based.layer.attention), written here because those hold neurons of SpikingJelly's own, with
-state. A linear layer over tokens is a 1x1 convolution. There the neuron after the products has half the threshold of
-the others; here it is a neuron as all others and its input is doubled, which gives the same spikes of neurons that
-are linear below the threshold (lif, plif, if), under a surrogate twice as steep.
+(spikingjelly.activation_based.layer.attention), written here because those hold neurons of SpikingJelly's
+own, with state. A linear layer over tokens is a 1x1 convolution. There the neuron after the products has half
+the threshold of the others; here it is a neuron as all others and its input is doubled, which gives the same
+spikes of neurons that are linear below the threshold (lif, plif, if), under a surrogate twice as steep.
 
-Spiking self-attention: Zhou et al. 2023 (Spikformer, arXiv 2209.15425). Q-K attention: Zhou et al. 2024 (QKFormer,
-arXiv 2403.16552).
+Spiking self-attention: Zhou et al. 2023 (Spikformer, arXiv 2209.15425). Q-K attention: Zhou et al. 2024
+(QKFormer, arXiv 2403.16552).
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ class Product(nn.Module):
     """Whether spikes make spikes."""
 
     def reach(self, x: Tensor) -> Tensor:
-        """Synaptic operations that one spike at each position of the input `x` `[M, C, H, W]` costs, `[C, H, W]`."""
+        """Synaptic operations that one spike at each position of the input `x` `[M, C, H, W]` costs, `[C, H,
+        W]`.
+        """
         raise NotImplementedError
 
     def macs(self, output: Tensor) -> int:
@@ -49,8 +51,8 @@ def _parts(x: Tensor, *costs: float) -> Tensor:
 class SelfProduct(Product):
     """`[M, 3D, H, W]`, queries, keys and values, to q (k^T v) in each head, `[M, D, H, W]`.
 
-    Operations: a spike of a key adds the d values of its token to d sums, one of a query adds d of those (d channels a
-    head); values wait to be added. MACs: 2 d for each channel and token.
+    Operations: a spike of a key adds the d values of its token to d sums, one of a query adds d of those (d
+    channels a head); values wait to be added. MACs: 2 d for each channel and token.
     """
 
     def __init__(self, heads: int) -> None:
@@ -76,7 +78,9 @@ class SelfProduct(Product):
 
 
 class TokenSum(Product):
-    """Queries and keys `[M, 2D, H, W]` to the sum of the queries of each head, `[M, heads, H, W]`; an operation a query's spike."""
+    """Queries and keys `[M, 2D, H, W]` to the sum of the queries of each head, `[M, heads, H, W]`; an
+    operation a query's spike.
+    """
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -94,7 +98,9 @@ class TokenSum(Product):
 
 
 class TokenGate(Product):
-    """Keys of `[M, 2D, H, W]` where the gate `[M, heads, H, W]` of their head is open; an operation a key's spike."""
+    """Keys of `[M, 2D, H, W]` where the gate `[M, heads, H, W]` of their head is open; an operation a key's
+    spike.
+    """
 
     outputs_spikes = True
 

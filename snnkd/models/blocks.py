@@ -1,4 +1,4 @@
-"""What every topology does alike: repeat over timesteps, run a block, answer in full precision."""
+"""Operations shared by all topologies: timesteps, initialisation, checkpointing, full-precision heads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from snnkd.errors import UsageError
 
 
 def repeat_over_time(x: Tensor, T: int) -> Tensor:
-    """`[B, ...]` as `[T*B, ...]`, the same at every timestep, in the memory layout of `x` (expand and flatten would lose channels_last)."""
+    """Repeat `[B, ...]` to `[T*B, ...]` in the memory layout of `x` (expand and flatten would lose
+    channels_last).
+    """
     return torch.cat([x] * T) if T > 1 else x
 
 
 def encode_images(stem: Callable[[Tensor], Tensor], images: Tensor, T: int) -> Tensor:
-    """`stem(images)` at every timestep, `[T*B, ...]`: computed once for a still image `[B, C, H, W]`, which is the same at each.
+    """`stem(images)` at every timestep, `[T*B, ...]`.
 
-    Of event frames `[T, B, C, H, W]` each timestep has its own.
+    Computed once for still images `[B, C, H, W]`, and per timestep for event frames `[T, B, C, H, W]`.
     """
     if images.ndim == 5:
         return stem(images.flatten(0, 1))
@@ -28,26 +30,30 @@ def encode_images(stem: Callable[[Tensor], Tensor], images: Tensor, T: int) -> T
 
 
 def init_weights(network: nn.Module) -> None:
-    """Convolutions as for ReLU (He et al. 2015), by the channels they give; all else as torch does."""
+    """Initialise convolutions by Kaiming normal with fan-out (He et al. 2015); other layers keep torch's
+    defaults.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def check_size(name: str, shape: tuple[int, int, int], least: int) -> None:
-    """Raises UsageError where nothing would be left of images of `shape` after the poolings of `name`."""
-    if min(shape[1:]) < least:
+def check_size(name: str, shape: tuple[int, int, int], minimum: int) -> None:
+    """Raise UsageError if the poolings of network `name` would reduce images `(C, H, W)` below one pixel."""
+    if min(shape[1:]) < minimum:
         raise UsageError(
-            f"model.name: {name} pools images to nothing below {least}x{least}, these are {shape[1]}x{shape[2]}; use resnet8"
+            f"model.name: {name} needs images of at least {minimum}x{minimum}, these are "
+            f"{shape[1]}x{shape[2]}; use resnet8"
         )
 
 
 class Pointwise(nn.Conv2d):
-    """A 1x1 convolution that, where torch's own is not safe, takes the pixels of its stride first: the same numbers up to rounding.
+    """A 1x1 convolution that subsamples its input before convolving where torch's strided kernel is unsafe.
 
-    torch 2.14 and 2.15 on a CPU write beyond their memory going backward through a strided one in channels_last that has fewer
-    channels than a vector instruction takes numbers: 8 with AVX2 (at any size), 16 with AVX-512 (from 56 pixels on). Found
-    with a malloc that checks itself; with as many channels or more, and in other layouts, it found nothing.
+    On a CPU, torch 2.14 and 2.15 write out of bounds in the backward pass of a strided 1x1 convolution in
+    channels_last with fewer input channels than a vector register holds: 8 with AVX2 (any image size), 16
+    with AVX-512 (from 56 pixels). A checking malloc reports no error with more channels or in other layouts.
+    Outputs agree with nn.Conv2d up to rounding.
     """
 
     SAFE_CHANNELS = 16
@@ -56,59 +62,56 @@ class Pointwise(nn.Conv2d):
         super().__init__(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        across, down = self.stride
+        stride_h, stride_w = self.stride
         safe = self.in_channels >= self.SAFE_CHANNELS or x.device.type != "cpu"
-        if safe or (across, down) == (1, 1):
+        if safe or (stride_h, stride_w) == (1, 1):
             return super().forward(x)
-        taken = x[..., ::across, ::down].contiguous(memory_format=torch.channels_last)
-        return nn.functional.conv2d(taken, self.weight)
+        subsampled = x[..., ::stride_h, ::stride_w].contiguous(memory_format=torch.channels_last)
+        return nn.functional.conv2d(subsampled, self.weight)
 
 
 def full_precision(head: nn.Module, x: Tensor) -> Tensor:
-    """`head(x)` in the type of its weights also under autocast: bf16 logits would have steps of 1/16 above 8."""
+    """`head(x)` in the dtype of its weights even under autocast: above 8, bf16 logits have steps of 1/16."""
     if not torch.is_autocast_enabled(x.device.type if x.device.type != "meta" else "cpu"):
-        made: Tensor = head(x)
-        return made
+        logits: Tensor = head(x)
+        return logits
     with torch.autocast(x.device.type, enabled=False):
-        full: Tensor = head(x.to(next(head.parameters()).dtype))
-    return full
+        logits = head(x.to(next(head.parameters()).dtype))
+    return logits
 
 
 def run_block(block: nn.Module, x: Tensor, T: int) -> Tensor:
-    """`block(x, T)`; with `block.recompute` only `x` is kept for the backward pass, which computes the rest again.
-
-    Activation checkpointing (Chen et al. 2016, arXiv 1604.06174).
-    """
+    """`block(x, T)`, with activation checkpointing (Chen et al. 2016, arXiv 1604.06174) if `block.recompute`."""
     if not (getattr(block, "recompute", False) and torch.is_grad_enabled()):
-        made: Tensor = block(x, T)
-        return made
-    again: Tensor = checkpoint(
-        block, x, T, use_reentrant=False, context_fn=lambda: (nullcontext(), _statistics_kept(block))
+        output: Tensor = block(x, T)
+        return output
+    output = checkpoint(
+        block, x, T, use_reentrant=False, context_fn=lambda: (nullcontext(), _frozen_statistics(block))
     )
-    return again
+    return output
 
 
 @contextmanager
-def _statistics_kept(block: nn.Module) -> Iterator[None]:
-    """The running statistics of norms saw this batch in the forward pass already."""
+def _frozen_statistics(block: nn.Module) -> Iterator[None]:
+    """Leave the running statistics of norms unchanged: the forward pass has already updated them."""
     norms = [m for m in block.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     before = [
         (norm.momentum, None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone())
         for norm in norms
     ]
     for norm in norms:
-        norm.momentum = 0.0  # the same tensors have to be saved as in the forward pass, so statistics stay on
+        norm.momentum = 0.0  # not eval(): checkpointing requires the same saved tensors as the forward pass
     try:
         yield
     finally:
-        for norm, (momentum, seen) in zip(norms, before, strict=True):
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
             norm.momentum = momentum
-            if norm.num_batches_tracked is not None and seen is not None:
-                norm.num_batches_tracked.copy_(seen)
+            if norm.num_batches_tracked is not None and batches is not None:
+                norm.num_batches_tracked.copy_(batches)
 
 
 def enable_recompute(network: nn.Module) -> int:
-    """Switch it on in every block of `network`; returns how many there are."""
+    """Enable activation checkpointing in every block of `network`; returns the number of blocks."""
     blocks = [module for module in network.modules() if hasattr(module, "recompute")]
     for block in blocks:
         block.recompute = True  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Features of a network by name, kept while it runs forward."""
+"""Intermediate features of a network, recorded by name during the forward pass."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from torch import Tensor, nn
 
 
 class Features:
-    """Keeps those of the features that a network offers which are wanted; `kept` holds them by name, `[T*B, ...]`.
+    """Records the requested features of a forward pass in `kept`, by name, `[T*B, ...]`.
 
-    The project's networks offer stage1, stage2, ... (the output of each stage), output (what the last linear layer
-    takes) and class_map (the answer at every position of the last stage).
+    Built-in networks offer stage1, stage2, ... (the output of each stage), output (the input of the
+    classifier) and class_map (the classifier's logits at every position of the last stage).
     """
 
     def __init__(self, wanted: Iterable[str] | None = None) -> None:
-        """`wanted` None keeps every feature."""
+        """Record the features named in `wanted`; None records all."""
         self.wanted = None if wanted is None else frozenset(wanted)
         self.kept: dict[str, Tensor] = {}
 
     def offer(self, name: str, value: Callable[[], Tensor]) -> None:
-        """Keep `value()` under `name` if it is wanted; it is only computed then."""
+        """Record `value()` under `name` if requested; otherwise it is not computed."""
         if self.wanted is None or name in self.wanted:
             self.kept[name] = value()
 
@@ -30,9 +30,9 @@ class Features:
 def feature_shapes(
     network: nn.Module, shape: tuple[int, int, int], frames: int | None = None
 ) -> dict[str, tuple[int, ...]]:
-    """The features that `network` (images, T, features) offers for images of `shape`, with their shapes without batch.
+    """Shapes, without the batch, of the features that `network` offers for images of `shape` `(C, H, W)`.
 
-    `frames` is the number of event frames of a sample, None for still images.
+    `frames` is the number of event frames per sample, None for still images.
     """
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     features, training = Features(), network.training

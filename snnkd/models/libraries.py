@@ -1,4 +1,4 @@
-"""Networks of torchvision and timm, as ANNs: teachers, also of other sizes than the data."""
+"""Classifiers of torchvision and timm as ANN teachers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class NativeInput:
-    """How a library's own weights were trained to see an image: height and width, mean and standard deviation, white being 1."""
+    """Preprocessing of a library's own weights: image size in pixels, mean and standard deviation in 0..1."""
 
     size: int
     mean: tuple[float, ...]
@@ -29,7 +29,9 @@ class NativeInput:
 
 
 class LibraryNetwork(nn.Module):
-    """`network`, which answers images `[B, 3, H, W]` with `[B, classes]`, as a body that answers `[1, B, classes]`."""
+    """Adapts a classifier `[B, 3, H, W] -> [B, classes]` to the body interface, with logits `[1, B,
+    classes]`.
+    """
 
     def __init__(self, network: nn.Module, name: str) -> None:
         super().__init__()
@@ -37,25 +39,26 @@ class LibraryNetwork(nn.Module):
         self.name = name
 
     def forward(self, images: Tensor, T: int) -> Tensor:
-        """`images` of one channel are shown on all three. An ANN has one timestep, so that `T` is 1."""
-        answer = self.network(images.expand(-1, CHANNELS, -1, -1) if images.shape[1] == 1 else images)
-        if not isinstance(answer, Tensor) or answer.ndim != 2:
+        """One-channel images are repeated to three. `T` is 1, since an ANN has one timestep."""
+        logits = self.network(images.expand(-1, CHANNELS, -1, -1) if images.shape[1] == 1 else images)
+        if not isinstance(logits, Tensor) or logits.ndim != 2:
             raise UsageError(
-                f"model.name: {self.name} does not answer with one row of logits an image; choose a plain classifier"
+                f"model.name: {self.name} does not return logits [B, classes]; choose a plain classifier"
             )
-        return answer[None]
+        return logits[None]
 
 
 def build(
     config: ModelConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
 ) -> LibraryNetwork:
-    """`torchvision:NAME` or `timm:NAME` with fresh weights. Raises UsageError for an unknown name, a student, other channels."""
+    """Build `torchvision:NAME` or `timm:NAME` with fresh weights.
+
+    Raises UsageError for an unknown name, a spiking student, or images with other than 1 or 3 channels.
+    """
     if activation is not ReLU:
-        raise UsageError(f"model.name: {config.name} has no spiking form; it can be a teacher only")
+        raise UsageError(f"model.name: {config.name} has no spiking form; use it as a teacher only")
     if shape[0] not in (1, CHANNELS):
-        raise UsageError(
-            f"model.name: {config.name} takes images of 3 channels (or 1, shown on all three), not {shape[0]}"
-        )
+        raise UsageError(f"model.name: {config.name} expects images of 1 or 3 channels, not {shape[0]}")
     return LibraryNetwork(_create(config.name, classes), config.name)
 
 
@@ -63,20 +66,20 @@ def _create(name: str, classes: int) -> nn.Module:
     check_name(name)
     library, _, member = name.partition(":")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of initialisations that will change, in weights that are replaced
+        warnings.simplefilter("ignore")  # about changing initialisations; these weights are replaced
         if library == "timm":
             import timm
 
-            made: nn.Module = timm.create_model(member, pretrained=False, num_classes=classes)
+            network: nn.Module = timm.create_model(member, pretrained=False, num_classes=classes)
         else:
             from torchvision import models
 
-            made = models.get_model(member, weights=None, num_classes=classes)
-    return made
+            network = models.get_model(member, weights=None, num_classes=classes)
+    return network
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError when `name` is no classifier of its library, or the library cannot be imported."""
+    """Raise UsageError if `name` is not a classifier of its library, or the library cannot be imported."""
     library, _, member = name.partition(":")
     try:
         with warnings.catch_warnings():
@@ -101,20 +104,24 @@ def _known(library: str) -> list[str]:
 
 
 def check_image_size(network: nn.Module, shape: tuple[int, ...], key: str) -> None:
-    """Raise UsageError naming `key` when the network, built for another size, cannot look at a batch of `shape` or train on it."""
+    """Raise UsageError naming `key` if the network, built for another size, cannot train on a batch of
+    `shape`.
+    """
     trial = copy.deepcopy(network)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             trial.train()(torch.zeros(shape))
     except (RuntimeError, AssertionError, ValueError) as error:
-        said = " ".join(str(error).split())[:120]
+        reason = " ".join(str(error).split())[:120]
         raise UsageError(
-            f"{key}: the network cannot look at images of {shape[-2]}x{shape[-1]}: {said}"
+            f"{key}: the network does not accept {shape[-2]}x{shape[-1]} images: {reason}"
         ) from error
 
 
 def native_input(body: LibraryNetwork) -> NativeInput:
-    """How the weights that the library itself offers for this network see an image; ImageNet's statistics where it does not say."""
+    """Preprocessing of the library's pretrained weights for this network; ImageNet's where it is not
+    recorded.
+    """
     library, _, member = body.name.partition(":")
     if library == "timm":
         from timm.data import resolve_model_data_config
@@ -123,8 +130,8 @@ def native_input(body: LibraryNetwork) -> NativeInput:
         return NativeInput(int(known["input_size"][-1]), tuple(known["mean"]), tuple(known["std"]))
     from torchvision import models
 
-    # how they crop is a function made with arguments; of several weights, those that were there first are the usual ones
-    offered = {weights.name: weights.transforms.keywords for weights in models.get_model_weights(member)}
-    usual: dict[str, Any] = offered.get("IMAGENET1K_V1") or next(iter(offered.values()), {})
-    size = int(getattr(body.network, "image_size", None) or usual.get("crop_size", 224))
+    # transforms is a partial function; of several weights, IMAGENET1K_V1 are the customary ones
+    keywords = {weights.name: weights.transforms.keywords for weights in models.get_model_weights(member)}
+    preset: dict[str, Any] = keywords.get("IMAGENET1K_V1") or next(iter(keywords.values()), {})
+    size = int(getattr(body.network, "image_size", None) or preset.get("crop_size", 224))
     return NativeInput(size, IMAGENET_MEAN, IMAGENET_STD)

@@ -1,4 +1,4 @@
-"""A whole network: normalisation, topology, and the specification from which both are rebuilt."""
+"""A complete network: normalisation, topology, and the specification that rebuilds them."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from snnkd.schema.neuron import AnyNeuron
 
 @dataclass(frozen=True, kw_only=True)
 class Specification:
-    """Everything that fixes a network but its weights. An ANN has no neuron."""
+    """Everything that determines a network except its weights. An ANN has no neuron."""
 
     model: ModelConfig
     neuron: AnyNeuron | None
     classes: int
     shape: tuple[int, int, int]
-    """Channels, height, width of an image, or of one event frame."""
+    """Channels, height and width of an image or event frame."""
     frames: int | None = None
-    """Event frames of a sample; None for still images."""
+    """Event frames per sample; None for still images."""
 
     @property
     def kind(self) -> str:
@@ -41,23 +41,23 @@ class Specification:
         return self.model.T if self.neuron is not None and self.model.T is not None else 1
 
     @property
-    def seen(self) -> tuple[int, int, int]:
-        """Channels, height, width of what the topology takes at once; stacked frames are channels."""
+    def body_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the topology's input; stacked event frames count as channels."""
         channels, height, width = self.shape
         stacked = self.frames if self.frames is not None and self.model.event_input == "stack" else 1
         return channels * stacked, height, width
 
-    def batch(self, count: int) -> tuple[int, ...]:
-        """The shape of `count` images, `[B, C, H, W]`, or of samples of event frames, `[frames, B, C, H, W]`."""
+    def batch_shape(self, count: int) -> tuple[int, ...]:
+        """Input shape of `count` samples: images `[B, C, H, W]` or event frames `[frames, B, C, H, W]`."""
         return (count, *self.shape) if self.frames is None else (self.frames, count, *self.shape)
 
 
 class Network(nn.Module):
-    """Images float 0..1 `[B, C, H, W]` to logits `[T, B, classes]`, one row a timestep (T = 1 for an ANN).
+    """Images in 0..1 `[B, C, H, W]` to logits `[T, B, classes]`, one row per timestep (T = 1 for an ANN).
 
-    Event frames are `[frames, B, C, H, W]`, counts of events over 255: timestep t of a spiking network sees frame t, an ANN
-    all of them as their mean or stacked. A spiking network on events is thus told nothing at t of what comes later.
-    Normalises by `mean` and `std` itself, so that teacher and student each see an image as they were trained to.
+    Event frames are `[frames, B, C, H, W]`, event counts divided by 255. A spiking network reads frame t at
+    timestep t and so never sees later frames; an ANN reads their mean or stack. Inputs are normalised inside,
+    by `mean` and `std`, since teacher and student may differ in them.
     """
 
     mean: Tensor
@@ -67,33 +67,40 @@ class Network(nn.Module):
         super().__init__()
         self.specification = specification
         self.channels_last = True
-        """Memory layout; only a benchmark has a reason to change it."""
-        self.fits = False
-        """Whether images of another size are brought to this network's own, as for a teacher of another size than its student."""
+        """Memory layout of the input; only the benchmark's baseline changes it."""
+        self.resizes_input = False
+        """Whether images of another size are resized, as for a teacher that expects other images than its
+        student.
+        """
         channels = specification.shape[0]
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
         self.body = body
 
     def forward(self, images: Tensor, T: int | None = None, features: Features | None = None) -> Tensor:
-        """Run `T` timesteps, the specification's own by default; `features` keeps what it wants. The state is new in every call."""
+        """Run `T` timesteps (default: the trained number) from a fresh state; `features` records what it
+        requests.
+
+        Raises UsageError for images of another shape or dtype, and for a `T` that the neurons cannot run.
+        """
         timesteps = self.specification.T if T is None else T
         if timesteps < 1:
-            raise UsageError(f"T = {T}: a network runs at least 1 timestep")
+            raise UsageError(f"T = {T}: must be at least 1")
         check_timesteps(self.specification.neuron, self.specification.T, timesteps, f"T = {T}")
         frames = self.specification.frames
         if frames is not None:
-            chosen = select_frames(images, frames, timesteps if self.specification.kind == "snn" else None)
-            images, frames = chosen.flatten(0, 1), len(chosen)
-        if self.fits and images.ndim == 4:
+            selected = select_frames(images, frames, timesteps if self.specification.kind == "snn" else None)
+            images, frames = selected.flatten(0, 1), len(selected)
+        if self.resizes_input and images.ndim == 4:
             images = resize_images(images, self.specification.shape)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.specification.shape:
             raise UsageError(
-                f"images of shape {list(images.shape)}; this network takes [B, {', '.join(map(str, self.specification.shape))}]"
+                f"images of shape {list(images.shape)}; this network expects "
+                f"[B, {', '.join(map(str, self.specification.shape))}]"
             )
         if not images.is_floating_point():
             raise UsageError(
-                f"images of type {images.dtype}; this network takes floats 0..1: divide uint8 images by 255"
+                f"images of dtype {images.dtype}; this network expects floats in 0..1, so divide uint8 images by 255"
             )
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
         if frames is not None and self.specification.kind == "ann":
@@ -103,34 +110,36 @@ class Network(nn.Module):
                 ),
                 None,
             )
-        ready = (
+        normal = (
             normal.contiguous(memory_format=torch.channels_last)
             if self.channels_last
             else normal.contiguous()
         )
         if frames is not None:
-            ready = ready.unflatten(0, (frames, -1))
-        # a network of the user's need not know of features
+            normal = normal.unflatten(0, (frames, -1))
+        # a user-defined network need not take features
         logits: Tensor = (
-            self.body(ready, timesteps) if features is None else self.body(ready, timesteps, features)
+            self.body(normal, timesteps) if features is None else self.body(normal, timesteps, features)
         )
         return logits
 
 
 def build_network(specification: Specification) -> Network:
-    """The network of `specification` with fresh weights from torch's global generator, in channels_last layout."""
+    """Build the network of `specification` in channels_last, with weights drawn from torch's global
+    generator.
+    """
     entry = MODELS[specification.model.name]
     neuron = specification.neuron
     activation: Activation = ReLU if neuron is None else partial(make_neuron, neuron, specification.T)
     last = ReLU if neuron is None or getattr(neuron, "last", "spike") == "relu" else activation
-    # a spiking network of the user's has to be tried with frames
-    told = (
+    # a user-defined spiking network is checked with event frames
+    extra = (
         {"frames": specification.frames}
         if MODELS.is_users(specification.model.name) and neuron is not None
         else {}
     )
     body = entry.load()(
-        specification.model, activation, last, specification.classes, specification.seen, **told
+        specification.model, activation, last, specification.classes, specification.body_shape, **extra
     )
     network = Network(body, specification)
     return network.to(memory_format=torch.channels_last)

@@ -1,8 +1,8 @@
 """QKFormer for small images (Zhou et al. 2024, arXiv 2403.16552): three stages, the size halved between them.
 
-The blocks are those of SpikingJelly's model zoo (model/qkformer.py). The zoo has the paper's network for ImageNet,
-which makes an image sixteen times smaller; the embeddings here are those of the authors' network for CIFAR: no pooling
-before the first stage, the others pool after their second convolution.
+The blocks are those of SpikingJelly's model zoo (model/qkformer.py). The zoo has the paper's network for
+ImageNet, which makes an image sixteen times smaller; the embeddings here are those of the authors' network
+for CIFAR: no pooling before the first stage, the others pool after their second convolution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from snnkd.schema.model import QKFormerConfig
 
 
 class Embedding(nn.Module):
-    """From one stage to the next: two 3x3 convolutions, added to a 1x1 convolution. The first one may have been done outside."""
+    """From one stage to the next: two 3x3 convolutions, added to a 1x1 convolution. The first one may have
+    been done outside.
+    """
 
     recompute = False
     """Whether the backward pass computes it again (see models/blocks.py)."""

@@ -1,7 +1,8 @@
-"""The three residual blocks of the spiking literature: two 3x3 convolutions with norm each, a shortcut, two activations.
+"""The three residual blocks of the spiking literature: two 3x3 convolutions with norm each, a shortcut, two
+activations.
 
-They have the same weights and differ in where the activation stands. Shortcuts that change shape are a 1x1 convolution
-with norm.
+They have the same weights and differ in where the activation stands. Shortcuts that change shape are a 1x1
+convolution with norm.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from snnkd.models.blocks import Pointwise
 
 
 class Block(nn.Module):
-    """Activation after the addition (He et al. 2016, arXiv 1512.03385; spiking: Zheng et al. 2021, arXiv 2011.05280)."""
+    """Activation after the addition (He et al. 2016, arXiv 1512.03385; spiking: Zheng et al. 2021, arXiv
+    2011.05280).
+    """
 
     recompute = False
     """Whether the backward pass computes it again (see models/blocks.py)."""
@@ -30,7 +33,9 @@ class Block(nn.Module):
         *,
         pool_shortcut: bool = False,
     ) -> None:
-        """`last` makes the second activation; a `pool_shortcut` shortcut averages before its convolution instead of striding."""
+        """`last` makes the second activation; a `pool_shortcut` shortcut averages before its convolution
+        instead of striding.
+        """
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
@@ -65,8 +70,8 @@ def _projection(inputs: int, outputs: int, stride: int, pool_shortcut: bool) -> 
 class SpikeAddBlock(Block):
     """Spike-element-wise addition: activation before the addition, also on a shortcut that changes shape.
 
-    ADD of Fang et al. 2021 (arXiv 2102.04159). The output of a spiking block is a sum of spikes, 0, 1, 2, ..., so that
-    what follows makes MACs, not SynOps.
+    ADD of Fang et al. 2021 (arXiv 2102.04159). The output of a spiking block is a sum of spikes, 0, 1, 2,
+    ..., so that what follows makes MACs, not SynOps.
     """
 
     def __init__(
@@ -90,9 +95,11 @@ class SpikeAddBlock(Block):
 
 
 class MembraneBlock(Block):
-    """Membrane shortcut: activation before each convolution, nothing after the addition (Hu et al. 2021, arXiv 2112.08954).
+    """Membrane shortcut: activation before each convolution, nothing after the addition (Hu et al. 2021,
+    arXiv 2112.08954).
 
-    A spiking block adds currents; both 3x3 convolutions see spikes, a shortcut that changes shape sees currents (MACs).
+    A spiking block adds currents; both 3x3 convolutions see spikes, a shortcut that changes shape sees
+    currents (MACs).
     """
 
     pre_activation = True

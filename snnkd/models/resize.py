@@ -1,4 +1,4 @@
-"""One image as several networks were trained to see it."""
+"""Resize images to the input size and channels of a network."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from torch.nn import functional as F
 
 from snnkd.errors import UsageError
 
-GREY = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in luma (ITU-R BT.601), as Pillow and torchvision take them."""
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in luma (ITU-R BT.601), as in Pillow and torchvision."""
 
 
 def resize_images(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images float 0..1 `[B, C, H, W]` at the size and channels of `shape`: bilinear with antialiasing, grey shown on all three, or luma.
+    """Images in 0..1 `[B, C, H, W]` with the channels and size of `shape`: antialiased bilinear
+    interpolation.
 
-    Raises UsageError for channels that are neither.
+    One channel is repeated, RGB becomes luma for a one-channel network; other channel counts raise
+    UsageError.
     """
     channels, height, width = shape
     if images.shape[1] != channels:
         if images.shape[1] == 1:
             images = images.expand(-1, channels, -1, -1)
         elif (images.shape[1], channels) == (3, 1):
-            # channel by channel: a tensor of the weights would have to be brought to the device, which waits
-            images = sum(weight * images[:, i : i + 1] for i, weight in enumerate(GREY))  # type: ignore[assignment]
+            # per channel: a tensor of weights would need a synchronising copy to the device
+            images = sum(weight * images[:, i : i + 1] for i, weight in enumerate(LUMA))  # type: ignore[assignment]
         else:
-            raise UsageError(
-                f"images of {images.shape[1]} channels cannot be shown to a network that takes {channels}"
-            )
+            raise UsageError(f"images have {images.shape[1]} channels; the network expects {channels}")
     if images.shape[2:] == (height, width):
         return images
     return F.interpolate(images, (height, width), mode="bilinear", antialias=True)

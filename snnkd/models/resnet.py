@@ -1,9 +1,10 @@
-"""The residual family for small images (16x16 to 64x64): 3x3 stem without max-pool; the blocks are in residual.py.
+"""The residual family for small images (16x16 to 64x64): 3x3 stem without max-pool; the blocks are in
+residual.py.
 
 ResNet: He et al. 2016 (arXiv 1512.03385); ResNet-19 as the spiking literature means it: Zheng et al. 2021
-(arXiv 2011.05280); the wide ResNet-20 of the spiking literature as in the code of Guo et al. 2022 (IM-Loss, NeurIPS):
-three convolutions and an average pooling before the blocks, shortcuts that average; SEW-ResNet: Fang et al. 2021
-(arXiv 2102.04159); MS-ResNet: Hu et al. 2021 (arXiv 2112.08954).
+(arXiv 2011.05280); the wide ResNet-20 of the spiking literature as in the code of Guo et al. 2022 (IM-Loss,
+NeurIPS): three convolutions and an average pooling before the blocks, shortcuts that average; SEW-ResNet:
+Fang et al. 2021 (arXiv 2102.04159); MS-ResNet: Hu et al. 2021 (arXiv 2112.08954).
 """
 
 from __future__ import annotations
@@ -29,14 +30,17 @@ from snnkd.schema.model import ResNetConfig
 
 @dataclass(frozen=True)
 class Architecture:
-    """Blocks of each stage, channels of the first (each stage doubles them), hidden units before the classes (0: none)."""
+    """Blocks of each stage, channels of the first (each stage doubles them), hidden units before the classes
+    (0: none).
+    """
 
     blocks: tuple[int, ...]
     width: int
     hidden: int = 0
     block: type[Block] = Block
     deep_stem: bool = False
-    """Three convolutions and a 2x2 average pooling before the blocks; shortcuts average instead of striding."""
+    """Three convolutions and a 2x2 average pooling before the blocks; shortcuts average instead of striding.
+    """
     zero_residual: bool = False
     """Blocks begin as their shortcut: the scale of the last norm is 0 at first."""
 
@@ -48,7 +52,8 @@ ARCHITECTURES = {
     "resnet20": Architecture((3, 3, 3), 16),
     "resnet20w": Architecture((2, 2, 2, 2), 64, deep_stem=True, zero_residual=True),
     "resnet34": Architecture((3, 4, 6, 3), 64),
-    # not from 0 on: its added neurons would be silent at first (the authors' own ImageNet runs do without, too)
+    # not from 0 on: its added neurons would be silent at first (the authors' own ImageNet runs do without,
+    # too)
     "sew-resnet18": Architecture((2, 2, 2, 2), 64, block=SpikeAddBlock),
     "sew-resnet34": Architecture((3, 4, 6, 3), 64, block=SpikeAddBlock),
     "ms-resnet18": Architecture((2, 2, 2, 2), 64, block=MembraneBlock, zero_residual=True),
@@ -73,8 +78,9 @@ class StemLayer(nn.Module):
 class ResNet(nn.Module):
     """Images `[B, C, H, W]` to logits `[T, B, classes]`; tensors stay `[T*B, ...]` between.
 
-    `last` makes the last activation before the classifier. Of blocks that activate first (MS-ResNet) the features stage1,
-    stage2, ... are the sums that the blocks hand on; that of the last stage has gone through the last activation.
+    `last` makes the last activation before the classifier. Of blocks that activate first (MS-ResNet) the
+    features stage1, stage2, ... are the sums that the blocks hand on; that of the last stage has gone through
+    the last activation.
     """
 
     def __init__(
@@ -154,7 +160,9 @@ class ResNet(nn.Module):
         return x if self.hidden is None or self.hidden_act is None else self.hidden_act(self.hidden(x), T)
 
     def _class_map(self, x: Tensor, T: int) -> Tensor:
-        """`[T*B, classes, H, W]`: what the classifier would answer at each position (class activation map, Zhou et al. 2016)."""
+        """`[T*B, classes, H, W]`: what the classifier would answer at each position (class activation map,
+        Zhou et al. 2016).
+        """
         positions = x.flatten(2).permute(2, 0, 1)  # [H*W, T*B, C]
         answers = torch.stack(
             [full_precision(self.head, self._before_head(position, T)) for position in positions]
@@ -164,10 +172,12 @@ class ResNet(nn.Module):
 
 @torch.no_grad()
 def _scale_hidden_init(hidden: nn.Linear) -> None:
-    """Scale torch's initial weights so that currents have a variance of about 1, as those of the other neurons, behind norms, have.
+    """Scale torch's initial weights so that currents have a variance of about 1, as those of the other
+    neurons, behind norms, have.
 
-    No norm stands before these neurons, and what they get are mean rates, 1/4 at first: a weight variance of 16 / inputs.
-    With torch's own, 1 / (3 inputs), currents hardly reach a seventh of the threshold and the neurons never fire.
+    No norm stands before these neurons, and what they get are mean rates, 1/4 at first: a weight variance of
+    16 / inputs. With torch's own, 1 / (3 inputs), currents hardly reach a seventh of the threshold and the
+    neurons never fire.
     """
     hidden.weight.mul_(4 * 3**0.5)
 
@@ -175,7 +185,9 @@ def _scale_hidden_init(hidden: nn.Linear) -> None:
 def build(
     config: ResNetConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
 ) -> ResNet:
-    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images it can't take."""
+    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images
+    it can't take.
+    """
     member = ARCHITECTURES[config.name]
     if member.deep_stem:
         check_size(config.name, shape, 2)

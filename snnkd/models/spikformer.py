@@ -1,9 +1,10 @@
-"""Spikformer (Zhou et al. 2023, arXiv 2209.15425), the topology of SpikingJelly's model zoo (model/spikformer.py).
+"""Spikformer (Zhou et al. 2023, arXiv 2209.15425), the topology of SpikingJelly's model zoo
+(model/spikformer.py).
 
-Four convolutions make the tokens, the last log2(patch) of them with a max-pooling before the neuron; a fifth adds
-their positions; then blocks of spiking self-attention and MLP. The zoo's own module holds its neurons' state and
-repeats the image before the first layer, so it is built here from the blocks of attention.py; with the zoo's weights
-and neurons it gives the zoo's answers (tests/models/test_spiking_transformers.py).
+Four convolutions make the tokens, the last log2(patch) of them with a max-pooling before the neuron; a fifth
+adds their positions; then blocks of spiking self-attention and MLP. The zoo's own module holds its neurons'
+state and repeats the image before the first layer, so it is built here from the blocks of attention.py; with
+the zoo's weights and neurons it gives the zoo's answers (tests/models/test_spiking_transformers.py).
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class Convolution(nn.Module):
 
 
 class Spikformer(nn.Module):
-    """Images `[B, C, H, W]` to logits `[T, B, classes]`; features stage1 (the tokens) and stage2 (after the blocks)."""
+    """Images `[B, C, H, W]` to logits `[T, B, classes]`; features stage1 (the tokens) and stage2 (after the
+    blocks).
+    """
 
     def __init__(
         self, config: SpikformerConfig, channels: int, classes: int, activation: Activation, last: Activation

@@ -1,9 +1,11 @@
-"""VGG-11, 13 and 16 with batch norm for small images (16x16 and larger): Simonyan and Zisserman 2015 (arXiv 1409.1556).
+"""VGG-11, 13 and 16 with batch norm for small images (16x16 and larger): Simonyan and Zisserman 2015 (arXiv
+1409.1556).
 
-Configurations A, B and D: five groups of 3x3 convolutions. A 2x2 pooling stands between the groups; the fifth, with which
-the original ends, is the mean over all positions, and one linear layer on it stands in place of the three of the original,
-as in code for CIFAR, spiking (Guo et al. 2023, MPBN, ICCV) and not. The poolings average: an average of spikes is what a
-synapse can add up, and it makes MACs of the convolution after it. An ANN may take the maximum.
+Configurations A, B and D: five groups of 3x3 convolutions. A 2x2 pooling stands between the groups; the
+fifth, with which the original ends, is the mean over all positions, and one linear layer on it stands in
+place of the three of the original, as in code for CIFAR, spiking (Guo et al. 2023, MPBN, ICCV) and not. The
+poolings average: an average of spikes is what a synapse can add up, and it makes MACs of the convolution
+after it. An ANN may take the maximum.
 """
 
 from __future__ import annotations
@@ -120,7 +122,9 @@ class VGG(nn.Module):
 def build(
     config: VGGConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
 ) -> VGG:
-    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images it can't take."""
+    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images
+    it can't take.
+    """
     check_size(config.name, shape, 2 ** (len(TIMES) - 1))
     return VGG(
         GROUPS[config.name], config.width or WIDTH, shape[0], classes, activation, last, config.pool == "max"

@@ -1,4 +1,4 @@
-"""Plain files of weights: the state_dict of a network, without the network."""
+"""Weight files: a state_dict saved by torch.save or safetensors, without a config."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ from snnkd.errors import FileError
 from snnkd.files import read_bytes, sha256
 
 WRAPPERS = re.compile(r"^(module|_orig_mod|model|body)\.")
-"""Prefixes that DataParallel, torch.compile and a holder of the network put before every name."""
+"""Prefixes that DataParallel, torch.compile and wrapper modules add to every name."""
 SHOWN = 6
+"""Names listed in an error message."""
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """The tensors of a file by torch.save or safetensors, by name, and the sha256 of the file.
+    """Read the tensors of a torch.save or safetensors file, by name, and the file's sha256.
 
-    Of what is nested beside an optimizer (`{"state_dict": ...}`) the one state_dict is taken; nothing but tensors is ever
-    unpickled. Raises FileError.
+    From a training checkpoint (`{"state_dict": ..., "optimizer": ...}`) the only state_dict is used. Nothing
+    but tensors is unpickled. Raises FileError.
     """
     content = read_bytes(path)
-    held = _safetensors(path, content) if path.suffix == ".safetensors" else _torch(path, content)
-    return _state_dict(held, path), sha256(content)
+    saved = _safetensors(path, content) if path.suffix == ".safetensors" else _torch(path, content)
+    return _state_dict(saved, path), sha256(content)
 
 
 def _safetensors(path: Path, content: bytes) -> Any:
@@ -44,83 +45,87 @@ def _safetensors(path: Path, content: bytes) -> Any:
 def _torch(path: Path, content: bytes) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tensors that are refused below
+            warnings.simplefilter("ignore")  # about tensor types that are refused below
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise FileError(
-            f"{path}: not a plain state_dict: it holds objects whose loading would run code, or is damaged; "
-            "write torch.save(network.state_dict(), FILE) where it was made"
+            f"{path}: not a plain state_dict (it contains objects whose loading would run code), or damaged; "
+            "save torch.save(network.state_dict(), FILE)"
         ) from error
-    except Exception as error:  # whatever a damaged file leads torch to
+    except Exception as error:  # a damaged file can raise anything inside torch
         raise FileError(
-            f"{path}: not a file of torch.save ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
+            f"{path}: not a torch.save file ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         ) from error
 
 
-def _state_dict(held: Any, path: Path) -> dict[str, Tensor]:
-    if _is_state(held):
-        return dict(held)
-    inside = (
-        {key: value for key, value in held.items() if _is_state(value)} if isinstance(held, Mapping) else {}
+def _state_dict(saved: Any, path: Path) -> dict[str, Tensor]:
+    if _is_state(saved):
+        return dict(saved)
+    nested = (
+        {key: value for key, value in saved.items() if _is_state(value)} if isinstance(saved, Mapping) else {}
     )
-    usual = [key for key in ("state_dict", "model_state_dict", "model", "net", "network") if key in inside]
-    chosen = usual[0] if len(usual) == 1 else next(iter(inside)) if len(inside) == 1 else None
-    if chosen is None:
-        found = f"it holds {', '.join(map(str, inside))}" if inside else f"it holds {type(held).__name__}"
-        raise FileError(f"{path}: no state_dict of one network ({found}); save network.state_dict() alone")
-    return dict(inside[chosen])
+    common = [key for key in ("state_dict", "model_state_dict", "model", "net", "network") if key in nested]
+    key = common[0] if len(common) == 1 else next(iter(nested)) if len(nested) == 1 else None
+    if key is None:
+        content = ", ".join(map(str, nested)) or type(saved).__name__
+        raise FileError(f"{path}: not one state_dict but {content}; save network.state_dict() alone")
+    return dict(nested[key])
 
 
-def _is_state(held: Any) -> bool:
+def _is_state(value: Any) -> bool:
     return (
-        isinstance(held, Mapping)
-        and bool(held)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in held.items())
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
     )
 
 
 def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], classes: int, path: Path) -> None:
-    """Load `tensors` into `network`, whose names and shapes must be theirs (prefixes of wrappers aside).
+    """Load `tensors` into `network`; names, up to the prefixes of wrappers, and shapes must match.
 
-    Raises FileError that lists what is missing and what is unexpected, and says so when only the number of classes differs.
+    Raises FileError that lists missing and unexpected names, or reports that only the number of classes
+    differs.
     """
-    wanted = network.state_dict()
-    # files from before torch counted batches lack these; they matter to no answer
-    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}
+    expected = network.state_dict()
+    # old files lack these counters, which do not affect outputs
+    needed = {name for name in expected if not name.endswith("num_batches_tracked")}
     named = _unwrapped(tensors, needed)
-    missing, unexpected = sorted(needed - named.keys()), sorted(named.keys() - wanted.keys())
+    missing, unexpected = sorted(needed - named.keys()), sorted(named.keys() - expected.keys())
     if missing or unexpected:
         lists = [
             f"{word}: {_listed(names)}"
             for word, names in (("missing", missing), ("unexpected", unexpected))
             if names
         ]
-        raise FileError(f"{path}: not the weights of this network; {'; '.join(lists)}")
-    other = {name for name in named if named[name].shape != wanted[name].shape}
+        raise FileError(f"{path}: names differ from this network's; {'; '.join(lists)}")
+    differing = {name for name in named if named[name].shape != expected[name].shape}
     counts = {
-        named[name].shape[0] for name in other if named[name].ndim and wanted[name].shape[:1] == (classes,)
+        named[name].shape[0]
+        for name in differing
+        if named[name].ndim and expected[name].shape[:1] == (classes,)
     }
-    if other and len(counts) == 1 and all(named[name].shape[1:] == wanted[name].shape[1:] for name in other):
+    rest_matches = all(named[name].shape[1:] == expected[name].shape[1:] for name in differing)
+    if len(counts) == 1 and rest_matches:
         raise FileError(f"{path}: the teacher has {counts.pop()} classes, the data {classes}")
-    for name in sorted(other):
-        theirs, ours = list(named[name].shape), list(wanted[name].shape)
+    for name in sorted(differing):
+        theirs, ours = list(named[name].shape), list(expected[name].shape)
         raise FileError(f"{path}: {name} is {theirs}, this network's is {ours}; another width or size?")
     for name, tensor in named.items():
         if tensor.layout is not torch.strided or tensor.is_quantized:
-            raise FileError(f"{path}: {name} is a sparse or quantized tensor; save plain ones")
+            raise FileError(f"{path}: {name} is a sparse or quantized tensor; save dense ones")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise FileError(f"{path}: {name} holds values that are not finite")
+            raise FileError(f"{path}: {name} has non-finite values")
     network.load_state_dict(named, strict=False)
 
 
 def _unwrapped(tensors: Mapping[str, Tensor], needed: set[str]) -> dict[str, Tensor]:
-    """Without the prefixes that all names share and the network's do not."""
+    """Strip wrapper prefixes that all names share and the network does not have."""
     named = dict(tensors)
     while named and not needed & named.keys():
-        found = {match[0] for name in named if (match := WRAPPERS.match(name))}
-        if len(found) != 1 or not all(WRAPPERS.match(name) for name in named):
+        prefixes = {match[0] if (match := WRAPPERS.match(name)) else "" for name in named}
+        if len(prefixes) != 1 or "" in prefixes:
             break
-        named = {name[len(next(iter(found))) :]: tensor for name, tensor in named.items()}
+        named = {name[len(next(iter(prefixes))) :]: tensor for name, tensor in named.items()}
     return named
 
 

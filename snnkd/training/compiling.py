@@ -66,7 +66,7 @@ def neurons(network: Network) -> int:
     handles = [layer.register_forward_hook(count) for layer in layers]
     training = network.training
     network.eval()
-    network(torch.zeros(network.specification.batch(1), device=network.mean.device))
+    network(torch.zeros(network.specification.batch_shape(1), device=network.mean.device))
     network.train(training)
     for handle in handles:
         handle.remove()
@@ -84,4 +84,4 @@ def compile_neurons(network: nn.Module, on: bool) -> None:
     """Run the neurons of `network` compiled, or plainly."""
     for module in network.modules():
         if isinstance(module, SpikingLayer):
-            module.compiled(on)
+            module.use_compiled(on)

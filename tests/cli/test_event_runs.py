@@ -120,7 +120,7 @@ def test_a_teacher_sees_the_mean_or_the_stack() -> None:
         torch.testing.assert_close(network(images), still(image))
         with pytest.raises(snnkd.errors.UsageError, match="2 event frames; this network sees 3"):
             network(images[:2])
-        with pytest.raises(snnkd.errors.UsageError, match="this network takes event frames"):
+        with pytest.raises(snnkd.errors.UsageError, match="this network expects event frames"):
             network(images[0])
 
 
@@ -164,7 +164,7 @@ def test_the_first_layer_makes_macs_at_every_timestep() -> None:
             Specification(model=config, neuron=NeuronConfig(), classes=5, shape=(2, 16, 16), frames=frames)
         ).eval()
         with torch.inference_mode(), Counter(network) as counter:
-            network(torch.rand(network.specification.batch(6)))
+            network(torch.rand(network.specification.batch_shape(6)))
         head = counter.counts.macs_per_step - (0 if once else 4 * 2 * 9 * 256)
         assert (counter.counts.images, counter.counts.macs_once) == (6, once)
         assert head == 16 * 5

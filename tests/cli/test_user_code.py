@@ -162,12 +162,12 @@ def test_a_loss_that_does_not_conform(cli: Cli, source: str, said: str) -> None:
 
 
 MODELS = {
-    "return Net(classes + 1)": "forward(images, T=1) gave [1, 3, 11]; a network gives [T, B, classes]",
+    "return Net(classes + 1)": "forward(images, T=1) returned [1, 3, 11], not [T, B, classes] = [1, 3, 10]",
     "return 3": "returned int; it must return a torch.nn.Module",
-    "return Net(classes, timeless=True)": "forward(images, T=1) gave [3, 10]",
+    "return Net(classes, timeless=True)": "forward(images, T=1) returned [3, 10]",
     "return Net(classes, extra=True)": "no gradient reaches extra",
     "return Net(classes, remembers=True)": "two calls with the same images differ",
-    "return Net(classes, mixes=True)": "depends on the others in its batch",
+    "return Net(classes, mixes=True)": "logits depend on the others in its batch",
     "return Net(classes, breaks=True)": "raised RuntimeError",
     "raise ValueError('no such shape')": "raised ValueError: no such shape",
 }
@@ -342,7 +342,7 @@ def test_an_activation_called_step_by_step_is_refused(cli: Cli) -> None:
     Path("mine.py").write_text(MODULE.replace("self.act(x, T)", "self.act(x, 1)"))
     ended = cli("teach", *DATA, "--model", "mine:good_model", *TEACH)
     assert ended.code == 2
-    assert "forward(images, T=2) gives an activation T=1" in ended.complaint
+    assert "forward(images, T=2) calls an activation with T=1" in ended.complaint
 
 
 def test_an_activation_used_twice_counts_twice(cli: Cli) -> None:

@@ -38,7 +38,7 @@ def network_of(
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.6, 1.4)
             nn.init.uniform_(module.bias, 0.0, 0.6)
-    images = torch.rand(network.specification.batch(32), generator=torch.Generator().manual_seed(1))
+    images = torch.rand(network.specification.batch_shape(32), generator=torch.Generator().manual_seed(1))
     network.train()
     with torch.no_grad():
         for _ in range(20):

@@ -123,9 +123,7 @@ def test_missing_weights(folder):
 
 def test_a_folder_of_other_things(folder):
     (folder / CONFIG).unlink()
-    assert "has no config.json; it is neither a finished run (see `snnkd status`) nor an export" in refusal(
-        folder, ""
-    )
+    assert "no config.json; pass a finished run (see `snnkd status`) or an export" in refusal(folder, "")
 
 
 @pytest.mark.parametrize("name", [WEIGHTS, CONFIG])
@@ -231,10 +229,10 @@ def test_a_config_of_another_network(folder, key, value):
     assert "tensor" in refusal(folder, WEIGHTS)
 
 
-@pytest.mark.parametrize("change", ["lacks", "unknown"])
+@pytest.mark.parametrize("change", ["missing", "unexpected"])
 def test_weights_of_other_names(folder, change):
     tensors = safetensors.torch.load_file(folder / WEIGHTS)
-    tensors["other"] = tensors.pop("body.head.bias") if change == "lacks" else torch.zeros(1)
+    tensors["other"] = tensors.pop("body.head.bias") if change == "missing" else torch.zeros(1)
     put_weights(folder, safetensors.torch.save(tensors))
     assert change in refusal(folder, WEIGHTS)
 

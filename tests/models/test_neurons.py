@@ -363,7 +363,7 @@ def test_compiled_neurons_are_the_same_neurons(name):
     made, T = layer(name, 3), 3
     results = []
     for on in (False, True):
-        made.compiled(on)
+        made.use_compiled(on)
         made.zero_grad()
         x = drive(T).requires_grad_()
         spikes = made(x, T)

@@ -45,7 +45,7 @@ def test_it_has_as_many_layers_as_its_name_says(name: str, weights: int) -> None
 def test_images_that_poolings_would_use_up_are_refused(T: int | None) -> None:
     with pytest.raises(
         UsageError,
-        match=r"^model.name: vgg16 pools images to nothing below 16x16, these are 15x15; use resnet8$",
+        match=r"^model.name: vgg16 needs images of at least 16x16, these are 15x15; use resnet8$",
     ):
         network("vgg16", 15, T)
 

@@ -66,7 +66,7 @@ def test_compiled_neurons_give_the_same_spikes_and_gradients() -> None:
     ]
     spikes = []
     for x, on in zip(drive, (False, True), strict=True):
-        layer.compiled(on)
+        layer.use_compiled(on)
         spikes.append(layer(x, 3))
         spikes[-1].square().cumsum(0).sum().backward()
     assert spikes[0].equal(spikes[1])
