@@ -26,7 +26,7 @@ def macs_as_ann(specification: Specification) -> int | None:
             )
             network = build_network(ann).eval()
             with torch.inference_mode(), Counter(network) as counter:
-                network(torch.zeros(ann.batch(1)))
+                network(torch.zeros(ann.batch_shape(1)))
     except UsageError:
         return None
     return counter.counts.macs_once + counter.counts.macs_per_step

@@ -90,7 +90,7 @@ def test_a_config_that_asks_for_what_cannot_be_is_a_bad_file(tmp_path: Path) -> 
     save_network(tmp_path, network(), {})
     config = json.loads((tmp_path / "config.json").read_text())
     for change, said in (
-        ({"input": [1, 8, 8]}, "below 16x16"),
+        ({"input": [1, 8, 8]}, "at least 16x16"),
         ({"model": {**config["model"], "pool": "max", "T": 2}}, "model.pool: max"),
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
