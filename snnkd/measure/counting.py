@@ -159,7 +159,7 @@ class Counter:
 def fan_out(module: Counted, x: Tensor) -> Tensor:
     """How many connections each input position has, `[C, H, W]` (or a scalar for Linear), for inputs shaped as `x`."""
     if isinstance(module, Product):
-        return module.reach(x)
+        return module.synops_per_spike(x)
     if isinstance(module, nn.Linear):
         return torch.tensor(float(module.out_features), dtype=torch.float64, device=x.device)
     forward: Any = F.conv1d if isinstance(module, nn.Conv1d) else F.conv2d

@@ -31,8 +31,7 @@ class ReLU(nn.Module):
 
 
 class SpikingLayer(nn.Module):
-    """A layer of spiking neurons configured by a recipe's `neuron:` section; subclasses define dynamics and
-    parameters.
+    """Layer of spiking neurons configured by a `neuron:` section; subclasses define dynamics and parameters.
 
     Each call starts from a fresh state, so there is nothing to reset between batches. The state is float32
     (also under bf16 autocast) or float64. Spikes are 0 or 1, in the dtype and memory layout of the input.
@@ -111,8 +110,7 @@ def reset_potential(config: Any) -> float | None:
 
 
 def initial_membrane(x: Tensor, potential: float | None = 0.0) -> Tensor:
-    """Membrane `[N]` before the first of the inputs `[T, N]`, at least float32: half precision would lose
-    small inputs.
+    """Initial membrane `[N]` for inputs `[T, N]`, at least float32: half precision would lose small inputs.
 
     A `potential` of None (soft reset) is 0. SpikingJelly's multi-step functions accept half-precision inputs
     with it; converting the inputs would double the memory traffic, which dominates a neuron's time on a GPU.
@@ -147,9 +145,7 @@ def neuron_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def _flatten_neurons(x: Tensor, T: int) -> Tensor:
-    """`[T*B, ...]` as `[T, N]` in memory order: neurons are independent of each other, so that nothing is
-    copied.
-    """
+    """`[T*B, ...]` as `[T, N]` in memory order, without a copy; neurons are independent of each other."""
     return (x.permute(0, 2, 3, 1) if _is_channels_last(x) else x).reshape(T, -1)
 
 

@@ -1,10 +1,11 @@
-"""Blocks of spiking transformers, on maps `[T*B, D, H, W]` whose positions are the tokens.
+"""Blocks of spiking transformers, on maps `[T*B, D, H, W]` whose H*W positions are the tokens.
 
-Both attentions have no softmax and are those of SpikingJelly's layers SpikingSelfAttention and QKAttention
-(spikingjelly.activation_based.layer.attention), written here because those hold neurons of SpikingJelly's
-own, with state. A linear layer over tokens is a 1x1 convolution. There the neuron after the products has half
-the threshold of the others; here it is a neuron as all others and its input is doubled, which gives the same
-spikes of neurons that are linear below the threshold (lif, plif, if), under a surrogate twice as steep.
+Neither attention has a softmax. Both compute what SpikingJelly's SpikingSelfAttention and QKAttention do
+(spikingjelly.activation_based.layer.attention), which contain stateful neurons of their own. A linear layer
+over tokens is a 1x1 convolution. SpikingJelly halves the threshold of the neuron after the products; here its
+input is doubled, which gives the same spikes for neurons linear below the threshold (lif, plif, if), with a
+surrogate twice as steep.
+
 
 Spiking self-attention: Zhou et al. 2023 (Spikformer, arXiv 2209.15425). Q-K attention: Zhou et al. 2024
 (QKFormer, arXiv 2403.16552).
@@ -18,41 +19,39 @@ from torch import Tensor, nn
 from snnkd.models.activation import Activation, at_least_float32, without_autocast
 
 HALF_THRESHOLD = 2.0
-"""Factor on the input of a neuron that stands in for halving its threshold."""
+"""Factor on a neuron's input, equivalent to halving its threshold."""
 SCALE = 0.125
-"""Of the products of queries, keys and values, for every size of a head."""
+"""Scale of attention products, for every head size."""
 
 
 class Product(nn.Module):
-    """Operations between activations, without weights, that a measurement has to count."""
+    """Operation between activations, without weights, whose cost is counted as SynOps or MACs."""
 
     outputs_spikes = False
-    """Whether spikes make spikes."""
+    """Whether spikes in give spikes out."""
 
-    def reach(self, x: Tensor) -> Tensor:
-        """Synaptic operations that one spike at each position of the input `x` `[M, C, H, W]` costs, `[C, H,
-        W]`.
-        """
+    def synops_per_spike(self, x: Tensor) -> Tensor:
+        """SynOps caused by one spike at each position of input `x` `[M, C, H, W]`: `[C, H, W]`."""
         raise NotImplementedError
 
     def macs(self, output: Tensor) -> int:
-        """Multiply-accumulates per row of `output`, where the input is not spikes."""
+        """Multiply-accumulates per row of `output` for real-valued input."""
         raise NotImplementedError
 
 
-def _parts(x: Tensor, *costs: float) -> Tensor:
-    """A cost for each of the equal parts that the channels of `x` are made of, `[C, H, W]`."""
-    parts = torch.tensor(costs, dtype=torch.float64, device=x.device).repeat_interleave(
+def _cost_map(x: Tensor, *costs: float) -> Tensor:
+    """Expand one cost per equal group of the channels of `x` to `[C, H, W]`."""
+    per_channel = torch.tensor(costs, dtype=torch.float64, device=x.device).repeat_interleave(
         x.shape[1] // len(costs)
     )
-    return parts.view(-1, 1, 1).expand(x.shape[1:])
+    return per_channel.view(-1, 1, 1).expand(x.shape[1:])
 
 
 class SelfProduct(Product):
-    """`[M, 3D, H, W]`, queries, keys and values, to q (k^T v) in each head, `[M, D, H, W]`.
+    """Queries, keys and values `[M, 3D, H, W]` to q (k^T v) per head, `[M, D, H, W]`.
 
-    Operations: a spike of a key adds the d values of its token to d sums, one of a query adds d of those (d
-    channels a head); values wait to be added. MACs: 2 d for each channel and token.
+    With d channels per head, a key's spike adds its token's d values and a query's spike adds d sums, d
+    SynOps each; a value's spike costs none of its own. MACs: 2 d per channel and token.
     """
 
     def __init__(self, heads: int) -> None:
@@ -64,23 +63,21 @@ class SelfProduct(Product):
         tokens = (
             qkv.permute(0, 2, 3, 1).reshape(rows, height * width, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         )
-        with without_autocast(qkv.device):  # sums of spikes are above what bf16 can count
+        with without_autocast(qkv.device):  # bf16 cannot represent the sums of spikes
             q, k, v = at_least_float32(tokens)
             out = q @ (k.transpose(-2, -1) @ v) * (SCALE * HALF_THRESHOLD)
         return out.transpose(1, 2).reshape(rows, height, width, channels // 3).permute(0, 3, 1, 2)
 
-    def reach(self, x: Tensor) -> Tensor:
+    def synops_per_spike(self, x: Tensor) -> Tensor:
         width = x.shape[1] // 3 // self.heads
-        return _parts(x, width, width, 0)
+        return _cost_map(x, width, width, 0)
 
     def macs(self, output: Tensor) -> int:
         return 2 * output[0].numel() * (output.shape[1] // self.heads)
 
 
 class TokenSum(Product):
-    """Queries and keys `[M, 2D, H, W]` to the sum of the queries of each head, `[M, heads, H, W]`; an
-    operation a query's spike.
-    """
+    """Queries and keys `[M, 2D, H, W]` to the heads' summed queries `[M, heads, H, W]`; 1 SynOp a spike."""
 
     def __init__(self, heads: int) -> None:
         super().__init__()
@@ -90,17 +87,15 @@ class TokenSum(Product):
         queries = qk[:, : qk.shape[1] // 2].unflatten(1, (self.heads, -1))
         return queries.sum(2) * HALF_THRESHOLD
 
-    def reach(self, x: Tensor) -> Tensor:
-        return _parts(x, 1, 0)
+    def synops_per_spike(self, x: Tensor) -> Tensor:
+        return _cost_map(x, 1, 0)
 
     def macs(self, output: Tensor) -> int:
-        return 0  # additions alone, as in a pooling
+        return 0  # only additions, as in a pooling
 
 
 class TokenGate(Product):
-    """Keys of `[M, 2D, H, W]` where the gate `[M, heads, H, W]` of their head is open; an operation a key's
-    spike.
-    """
+    """Keys of `[M, 2D, H, W]` masked by their head's gate `[M, heads, H, W]`; 1 SynOp per key spike."""
 
     outputs_spikes = True
 
@@ -108,20 +103,20 @@ class TokenGate(Product):
         keys = qk[:, qk.shape[1] // 2 :].unflatten(1, (gate.shape[1], -1))
         return (keys * gate.unsqueeze(2)).flatten(1, 2)
 
-    def reach(self, x: Tensor) -> Tensor:
-        return _parts(x, 0, 1)
+    def synops_per_spike(self, x: Tensor) -> Tensor:
+        return _cost_map(x, 0, 1)
 
     def macs(self, output: Tensor) -> int:
         return output[0].numel()
 
 
 def projection(inputs: int, outputs: int) -> nn.Sequential:
-    """The same linear layer at every token, with norm."""
+    """Linear layer over tokens, as a 1x1 convolution, with batch norm."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, bias=False), nn.BatchNorm2d(outputs))
 
 
 class SelfAttention(nn.Module):
-    """Spiking self-attention."""
+    """Spiking self-attention, `[T*B, D, H, W]` to the same shape."""
 
     def __init__(self, dim: int, heads: int, activation: Activation) -> None:
         super().__init__()
@@ -139,7 +134,7 @@ class SelfAttention(nn.Module):
 
 
 class TokenAttention(nn.Module):
-    """Token Q-K attention: a neuron a head and token decides from the queries whether the keys pass."""
+    """Token Q-K attention: per head and token, one neuron gates the keys by the sum of the queries."""
 
     def __init__(self, dim: int, heads: int, activation: Activation) -> None:
         super().__init__()
@@ -159,7 +154,7 @@ class TokenAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    """Two linear layers over each token."""
+    """Two linear layers over tokens, each with batch norm and activation."""
 
     def __init__(self, dim: int, hidden: int, activation: Activation, last: Activation) -> None:
         super().__init__()
@@ -174,10 +169,10 @@ class MLP(nn.Module):
 
 
 class TokenBlock(nn.Module):
-    """Attention, then MLP, each added to what it was given."""
+    """Attention, then MLP, both residual."""
 
     recompute = False
-    """Whether the backward pass computes it again (see models/blocks.py)."""
+    """Whether to recompute it in the backward pass (`blocks.run_block`)."""
 
     def __init__(self, attention: nn.Module, mlp: MLP) -> None:
         super().__init__()
@@ -190,6 +185,6 @@ class TokenBlock(nn.Module):
 
 
 def class_map(head: nn.Module, x: Tensor) -> Tensor:
-    """What `head` would answer at each position of `[M, D, H, W]`: `[M, classes, H, W]`."""
-    answers: Tensor = head(x.permute(0, 2, 3, 1).to(next(head.parameters()).dtype))
-    return answers.permute(0, 3, 1, 2)
+    """Logits of `head` at each position of `[M, D, H, W]`: `[M, classes, H, W]`."""
+    logits: Tensor = head(x.permute(0, 2, 3, 1).to(next(head.parameters()).dtype))
+    return logits.permute(0, 3, 1, 2)

@@ -13,9 +13,7 @@ from snnkd.errors import UsageError
 
 
 def repeat_over_time(x: Tensor, T: int) -> Tensor:
-    """Repeat `[B, ...]` to `[T*B, ...]` in the memory layout of `x` (expand and flatten would lose
-    channels_last).
-    """
+    """Repeat `[B, ...]` to `[T*B, ...]`, keeping memory layout (expand and flatten lose channels_last)."""
     return torch.cat([x] * T) if T > 1 else x
 
 
@@ -30,9 +28,7 @@ def encode_images(stem: Callable[[Tensor], Tensor], images: Tensor, T: int) -> T
 
 
 def init_weights(network: nn.Module) -> None:
-    """Initialise convolutions by Kaiming normal with fan-out (He et al. 2015); other layers keep torch's
-    defaults.
-    """
+    """Initialise convolutions by Kaiming normal, fan-out (He et al. 2015); others keep torch's."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -81,7 +77,7 @@ def full_precision(head: nn.Module, x: Tensor) -> Tensor:
 
 
 def run_block(block: nn.Module, x: Tensor, T: int) -> Tensor:
-    """`block(x, T)`, with activation checkpointing (Chen et al. 2016, arXiv 1604.06174) if `block.recompute`."""
+    """`block(x, T)`; if `block.recompute`, activation checkpointing (Chen et al. 2016; arXiv 1604.06174)."""
     if not (getattr(block, "recompute", False) and torch.is_grad_enabled()):
         output: Tensor = block(x, T)
         return output

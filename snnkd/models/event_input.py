@@ -25,7 +25,5 @@ def select_frames(images: Tensor, frames: int, T: int | None) -> Tensor:
 
 
 def merge_frames(images: Tensor, stack: bool) -> Tensor:
-    """Frames `[T, B, C, H, W]` as one image: the mean `[B, C, H, W]`, or stacked as channels `[B, T*C, H,
-    W]`.
-    """
+    """Merge frames `[T, B, C, H, W]`: mean `[B, C, H, W]`, or stacked as channels `[B, T*C, H, W]`."""
     return images.movedim(0, 1).flatten(1, 2) if stack else images.mean(0)

@@ -28,7 +28,7 @@ FORMAT = "snnkd-network"
 
 @dataclass(frozen=True)
 class LoadedNetwork:
-    """A network with its config.json, the sha256 of its weights, and the folder or file it was loaded from."""
+    """A network with its config.json, the sha256 of its weights, and the path it was loaded from."""
 
     network: Network
     config: dict[str, Any]

@@ -29,9 +29,7 @@ class NativeInput:
 
 
 class LibraryNetwork(nn.Module):
-    """Adapts a classifier `[B, 3, H, W] -> [B, classes]` to the body interface, with logits `[1, B,
-    classes]`.
-    """
+    """Adapts a classifier `[B, 3, H, W] -> [B, classes]` to a body with logits `[1, B, classes]`."""
 
     def __init__(self, network: nn.Module, name: str) -> None:
         super().__init__()
@@ -104,9 +102,7 @@ def _known(library: str) -> list[str]:
 
 
 def check_image_size(network: nn.Module, shape: tuple[int, ...], key: str) -> None:
-    """Raise UsageError naming `key` if the network, built for another size, cannot train on a batch of
-    `shape`.
-    """
+    """Raise UsageError naming `key` if the network cannot train on a batch of `shape` `[B, C, H, W]`."""
     trial = copy.deepcopy(network)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -119,9 +115,7 @@ def check_image_size(network: nn.Module, shape: tuple[int, ...], key: str) -> No
 
 
 def native_input(body: LibraryNetwork) -> NativeInput:
-    """Preprocessing of the library's pretrained weights for this network; ImageNet's where it is not
-    recorded.
-    """
+    """Preprocessing of the library's pretrained weights; ImageNet's statistics where none are recorded."""
     library, _, member = body.name.partition(":")
     if library == "timm":
         from timm.data import resolve_model_data_config

@@ -69,17 +69,14 @@ class Network(nn.Module):
         self.channels_last = True
         """Memory layout of the input; only the benchmark's baseline changes it."""
         self.resizes_input = False
-        """Whether images of another size are resized, as for a teacher that expects other images than its
-        student.
-        """
+        """Whether to resize images of another size, as for a teacher with another input size."""
         channels = specification.shape[0]
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
         self.body = body
 
     def forward(self, images: Tensor, T: int | None = None, features: Features | None = None) -> Tensor:
-        """Run `T` timesteps (default: the trained number) from a fresh state; `features` records what it
-        requests.
+        """Run `T` timesteps (default: the trained number) from a fresh state; record `features`.
 
         Raises UsageError for images of another shape or dtype, and for a `T` that the neurons cannot run.
         """
@@ -100,7 +97,7 @@ class Network(nn.Module):
             )
         if not images.is_floating_point():
             raise UsageError(
-                f"images of dtype {images.dtype}; this network expects floats in 0..1, so divide uint8 images by 255"
+                f"images of dtype {images.dtype}; expected floats in 0..1; divide uint8 images by 255"
             )
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
         if frames is not None and self.specification.kind == "ann":
@@ -125,9 +122,7 @@ class Network(nn.Module):
 
 
 def build_network(specification: Specification) -> Network:
-    """Build the network of `specification` in channels_last, with weights drawn from torch's global
-    generator.
-    """
+    """Build the network of `specification` in channels_last; torch's global generator draws the weights."""
     entry = MODELS[specification.model.name]
     neuron = specification.neuron
     activation: Activation = ReLU if neuron is None else partial(make_neuron, neuron, specification.T)

@@ -189,9 +189,7 @@ def _logit(p: float) -> float:
 
 
 def _single_membrane(run: Any, reset: float | None, settings: tuple[Any, ...]) -> NeuronFunction:
-    """SpikingJelly's multi-step function `run(x, membrane, *settings)` of a neuron whose only state is the
-    membrane.
-    """
+    """SpikingJelly's `run(x, membrane, *settings)` of a neuron whose only state is the membrane."""
 
     def spikes(x: Tensor) -> Tensor:
         fired, *_ = run(x, initial_membrane(x, reset), *settings)
@@ -211,9 +209,7 @@ class QIF(SpikingLayer):
 
 
 class EIF(SpikingLayer):
-    """Exponential integrate-and-fire: v <- v + (x + v_rest - v + delta_T exp((v - theta_rh) / delta_T)) /
-    tau.
-    """
+    """Exponential IF: v <- v + (x + v_rest - v + d exp((v - theta_rh) / d)) / tau, d = delta_T."""
 
     @staticmethod
     def dynamics(config: schema.EIFConfig) -> NeuronFunction:
@@ -232,9 +228,7 @@ class EIF(SpikingLayer):
 
 
 class Izhikevich(SpikingLayer):
-    """QIF with a recovery variable w: initially 0, driven by the membrane, raised by spikes, subtracted from
-    the input.
-    """
+    """QIF with a recovery variable w: 0 at first, driven by the membrane, raised by spikes, lowering v."""
 
     @staticmethod
     def dynamics(config: schema.IzhikevichConfig) -> NeuronFunction:
@@ -256,8 +250,7 @@ class Izhikevich(SpikingLayer):
 
 
 class PSN(SpikingLayer):
-    """Parallel spiking neuron: spikes where W x + b >= 0, W `[T, T]` and b `[T, 1]` learned; no membrane, no
-    reset.
+    """Parallel spiking neuron: fires where W x + b >= 0, W `[T, T]` and b `[T, 1]` learned; no membrane.
 
     With fewer timesteps it uses the first rows and columns, so that a network can be tried at T = 1;
     evaluating a trained network so is refused (`catalog.neurons.check_timesteps`).
@@ -282,9 +275,7 @@ class PSN(SpikingLayer):
 
 
 class MaskedPSN(PSN):
-    """PSN restricted to the current and the k - 1 previous timesteps: SpikingJelly's with lambda = 1
-    throughout.
-    """
+    """PSN over the current and the k - 1 previous timesteps: SpikingJelly's with lambda = 1 throughout."""
 
     @staticmethod
     def dynamics(config: schema.WindowPSNConfig) -> NeuronFunction:  # type: ignore[override]
@@ -298,9 +289,7 @@ class MaskedPSN(PSN):
 
 
 class SlidingPSN(SpikingLayer):
-    """PSN with the same k weights at every timestep, initially ..., 1/4, 1/2, 1; the last is the current
-    timestep's.
-    """
+    """PSN with k weights shared by all timesteps, initially ..., 1/4, 1/2, 1; the last is the current's."""
 
     def __init__(self, config: schema.WindowPSNConfig, T: int | None = None) -> None:
         super().__init__(config, T)

@@ -1,8 +1,8 @@
-"""QKFormer for small images (Zhou et al. 2024, arXiv 2403.16552): three stages, the size halved between them.
+"""QKFormer for small images (Zhou et al. 2024, arXiv 2403.16552): three stages of halving resolution.
 
-The blocks are those of SpikingJelly's model zoo (model/qkformer.py). The zoo has the paper's network for
-ImageNet, which makes an image sixteen times smaller; the embeddings here are those of the authors' network
-for CIFAR: no pooling before the first stage, the others pool after their second convolution.
+The blocks are those of SpikingJelly's model zoo (model/qkformer.py), which has the paper's ImageNet network
+with 16x downsampling. The embeddings here are those of the authors' CIFAR network: no pooling before the
+first stage, later ones pool after their second convolution.
 """
 
 from __future__ import annotations
@@ -19,35 +19,33 @@ from snnkd.schema.model import QKFormerConfig
 
 
 class Embedding(nn.Module):
-    """From one stage to the next: two 3x3 convolutions, added to a 1x1 convolution. The first one may have
-    been done outside.
-    """
+    """Patch embedding before a stage: 3x3 convolution plus 1x1 shortcut; a subclass adds a first 3x3 one."""
 
     recompute = False
-    """Whether the backward pass computes it again (see models/blocks.py)."""
+    """Whether to recompute it in the backward pass (`blocks.run_block`)."""
 
-    def __init__(self, inputs: int, between: int, outputs: int, activation: Activation, stride: int) -> None:
+    def __init__(self, inputs: int, hidden: int, outputs: int, activation: Activation, stride: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(between, outputs, 3, 1, 1, bias=False)
+        self.conv = nn.Conv2d(hidden, outputs, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
         self.pool = nn.MaxPool2d(3, 2, 1) if stride == 2 else nn.Identity()
         self.act = activation()
         self.shortcut = nn.Sequential(Pointwise(inputs, outputs, stride), nn.BatchNorm2d(outputs))
         self.shortcut_act = activation()
 
-    def joined(self, x: Tensor, begun: Tensor, T: int) -> Tensor:
-        """The sum of both ways: `begun` is what the first convolution made of `x`."""
-        out: Tensor = self.act(self.pool(self.norm(self.conv(begun))), T) + self.shortcut_act(
+    def add_shortcut(self, x: Tensor, hidden: Tensor, T: int) -> Tensor:
+        """Main path, from `hidden`, plus shortcut, from `x`."""
+        out: Tensor = self.act(self.pool(self.norm(self.conv(hidden))), T) + self.shortcut_act(
             self.shortcut(x), T
         )
         return out
 
     def forward(self, x: Tensor, T: int) -> Tensor:
-        return self.joined(x, x, T)
+        return self.add_shortcut(x, x, T)
 
 
 class HalvingEmbedding(Embedding):
-    """An embedding between two stages, with its first convolution."""
+    """Patch embedding between two stages: two 3x3 convolutions and 2x downsampling."""
 
     def __init__(self, inputs: int, outputs: int, activation: Activation) -> None:
         super().__init__(inputs, outputs, outputs, activation, stride=2)
@@ -55,13 +53,14 @@ class HalvingEmbedding(Embedding):
         self.first_act = activation()
 
     def forward(self, x: Tensor, T: int) -> Tensor:
-        return self.joined(x, self.first_act(self.first(x), T), T)
+        return self.add_shortcut(x, self.first_act(self.first(x), T), T)
 
 
 class QKFormer(nn.Module):
     """Images `[B, C, H, W]` to logits `[T, B, classes]`; features stage1 to stage3.
 
-    Token Q-K attention in one block each of stages 1 and 2, spiking self-attention in the others, in stage 3.
+    Stages 1 and 2 have one block of token Q-K attention each, stage 3 has `depth - 2` of spiking
+    self-attention.
     """
 
     def __init__(
@@ -114,5 +113,5 @@ def build(
     classes: int,
     shape: tuple[int, int, int],
 ) -> QKFormer:
-    """A QKFormer for images of `shape` (channels, height, width)."""
+    """Build a QKFormer for images of `shape` `(C, H, W)`."""
     return QKFormer(config, shape[0], classes, activation, last)

@@ -1,8 +1,7 @@
-"""The three residual blocks of the spiking literature: two 3x3 convolutions with norm each, a shortcut, two
-activations.
+"""The three residual blocks of spiking networks: two 3x3 convolutions with batch norm, shortcut, activations.
 
-They have the same weights and differ in where the activation stands. Shortcuts that change shape are a 1x1
-convolution with norm.
+They differ in the position of the activations and have the same weights. Shortcuts that change shape are a
+1x1 convolution with batch norm.
 """
 
 from __future__ import annotations
@@ -14,14 +13,12 @@ from snnkd.models.blocks import Pointwise
 
 
 class Block(nn.Module):
-    """Activation after the addition (He et al. 2016, arXiv 1512.03385; spiking: Zheng et al. 2021, arXiv
-    2011.05280).
-    """
+    """Activation after the addition (He et al. 2016, arXiv 1512.03385, Zheng et al. 2021, 2011.05280)."""
 
     recompute = False
-    """Whether the backward pass computes it again (see models/blocks.py)."""
+    """Whether to recompute it in the backward pass (`blocks.run_block`)."""
     pre_activation = False
-    """Whether a block begins with its activation, so that blocks hand on what was not activated."""
+    """Whether the block starts with its activation and its output is not activated."""
 
     def __init__(
         self,
@@ -33,9 +30,7 @@ class Block(nn.Module):
         *,
         pool_shortcut: bool = False,
     ) -> None:
-        """`last` makes the second activation; a `pool_shortcut` shortcut averages before its convolution
-        instead of striding.
-        """
+        """`last` builds the second activation; a `pool_shortcut` average-pools instead of striding."""
         super().__init__()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.norm1 = nn.BatchNorm2d(outputs)
@@ -57,7 +52,7 @@ class Block(nn.Module):
 
 
 def _projection(inputs: int, outputs: int, stride: int, pool_shortcut: bool) -> nn.Sequential:
-    # ceil_mode: as many positions as a padded convolution of that stride has
+    # ceil_mode: the same output size as a padded convolution of that stride
     pools = (
         [nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)]
         if pool_shortcut and stride > 1
@@ -68,10 +63,10 @@ def _projection(inputs: int, outputs: int, stride: int, pool_shortcut: bool) -> 
 
 
 class SpikeAddBlock(Block):
-    """Spike-element-wise addition: activation before the addition, also on a shortcut that changes shape.
+    """Spike-element-wise (SEW) ADD block: activations before the addition, also on a projection shortcut.
 
-    ADD of Fang et al. 2021 (arXiv 2102.04159). The output of a spiking block is a sum of spikes, 0, 1, 2,
-    ..., so that what follows makes MACs, not SynOps.
+    Fang et al. 2021 (arXiv 2102.04159). Its output is a sum of spikes, 0, 1, 2, ..., so the next layer counts
+    MACs, not SynOps.
     """
 
     def __init__(
@@ -90,16 +85,15 @@ class SpikeAddBlock(Block):
     def forward(self, x: Tensor, T: int) -> Tensor:
         y = self.act1(self.norm1(self.conv1(x)), T)
         y = self.act2(self.norm2(self.conv2(y)), T)
-        short: Tensor = self.shortcut(x)
-        return y + (short if self.shortcut_act is None else self.shortcut_act(short, T))
+        shortcut: Tensor = self.shortcut(x)
+        return y + (shortcut if self.shortcut_act is None else self.shortcut_act(shortcut, T))
 
 
 class MembraneBlock(Block):
-    """Membrane shortcut: activation before each convolution, nothing after the addition (Hu et al. 2021,
-    arXiv 2112.08954).
+    """Membrane shortcut (MS) block: activation before each convolution, none after the addition.
 
-    A spiking block adds currents; both 3x3 convolutions see spikes, a shortcut that changes shape sees
-    currents (MACs).
+    Hu et al. 2021 (arXiv 2112.08954). The addition is of currents; both 3x3 convolutions receive spikes
+    (SynOps), a shortcut that changes shape receives currents (MACs).
     """
 
     pre_activation = True

@@ -12,8 +12,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def resize_images(images: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """Images in 0..1 `[B, C, H, W]` with the channels and size of `shape`: antialiased bilinear
-    interpolation.
+    """Resize images in 0..1 `[B, C, H, W]` to the channels and size of `shape`, antialiased bilinear.
 
     One channel is repeated, RGB becomes luma for a one-channel network; other channel counts raise
     UsageError.

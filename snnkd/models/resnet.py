@@ -1,10 +1,9 @@
-"""The residual family for small images (16x16 to 64x64): 3x3 stem without max-pool; the blocks are in
-residual.py.
+"""Residual networks for small images (16x16 to 64x64): 3x3 stem without max pooling, blocks of residual.py.
 
-ResNet: He et al. 2016 (arXiv 1512.03385); ResNet-19 as the spiking literature means it: Zheng et al. 2021
-(arXiv 2011.05280); the wide ResNet-20 of the spiking literature as in the code of Guo et al. 2022 (IM-Loss,
-NeurIPS): three convolutions and an average pooling before the blocks, shortcuts that average; SEW-ResNet:
-Fang et al. 2021 (arXiv 2102.04159); MS-ResNet: Hu et al. 2021 (arXiv 2112.08954).
+ResNet: He et al. 2016 (arXiv 1512.03385). ResNet-19 of the spiking literature: Zheng et al. 2021 (arXiv
+2011.05280). Wide ResNet-20 of the spiking literature, as in the code of Guo et al. 2022 (IM-Loss, NeurIPS):
+three convolutions and average pooling before the blocks, average-pooled shortcuts. SEW-ResNet: Fang et al.
+2021 (arXiv 2102.04159). MS-ResNet: Hu et al. 2021 (arXiv 2112.08954).
 """
 
 from __future__ import annotations
@@ -30,19 +29,16 @@ from snnkd.schema.model import ResNetConfig
 
 @dataclass(frozen=True)
 class Architecture:
-    """Blocks of each stage, channels of the first (each stage doubles them), hidden units before the classes
-    (0: none).
-    """
+    """Blocks per stage, width of the first (doubled by each), hidden units before the head (0: none)."""
 
     blocks: tuple[int, ...]
     width: int
     hidden: int = 0
     block: type[Block] = Block
     deep_stem: bool = False
-    """Three convolutions and a 2x2 average pooling before the blocks; shortcuts average instead of striding.
-    """
+    """Three convolutions and 2x2 average pooling before the blocks; shortcuts pool instead of striding."""
     zero_residual: bool = False
-    """Blocks begin as their shortcut: the scale of the last norm is 0 at first."""
+    """Initialise the last norm's weight to 0, so that each block starts as its shortcut."""
 
 
 ARCHITECTURES = {
@@ -62,7 +58,7 @@ ARCHITECTURES = {
 
 
 class StemLayer(nn.Module):
-    """One more convolution of a deep stem."""
+    """Additional convolution of a deep stem."""
 
     def __init__(self, width: int, activation: Activation) -> None:
         super().__init__()
@@ -76,53 +72,60 @@ class StemLayer(nn.Module):
 
 
 class ResNet(nn.Module):
-    """Images `[B, C, H, W]` to logits `[T, B, classes]`; tensors stay `[T*B, ...]` between.
+    """Images `[B, C, H, W]` to logits `[T, B, classes]`; `[T*B, C, H, W]` inside.
 
-    `last` makes the last activation before the classifier. Of blocks that activate first (MS-ResNet) the
-    features stage1, stage2, ... are the sums that the blocks hand on; that of the last stage has gone through
-    the last activation.
+    `last` builds the last activation before the classifier. With pre-activation blocks (MS-ResNet) the
+    features stage1, stage2, ... are the blocks' sums; the last stage's is after the last activation.
     """
 
     def __init__(
-        self, shape: Architecture, channels: int, classes: int, activation: Activation, last: Activation
+        self,
+        architecture: Architecture,
+        channels: int,
+        classes: int,
+        activation: Activation,
+        last: Activation,
     ) -> None:
         super().__init__()
-        width, first = shape.width, shape.block.pre_activation
+        width, pre_activation = architecture.width, architecture.block.pre_activation
         self.repeat_input = False
-        """Compute the stem T times, as published code does; only a benchmark has a reason to."""
+        """Compute the stem T times, as the benchmark's baseline does."""
         self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
-        self.act = None if first else activation()
-        self.deeper = nn.ModuleList(StemLayer(width, activation) for _ in range(2 if shape.deep_stem else 0))
-        self.pool = nn.AvgPool2d(2) if shape.deep_stem else None
+        self.act = None if pre_activation else activation()
+        self.deeper = nn.ModuleList(
+            StemLayer(width, activation) for _ in range(2 if architecture.deep_stem else 0)
+        )
+        self.pool = nn.AvgPool2d(2) if architecture.deep_stem else None
         self.stages = nn.ModuleList()
         inputs = width
-        for i, blocks in enumerate(shape.blocks):
+        for i, blocks in enumerate(architecture.blocks):
             outputs = width * 2**i
             stage = nn.ModuleList()
             for j in range(blocks):
-                final = not (shape.hidden or first) and (i, j) == (len(shape.blocks) - 1, blocks - 1)
+                final = (i, j) == (len(architecture.blocks) - 1, blocks - 1)
+                final = final and not (architecture.hidden or pre_activation)
                 stride = 2 if i > 0 and j == 0 else 1
                 stage.append(
-                    shape.block(
+                    architecture.block(
                         inputs,
                         outputs,
                         stride,
                         activation,
                         last if final else None,
-                        pool_shortcut=shape.deep_stem,
+                        pool_shortcut=architecture.deep_stem,
                     )
                 )
                 inputs = outputs
             self.stages.append(stage)
-        self.last_act = last() if first else None
-        self.hidden = nn.Linear(inputs, shape.hidden) if shape.hidden else None
-        self.hidden_act = last() if shape.hidden else None
-        self.head = nn.Linear(shape.hidden or inputs, classes)
+        self.last_act = last() if pre_activation else None
+        self.hidden = nn.Linear(inputs, architecture.hidden) if architecture.hidden else None
+        self.hidden_act = last() if architecture.hidden else None
+        self.head = nn.Linear(architecture.hidden or inputs, classes)
         init_weights(self)
         if self.hidden is not None and isinstance(self.hidden_act, SpikingLayer):
             _scale_hidden_init(self.hidden)
-        if shape.zero_residual:
+        if architecture.zero_residual:
             for module in self.modules():
                 if isinstance(module, Block):
                     nn.init.zeros_(module.norm2.weight)
@@ -160,24 +163,20 @@ class ResNet(nn.Module):
         return x if self.hidden is None or self.hidden_act is None else self.hidden_act(self.hidden(x), T)
 
     def _class_map(self, x: Tensor, T: int) -> Tensor:
-        """`[T*B, classes, H, W]`: what the classifier would answer at each position (class activation map,
-        Zhou et al. 2016).
-        """
+        """Class activation map (Zhou et al. 2016): logits at each position, `[T*B, classes, H, W]`."""
         positions = x.flatten(2).permute(2, 0, 1)  # [H*W, T*B, C]
-        answers = torch.stack(
+        logits = torch.stack(
             [full_precision(self.head, self._before_head(position, T)) for position in positions]
         )
-        return answers.permute(1, 2, 0).unflatten(2, x.shape[2:])
+        return logits.permute(1, 2, 0).unflatten(2, x.shape[2:])
 
 
 @torch.no_grad()
 def _scale_hidden_init(hidden: nn.Linear) -> None:
-    """Scale torch's initial weights so that currents have a variance of about 1, as those of the other
-    neurons, behind norms, have.
+    """Scale torch's initial weights so that these neurons, behind no norm, get currents of variance near 1.
 
-    No norm stands before these neurons, and what they get are mean rates, 1/4 at first: a weight variance of
-    16 / inputs. With torch's own, 1 / (3 inputs), currents hardly reach a seventh of the threshold and the
-    neurons never fire.
+    Their inputs are mean rates, about 1/4 at first, which needs a weight variance of 16 / inputs. With
+    torch's 1 / (3 inputs) the currents reach a seventh of the threshold and the neurons never fire.
     """
     hidden.weight.mul_(4 * 3**0.5)
 
@@ -185,10 +184,9 @@ def _scale_hidden_init(hidden: nn.Linear) -> None:
 def build(
     config: ResNetConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
 ) -> ResNet:
-    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images
-    it can't take.
-    """
-    member = ARCHITECTURES[config.name]
-    if member.deep_stem:
+    """Build `config.name` for images of `shape` `(C, H, W)`. Raises UsageError for too small images."""
+    architecture = ARCHITECTURES[config.name]
+    if architecture.deep_stem:
         check_size(config.name, shape, 2)
-    return ResNet(replace(member, width=config.width or member.width), shape[0], classes, activation, last)
+    architecture = replace(architecture, width=config.width or architecture.width)
+    return ResNet(architecture, shape[0], classes, activation, last)

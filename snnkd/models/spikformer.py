@@ -1,10 +1,9 @@
-"""Spikformer (Zhou et al. 2023, arXiv 2209.15425), the topology of SpikingJelly's model zoo
-(model/spikformer.py).
+"""Spikformer (Zhou et al. 2023, arXiv 2209.15425), as in SpikingJelly's model zoo (model/spikformer.py).
 
-Four convolutions make the tokens, the last log2(patch) of them with a max-pooling before the neuron; a fifth
-adds their positions; then blocks of spiking self-attention and MLP. The zoo's own module holds its neurons'
-state and repeats the image before the first layer, so it is built here from the blocks of attention.py; with
-the zoo's weights and neurons it gives the zoo's answers (tests/models/test_spiking_transformers.py).
+Four convolutions embed the patches, the last log2(patch) of them with max pooling before the neuron; a fifth
+is the position embedding; blocks of spiking self-attention and MLP follow. The zoo's module is stateful and
+repeats the image before the first layer, so this one is built from attention.py; with the zoo's weights and
+neurons its outputs equal the zoo's (tests/models/test_spiking_transformers.py).
 """
 
 from __future__ import annotations
@@ -19,13 +18,13 @@ from snnkd.schema.model import SpikformerConfig
 
 
 class Convolution(nn.Module):
-    """3x3 convolution with norm and, to halve the size, max-pooling."""
+    """3x3 convolution with batch norm and optional 2x max pooling."""
 
-    def __init__(self, inputs: int, outputs: int, pools: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, pool: bool) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(outputs)
-        self.pool = nn.MaxPool2d(3, 2, 1) if pools else nn.Identity()
+        self.pool = nn.MaxPool2d(3, 2, 1) if pool else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.pool(self.norm(self.conv(x)))
@@ -33,9 +32,7 @@ class Convolution(nn.Module):
 
 
 class Spikformer(nn.Module):
-    """Images `[B, C, H, W]` to logits `[T, B, classes]`; features stage1 (the tokens) and stage2 (after the
-    blocks).
-    """
+    """Images `[B, C, H, W]` to logits `[T, B, classes]`; features stage1 (tokens), stage2 (blocks)."""
 
     def __init__(
         self, config: SpikformerConfig, channels: int, classes: int, activation: Activation, last: Activation
@@ -45,10 +42,10 @@ class Spikformer(nn.Module):
         widths = (channels, dim // 8, dim // 4, dim // 2, dim)
         pools = config.patch.bit_length() - 1
         self.patches = nn.ModuleList(
-            Convolution(widths[i], widths[i + 1], pools=i >= 4 - pools) for i in range(4)
+            Convolution(widths[i], widths[i + 1], pool=i >= 4 - pools) for i in range(4)
         )
         self.acts = nn.ModuleList(activation() for _ in self.patches)
-        self.position = Convolution(dim, dim, pools=False)
+        self.position = Convolution(dim, dim, pool=False)
         self.position_act = activation()
         self.blocks = nn.ModuleList()
         for i in range(config.depth):
@@ -82,5 +79,5 @@ def build(
     classes: int,
     shape: tuple[int, int, int],
 ) -> Spikformer:
-    """A Spikformer for images of `shape` (channels, height, width)."""
+    """Build a Spikformer for images of `shape` `(C, H, W)`."""
     return Spikformer(config, shape[0], classes, activation, last)

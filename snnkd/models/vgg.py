@@ -1,11 +1,9 @@
-"""VGG-11, 13 and 16 with batch norm for small images (16x16 and larger): Simonyan and Zisserman 2015 (arXiv
-1409.1556).
+"""VGG-11, 13, 16 with batch norm for images from 16x16 on (Simonyan and Zisserman 2015, arXiv 1409.1556).
 
-Configurations A, B and D: five groups of 3x3 convolutions. A 2x2 pooling stands between the groups; the
-fifth, with which the original ends, is the mean over all positions, and one linear layer on it stands in
-place of the three of the original, as in code for CIFAR, spiking (Guo et al. 2023, MPBN, ICCV) and not. The
-poolings average: an average of spikes is what a synapse can add up, and it makes MACs of the convolution
-after it. An ANN may take the maximum.
+Configurations A, B and D: five groups of 3x3 convolutions with 2x2 pooling between them. The original's fifth
+pooling is a global average and its three linear layers are one, as in CIFAR code, spiking (Guo et al. 2023,
+MPBN, ICCV) or not. Pooling averages, since synapses can add up averaged spikes; the convolution after it then
+counts MACs. An ANN may use max pooling.
 """
 
 from __future__ import annotations
@@ -24,15 +22,15 @@ from snnkd.models.blocks import (
 from snnkd.models.features import Features
 from snnkd.schema.model import VGGConfig
 
-GROUPS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3)}
-"""Convolutions of each group."""
+CONVOLUTIONS = {"vgg11": (1, 1, 2, 2, 2), "vgg13": (2, 2, 2, 2, 2), "vgg16": (2, 2, 3, 3, 3)}
+"""Convolutions per group."""
 WIDTH = 64
-TIMES = (1, 2, 4, 8, 8)
-"""Channels of each group as multiples of the first's."""
+MULTIPLIERS = (1, 2, 4, 8, 8)
+"""Channels per group, as multiples of the width."""
 
 
 class Layer(nn.Module):
-    """A 3x3 convolution with norm and activation."""
+    """3x3 convolution with batch norm and activation."""
 
     def __init__(self, inputs: int, outputs: int, activation: Activation) -> None:
         super().__init__()
@@ -46,10 +44,10 @@ class Layer(nn.Module):
 
 
 class Group(nn.Module):
-    """A pooling, where there is one, and convolutions of one size."""
+    """Optional pooling, then convolutions at one resolution."""
 
     recompute = False
-    """Whether the backward pass computes it again (see models/blocks.py)."""
+    """Whether to recompute it in the backward pass (`blocks.run_block`)."""
 
     def __init__(self, pool: nn.Module | None, layers: list[Layer]) -> None:
         super().__init__()
@@ -64,9 +62,9 @@ class Group(nn.Module):
 
 
 class VGG(nn.Module):
-    """Images `[B, C, H, W]` to logits `[T, B, classes]`; tensors stay `[T*B, ...]` between.
+    """Images `[B, C, H, W]` to logits `[T, B, classes]`; `[T*B, C, H, W]` inside.
 
-    `last` makes the last activation before the classifier; `largest`: the poolings take the maximum.
+    `last` builds the last activation before the classifier; `max_pool` replaces average by max pooling.
     """
 
     def __init__(
@@ -77,23 +75,23 @@ class VGG(nn.Module):
         classes: int,
         activation: Activation,
         last: Activation,
-        largest: bool,
+        max_pool: bool,
     ) -> None:
         super().__init__()
         self.repeat_input = False
-        """Compute the stem T times, as published code does; only a benchmark has a reason to."""
+        """Compute the stem T times, as the benchmark's baseline does."""
         self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
         self.norm = nn.BatchNorm2d(width)
         self.act = activation()
         self.groups = nn.ModuleList()
         inputs = width
-        for i, (count, times) in enumerate(zip(groups, TIMES, strict=True)):
+        for i, (count, multiplier) in enumerate(zip(groups, MULTIPLIERS, strict=True)):
             layers: list[Layer] = []
-            for j in range(1 if i == 0 else 0, count):  # the very first convolution is the stem
+            for j in range(1 if i == 0 else 0, count):  # the first convolution is the stem
                 final = (i, j) == (len(groups) - 1, count - 1)
-                layers.append(Layer(inputs, width * times, last if final else activation))
-                inputs = width * times
-            pool = None if i == 0 else nn.MaxPool2d(2) if largest else nn.AvgPool2d(2)
+                layers.append(Layer(inputs, width * multiplier, last if final else activation))
+                inputs = width * multiplier
+            pool = None if i == 0 else nn.MaxPool2d(2) if max_pool else nn.AvgPool2d(2)
             self.groups.append(Group(pool, layers))
         self.head = nn.Linear(inputs, classes)
         init_weights(self)
@@ -122,10 +120,14 @@ class VGG(nn.Module):
 def build(
     config: VGGConfig, activation: Activation, last: Activation, classes: int, shape: tuple[int, int, int]
 ) -> VGG:
-    """The member `config.name` for images of `shape` (channels, height, width). Raises UsageError for images
-    it can't take.
-    """
-    check_size(config.name, shape, 2 ** (len(TIMES) - 1))
+    """Build `config.name` for images of `shape` `(C, H, W)`. Raises UsageError for too small images."""
+    check_size(config.name, shape, 2 ** (len(MULTIPLIERS) - 1))
     return VGG(
-        GROUPS[config.name], config.width or WIDTH, shape[0], classes, activation, last, config.pool == "max"
+        CONVOLUTIONS[config.name],
+        config.width or WIDTH,
+        shape[0],
+        classes,
+        activation,
+        last,
+        config.pool == "max",
     )
