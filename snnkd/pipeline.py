@@ -26,10 +26,9 @@ from snnkd.data.download.archives import check_mirror
 from snnkd.errors import UsageError
 from snnkd.evaluation import EvalRequest, data_of, measure_run, measured_already, own_eval_file
 from snnkd.exports.agreement import sample_images
-from snnkd.exports.export import export_network, write_report
+from snnkd.exports.export import check_supported, export_network, write_report
 from snnkd.exports.extras import check_installed
 from snnkd.exports.install import check_target
-from snnkd.exports.protocol import load_format
 from snnkd.exports.source import Source
 from snnkd.files import read_json
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
@@ -192,7 +191,7 @@ def export(
     source = _source(folder, T)
     other = "" if source.T == source.loaded.network.specification.T else f"-T{source.T}"
     target = out or folder / "export" / f"{format}{other}"
-    load_format(entry).check(source)
+    check_supported(entry, source)
     check_target(target, force)
     images = sample_images(data_of(source.loaded, context.console, way=_way(context)).test)
     found = export_network(entry, source, target, force, images, context.stop.check)

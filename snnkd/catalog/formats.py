@@ -13,19 +13,17 @@ from snnkd.schema.run import ExportConfig
 
 @dataclass(frozen=True, kw_only=True)
 class FormatEntry(Entry):
-    """A module of `snnkd.exports`; see `snnkd.exports.formats.Format`."""
+    """A module of `snnkd.exports`; see `snnkd.exports.protocol.Format`."""
 
     packages: tuple[str, ...] = ()
     """Optional packages that it imports."""
-    any_network: bool = True
-    """Takes every network, teachers included."""
 
 
 EXPORTS = Registry("format", [
     FormatEntry("safetensors", "a folder with model.safetensors, config.json and a README card",
                 "snnkd.exports.safetensors"),
     FormatEntry("nir", "a graph for other simulators and chips, norms folded", "snnkd.exports.nir",
-                packages=("nir", "nirtorch", "h5py"), any_network=False),
+                packages=("nir", "nirtorch", "h5py")),
     FormatEntry("onnx", "T unrolled, any batch size", "snnkd.exports.onnx",
                 packages=("onnx", "onnxscript", "onnxruntime")),
     FormatEntry("pt2", "torch.export, T unrolled, any batch size; torch alone loads it", "snnkd.exports.pt2"),
@@ -40,9 +38,3 @@ def build_export(values: Any, where: str = "export") -> ExportConfig:
             known = ", ".join(entry.name for entry in EXPORTS)
             raise UsageError(f"{where}.formats.{i}: {name!r} is not one of {known}")
     return section
-
-
-def general_formats() -> str:
-    """The formats that take any network, in words: `safetensors, onnx or pt2`."""
-    *others, last = [entry.name for entry in EXPORTS if entry.any_network]
-    return f"{', '.join(others)} or {last}"

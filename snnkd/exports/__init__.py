@@ -1,1 +1,1 @@
-"""Exports, one file per format: written, read back by another reader, compared, then reported."""
+"""Export formats, one module each: write a file, read it back with another reader, compare the outputs."""

@@ -1,4 +1,4 @@
-"""The README of an exported folder: a model card as the Hugging Face hub shows it, from config.json and result.json alone."""
+"""Model card of an exported folder, as the Hugging Face hub displays it, from config.json and result.json."""
 
 from __future__ import annotations
 
@@ -14,62 +14,61 @@ from snnkd.schema.fields import to_plain
 
 CARD = "README.md"
 OPENING = "---\nlibrary_name: snnkd\n"
-"""How every card begins; what does not is somebody else's file."""
+"""Start of every card; a README that starts otherwise is not ours to replace."""
 
 
 def card(source: Source) -> str:
-    """The card as Markdown. Says what is not known instead of leaving it out."""
-    network, about = source.loaded.network, source.loaded.config
-    specification = network.specification
+    """The card as Markdown. Unknown facts are listed as unknown."""
+    config, specification = source.loaded.config, source.loaded.network.specification
     spiking = specification.kind == "snn"
+    kind = f"spiking, T = {specification.T}" if spiking else "an ANN teacher"
     parts = [
         _front_matter(source),
-        f"# {specification.model.name}, {'spiking, T = ' + str(specification.T) if spiking else 'an ANN teacher'}",
-        _what(source),
+        f"# {specification.model.name}, {kind}",
+        _overview(source),
         *(
             ["## Result", *_result(source.result, spiking)]
             if source.result
             else ["## Result", "No result is recorded for these weights."]
         ),
         "## Use",
-        _use(source, spiking),
+        _usage(source, spiking),
         "## Origin",
-        _origin(about, source),
+        _origin(config, source),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def _front_matter(source: Source) -> str:
-    about, specification = source.loaded.config, source.loaded.network.specification
+    config, specification = source.loaded.config, source.loaded.network.specification
     tags = ["image-classification"]
     if specification.kind == "snn":
         tags += ["spiking-neural-network", "snn"]
-        tags += ["knowledge-distillation"] if about.get("teacher") else []
-    data = (about.get("data") or {}).get("name")
-    facts: dict[str, Any] = {"tags": tags, "pipeline_tag": "image-classification"}
-    if data in ("cifar10", "cifar100") and not about.get(
-        "part"
-    ):  # names that the hub knows; a part is not what they name
-        facts["datasets"] = [data]
-    return f"{OPENING}{yaml.safe_dump(facts, sort_keys=False)}---"
+        tags += ["knowledge-distillation"] if config.get("teacher") else []
+    data = (config.get("data") or {}).get("name")
+    header: dict[str, Any] = {"tags": tags, "pipeline_tag": "image-classification"}
+    # data set names of the hub, which do not describe a subset
+    if data in ("cifar10", "cifar100") and not config.get("part"):
+        header["datasets"] = [data]
+    return f"{OPENING}{yaml.safe_dump(header, sort_keys=False)}---"
 
 
-def _what(source: Source) -> str:
-    specification, about = source.loaded.network.specification, source.loaded.config
-    data = str((about.get("data") or {}).get("name", "unknown"))
+def _overview(source: Source) -> str:
+    specification, config = source.loaded.network.specification, source.loaded.config
+    data = str((config.get("data") or {}).get("name", "unknown"))
     parameters = sum(p.numel() for p in source.loaded.network.parameters())
     size = " x ".join(map(str, specification.shape))
-    takes = (
-        "images float 0..1"
+    images = (
+        "images, floats in 0..1,"
         if specification.frames is None
         else f"{specification.frames} event frames, counts / 255, each"
     )
     rows = [
-        ("data", data_label(data, about.get("part"))),
-        ("input", f"{takes} {size}; normalised inside"),
+        ("data", data_label(data, config.get("part"))),
+        ("input", f"{images} {size}; normalised inside"),
         (
             "output",
-            f"logits [T, B, {specification.classes}], one row a timestep; the prediction is the class of the largest mean over T",
+            f"logits [T, B, {specification.classes}], one row per timestep; predict by the mean over T",
         ),
         ("parameters", f"{parameters:,}"),
     ]
@@ -77,8 +76,8 @@ def _what(source: Source) -> str:
         rows.append(
             ("neuron", ", ".join(f"{key}: {value}" for key, value in to_plain(specification.neuron).items()))
         )
-        rows.append(("loss", str(loss_label(about.get("loss")) or "unknown")))
-        rows.append(("teacher", _teacher(about.get("teacher"))))
+        rows.append(("loss", str(loss_label(config.get("loss")) or "unknown")))
+        rows.append(("teacher", _teacher(config.get("teacher"))))
     return _table(["", ""], rows)
 
 
@@ -90,12 +89,13 @@ def _teacher(teacher: dict[str, Any] | None) -> str:
 
 
 def _result(result: dict[str, Any], spiking: bool) -> list[str]:
-    """What was measured, on which images, and how the weights were chosen."""
-    chosen = result.get("selection")
-    how = f"{chosen['rule']} epoch ({chosen['epoch']})" if chosen else "unknown"
-    said = f"{data_label(result['data'], result.get('part'))}, {result['split']} split, {result['images']:,} images; weights of the {how}."
-    if chosen and chosen["rule"] == "best":
-        said += " The epoch was chosen on validation images, never on the test split."
+    """The timestep curve, the images it was measured on, and how the weights were selected."""
+    selection = result.get("selection")
+    epoch = f"{selection['rule']} epoch ({selection['epoch']})" if selection else "unknown epoch"
+    data = data_label(result["data"], result.get("part"))
+    summary = f"{data}, {result['split']} split, {result['images']:,} images; weights of the {epoch}."
+    if selection and selection["rule"] == "best":
+        summary += " The epoch was selected on validation images, never on the test split."
     rows = []
     for entry in result["curve"]:
         synops = "-" if entry["synops"] is None else f"{entry['synops']:,.0f}"
@@ -103,15 +103,14 @@ def _result(result: dict[str, Any], spiking: bool) -> list[str]:
         rows.append(
             (str(entry["t"]), f"{entry['top1']:.2f}", top5, synops, f"{1000 * entry['energy_mj']:.3f}")
         )
-    made = [said, _table(["t", "top-1 %", "top-5 %", "SynOps an image", "energy µJ an image"], rows)]
+    parts = [summary, _table(["t", "top-1 %", "top-5 %", "SynOps per image", "energy µJ per image"], rows)]
     if spiking:
-        made.append(
-            "A network stopped at t < T is not one trained at t: rows before the last say what this one answers early."
-        )
+        parts.append("Rows with t < T are this network stopped early, not networks trained at t.")
     convention = result.get("energy_convention") or {}
     energy = (
-        f"Energy by convention, not measured: {convention['pj_per_mac']} pJ a MAC, {convention['pj_per_synop']} pJ a SynOp "
-        f"({convention['process']}); not counted: {convention['not_counted']}."
+        f"Energy is estimated, not measured: {convention['pj_per_mac']} pJ per MAC, "
+        f"{convention['pj_per_synop']} pJ per SynOp ({convention['process']}); "
+        f"not counted: {convention['not_counted']}."
         if convention
         else ""
     )
@@ -120,10 +119,10 @@ def _result(result: dict[str, Any], spiking: bool) -> list[str]:
         if result.get("rate") is not None
         else ""
     )
-    return [*made, (rate + energy).strip()]
+    return [*parts, (rate + energy).strip()]
 
 
-def _use(source: Source, spiking: bool) -> str:
+def _usage(source: Source, spiking: bool) -> str:
     shape = ", ".join(map(str, source.loaded.network.specification.batch_shape(1)))
     return (
         "```python\nimport snnkd, torch\n\n"
@@ -132,14 +131,14 @@ def _use(source: Source, spiking: bool) -> str:
     )
 
 
-def _origin(about: dict[str, Any], source: Source) -> str:
+def _origin(config: dict[str, Any], source: Source) -> str:
     result = source.result or {}
     rows = [
         ("weights sha256", f"`{source.loaded.sha256}`"),
-        ("data sha256", f"`{about.get('data_sha256', 'unknown')}`"),
+        ("data sha256", f"`{config.get('data_sha256', 'unknown')}`"),
     ]
-    if about.get("seed") is not None:
-        rows.append(("seed", str(about["seed"])))
+    if config.get("seed") is not None:
+        rows.append(("seed", str(config["seed"])))
     if result.get("command"):
         rows.append(("command", f"`{result['command']}`"))
     versions = result.get("versions") or {}
@@ -149,7 +148,7 @@ def _origin(about: dict[str, Any], source: Source) -> str:
 
 
 def _table(head: list[str], rows: Sequence[tuple[str, ...]]) -> str:
-    # a cell with a bar or a line break would end it
+    # bars and line breaks would end the cell
     lines = [
         head,
         ["---"] * len(head),

@@ -1,4 +1,4 @@
-"""One export: refused in time, written as a draft, read back, compared, put in its place."""
+"""One export: check, write to a temporary file, read back, compare, install."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from snnkd.catalog.formats import FormatEntry
-from snnkd.errors import RunError
+from snnkd.catalog.formats import EXPORTS, FormatEntry
+from snnkd.errors import RunError, UsageError
 from snnkd.exports.agreement import Agreement, compare, is_faithful
 from snnkd.exports.install import install
 from snnkd.exports.protocol import Forward, load_format
@@ -17,8 +17,25 @@ from snnkd.exports.source import Source
 from snnkd.exports.twin import Twin
 from snnkd.files import from_os_error, write_json
 
-LEAST_UNFOLDED = 0.9
-"""Predictions that a folded twin has to share with its network: folding rounds, and rounding changes few. Fewer are a mistake."""
+MIN_UNFOLDED = 0.9
+"""Share of predictions that a folded twin must share with its network; folding's rounding changes few."""
+
+
+def check_supported(entry: FormatEntry, source: Source) -> None:
+    """Raise UsageError, naming the formats that support `source`, if the format of `entry` does not."""
+    try:
+        load_format(entry).check(source)
+    except UsageError as error:
+        others = [other.name for other in EXPORTS if other.name != entry.name and _supports(other, source)]
+        raise UsageError(f"{error}; supported by {', '.join(others)}" if others else str(error)) from error
+
+
+def _supports(entry: FormatEntry, source: Source) -> bool:
+    try:
+        load_format(entry).check(source)
+    except UsageError:
+        return False
+    return True
 
 
 def export_network(
@@ -27,37 +44,39 @@ def export_network(
     target: Path,
     force: bool,
     images: Tensor,
-    interrupted: Callable[[str], None],
+    check_stop: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Write `source` to `target` in the format of `entry`; returns what the comparison on `images` found.
+    """Export `source` to `target` in the format of `entry`; return its agreement with the original on `images`.
 
-    `interrupted` may raise before anything is put in place. Raises RunError, and leaves nothing, when the file read back
-    disis_faithful with what it was made from.
+    `check_stop` may raise before anything is installed. Raises RunError, leaving no file, if the export read
+    back disagrees with its source.
     """
     format = load_format(entry)
     reference = format.reference(source)
-    found: dict[str, Any] = {}
+    report: dict[str, Any] = {}
 
-    def fill(draft: Path) -> None:
-        format.write(draft, source)
-        interrupted("while exporting; nothing was written")
-        agreement = compare(reference, format.read_back(draft), images)
+    def write(staged: Path) -> None:
+        format.write(staged, source)
+        check_stop("while exporting; nothing was written")
+        agreement = compare(reference, format.read_back(staged), images)
         network = reference.module if isinstance(reference, Twin) else source.loaded.network
         if not is_faithful(agreement, format.TOLERANCE, network, reference, images):
             raise RunError(
-                f"{target}: the export differs from {source.loaded.folder} ({_said(agreement)}); it was removed"
+                f"{target}: the export differs from {source.loaded.folder} ({_summary(agreement)}); removed"
             )
-        found.update(_reported(agreement))
+        report.update(
+            images=agreement.images, agreement=agreement.agreement, max_difference=agreement.max_difference
+        )
         if isinstance(reference, Twin):
-            found["agreement_unfolded"] = _unfolded(source, reference, images, target)
-        interrupted("while exporting; nothing was written")
+            report["agreement_unfolded"] = _unfolded(source, reference, images, target)
+        check_stop("while exporting; nothing was written")
 
-    install(target, force, fill)
-    return found
+    install(target, force, write)
+    return report
 
 
 def write_report(target: Path, report: dict[str, Any]) -> None:
-    """Keep what was found beside the export, as <name>.json. Raises FileError or RunError."""
+    """Write `report` next to the export, as <name>.json. Raises FileError or RunError."""
     path = target.with_name(f"{target.name}.json")
     try:
         write_json(path, report)
@@ -65,19 +84,18 @@ def write_report(target: Path, report: dict[str, Any]) -> None:
         raise from_os_error(error, path) from error
 
 
-def _reported(found: Agreement) -> dict[str, Any]:
-    return {"images": found.images, "agreement": found.agreement, "max_difference": found.max_difference}
-
-
-def _said(found: Agreement) -> str:
-    return f"agreement {found.agreement:.4f}, by up to {found.max_difference:.3g}, {found.median_difference:.3g} in the median image"
+def _summary(agreement: Agreement) -> str:
+    return (
+        f"agreement {agreement.agreement:.4f}, largest difference {agreement.max_difference:.3g}, "
+        f"median over images {agreement.median_difference:.3g}"
+    )
 
 
 def _unfolded(source: Source, twin: Forward, images: Tensor, target: Path) -> float:
-    """The share of predictions that the twin shares with the network as it was trained."""
+    """Share of predictions on which the folded twin agrees with the trained network."""
     shared = compare(source.logits, twin, images).agreement
-    if shared < LEAST_UNFOLDED:
+    if shared < MIN_UNFOLDED:
         raise RunError(
-            f"{target}: the folded twin is_faithful with {source.loaded.folder} on {shared:.4f} only; it was removed"
+            f"{target}: the folded twin agrees with {source.loaded.folder} on only {shared:.4f}; removed"
         )
     return shared

@@ -1,4 +1,4 @@
-"""The packages of the extra `all`: imported late, missed in one line, and kept quiet."""
+"""Optional packages of the extra `all`: lazy imports, one-line errors, silenced output."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from snnkd.errors import RunError, SnnkdError, UsageError
 
 
 def check_installed(format: FormatEntry) -> None:
-    """Raise UsageError for a format whose packages are not installed, with the command that installs them."""
+    """Raise UsageError with the install command if packages of `format` are missing."""
     missing = [name for name in format.packages if importlib.util.find_spec(name) is None]
     if missing:
         are = "is" if len(missing) == 1 else "are"
         raise UsageError(
-            f"--format {format.name} needs {', '.join(missing)}, which {are} not installed: pip install 'snnkd[all]'"
+            f"--format {format.name} needs {', '.join(missing)}, which {are} not installed: "
+            "pip install 'snnkd[all]'"
         )
 
 
@@ -35,10 +36,7 @@ def package(name: str) -> Any:
 
 @contextlib.contextmanager
 def quietly(doing: str) -> Iterator[None]:
-    """Keep what exporters print, log and warn off both streams: stdout carries data only, and a trace means nothing to a user.
-
-    What they raise becomes one line, a RunError.
-    """
+    """Silence an exporter's prints, logs and warnings; turn its exceptions into a one-line RunError."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -52,7 +50,7 @@ def quietly(doing: str) -> Iterator[None]:
     except (SnnkdError, OSError):
         raise
     except Exception as error:
-        said = (str(error).strip().splitlines() or [""])[0][:200]
-        raise RunError(f"{doing} failed ({type(error).__name__}: {said})") from error
+        reason = (str(error).strip().splitlines() or [""])[0][:200]
+        raise RunError(f"{doing} failed ({type(error).__name__}: {reason})") from error
     finally:
         logging.disable(before)

@@ -1,4 +1,4 @@
-"""Putting an export in its place: whole and checked, or not at all; nothing of anybody else's is replaced."""
+"""Atomic installation of an export: complete or not at all, and never over foreign files."""
 
 from __future__ import annotations
 
@@ -14,28 +14,26 @@ from snnkd.files import from_os_error, read_bytes, read_json
 from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
 
 MARK = f'"format": "{FORMAT}"'.encode()
-"""Stands in every exported file, in what it says of itself."""
+"""Part of the metadata of every exported file."""
 
 
 def check_target(target: Path, force: bool) -> None:
-    """Raise UsageError when `target` exists and is not an export that `force` allows to replace."""
+    """Raise UsageError if `target` exists, unless `force` is set and it is an export of snnkd."""
     if not target.name:
-        raise UsageError(f"--out {target}: has no name of its own; give a folder that is not there yet")
+        raise UsageError(f"--out {target}: has no file name; give a new path")
     if not target.exists():
         return
     if not force:
-        raise UsageError(f"--out {target}: exists; choose another place, or --force to replace it")
+        raise UsageError(f"--out {target}: exists; choose another path, or replace it with --force")
     if not _is_export(target):
-        raise UsageError(
-            f"--out {target}: holds other things than an export of snnkd; --force replaces only those"
-        )
+        raise UsageError(f"--out {target}: not an export of snnkd; --force replaces only exports")
 
 
 def _is_export(target: Path) -> bool:
     try:
         if target.is_file():
             content = read_bytes(target)
-            return MARK in content and b"\0" in content  # and no text about such files
+            return MARK in content and b"\0" in content  # a binary file, not text that quotes the mark
         names = {path.name for path in target.iterdir()} if target.is_dir() else set()
         if names - {CARD} != {WEIGHTS, CONFIG} or (
             CARD in names and not read_bytes(target / CARD).startswith(OPENING.encode())
@@ -46,22 +44,22 @@ def _is_export(target: Path) -> bool:
         return False
 
 
-def install(target: Path, force: bool, make: Callable[[Path], None]) -> None:
-    """Let `make` fill a draft, a file or folder, beside `target`, then rename it there.
+def install(target: Path, force: bool, write: Callable[[Path], None]) -> None:
+    """Let `write` create a file or folder in a temporary folder next to `target`, then rename it to `target`.
 
-    Whatever goes wrong, the draft is removed and what stood at `target` stays. Raises FileError or RunError for the
-    operating system's errors.
+    On any error the temporary folder is removed and an existing `target` is kept. Operating system errors
+    become FileError or RunError.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as tmp:
-            draft = Path(tmp) / "new"
-            make(draft)
+            staged = Path(tmp) / "new"
+            write(staged)
             if force and target.exists():
-                check_target(target, force)  # again: the draft took time
+                check_target(target, force)  # again: writing took time
                 os.replace(target, Path(tmp) / "old")
             try:
-                _move(draft, target)
+                _move(staged, target)
             except OSError:
                 if (old := Path(tmp) / "old").exists() and not target.exists():
                     os.replace(old, target)
@@ -70,16 +68,15 @@ def install(target: Path, force: bool, make: Callable[[Path], None]) -> None:
         raise from_os_error(error, f"--out {target}") from error
 
 
-def _move(draft: Path, target: Path) -> None:
-    """Rename; fails when something came to stand at `target` meanwhile, over which a file's plain rename would go."""
-    if draft.is_dir():
-        os.rename(draft, target)
+def _move(staged: Path, target: Path) -> None:
+    """Rename; fails if `target` has appeared meanwhile, which renaming a file would overwrite."""
+    if staged.is_dir():
+        os.rename(staged, target)
         return
     try:
-        os.link(draft, target)
+        os.link(staged, target)
     except OSError as error:
-        if (
-            error.errno not in (errno.EPERM, errno.EOPNOTSUPP) or target.exists()
-        ):  # a file system without hard links
+        # only on file systems without hard links
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP) or target.exists():
             raise
-        os.rename(draft, target)
+        os.rename(staged, target)

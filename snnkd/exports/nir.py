@@ -1,7 +1,8 @@
-"""NIR (Pedersen et al. 2024, doi 10.1038/s41467-024-52259-9): the folded twin as a graph for other simulators and chips.
+"""NIR (Pedersen et al. 2024, doi 10.1038/s41467-024-52259-9): the folded twin as a graph for simulators.
 
-The graph takes NORMALISED images, (x - mean) / std, the same at every timestep: a mean subtracted before a convolution that
-pads with zeros is no bias of that convolution. `mean`, `std`, `T` and `dt` stand in the graph's metadata.
+The graph's input is NORMALISED images, (x - mean) / std, at every timestep: with zero padding, the
+subtraction of a mean cannot be folded into the convolution's bias. `mean`, `std`, `T` and `dt` are in the
+graph's metadata.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ from snnkd.exports.twin import Twin, check_exportable, node_names, over_time
 from snnkd.files import write_atomic
 
 TOLERANCE = 1e-4
-"""The importer rebuilds the same layers; another build of them may round otherwise."""
+"""The importer rebuilds the same layers, whose kernels may round differently."""
 DT = 1e-4
-"""Seconds of a timestep, as NIR's simulators take it unless told otherwise; a neuron's tau there is tau times this."""
+"""Seconds per timestep, the default of NIR's simulators; a neuron's tau in NIR is tau times this."""
 NORMALISED = "floats 0..1, normalised: (x - mean) / std per channel"
 INPUT = f"images, {NORMALISED}; the same at each of the T timesteps"
 FRAMES = f"event frames, counts / 255 as {NORMALISED}; frame t at timestep t"
 
 
 def check(source: Source) -> None:
-    """Raise UsageError that names the layer which NIR cannot say."""
+    """Raise UsageError naming the first layer that NIR does not support."""
     check_exportable(source.loaded.network)
 
 
@@ -47,30 +48,28 @@ def write(path: Path, source: Source) -> None:
         )
         graph = _renamed(graph, node_names(twin.module, network))
         graph.metadata = metadata(source)
-        draft = (
-            Path(tmp) / "graph"
-        )  # h5py writes to a file in many steps, of which each could fail at the target
-        package("nir").write(draft, graph)
-        content = draft.read_bytes()
+        path_in_tmp = Path(tmp) / "graph"  # h5py writes in many steps, each of which could fail at the target
+        package("nir").write(path_in_tmp, graph)
+        content = path_in_tmp.read_bytes()
     write_atomic(path, content)
 
 
 def _renamed(graph: Any, names: dict[str, str]) -> Any:
-    """The graph with the names of the network's own layers on its nodes."""
+    """Name the graph's nodes after the network's layers."""
     nodes = {names.get(name, name): node for name, node in graph.nodes.items()}
-    edges = [(names.get(one, one), names.get(other, other)) for one, other in graph.edges]
+    edges = [(names.get(a, a), names.get(b, b)) for a, b in graph.edges]
     return package("nir").NIRGraph(nodes, edges)
 
 
 def metadata(source: Source) -> dict[str, Any]:
-    """What the graph says of itself; `snnkd` holds all of it as one JSON text."""
+    """The graph's metadata; its key `snnkd` has all of it as one JSON string."""
     network = source.loaded.network
-    takes = INPUT if network.specification.frames is None else FRAMES
-    facts = source.facts() | {
+    input_is = INPUT if network.specification.frames is None else FRAMES
+    facts = source.metadata() | {
         "mean": network.mean.tolist(),
         "std": network.std.tolist(),
         "dt": DT,
-        "input_is": takes,
+        "input_is": input_is,
     }
     return {
         "snnkd": json.dumps(facts),
@@ -78,29 +77,28 @@ def metadata(source: Source) -> dict[str, Any]:
         "dt": DT,
         "mean": network.mean.numpy(),
         "std": network.std.numpy(),
-        "input_is": takes,
+        "input_is": input_is,
         "weights_sha256": source.loaded.sha256,
     }
 
 
 def read_back(path: Path) -> Forward:
-    """The graph as nir reads it and SpikingJelly's importer builds it; mean, std and T from its metadata."""
+    """Read the graph with nir and build it with SpikingJelly's importer; mean, std and T are in its metadata."""
     nir = package("nir")
     with quietly("the import from NIR"):
         from spikingjelly.activation_based import nir_exchange
 
         graph = nir.read(path)
-        about = graph.metadata
-        built = nir_exchange.import_from_nir(graph, dt=float(about["dt"]), step_mode="m").eval()
-    mean, std = (torch.as_tensor(about[key]).float() for key in ("mean", "std"))
-    T = int(about["T"])
+        metadata = graph.metadata
+        network = nir_exchange.import_from_nir(graph, dt=float(metadata["dt"]), step_mode="m").eval()
+    mean, std = (torch.as_tensor(metadata[key]).float() for key in ("mean", "std"))
+    T = int(metadata["T"])
 
-    def answer(images: Tensor) -> Tensor:
-        logits, _ = built(over_time(images, mean, std, T), None)
-        made: Tensor = logits
-        return made
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = network(over_time(images, mean, std, T), None)[0]
+        return logits
 
-    return answer
+    return forward
 
 
 def reference(source: Source) -> Forward:

@@ -1,4 +1,4 @@
-"""ONNX, opset 20: T unrolled, any batch size, normalisation inside; read back by onnxruntime."""
+"""ONNX, opset 20: unrolled timesteps, dynamic batch, normalisation inside; read back with onnxruntime."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from snnkd.exports.source import Source
 from snnkd.files import read_bytes, write_atomic
 
 TOLERANCE = 1e-4
-"""onnxruntime folds norms into convolutions and adds up in another order."""
+"""onnxruntime folds norms into convolutions and sums in another order."""
 OPSET = 20
 
 
 def check(source: Source) -> None:
-    """Raise UsageError for a neuron that has no plain form."""
+    """Raise UsageError for a neuron without an implementation in plain torch operations."""
     check_plain(source.loaded.network, "onnx")
 
 
 def write(path: Path, source: Source) -> None:
-    """Write the model: input `images` `[batch, C, H, W]`, output `logits` `[T, batch, classes]`; equal networks give equal bytes."""
+    """Write the model, `images` `[batch, C, H, W]` to `logits` `[T, batch, classes]`; deterministic bytes."""
     network = source.loaded.network
     with quietly("torch.onnx"), torch.no_grad():
         program = torch.onnx.export(
@@ -39,19 +39,19 @@ def write(path: Path, source: Source) -> None:
             verbose=False,
         )
         model = program.model_proto  # type: ignore[union-attr]
-        _forget_places(model.graph)
-        facts = source.facts()
-        text = {
-            "snnkd": json.dumps(facts),
-            **{key: str(facts[key]) for key in ("T", "classes", "weights_sha256", "format")},
+        _strip_debug_info(model.graph)
+        metadata = source.metadata()
+        properties = {
+            "snnkd": json.dumps(metadata),
+            **{key: str(metadata[key]) for key in ("T", "classes", "weights_sha256", "format")},
         }
-        package("onnx").helper.set_model_props(model, text)
+        package("onnx").helper.set_model_props(model, properties)
         content = model.SerializeToString(deterministic=True)
     write_atomic(path, content)
 
 
-def _forget_places(graph: object) -> None:
-    """Of each node and value the exporter notes where in the source it comes from, with paths of this machine."""
+def _strip_debug_info(graph: object) -> None:
+    """Remove the source locations, with local paths, that the exporter stores in nodes and values."""
     for part in ("node", "input", "output", "value_info", "initializer"):
         for item in getattr(graph, part):
             item.ClearField("metadata_props")
@@ -60,17 +60,17 @@ def _forget_places(graph: object) -> None:
 
 
 def read_back(path: Path) -> Forward:
-    """The model as onnxruntime runs it on a CPU, with the optimisations that users get."""
+    """Load the model in onnxruntime on the CPU, with its default optimisations."""
     onnxruntime = package("onnxruntime")
     with quietly("onnxruntime"):
         settings = onnxruntime.SessionOptions()
         settings.log_severity_level = 3
         session = onnxruntime.InferenceSession(read_bytes(path), settings, providers=["CPUExecutionProvider"])
 
-    def answer(images: Tensor) -> Tensor:
+    def forward(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
-    return answer
+    return forward
 
 
 def reference(source: Source) -> Forward:

@@ -1,4 +1,4 @@
-"""A network for others to run: spikes in plain torch operations, T fixed, nothing of SpikingJelly in it."""
+"""Networks in plain torch operations, T unrolled, without SpikingJelly: for torch.export and ONNX."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from snnkd.models import Network
 from snnkd.models.activation import SpikingLayer
 
 
-def fired(potential: Tensor, threshold: float | Tensor) -> Tensor:
-    """1 where the potential reaches the threshold."""
+def fire(potential: Tensor, threshold: float | Tensor) -> Tensor:
+    """Spikes: 1 where the potential reaches the threshold, else 0."""
     return (potential >= threshold).to(potential.dtype)
 
 
-def _membrane(layer: Any, currents: Tensor, charge: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Timesteps of a neuron with one membrane, which begins at 0 and is reset to 0 or by the threshold.
+def _run_membrane(layer: Any, currents: Tensor, charge: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Spikes of a neuron whose only state is a membrane, initially 0, with hard (to 0) or soft reset.
 
-    `charge` takes membrane and input to the charged membrane.
+    `charge(membrane, current)` returns the membrane before firing.
     """
     config, v, spikes = layer.config, torch.zeros_like(currents[0]), []
     for x in currents.unbind():
         v = charge(v, x)
-        spikes.append(fired(v, config.threshold))
+        spikes.append(fire(v, config.threshold))
         v = v * (1.0 - spikes[-1]) if config.reset == "hard" else v - spikes[-1] * config.threshold
     return torch.stack(spikes)
 
 
 def _if(layer: Any, currents: Tensor) -> Tensor:
-    return _membrane(layer, currents, torch.add)
+    return _run_membrane(layer, currents, torch.add)
 
 
 def _lif(layer: Any, currents: Tensor) -> Tensor:
     tau = layer.config.tau
     if layer.config.decay_input:
-        return _membrane(layer, currents, lambda v, x: v + (x - v) / tau)
-    return _membrane(layer, currents, lambda v, x: v * (1.0 - 1.0 / tau) + x)
+        return _run_membrane(layer, currents, lambda v, x: v + (x - v) / tau)
+    return _run_membrane(layer, currents, lambda v, x: v * (1.0 - 1.0 / tau) + x)
 
 
 def _plif(layer: Any, currents: Tensor) -> Tensor:
     rate = layer.w.sigmoid()
     if layer.config.decay_input:
-        return _membrane(layer, currents, lambda v, x: v + (x - v) * rate)
-    return _membrane(layer, currents, lambda v, x: v * (1.0 - rate) + x)
+        return _run_membrane(layer, currents, lambda v, x: v + (x - v) * rate)
+    return _run_membrane(layer, currents, lambda v, x: v * (1.0 - rate) + x)
 
 
 def _cuba_lif(layer: Any, currents: Tensor) -> Tensor:
@@ -56,20 +56,20 @@ def _cuba_lif(layer: Any, currents: Tensor) -> Tensor:
     for x in currents.unbind():
         current = current * config.c_decay + x
         filtered.append(current)
-    return _membrane(layer, torch.stack(filtered), lambda v, x: v * config.v_decay + x)
+    return _run_membrane(layer, torch.stack(filtered), lambda v, x: v * config.v_decay + x)
 
 
 def _psn(layer: Any, currents: Tensor) -> Tensor:
-    return _weighed(currents, layer.weight, layer.bias)
+    return _fire_weighted(currents, layer.weight, layer.bias)
 
 
 def _masked_psn(layer: Any, currents: Tensor) -> Tensor:
     T = len(currents)
-    return _weighed(currents, layer.weight[:T, :T].tril().triu(1 - layer.config.k), layer.bias[:T])
+    return _fire_weighted(currents, layer.weight[:T, :T].tril().triu(1 - layer.config.k), layer.bias[:T])
 
 
-def _weighed(currents: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return fired(torch.addmm(bias, weight, currents.flatten(1)), 0.0).view_as(currents)
+def _fire_weighted(currents: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    return fire(torch.addmm(bias, weight, currents.flatten(1)), 0.0).view_as(currents)
 
 
 PLAIN: dict[str, Callable[[Any, Tensor], Tensor]] = {
@@ -80,23 +80,23 @@ PLAIN: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "psn": _psn,
     "masked-psn": _masked_psn,
 }
-"""Neurons by the name in the recipe: a layer and its input currents `[T, ...]` to its spikes."""
+"""By neuron name: functions of a layer and its input currents `[T, ...]` to spikes `[T, ...]`."""
 
 
 class PlainNeuron(nn.Module):
-    """A layer of neurons by its formula: `[T*B, ...]` to spikes of the same shape."""
+    """A spiking layer in plain torch operations, `[T*B, ...]` to spikes of the same shape."""
 
     def __init__(self, layer: SpikingLayer) -> None:
         super().__init__()
         self.layer = layer
-        self.run = PLAIN[layer.config.name]
+        self.function = PLAIN[layer.config.name]
 
     def forward(self, x: Tensor, T: int) -> Tensor:
-        return self.run(self.layer, x.unflatten(0, (T, -1))).flatten(0, 1)
+        return self.function(self.layer, x.unflatten(0, (T, -1))).flatten(0, 1)
 
 
 class Unrolled(nn.Module):
-    """`images` float 0..1 `[B, C, H, W]` (event frames `[frames, B, C, H, W]`) to logits `[T, B, classes]`."""
+    """Images `[B, C, H, W]` or event frames `[frames, B, C, H, W]` to logits `[T, B, classes]`, T fixed."""
 
     def __init__(self, network: Network, T: int) -> None:
         super().__init__()
@@ -108,19 +108,19 @@ class Unrolled(nn.Module):
 
 
 def check_plain(network: Network, format: str) -> None:
-    """Raise UsageError that names the first layer whose neuron has no plain form."""
+    """Raise UsageError naming the first layer whose neuron is not in PLAIN."""
     for name, module in network.named_modules():
         if isinstance(module, SpikingLayer) and module.config.name not in PLAIN:
             raise UsageError(
-                f"--format {format}: {name} is a neuron {module.config.name!r}, which cannot be written in plain operations; "
-                f"known: {', '.join(sorted(PLAIN))}"
+                f"--format {format}: layer {name}: neuron {module.config.name!r} is not supported, "
+                f"only {', '.join(sorted(PLAIN))}"
             )
 
 
 def unrolled(network: Network, T: int) -> Unrolled:
-    """A copy of `network` for tracing: plain neurons, images in rows. Its answers are the network's own, but for rounding."""
+    """A copy of `network` for tracing: plain neurons, contiguous layout, equal outputs up to rounding."""
     plain = copy.deepcopy(network).to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
-    plain.channels_last = False  # a layout would be written into the graph
+    plain.channels_last = False  # the layout would be recorded in the graph
     for module in list(plain.modules()):
         for name, child in module.named_children():
             if isinstance(child, SpikingLayer):
@@ -129,10 +129,10 @@ def unrolled(network: Network, T: int) -> Unrolled:
 
 
 def example(network: Network) -> Tensor:
-    """Two images to trace with; with one the batch would be taken as fixed."""
+    """Example input of two images; with one, tracing would fix the batch size."""
     return torch.zeros(network.specification.batch_shape(2))
 
 
 def batch_axis(network: Network) -> int:
-    """Which axis of the input counts images."""
+    """Batch axis of the input."""
     return 0 if network.specification.frames is None else 1

@@ -1,4 +1,4 @@
-"""What a format is: a module with these names, found through its entry."""
+"""The interface of an export format: a module with four functions, found through its catalogue entry."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from snnkd.catalog.formats import FormatEntry
 from snnkd.exports.source import Source
 
 Forward = Callable[[Tensor], Tensor]
-"""Images float 0..1 `[B, C, H, W]` to logits `[T, B, classes]`."""
+"""Images in 0..1 `[B, C, H, W]`, or event frames `[frames, B, C, H, W]`, to logits `[T, B, classes]`."""
 
 
 class Format(Protocol):
-    """A module of this folder."""
+    """A module of this package."""
 
     TOLERANCE: float
-    """Largest difference of a logit that no flipped spike explains; times the largest logit where that is above 1."""
+    """Largest accepted difference of a logit without flipped spikes; times the largest logit if above 1."""
 
     def check(self, source: Source) -> None:
-        """Raise UsageError, before any work, for what the format cannot say."""
+        """Raise UsageError, before any work, if the format does not support this network or T."""
 
     def write(self, path: Path, source: Source) -> None:
-        """Write the export to `path`, where nothing stands."""
+        """Write the export to `path`, which does not exist yet."""
 
     def read_back(self, path: Path) -> Forward:
-        """The network from the file alone, run by another implementation than wrote it."""
+        """Load the network from the file alone, with another implementation than wrote it."""
 
     def reference(self, source: Source) -> Forward:
-        """The network that the file was made from."""
+        """The network that the file was exported from."""
 
 
 def load_format(entry: FormatEntry) -> Format:
-    """The module of a format; its packages are imported when it is used."""
+    """Import the module of a format, which imports its optional packages on use."""
     return cast(Format, entry.load())

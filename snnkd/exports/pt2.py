@@ -1,4 +1,4 @@
-"""torch.export: a .pt2 file that torch alone loads, T unrolled, any batch size."""
+"""torch.export: a .pt2 file that needs only torch to load, unrolled timesteps, dynamic batch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from snnkd.exports.source import Source
 from snnkd.files import read_bytes, write_atomic
 
 TOLERANCE = 1e-4
-"""The same kernels from the decomposed graph: other ones may round otherwise."""
-FACTS = "snnkd.json"
-"""The extra file inside that says what the network is."""
+"""The decomposed graph may call other kernels, which round differently."""
+METADATA = "snnkd.json"
+"""Extra file inside the archive: the network's metadata."""
 
 
 def check(source: Source) -> None:
-    """Raise UsageError for a neuron that has no plain form."""
+    """Raise UsageError for a neuron without an implementation in plain torch operations."""
     check_plain(source.loaded.network, "pt2")
 
 
 def write(path: Path, source: Source) -> None:
-    """Write the program with `snnkd.json` inside; the same network gives the same bytes."""
+    """Write the program with its metadata; deterministic bytes."""
     network = source.loaded.network
     with quietly("torch.export"), torch.no_grad():
         shapes = ({batch_axis(network): torch.export.Dim("batch", min=1)},)
@@ -35,25 +35,25 @@ def write(path: Path, source: Source) -> None:
             unrolled(network, source.T), (example(network),), dynamic_shapes=shapes, strict=False
         )
         program = traced.run_decompositions()
-        for node in program.graph.nodes:  # paths of this machine, addresses in this process
+        for node in program.graph.nodes:  # they contain paths and memory addresses
             for key in ("stack_trace", "from_node"):
                 node.meta.pop(key, None)
-        # into memory: a file's name would be written into it
+        # to memory: torch would store the name of a file
         content = io.BytesIO()
-        torch.export.save(program, content, extra_files={FACTS: json.dumps(source.facts())})
+        torch.export.save(program, content, extra_files={METADATA: json.dumps(source.metadata())})
     write_atomic(path, content.getvalue())
 
 
 def read_back(path: Path) -> Forward:
-    """The program as torch.export.load gives it."""
+    """Load the program with torch.export.load."""
     with quietly("torch.export.load"):
         program = torch.export.load(io.BytesIO(read_bytes(path))).module()
 
-    def answer(images: Tensor) -> Tensor:
-        made: Tensor = program(images)
-        return made
+    def forward(images: Tensor) -> Tensor:
+        logits: Tensor = program(images)
+        return logits
 
-    return answer
+    return forward
 
 
 def reference(source: Source) -> Forward:

@@ -1,4 +1,4 @@
-"""model.safetensors, config.json and a README card in a folder of their own."""
+"""A folder with model.safetensors, config.json and a model card."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from snnkd.models import build_network
 from snnkd.models.files import WEIGHTS, load_network, save_network
 
 TOLERANCE = 0.0
-"""The same weights in the same code: not one bit may differ."""
+"""The same weights in the same code must agree bitwise."""
 
 
 def check(source: Source) -> None:
-    """Raise UsageError for another T than the network's own: the files hold the network, which runs any T."""
+    """Raise UsageError for another T than the trained one, since the loaded network runs any T."""
     own = source.loaded.network.specification.T
     if own != source.T:
         raise UsageError(
-            f"--T {source.T}: safetensors holds the network itself, trained at T = {own}; it runs any T once loaded"
+            f"--T {source.T}: safetensors stores the network as trained, T = {own}; choose T after loading"
         )
 
 
 def write(folder: Path, source: Source) -> None:
-    """Write the network, what its config.json says of it, and the card into `folder`, which is created."""
+    """Create `folder` with the network, its config.json and the card."""
     folder.mkdir(parents=True)
     save_network(folder, source.loaded.network, source.loaded.config)
     write_atomic(folder / CARD, card(source).encode())
 
 
 def read_back(folder: Path) -> Forward:
-    """The network from the files alone, its tensors read by safetensors' numpy reader instead of the torch one."""
+    """Load the network from the files alone, with safetensors' numpy reader instead of the torch one."""
     specification = load_network(folder).network.specification
     arrays = load_arrays((folder / WEIGHTS).read_bytes())
     network = build_network(specification)

@@ -1,4 +1,4 @@
-"""What is exported: a network with what is known of it, and how many timesteps the file is to hold."""
+"""The source of an export: a network, its metadata, and the timesteps to unroll."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from snnkd.models.files import FORMAT, LoadedNetwork
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded network, the timesteps `T` to export, and its result object where one is known."""
+    """A loaded network, the timesteps `T` to export, and its result if known."""
 
     loaded: LoadedNetwork
     T: int
     result: dict[str, Any] | None = None
 
     def logits(self, images: Tensor) -> Tensor:
-        """The network's own answer to images `[B, C, H, W]`: `[T, B, classes]`."""
-        made: Tensor = self.loaded.network(images, self.T)
-        return made
+        """The network's logits `[T, B, classes]` for images `[B, C, H, W]`."""
+        logits: Tensor = self.loaded.network(images, self.T)
+        return logits
 
-    def facts(self) -> dict[str, Any]:
-        """What each file says of itself; nothing in it depends on time, place or path."""
+    def metadata(self) -> dict[str, Any]:
+        """Metadata stored in every exported file; independent of time, machine and path."""
         from snnkd import __version__
 
-        specification, about = self.loaded.network.specification, self.loaded.config
+        specification = self.loaded.network.specification
         return {
             "format": FORMAT,
             "schema": 1,
@@ -40,5 +40,5 @@ class Source:
             "input": list(specification.shape),
             "frames": specification.frames,
             "weights_sha256": self.loaded.sha256,
-            "data_sha256": about.get("data_sha256"),
+            "data_sha256": self.loaded.config.get("data_sha256"),
         }

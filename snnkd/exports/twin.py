@@ -1,7 +1,7 @@
-"""The folded twin of a network: the same layers as SpikingJelly's own in step mode 'm', each norm folded into its convolution.
+"""The folded twin of a network: SpikingJelly's layers in step mode 'm', batch norms folded.
 
-NIR has no word for a norm, for `[T*B]`, for a mean over positions; the training network is not traceable. Each family of
-networks has one function from its body to the layers of its twin.
+NIR has no norm, no `[T*B]` and no mean over positions, and the training network cannot be traced. Each
+network family has one function from its body to the layers of its twin.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.catalog.formats import general_formats
 from snnkd.errors import UsageError
 from snnkd.models import Network
 from snnkd.models.activation import ReLU, SpikingLayer
@@ -30,10 +29,10 @@ SUPPORTED = (
     nn.Sequential,
     nn.ModuleList,
 )
-"""What can be said, or folds away, unless REASONS says otherwise."""
-REASONS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[Any], str | None]], ...] = (
-    (ReLU, lambda layer: "gives real values instead of spikes (neuron.last: relu)"),
-    ((nn.MaxPool2d, nn.AdaptiveMaxPool2d), lambda layer: "is a max-pooling"),
+"""Layers that NIR supports or that are folded away, apart from those in UNSUPPORTED."""
+UNSUPPORTED: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[Any], str | None]], ...] = (
+    (ReLU, lambda layer: "outputs real values instead of spikes (neuron.last: relu)"),
+    ((nn.MaxPool2d, nn.AdaptiveMaxPool2d), lambda layer: "is a max pooling"),
     (
         nn.Conv2d,
         lambda layer: f"is a grouped convolution (groups = {layer.groups})" if layer.groups != 1 else None,
@@ -41,53 +40,43 @@ REASONS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], Callable[[An
     (
         nn.Conv2d,
         lambda layer: (
-            f"pads with other than zeros ({layer.padding_mode})" if layer.padding_mode != "zeros" else None
+            f"pads with {layer.padding_mode} instead of zeros" if layer.padding_mode != "zeros" else None
         ),
     ),
 )
-"""Why layers of a kind cannot be said; None where they can."""
+"""By layer type, why NIR does not support a layer, or None if it does."""
 
 
 def check_exportable(network: Network) -> None:
-    """Raise UsageError that names the first layer that NIR has no word for; nothing is traced before."""
+    """Raise UsageError naming the first layer, topology or input size that NIR does not support."""
     if network.specification.neuron is None:
-        raise UsageError(f"--format nir: this is a teacher, which has no spikes; use {general_formats()}")
+        raise UsageError("--format nir: a teacher has no spikes")
     for name, module in network.body.named_modules():
-        # torch's own modules compute, whatever they hold; others that hold layers are the topology's
-        why = (
-            _unsupported(module)
-            if not list(module.children()) or type(module).__module__.startswith("torch.")
-            else None
-        )
-        if why:
-            raise UsageError(f"--format nir: layer body.{name} {why}; use {general_formats()}")
+        # containers of the topology are skipped; torch's own modules compute even if they have children
+        is_layer = not list(module.children()) or type(module).__module__.startswith("torch.")
+        reason = _unsupported(module) if is_layer else None
+        if reason:
+            raise UsageError(f"--format nir: layer body.{name} {reason}")
     if type(network.body) not in FAMILIES:
-        kind = network.specification.model.name
-        raise UsageError(
-            f"--format nir: {kind} is not of a family that is known to fold ({_families()}); use {general_formats()}"
-        )
-
-
-def _families() -> str:
-    return ", ".join(family.__name__ for family in FAMILIES)
+        families = ", ".join(family.__name__ for family in FAMILIES)
+        raise UsageError(f"--format nir: {network.specification.model.name} is not one of {families}")
+    _check_sizes(network)
 
 
 def _unsupported(module: nn.Module) -> str | None:
-    """Why NIR cannot say a layer; None where it can."""
+    """Why NIR does not support a layer, or None if it does."""
     if isinstance(module, SpikingLayer):
         return _unsupported_neuron(module)
-    for kind, why in REASONS:
-        reason = why(module) if isinstance(module, kind) else None
+    for kind, describe in UNSUPPORTED:
+        reason = describe(module) if isinstance(module, kind) else None
         if reason:
             return reason
-    return (
-        None if isinstance(module, SUPPORTED) else f"is a {type(module).__name__}, for which NIR has no word"
-    )
+    return None if isinstance(module, SUPPORTED) else f"is a {type(module).__name__}, which NIR does not have"
 
 
 def _unsupported_neuron(module: SpikingLayer) -> str | None:
     if module.config.name not in NEURONS:
-        return f"is a neuron {module.config.name!r}, for which NIR has no word"
+        return f"is a neuron {module.config.name!r}, which NIR does not have"
     if module.config.reset != "hard":  # type: ignore[attr-defined]
         return "resets by subtraction (neuron.reset: soft)"
     return None
@@ -110,43 +99,44 @@ def _if(layer: Any) -> Any:
 
 NEURONS: dict[str, Callable[[Any], Any]] = {
     "lif": lambda layer: _lif(layer, float(layer.config.tau)),
-    # with the time constant that the layer has learned
+    # with the learned time constant
     "plif": lambda layer: _lif(layer, 1.0 / layer.w.detach().double().sigmoid().item()),
     "if": _if,
 }
-"""Neurons that NIR can say, by the name in the recipe: SpikingJelly's own of a layer."""
+"""Neurons that NIR supports, by name: functions from a layer to SpikingJelly's module."""
 
 
 def spiking(module: nn.Module) -> Any:
-    """SpikingJelly's own layer of these neurons."""
+    """Convert a spiking layer to SpikingJelly's module."""
     assert isinstance(module, SpikingLayer)
-    return _standing_for(module, NEURONS[module.config.name](module))
+    return _link(NEURONS[module.config.name](module), module)
 
 
-def _standing_for(original: nn.Module, made: Any) -> Any:
-    """`made`, which remembers the layer that it is made from; not as a layer of its own."""
-    made.__dict__["stands_for"] = original
-    return made
+def _link(converted: Any, original: nn.Module) -> Any:
+    """Store `original` on `converted`, bypassing nn.Module's registration of submodules."""
+    converted.__dict__["original"] = original
+    return converted
 
 
 def node_names(twin: nn.Module, network: Network) -> dict[str, str]:
-    """By the names that the layers of a twin have in a graph, those that they should have: of the network's layers."""
+    """Map the names that the twin's layers get in a graph to the names of the network's layers."""
     names = {id(module): name.replace(".", "_") for name, module in network.body.named_modules()}
-    own = {nn.AvgPool2d: "mean", nn.Flatten: "flatten"}
-    found = {}
+    extra = {nn.AvgPool2d: "mean", nn.Flatten: "flatten"}
+    mapping = {}
     for path, module in twin.named_modules():
-        name = next((name for kind, name in own.items() if isinstance(module, kind)), "")
-        name = names.get(id(module.__dict__.get("stands_for")), name)
+        name = next((name for kind, name in extra.items() if isinstance(module, kind)), "")
+        name = names.get(id(module.__dict__.get("original")), name)
         if name:
-            found["_" + path.replace(".", "_")] = name
-    return found
+            mapping["_" + path.replace(".", "_")] = name
+    return mapping
 
 
 @torch.no_grad()
-def folded(convolution: nn.Conv2d, norm: nn.Module) -> Any:
-    """One convolution with bias that answers as `norm(convolution(x))` does in eval mode.
+def fold(convolution: nn.Conv2d, norm: nn.Module) -> Any:
+    """Fold `norm`, in eval mode, into a convolution with bias.
 
-    w' = w g / s and b' = (b - mean) g / s + beta with s = sqrt(var + eps) (Jacob et al. 2018, arXiv 1712.05877), computed in float64.
+    w' = w g / s and b' = (b - mean) g / s + beta with s = sqrt(var + eps), computed in float64 (Jacob et al.
+    2018, arXiv 1712.05877).
     """
     from spikingjelly.activation_based import layer
 
@@ -155,7 +145,7 @@ def folded(convolution: nn.Conv2d, norm: nn.Module) -> Any:
     assert norm.running_var is not None
     gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     bias = torch.zeros_like(gain) if convolution.bias is None else convolution.bias.double()
-    made = layer.Conv2d(
+    folded = layer.Conv2d(
         convolution.in_channels,
         convolution.out_channels,
         convolution.kernel_size,
@@ -164,22 +154,24 @@ def folded(convolution: nn.Conv2d, norm: nn.Module) -> Any:
         dilation=convolution.dilation,
         step_mode="m",
     )
-    made.weight.copy_(convolution.weight.double() * gain.view(-1, 1, 1, 1))
-    made.bias.copy_((bias - norm.running_mean.double()) * gain + norm.bias.double())
-    return _standing_for(convolution, made)
+    folded.weight.copy_(convolution.weight.double() * gain.view(-1, 1, 1, 1))
+    folded.bias.copy_((bias - norm.running_mean.double()) * gain + norm.bias.double())
+    return _link(folded, convolution)
 
 
 def linear(module: nn.Linear) -> Any:
-    """The same layer over `[T, B, ...]`."""
+    """Convert a linear layer to one over `[T, B, ...]`."""
     from spikingjelly.activation_based import layer
 
-    made = layer.Linear(module.in_features, module.out_features, bias=module.bias is not None, step_mode="m")
-    made.load_state_dict(module.state_dict())
-    return _standing_for(module, made)
+    converted = layer.Linear(
+        module.in_features, module.out_features, bias=module.bias is not None, step_mode="m"
+    )
+    converted.load_state_dict(module.state_dict())
+    return _link(converted, module)
 
 
 def averaging(size: int | tuple[int, int]) -> Any:
-    """An average pooling; its numbers are pairs, as snnTorch's importer takes them."""
+    """An average pooling with pairs as sizes, which snnTorch's importer needs."""
     from spikingjelly.activation_based import layer
 
     pair = (size, size) if isinstance(size, int) else size
@@ -187,68 +179,65 @@ def averaging(size: int | tuple[int, int]) -> Any:
 
 
 class Join(nn.Module):
-    """The sum of what two paths make of the same input; in the graph, two edges into what follows."""
+    """Sum of two paths from the same input; in the graph, two edges into the next node."""
 
-    def __init__(self, long: nn.Module, short: nn.Module | None) -> None:
+    def __init__(self, main: nn.Module, shortcut: nn.Module | None) -> None:
         super().__init__()
-        self.long, self.short = long, short
+        self.main, self.shortcut = main, shortcut
 
     def forward(self, x: Tensor) -> Tensor:
-        other = x if self.short is None else self.short(x)
-        made: Tensor = self.long(x) + other
-        return made
+        total: Tensor = self.main(x) + (x if self.shortcut is None else self.shortcut(x))
+        return total
 
 
-def _short(block: Block) -> list[nn.Module]:
-    """The layers of a shortcut; none where it hands its input on."""
+def _shortcut(block: Block) -> list[nn.Module]:
+    """The layers of a shortcut; none for an identity."""
     if isinstance(block.shortcut, nn.Identity):
         return []
     *pools, convolution, norm = block.shortcut.children()
-    return [*(_pool(pool) for pool in pools), folded(convolution, norm)]  # type: ignore[arg-type]
+    return [*(_pool(pool) for pool in pools), fold(convolution, norm)]  # type: ignore[arg-type]
 
 
 def _pool(pool: nn.Module) -> nn.Module:
-    """An average pooling; of one with ceil_mode `build_twin` has made sure that it never meets an odd size."""
+    """Convert an average pooling; `_check_sizes` has refused odd sizes where ceil_mode would matter."""
     assert isinstance(pool, nn.AvgPool2d)
-    made: nn.Module = _standing_for(pool, averaging(pool.kernel_size))
-    return made
+    converted: nn.Module = _link(averaging(pool.kernel_size), pool)
+    return converted
 
 
-def _joined(block: Block, long: list[nn.Module], short: list[nn.Module]) -> Join:
-    return Join(nn.Sequential(*long), nn.Sequential(*short) if short else None)
+def _join(main: list[nn.Module], shortcut: list[nn.Module]) -> Join:
+    return Join(nn.Sequential(*main), nn.Sequential(*shortcut) if shortcut else None)
 
 
 def _block(block: Block) -> list[nn.Module]:
     """Activation after the addition."""
-    long = [folded(block.conv1, block.norm1), spiking(block.act1), folded(block.conv2, block.norm2)]
-    return [_joined(block, long, _short(block)), spiking(block.act2)]
+    main = [fold(block.conv1, block.norm1), spiking(block.act1), fold(block.conv2, block.norm2)]
+    return [_join(main, _shortcut(block)), spiking(block.act2)]
 
 
 def _spike_add_block(block: SpikeAddBlock) -> list[nn.Module]:
     """Activation before the addition, on the shortcut too."""
-    long = [
-        folded(block.conv1, block.norm1),
+    main = [
+        fold(block.conv1, block.norm1),
         spiking(block.act1),
-        folded(block.conv2, block.norm2),
+        fold(block.conv2, block.norm2),
         spiking(block.act2),
     ]
-    short = _short(block)
-    return [
-        _joined(
-            block, long, [*short, spiking(block.shortcut_act)] if block.shortcut_act is not None else short
-        )
-    ]
+    shortcut = _shortcut(block)
+    if block.shortcut_act is not None:
+        shortcut.append(spiking(block.shortcut_act))
+    return [_join(main, shortcut)]
 
 
 def _membrane_block(block: MembraneBlock) -> list[nn.Module]:
     """Activation before each convolution."""
-    long = [
+    main = [
         spiking(block.act1),
-        folded(block.conv1, block.norm1),
+        fold(block.conv1, block.norm1),
         spiking(block.act2),
-        folded(block.conv2, block.norm2),
+        fold(block.conv2, block.norm2),
     ]
-    return [_joined(block, long, _short(block))]
+    return [_join(main, _shortcut(block))]
 
 
 BLOCKS: dict[type[nn.Module], Callable[..., list[nn.Module]]] = {
@@ -259,12 +248,12 @@ BLOCKS: dict[type[nn.Module], Callable[..., list[nn.Module]]] = {
 
 
 def _resnet(body: ResNet) -> tuple[list[nn.Module], list[nn.Module]]:
-    """The residual families: what comes before the mean over positions, and what after."""
-    trunk = [folded(body.conv, body.norm)]
+    """The residual families: layers before and after the mean over positions."""
+    trunk = [fold(body.conv, body.norm)]
     if body.act is not None:
         trunk.append(spiking(body.act))
     for layer in body.deeper:
-        trunk += [folded(layer.conv, layer.norm), spiking(layer.act)]  # type: ignore[arg-type]
+        trunk += [fold(layer.conv, layer.norm), spiking(layer.act)]  # type: ignore[arg-type]
     if body.pool is not None:
         trunk.append(_pool(body.pool))
     for stage in body.stages:
@@ -281,12 +270,12 @@ def _resnet(body: ResNet) -> tuple[list[nn.Module], list[nn.Module]]:
 
 
 def _vgg(body: VGG) -> tuple[list[nn.Module], list[nn.Module]]:
-    trunk = [folded(body.conv, body.norm), spiking(body.act)]
+    trunk = [fold(body.conv, body.norm), spiking(body.act)]
     for group in body.groups:
         if group.pool is not None:
             trunk.append(_pool(group.pool))  # type: ignore[arg-type]
         for layer in group.layers:  # type: ignore[union-attr]
-            trunk += [folded(layer.conv, layer.norm), spiking(layer.act)]
+            trunk += [fold(layer.conv, layer.norm), spiking(layer.act)]
     return trunk, [linear(body.head)]
 
 
@@ -294,31 +283,30 @@ FAMILIES: dict[type[nn.Module], Callable[..., tuple[list[nn.Module], list[nn.Mod
     ResNet: _resnet,
     VGG: _vgg,
 }
-"""By the class of the body."""
+"""By class of the body: functions to the layers before and after the mean over positions."""
 
 
 def build_twin(network: Network) -> nn.Sequential:
-    """The folded twin: NORMALISED images `[T, B, C, H, W]` to logits `[T, B, classes]`, with state that has to be reset between calls.
+    """Build the folded twin, stateful: NORMALISED images `[T, B, C, H, W]` to logits `[T, B, classes]`.
 
-    Raises UsageError for a layer that NIR cannot say at these sizes.
+    Raises UsageError for a layer that NIR does not support.
     """
     from spikingjelly.activation_based import functional, layer
 
     check_exportable(network)
-    _check_sizes(network)
-    trunk, after = FAMILIES[type(network.body)](network.body)
+    trunk, head = FAMILIES[type(network.body)](network.body)
     with torch.no_grad():
         positions = nn.Sequential(*trunk).eval()(torch.zeros(1, 1, *network.specification.shape)).shape[-2:]
-    twin = nn.Sequential(*trunk, averaging(tuple(positions)), layer.Flatten(step_mode="m"), *after)
+    twin = nn.Sequential(*trunk, averaging(tuple(positions)), layer.Flatten(step_mode="m"), *head)
     functional.reset_net(twin)
     return twin.eval().requires_grad_(False)
 
 
 def _check_sizes(network: Network) -> None:
-    """A pooling that rounds sizes up averages over fewer positions at the border, which NIR cannot say."""
+    """Raise UsageError if a pooling with ceil_mode meets an odd size, where it averages fewer positions."""
     odd: list[str] = []
 
-    def look(name: str) -> Callable[..., None]:
+    def record(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any) -> None:
             stride = module.stride if isinstance(module.stride, int) else max(module.stride)  # type: ignore[arg-type]
             if any(size % stride for size in inputs[0].shape[-2:]):
@@ -329,19 +317,17 @@ def _check_sizes(network: Network) -> None:
     pools = [
         (name, m) for name, m in network.body.named_modules() if isinstance(m, nn.AvgPool2d) and m.ceil_mode
     ]
-    handles = [module.register_forward_pre_hook(look(name)) for name, module in pools]
+    handles = [module.register_forward_pre_hook(record(name)) for name, module in pools]
     with torch.no_grad():
         network(torch.zeros(network.specification.batch_shape(1)), 1)
     for handle in handles:
         handle.remove()
     if odd:
-        raise UsageError(
-            f"--format nir: layer body.{odd[0]} averages an odd size and rounds it up (ceil_mode); use {general_formats()}"
-        )
+        raise UsageError(f"--format nir: layer body.{odd[0]} average-pools an odd size with ceil_mode")
 
 
 class Twin:
-    """The folded twin of `network` as an answer: images float 0..1 `[B, C, H, W]`, or event frames, to logits `[T, B, classes]`."""
+    """The folded twin as a stateless function: images or event frames to logits `[T, B, classes]`."""
 
     def __init__(self, network: Network, T: int) -> None:
         self.module = build_twin(network)
@@ -349,7 +335,7 @@ class Twin:
         self._mean, self._std = network.mean, network.std
 
     def __call__(self, images: Tensor) -> Tensor:
-        """The state is new in every call."""
+        """Run from a fresh state."""
         from spikingjelly.activation_based import functional
 
         functional.reset_net(self.module)
@@ -359,6 +345,6 @@ class Twin:
 
 
 def over_time(images: Tensor, mean: Tensor, std: Tensor, T: int) -> Tensor:
-    """What the twin takes, `[T, B, C, H, W]`: normalised images, the same at every timestep, or the first `T` event frames."""
+    """Input of the twin `[T, B, C, H, W]`: normalised images repeated T times, or T event frames."""
     normal = ((images - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)).contiguous()
     return normal[:T] if normal.ndim == 5 else torch.stack([normal] * T)

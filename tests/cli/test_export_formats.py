@@ -90,7 +90,7 @@ def test_a_twin_that_is_another_network_is_removed(
 ) -> None:
     from snnkd.exports import export
 
-    monkeypatch.setattr(export, "LEAST_UNFOLDED", 1.01)
+    monkeypatch.setattr(export, "MIN_UNFOLDED", 1.01)
     ended = cli("export", student, "--format", "nir", "--out", "here")
     assert ended.code == 4
     assert "the folded twin agrees" in ended.complaint
@@ -146,7 +146,7 @@ def test_packages_are_imported_late(
         (["--format", "onxx"], "unknown format 'onxx'; did you mean 'onnx'?"),
         (["--format", "onnx", "--T", "0"], "--T 0: a network runs at least 1 timestep"),
         (["--format", "onnx", "--T", "many"], "--T: 'many' is not"),
-        (["--T", "9"], "--T 9: safetensors holds the network itself, trained at T = 3"),
+        (["--T", "9"], "--T 9: safetensors stores the network as trained, T = 3; choose T after loading; supported by nir, onnx, pt2"),
     ],
 )
 def test_what_is_refused(cli: Cli, trained: dict[str, Path], words: list[str], said: str) -> None:
@@ -163,7 +163,7 @@ def test_a_teacher_has_no_timesteps_and_no_spikes(cli: Cli, trained: dict[str, P
     )
     ended = cli("export", trained["teach"], "--format", "nir", "--out", "x")
     assert ended.code == 2
-    assert "a teacher, which has no spikes" in ended.complaint
+    assert "a teacher has no spikes; supported by safetensors, onnx, pt2" in ended.complaint
     assert cli("export", trained["teach"], "--format", "pt2", "--out", "x", "--json").json["T"] == 1
 
 
@@ -183,7 +183,7 @@ def test_nir_names_the_layer_it_cannot_say(cli: Cli) -> None:
     ended = cli("export", folder, "--format", "nir")
     assert ended.code == 2
     assert (
-        "--format nir: layer body.act resets by subtraction (neuron.reset: soft); use safetensors, onnx or pt2"
+        "--format nir: layer body.act resets by subtraction (neuron.reset: soft); supported by safetensors, onnx, pt2"
         in ended.complaint
     )
     assert not (folder / "export").exists()

@@ -71,7 +71,7 @@ def test_what_was_measured_on_what(source):
         "| 2 | 88.00 | - | 813,303 | 0.960 |",
         "glyphs, test split, 2,000 images; weights of the last epoch (16).",
         "| teacher | resnet8, 94.30 %, sha256 c328198c5933... |",
-        "Rate: 0.1698 spikes per neuron and timestep. Energy by convention, not measured: 4.6 pJ a MAC",
+        "Rate: 0.1698 spikes per neuron and timestep. Energy is estimated, not measured: 4.6 pJ per MAC",
         f"| weights sha256 | `{source.loaded.sha256}` |",
         "| seed | 3 |",
         "| command | `snnkd distill \\| tee` |",

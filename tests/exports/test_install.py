@@ -43,7 +43,7 @@ def test_force_replaces_an_export(old):
 
 
 def test_without_force_nothing_is_replaced(old):
-    with pytest.raises(UsageError, match="exists; choose another place, or --force"):
+    with pytest.raises(UsageError, match="exists; choose another path, or replace it with --force"):
         check_target(old, False)
     with pytest.raises(FileError, match="--out here"):
         install(old, False, made)
@@ -54,14 +54,14 @@ def test_without_force_nothing_is_replaced(old):
 def test_force_replaces_only_what_snnkd_wrote(about):
     made(Path("here"), b"old", about)
     for act in (lambda: check_target(Path("here"), True), lambda: install(Path("here"), True, made)):
-        with pytest.raises(UsageError, match="holds other things"):
+        with pytest.raises(UsageError, match="not an export of snnkd"):
             act()
     assert weights() == b"old"
 
 
 def test_more_than_an_export_is_not_replaced(old):
     (old / "thesis.tex").write_text("mine")
-    with pytest.raises(UsageError, match="holds other things"):
+    with pytest.raises(UsageError, match="not an export of snnkd"):
         check_target(old, True)
 
 
@@ -110,7 +110,7 @@ def test_force_replaces_a_file_of_ours():
 def test_force_replaces_no_other_file(content):
     Path("here").write_bytes(content)
     for act in (lambda: check_target(Path("here"), True), lambda: install(Path("here"), True, file_made)):
-        with pytest.raises(UsageError, match="holds other things"):
+        with pytest.raises(UsageError, match="not an export of snnkd"):
             act()
     assert Path("here").read_bytes() == content
 
@@ -140,5 +140,5 @@ def test_a_card_of_ours_may_be_replaced_and_another_readme_not(old):
     Path("here", CARD).write_text(f"{OPENING}---\n# a card")
     check_target(old, True)
     Path("here", CARD).write_text("# my notes")
-    with pytest.raises(UsageError, match="holds other things"):
+    with pytest.raises(UsageError, match="not an export of snnkd"):
         check_target(old, True)

@@ -66,9 +66,9 @@ def test_it_loads_where_spikingjelly_is_not(made, tmp_path):
 
 def test_what_the_program_says_of_itself(made):
     source, path = made
-    extra = {export.FACTS: ""}
+    extra = {export.METADATA: ""}
     torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra)
-    facts = json.loads(extra[export.FACTS])
+    facts = json.loads(extra[export.METADATA])
     assert facts["weights_sha256"] == source.loaded.sha256
     assert (facts["T"], facts["classes"], facts["input"]) == (3, 10, [3, 16, 16])
 

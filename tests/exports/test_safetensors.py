@@ -102,5 +102,5 @@ def test_an_existing_folder_is_not_overwritten(loaded, folder):
 
 def test_another_t_is_refused(loaded):
     export.check(source_of(loaded))
-    with pytest.raises(UsageError, match="--T 9: safetensors holds the network itself"):
+    with pytest.raises(UsageError, match="--T 9: safetensors stores the network as trained"):
         export.check(source_of(loaded, 9))

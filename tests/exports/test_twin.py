@@ -9,7 +9,7 @@ from torch import nn
 
 from snnkd.errors import UsageError
 from snnkd.exports.agreement import compare
-from snnkd.exports.twin import Twin, build_twin, check_exportable, folded
+from snnkd.exports.twin import Twin, build_twin, check_exportable, fold
 
 
 def largest(network, T):
@@ -28,7 +28,7 @@ def test_a_folded_convolution_answers_as_both(bias):
     x = torch.randn(2, 4, 3, 9, 9)
     with torch.no_grad():
         wanted = norm(convolution(x.flatten(0, 1))).unflatten(0, (2, 4))
-        assert torch.allclose(folded(convolution, norm)(x), wanted, atol=1e-5)
+        assert torch.allclose(fold(convolution, norm)(x), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -91,12 +91,12 @@ def swapped(path, module):
         (
             "body.conv",
             nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"),
-            "pads with other than zeros (reflect)",
+            "pads with reflect instead of zeros",
         ),
-        ("body.stages.1.0.shortcut", nn.MaxPool2d(2), "is a max-pooling"),
-        ("body.norm", nn.GroupNorm(2, 4), "is a GroupNorm, for which NIR has no word"),
-        ("body.stages.0.0.norm2", nn.LayerNorm(4), "is a LayerNorm, for which NIR has no word"),
-        ("body.head", nn.MultiheadAttention(4, 2), "for which NIR has no word"),
+        ("body.stages.1.0.shortcut", nn.MaxPool2d(2), "is a max pooling"),
+        ("body.norm", nn.GroupNorm(2, 4), "is a GroupNorm, which NIR does not have"),
+        ("body.stages.0.0.norm2", nn.LayerNorm(4), "is a LayerNorm, which NIR does not have"),
+        ("body.head", nn.MultiheadAttention(4, 2), "which NIR does not have"),
         ("body.stages.0.0.act1", nn.GELU(), "is a GELU"),
     ],
 )
@@ -113,7 +113,7 @@ def test_a_layer_that_nir_cannot_say_is_named(path, module, why):
         (
             {"name": "lif", "last": "relu"},
             "body.stages.2.0.act2",
-            "gives real values instead of spikes (neuron.last: relu)",
+            "outputs real values instead of spikes (neuron.last: relu)",
         ),
         ("klif", "body.act", "is a neuron 'klif'"),
         ("psn", "body.act", "is a neuron 'psn'"),
@@ -135,7 +135,7 @@ def test_attention_is_refused_by_its_layer():
         if isinstance(getattr(stage, "pool", None), nn.MaxPool2d):
             stage.pool = nn.Identity()
     (name,) = (name for name, module in network.named_modules() if isinstance(module, SelfProduct))
-    assert f"layer {name} is a SelfProduct, for which NIR has no word" in refusal(network)
+    assert f"layer {name} is a SelfProduct, which NIR does not have" in refusal(network)
 
 
 def test_event_frames_are_seen_one_a_timestep():
@@ -151,11 +151,11 @@ def test_an_unknown_topology_is_refused():
 
     network = network_of()
     network.body.__class__ = Own
-    assert "not of a family that is known to fold" in refusal(network)
+    assert "is not one of ResNet, VGG" in refusal(network)
 
 
 def test_a_pooling_that_rounds_up_is_refused_at_odd_sizes_only():
     odd = network_of("resnet20w", shape=(3, 18, 18))
-    with pytest.raises(UsageError, match=r"layer body\.stages\.\d\.0\.shortcut\.0 averages an odd size"):
+    with pytest.raises(UsageError, match=r"layer body\.stages\.\d\.0\.shortcut\.0 average-pools an odd size"):
         build_twin(odd)
     build_twin(network_of("resnet20w", shape=SHAPE))
