@@ -1,1 +1,1 @@
-"""How fast the distillation step is here, by part and against the loop that published code runs."""
+"""Benchmark of the training step: its parts, its memory, and the baseline loop of published code."""

@@ -1,4 +1,4 @@
-"""The published loop, and what each change makes of it."""
+"""From the baseline loop to snnkd's: the speedup of each change, one added at a time."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from snnkd.training.compiling import Mode
 from snnkd.training.environment import gpu_has_bf16, in_bf16
 
 SETTLE = 0.2
-"""Seconds before a loop is timed, in which worker processes of another one fill their queues: their work must not be charged to it."""
+"""Seconds of pause before each timing, in which data workers of other loops fill their queues."""
 OURS = "snnkd"
-CHANGES = {
+OPTIMIZATIONS = {
     "workers": "data on the device, batched augmentation",
     "copies": "first layer once",
     "loop": "SpikingJelly's multi-step neuron",
@@ -27,58 +27,61 @@ CHANGES = {
     "items": "sums kept on the device",
     "autograd": "teacher in inference mode",
 }
-"""What is done instead of each feature, in the order of the table."""
+"""What snnkd does instead of each baseline feature, in the order of the table."""
 
 
 def time_baseline(stage: Stage, compile: Mode, rounds: int) -> dict[str, Any]:
-    """The published loop and ours in turn: images/s of the baseline and how many times as fast ours is."""
+    """Time the baseline loop and snnkd's, interleaved: images/s of both and the speedup."""
     loop, subject = BaselineLoop(_at(stage, "float32")), make_subject(stage, compile)
-    taken = _in_turn({"baseline": loop.step, OURS: subject.step}, rounds, stage.device)
+    times = _time({"baseline": loop.step, OURS: subject.step}, rounds, stage.device)
     loop.close()
     return {
-        "images_per_s": _per_second(taken["baseline"], stage),
-        "images_per_s_snnkd": _per_second(taken[OURS], stage),
-        "ratio": ratio(taken["baseline"], taken[OURS]),
+        "images_per_s": _per_second(times["baseline"], stage),
+        "images_per_s_snnkd": _per_second(times[OURS], stage),
+        "ratio": ratio(times["baseline"], times[OURS]),
         "features": FEATURES,
     }
 
 
 def time_ablations(stage: Stage, compile: Mode, rounds: int) -> list[dict[str, Any]]:
-    """From the published loop to ours and beyond, one change more in each row; all in turn, `speedup` over the published loop."""
+    """Time the baseline loop with cumulative optimizations, interleaved; `speedup` is over the baseline."""
     works: dict[str, Work] = {}
     loops = []
     features = list(FEATURES)
-    for name, change in [("published loop", None), *((text, feature) for feature, text in CHANGES.items())]:
+    for name, change in [
+        ("baseline loop", None),
+        *((text, feature) for feature, text in OPTIMIZATIONS.items()),
+    ]:
         if change:
             features.remove(change)
         loops.append(BaselineLoop(_at(stage, "float32"), tuple(features)))
         works[name] = loops[-1].step
-    works |= _further(stage, compile)
-    taken = _in_turn(works, rounds, stage.device)
+    works |= _execution_options(stage, compile)
+    times = _time(works, rounds, stage.device)
     for loop in loops:
         loop.close()
-    base = taken["published loop"]
+    base = times["baseline loop"]
     return [
         {
             "change": name,
-            "images_per_s": _per_second(times, stage),
-            "speedup": ratio(base, times),
-            "step_ms": _step_ms(times),
+            "images_per_s": _per_second(seconds, stage),
+            "speedup": ratio(base, seconds),
+            "step_ms": summary([1000 * s for s in seconds], 2),
         }
-        for name, times in taken.items()
+        for name, seconds in times.items()
     ]
 
 
-def _further(stage: Stage, compile: Mode) -> dict[str, Callable[[], object]]:
-    """What keys of `execution` add: compiled, and bf16 where the hardware has it."""
-    made: dict[str, Callable[[], object]] = {}
-    usual = in_bf16(stage.recipe.execution, stage.device)
-    remark = "" if usual else " (not by default)"
+def _execution_options(stage: Stage, compile: Mode) -> dict[str, Callable[[], object]]:
+    """snnkd's step compiled, and in bf16 where the hardware supports it."""
+    works: dict[str, Callable[[], object]] = {}
+    default = in_bf16(stage.recipe.execution, stage.device)
+    remark = "" if default else " (not by default)"
     if compile != "off":
-        made[f"compile: {compile}"] = make_subject(_at(stage, "float32"), compile).step
-    if usual or has_bf16(stage.device):
-        made[f"bf16{remark}"] = make_subject(_at(stage, "bf16"), compile).step
-    return made
+        works[f"compile: {compile}"] = make_subject(_at(stage, "float32"), compile).step
+    if default or has_bf16(stage.device):
+        works[f"bf16{remark}"] = make_subject(_at(stage, "bf16"), compile).step
+    return works
 
 
 def _at(stage: Stage, precision: Literal["float32", "bf16"]) -> Stage:
@@ -88,7 +91,7 @@ def _at(stage: Stage, precision: Literal["float32", "bf16"]) -> Stage:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than float32 on this device, as far as it says so."""
+    """Whether the device has bf16 instructions."""
     return (
         gpu_has_bf16(device)
         if device.type == "cuda"
@@ -109,13 +112,9 @@ def _cpu_bf16() -> bool:
         return False
 
 
-def _in_turn(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
+def _time(works: dict[str, Work], rounds: int, device: torch.device) -> dict[str, list[float]]:
     return time_steps(works, rounds, device, lambda: time.sleep(SETTLE))
 
 
 def _per_second(times: list[float], stage: Stage) -> float:
     return round(stage.recipe.train.batch_size / summary(times, 9)["median"], 2)
-
-
-def _step_ms(times: list[float]) -> dict[str, float]:
-    return summary([1000 * t for t in times], 2)

@@ -1,23 +1,27 @@
-"""The training loop as published code runs it, written plainly: the baseline of `snnkd bench --baseline`.
+"""The training loop of published code, in plain PyTorch: the baseline of `snnkd bench --baseline`.
 
-Each habit was found in public repositories (files read in November 2026), the first of which has nearly all of them:
+Each feature occurs in public repositories (read in November 2026); the first one has nearly all of them:
 Intelli-Chip-Lab/snn_temporal_decoupling_distillation (TDD), experiment/cifar/main.py, model/, util/data.py.
 
 - workers: a DataLoader whose worker processes transform PIL images one by one. TDD `load_dataset`; SEENN
   data_loaders.py; CKDSNN utils/pl_data_cifar_loader.py.
 - copies: T copies of each image before the first layer. TDD model/resnet.py `forward`; TET models/layers.py
-  `add_dimention`; TEBN models.py; SAKD cifar/models/ResNet_snn.py. (SEENN and CKDSNN repeat after it.)
-- loop: a Python loop over timesteps in every neuron layer, and a stack. TDD model/layer.py `LIFLayer`; TET and SNN-RAT
-  models/layers.py `LIFSpike`; Re-Loss models/spike_layer.py. (SAKD and BKDSNN use fused CUDA neurons.)
-- rows: images and features as NCHW, nothing compiled, float32. TDD, TET, SNN-RAT, TEBN, whole files. (SEENN and SAKD
-  have autocast.)
-- items: loss, hits and counts fetched from the device in every step. TDD `train`; BKDSNN
-  Spike-Element-Wise-ResNet/imagenet/train_distillation.py `train_one_epoch`; TET main_training_parallel.py `train`.
-- autograd: a teacher that keeps autograd's books, as plain `no_grad` still does. TDD, SAKD cifar/train_KD.py, Re-Loss.
+  `add_dimention`; TEBN models.py; SAKD cifar/models/ResNet_snn.py. (SEENN and CKDSNN repeat after that
+  layer.)
+- loop: a Python loop over timesteps in every neuron layer, and a stack. TDD model/layer.py `LIFLayer`; TET
+  and SNN-RAT models/layers.py `LIFSpike`; Re-Loss models/spike_layer.py. (SAKD and BKDSNN use fused CUDA
+  neurons.)
+- rows: images and features as NCHW, nothing compiled, float32. TDD, TET, SNN-RAT, TEBN, whole files. (SEENN
+  and SAKD have autocast.)
+- items: loss, correct predictions and counts fetched from the device in every step. TDD `train`; BKDSNN
+  Spike-Element-Wise-ResNet/imagenet/train_distillation.py `train_one_epoch`; TET main_training_parallel.py
+  `train`.
+- autograd: the teacher runs under `no_grad`, which still tracks versions and views, not `inference_mode`.
+  TDD, SAKD cifar/train_KD.py, Re-Loss.
 
 TET is brain-intelligence-lab/temporal_efficient_training, SEENN Intelligent-Computing-Lab-Yale/SEENN, CKDSNN
-SinoLeu/CKDSNN, TEBN ChaotengDuan/TEBN, SAKD Maybe2022/SAKD, SNN-RAT putshua/SNN-RAT, Re-Loss yfguo91/Re-Loss, BKDSNN
-Intelligent-Computing-Research-Group/BKDSNN.
+SinoLeu/CKDSNN, TEBN ChaotengDuan/TEBN, SAKD Maybe2022/SAKD, SNN-RAT putshua/SNN-RAT, Re-Loss yfguo91/Re-Loss,
+BKDSNN Intelligent-Computing-Research-Group/BKDSNN.
 """
 
 from __future__ import annotations
@@ -53,11 +57,11 @@ FEATURES = {
     "autograd": "teacher under no_grad only",
 }
 WORKERS = 4
-"""At most; published configurations say 4 to 16."""
+"""Upper limit of data workers; published configurations use 4 to 16."""
 
 
 class BaselineLoop:
-    """The published loop on the images, weights and objective of `stage`, with some of its features; `step` makes one step."""
+    """The baseline loop on the images, weights and objective of `stage`, with the given features."""
 
     def __init__(
         self, stage: Stage, features: Collection[str] = tuple(FEATURES), compile: Mode = "off"
@@ -69,7 +73,7 @@ class BaselineLoop:
         assert subject.stage.teacher is not None
         self._teacher = subject.stage.teacher.network
         for network in (job.network, self._teacher):
-            _slow_down(network, self.features)
+            _apply_features(network, self.features)
         self._batches: Iterator[Any] | None = None
         if "workers" in self.features:
             self._batches = iter(_loader(subject, job.network))
@@ -78,7 +82,7 @@ class BaselineLoop:
                 network.std.fill_(1.0)
 
     def step(self) -> float:
-        """One step; returns its loss, or NaN where nobody asks."""
+        """Run one training step; return its loss, or NaN without the feature `items`."""
         subject, job = self.subject, self.subject.job
         if self._batches is None:
             images, labels = subject.batch()
@@ -86,7 +90,7 @@ class BaselineLoop:
             images, labels = next(self._batches)
             images, labels = images.to(job.device), labels.to(job.device)
         subject.optimizer.zero_grad()
-        answers, value, total = self._seen(images, labels)
+        answers, value, total = self._forward(images, labels)
         if "items" in self.features:
             self._running += value.item()
         total.backward()
@@ -97,32 +101,32 @@ class BaselineLoop:
             return value.item()
         return float("nan")
 
-    def _seen(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         subject, job = self.subject, self.subject.job
         if "autograd" not in self.features:
             _, loss = look(job, subject.learner, images, labels, 0)
             return loss.answers, loss.value, loss.total
-        wanted, offered = job.objective.student_features, job.objective.teacher_features
-        ours, theirs = Features(wanted), Features(offered)
-        student = job.network(images, None, ours) if wanted else job.network(images)
+        student_names, teacher_names = job.objective.student_features, job.objective.teacher_features
+        student_features, teacher_features = Features(student_names), Features(teacher_names)
+        student = job.network(images, None, student_features) if student_names else job.network(images)
         with torch.no_grad():
-            teacher = (self._teacher(images, 1, theirs) if offered else self._teacher(images, 1))[0]
-        seen = BatchOutputs(
+            logits = self._teacher(images, 1, teacher_features) if teacher_names else self._teacher(images, 1)
+        outputs = BatchOutputs(
             student=student,
             labels=labels,
-            teacher=teacher,
-            student_features=ours.kept,
-            teacher_features=theirs.kept,
+            teacher=logits[0],
+            student_features=student_features.kept,
+            teacher_features=teacher_features.kept,
         )
-        loss = job.objective(seen)
+        loss = job.objective(outputs)
         return loss.answers, loss.value, loss.total
 
     def close(self) -> None:
-        """End the worker processes."""
+        """Stop the worker processes."""
         self._batches = None
 
 
-def _slow_down(network: Network, features: Collection[str]) -> None:
+def _apply_features(network: Network, features: Collection[str]) -> None:
     if "rows" in features:
         network.channels_last = False
         network.to(memory_format=torch.contiguous_format)
@@ -136,23 +140,23 @@ def _slow_down(network: Network, features: Collection[str]) -> None:
 
 
 def check_neuron(neuron: AnyNeuron) -> None:
-    """Raise UsageError for neurons that the published loop does not have; its surrogates are written out below."""
+    """Raise UsageError for neurons and surrogates that the baseline loop does not implement."""
     if not isinstance(neuron, NeuronConfig) or neuron.name != "lif":
         raise UsageError(
-            f"neuron.name: {neuron.name}; the published loop has lif alone, so leave out --baseline and --ablations"
+            f"neuron.name: {neuron.name}; the baseline loop has only lif, so omit --baseline and --ablations"
         )
-    if neuron.surrogate not in SLOPES:
-        known = " and ".join(SLOPES)
+    if neuron.surrogate not in SURROGATES:
         raise UsageError(
-            f"neuron.surrogate: {neuron.surrogate}; the published loop has {known} alone, leave out --baseline and --ablations"
+            f"neuron.surrogate: {neuron.surrogate}; the baseline loop has only {' and '.join(SURROGATES)}, "
+            "so omit --baseline and --ablations"
         )
 
 
-SLOPES = ("sigmoid", "atan")
+SURROGATES = ("sigmoid", "atan")
 
 
 class PlainLIF(nn.Module):
-    """Leaky integrate-and-fire as published code writes it: timestep after timestep, then a stack."""
+    """Leaky integrate-and-fire as in published code: a loop over timesteps, then a stack."""
 
     def __init__(self, config: NeuronConfig) -> None:
         super().__init__()
@@ -196,12 +200,12 @@ class _Fire(torch.autograd.Function):
 
 
 def _fire(x: Tensor, surrogate: str, alpha: float) -> Tensor:
-    made: Tensor = _Fire.apply(x, surrogate, alpha)
-    return made
+    spikes: Tensor = _Fire.apply(x, surrogate, alpha)
+    return spikes
 
 
-class _Pictures(Dataset[Any]):
-    """Images of a split as torchvision's CIFAR classes hand them out: a PIL image each, then the transforms."""
+class _PILImages(Dataset[Any]):
+    """Images of a split as in torchvision's CIFAR datasets: PIL images, then the transforms."""
 
     def __init__(self, split: Split, transform: Any) -> None:
         self._pixels, self._labels = (
@@ -215,12 +219,12 @@ class _Pictures(Dataset[Any]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, int]:
         pixels = self._pixels[index]
-        picture = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
-        return self._transform(picture), self._labels[index]
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        return self._transform(image), self._labels[index]
 
 
 def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
-    """The subject's images in its own order, so that without augmentation both loops see the same batches."""
+    """The subject's images in its own order: without augmentation both loops see the same batches."""
     from snnkd.bench.baseline_transforms import make_transform
 
     recipe, split = subject.stage.recipe, subject.stage.data.train
@@ -229,21 +233,21 @@ def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
         recipe.data.augment, height, width, network.mean.tolist(), network.std.tolist()
     )
     return DataLoader(
-        _Pictures(split, transform),
+        _PILImages(split, transform),
         batch_size=recipe.train.batch_size,
-        sampler=_Order(subject),
-        num_workers=min(WORKERS, _cores()),
+        sampler=_EndlessSampler(subject),
+        num_workers=min(WORKERS, _cpu_count()),
         pin_memory=subject.job.device.type == "cuda",
         drop_last=True,
     )
 
 
-def _cores() -> int:
+def _cpu_count() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Order:
-    """The order of one epoch after another without end, so that workers are never started anew: real epochs are long."""
+class _EndlessSampler:
+    """Indices of epoch after epoch, so that workers never restart, as in long real epochs."""
 
     def __init__(self, subject: Subject) -> None:
         self._batches = subject.job.batches

@@ -1,4 +1,4 @@
-"""What published code does with one PIL image: the transforms of torchvision that answer to `data.augment`."""
+"""Data augmentation of the baseline loop: torchvision's transforms, per PIL image, for `data.augment`."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from snnkd.schema.augment import (
 
 
 def check_augment(operations: Sequence[Operation]) -> None:
-    """Raise UsageError for an operation that the published loop does not have."""
+    """Raise UsageError for an operation that the baseline loop does not have."""
     mixing = mixing_names(operations)
     if mixing:
         raise UsageError(
-            f"data.augment: the loop of published code has no {mixing[0]}; bench it without --baseline and --ablations"
+            f"data.augment: the baseline loop has no {mixing[0]}; omit --baseline and --ablations"
         )
 
 
 def make_transform(
     operations: Sequence[Operation], height: int, width: int, mean: Sequence[float], std: Sequence[float]
 ) -> Any:
-    """From a PIL image to a normalised float tensor `[C, H, W]`; cutout and erase come last, as published code has them."""
-    made = [(options, _transform(options, height, width)) for options in map(options_of, operations)]
-    painting = [transform for options, transform in made if isinstance(options, (CutoutConfig, EraseConfig))]
-    plain = [transform for options, transform in made if not isinstance(options, (CutoutConfig, EraseConfig))]
-    return transforms.Compose([*plain, transforms.ToTensor(), transforms.Normalize(mean, std), *painting])
+    """From a PIL image to a normalised float tensor `[C, H, W]`; cutout and erase come last, as published."""
+    on_image, on_tensor = [], []
+    for options in map(options_of, operations):
+        last = isinstance(options, (CutoutConfig, EraseConfig))
+        (on_tensor if last else on_image).append(_transform(options, height, width))
+    return transforms.Compose([*on_image, transforms.ToTensor(), transforms.Normalize(mean, std), *on_tensor])
 
 
 def _transform(options: Options, height: int, width: int) -> Any:
@@ -60,7 +61,7 @@ def _transform(options: Options, height: int, width: int) -> Any:
 
 
 class _Cutout:
-    """A square of zeros around any pixel, cut off at the border."""
+    """A square of zeros centred on a random pixel, clipped at the border."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""Interleaved timing of several workloads in one process, so that drift of the machine affects all of them alike."""
+"""Interleaved timing of workloads in one process, so that drift of the machine affects all alike."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from typing import Any
 import torch
 
 Work = Callable[[], object]
-NO_OP: Work = lambda: None  # noqa: E731
 
 
-def wait(device: torch.device) -> None:
-    """Until the device has done what it was given."""
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def seconds(work: Work, device: torch.device) -> float:
-    wait(device)
+    """Wall-clock seconds of one call, including the device's work."""
+    synchronize(device)
     start = time.perf_counter()
     work()
-    wait(device)
+    synchronize(device)
     return time.perf_counter() - start
 
 
 def steps_per_timing(device: torch.device) -> int:
-    """Steps timed together. On a GPU many: training never waits for it, so the wait before and after must not be charged to one step.
+    """Steps timed together: 20 on a GPU, to amortise synchronisation, which training does not need.
 
-    On a CPU two, so that a loop is not always timed with the caches that another one left.
+    Two on a CPU, so that a loop is not always timed with caches filled by another.
     """
     return 20 if device.type == "cuda" else 2
 
 
-def several(work: Work, times: int) -> Work:
+def _repeat(work: Work, times: int) -> Work:
     def repeated() -> None:
         for _ in range(times):
             work()
@@ -44,30 +44,31 @@ def several(work: Work, times: int) -> Work:
 
 
 def time_steps(
-    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NO_OP
+    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work | None = None
 ) -> dict[str, list[float]]:
-    """`time_interleaved` for workloads that are one step each: seconds of one step, from `steps_per_timing`, after as many that do not count."""
+    """Seconds per step of each workload and round, after as many warm-up steps as are timed together."""
     steps = steps_per_timing(device)
-    many = {name: several(work, steps) for name, work in works.items()}
-    for work in many.values():
-        work()  # compiles, starts workers, warms caches
+    repeated = {name: _repeat(work, steps) for name, work in works.items()}
+    for work in repeated.values():
+        work()  # compile, start workers, fill caches
     return {
         name: [s / steps for s in taken]
-        for name, taken in time_interleaved(many, rounds, device, between).items()
+        for name, taken in time_interleaved(repeated, rounds, device, between).items()
     }
 
 
 def time_interleaved(
-    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work = NO_OP
+    works: Mapping[str, Work], rounds: int, device: torch.device, between: Work | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of each work in each round; every round runs all of them once, beginning with another one each time."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
+    """Seconds of each workload in each round; every round runs all once, starting with another one."""
+    times: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
     for i in range(rounds):
         for name in names[i % len(names) :] + names[: i % len(names)]:
-            between()
-            taken[name].append(seconds(works[name], device))
-    return taken
+            if between is not None:
+                between()
+            times[name].append(seconds(works[name], device))
+    return times
 
 
 def summary(values: Sequence[float], digits: int = 4) -> dict[str, float]:
@@ -77,12 +78,12 @@ def summary(values: Sequence[float], digits: int = 4) -> dict[str, float]:
 
 
 def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
-    """How many times longer than `base`, round by round."""
+    """Time relative to `base`, round by round: median and quartiles."""
     return summary([a / b for a, b in zip(times, base, strict=True)])
 
 
 def relative_times(taken: Mapping[str, Sequence[float]], base: str) -> dict[str, Any]:
-    """Ratio to `base` and milliseconds of each work."""
+    """Ratio to workload `base`, and milliseconds, of each workload."""
     return {
         name: {"ratio": ratio(times, taken[base]), "ms": summary([1000 * t for t in times])}
         for name, times in taken.items()

@@ -1,4 +1,4 @@
-"""The milliseconds of a step by part, and what spiking costs over an ANN."""
+"""Milliseconds of a training step by part, and the overhead of spiking over an ANN."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional as F
 
-from snnkd.bench.clock import Work, ratio, summary, time_steps, wait
+from snnkd.bench.clock import Work, ratio, summary, synchronize, time_steps
 from snnkd.bench.subject import Subject
 from snnkd.losses.outputs import time_mean
 from snnkd.losses.targets import repeated
@@ -24,12 +24,12 @@ PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer")
 
 
 def time_parts(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Medians and quartiles in ms. Teacher and loss are those inside the step, so the parts add up to it."""
-    taken: dict[str, list[float]] = {part: [] for part in PARTS}
+    """Median and quartiles in ms of each part; the parts add up to the step."""
+    times: dict[str, list[float]] = {part: [] for part in PARTS}
     for _ in range(rounds):
         for part, value in _one_step(subject).items():
-            taken[part].append(1000 * value)
-    return {part: summary(values, 2) for part, values in taken.items()}
+            times[part].append(1000 * value)
+    return {part: summary(values, 2) for part, values in times.items()}
 
 
 def _one_step(subject: Subject) -> dict[str, float]:
@@ -37,18 +37,18 @@ def _one_step(subject: Subject) -> dict[str, float]:
     inside: dict[str, float] = {}
 
     def mark() -> float:
-        wait(device)
+        synchronize(device)
         marks.append(time.perf_counter())
         return marks[-1] - marks[-2]
 
     def timed(name: str, call: Any) -> Any:
-        def wrapped(*given: Any, **named: Any) -> Any:
-            wait(device)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            synchronize(device)
             start = time.perf_counter()
-            made = call(*given, **named)
-            wait(device)
+            result = call(*args, **kwargs)
+            synchronize(device)
             inside[name] = time.perf_counter() - start
-            return made
+            return result
 
         return wrapped
 
@@ -69,18 +69,19 @@ def _one_step(subject: Subject) -> dict[str, float]:
     subject.optimizer.step()
     teacher_s, loss_s = inside.get("teacher", 0.0), inside["loss"]
     student = forward - teacher_s - loss_s
-    found = (data, teacher_s, student, loss_s, backward, mark())
-    return dict(zip(PARTS, found, strict=True))
+    times = (data, teacher_s, student, loss_s, backward, mark())
+    return dict(zip(PARTS, times, strict=True))
 
 
 def spiking_overhead(subject: Subject, rounds: int) -> dict[str, Any]:
-    """Student step over the step of the same topology as ANN on T x B images: forward, cross-entropy, backward, update, both alike.
+    """Time of a student step relative to the same topology as ANN on T x B images.
 
-    Where the student is compiled, the ANN is timed plain and compiled, and its better one counts.
+    Both steps are forward, cross-entropy, backward and update. If the student is compiled, the ANN is timed
+    both ways and the faster one counts.
     """
     job, T = subject.job, subject.job.network.specification.T
     images, labels = subject.batch()
-    many, their_labels = images.repeat(T, 1, 1, 1), repeated(labels, T)
+    ann_images, ann_labels = images.repeat(T, 1, 1, 1), repeated(labels, T)
 
     def step(network: Network, forward: Any, x: Tensor, y: Tensor) -> Work:
         optimizer = make_optimizer((network,), job.train)
@@ -98,13 +99,15 @@ def spiking_overhead(subject: Subject, rounds: int) -> dict[str, Any]:
     works = {"student": step(job.network, student, images, labels)}
     for name in ("ann", "ann compiled") if job.execution.compile != "off" else ("ann",):
         ann = _ann_of(job.network).to(job.device).train()
-        works[name] = step(ann, compile_network(ann) if name == "ann compiled" else ann, many, their_labels)
-    taken = time_steps(works, rounds, job.device)
-    best = min((name for name in taken if name != "student"), key=lambda name: statistics.median(taken[name]))
+        works[name] = step(
+            ann, compile_network(ann) if name == "ann compiled" else ann, ann_images, ann_labels
+        )
+    times = time_steps(works, rounds, job.device)
+    best = min((name for name in times if name != "student"), key=lambda name: statistics.median(times[name]))
     return {
-        **ratio(taken["student"], taken[best]),
+        **ratio(times["student"], times[best]),
         "against": best,
-        "ann_ms": summary([1000 * t for t in taken[best]], 2),
+        "ann_ms": summary([1000 * t for t in times[best]], 2),
     }
 
 

@@ -1,4 +1,4 @@
-"""The whole bench as one object, and as text."""
+"""The benchmark's result as a JSON object and as text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from snnkd.bench import ablations
+from snnkd.bench.ablations import time_ablations, time_baseline
 from snnkd.bench.baseline_loop import check_neuron
 from snnkd.bench.baseline_transforms import check_augment
 from snnkd.bench.clock import summary, time_steps
@@ -20,28 +20,29 @@ from snnkd.errors import UsageError
 from snnkd.recipe.loss_section import loss_label
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import DistillRecipe
+from snnkd.stage import Stage
 from snnkd.training.compiling import decide
 from snnkd.training.environment import check_execution, hardware, in_bf16, pick_device, versions
 
 LONG = 10**9
-"""Images of a training long enough that compiling pays, if it can."""
+"""Training images with which `compile: auto` compiles wherever it can."""
 
 
-def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> dict[str, Any]:
-    """Time the step of `recipe` on random data; see `snnkd bench`. With `table` the levers one by one, too."""
-    if baseline or table:
+def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -> dict[str, Any]:
+    """Time the training step of `recipe` on random data; optionally the baseline loop and its ablations."""
+    if baseline or ablations:
         check_augment(recipe.data.augment)
         check_neuron(recipe.neuron)
     device = pick_device(recipe.execution.device)
     check_execution(recipe.train, recipe.execution, device)
     if recipe.execution.accumulate > 1:
         raise UsageError(
-            f"execution.accumulate: {recipe.execution.accumulate}; bench times one batch, give --batch-size instead"
+            f"execution.accumulate: {recipe.execution.accumulate}; bench times one batch, use --batch-size"
         )
     if recipe.execution.threads:
         torch.set_num_threads(recipe.execution.threads)
-    # first: what cannot be said must not cost what was measured, and the next lines need the GPU awake, as this makes it
-    about = {"versions": versions(), "hardware": hardware(device)}
+    # first: it may fail, which must not waste a measurement, and it initialises the GPU for the next lines
+    environment = {"versions": versions(), "hardware": hardware(device)}
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     stage = make_stage(recipe, device)
@@ -51,7 +52,7 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
     subject = make_subject(stage, compile)
     step = time_steps({"step": subject.step}, rounds, device)["step"]
     batch = recipe.train.batch_size
-    made: dict[str, Any] = {
+    result: dict[str, Any] = {
         "schema": 1,
         "data": recipe.data.name,
         "model": to_plain(recipe.model),
@@ -68,57 +69,61 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, table: bool) -> di
         "spiking_overhead": spiking_overhead(make_subject(stage, compile), rounds),
     }
     if baseline:
-        made["baseline"] = ablations.time_baseline(_plain(stage, recipe), compile, rounds)
-    if table:
-        made["ablations"] = ablations.time_ablations(_plain(stage, recipe), compile, rounds)
-    return {**made, "rounds": rounds, **about}
+        result["baseline"] = time_baseline(_without_checkpointing(stage), compile, rounds)
+    if ablations:
+        result["ablations"] = time_ablations(_without_checkpointing(stage), compile, rounds)
+    return {**result, "rounds": rounds, **environment}
 
 
-def _plain(stage: Any, recipe: DistillRecipe) -> Any:
-    """The ablations are timed without what only saves memory."""
-    execution = replace(recipe.execution, accumulate=1, activation_checkpointing=False)
-    return replace(stage, recipe=replace(recipe, execution=execution))
+def _without_checkpointing(stage: Stage) -> Stage:
+    """`stage` without activation checkpointing, which the baseline loop does not have."""
+    execution = replace(stage.recipe.execution, activation_checkpointing=False)
+    return replace(stage, recipe=replace(stage.recipe, execution=execution))
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: of the GPU what torch held at most, of a CPU the process's largest resident size, torch itself included."""
+    """Bytes: on a GPU torch's peak allocation, on a CPU the process's peak resident size, including torch."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def lines(found: dict[str, Any]) -> list[str]:
-    """As text of at most 80 columns."""
-    gpu = found["hardware"].get("gpu") or found["hardware"]["cpu"]
-    told = [
-        f"{found['model']['name']}, T = {found['T']}, batch {found['batch_size']}, {found['data']}, loss {found['loss']}",
-        f"{gpu}, {found['hardware']['threads']} threads, torch {found['versions']['torch']}, "
-        f"compile {found['compile']}, {'bf16' if found['bf16'] else 'float32'}",
-        f"{found['images_per_s']:.1f} images/s, {_spread(found['step_ms'])} ms a step (median, quartiles; {found['rounds']} rounds)",
+def lines(result: dict[str, Any]) -> list[str]:
+    """The result as text of at most 80 columns."""
+    hardware = result["hardware"]
+    text = [
+        f"{result['model']['name']}, T = {result['T']}, batch {result['batch_size']}, {result['data']}, "
+        f"loss {result['loss']}",
+        f"{hardware.get('gpu') or hardware['cpu']}, {hardware['threads']} threads, "
+        f"torch {result['versions']['torch']}, "
+        f"compile {result['compile']}, {'bf16' if result['bf16'] else 'float32'}",
+        f"{result['images_per_s']:.1f} images/s, {_spread(result['step_ms'])} ms per step "
+        f"(median, quartiles; {result['rounds']} rounds)",
         "",
         "part            ms   share",
     ]
-    whole = sum(part["median"] for part in found["parts"].values())
-    told += [
-        f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / whole:>5.1f} %"
-        for name, part in found["parts"].items()
+    total = sum(part["median"] for part in result["parts"].values())
+    text += [
+        f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / total:>5.1f} %"
+        for name, part in result["parts"].items()
     ]
-    told += ["", f"peak memory {found['peak_memory_bytes'] / 2**20:,.0f} MiB"]
-    told += [f"spiking overhead {_spread(found['spiking_overhead'])} (student / ANN on T x B images)"]
-    if "baseline" in found:
-        base = found["baseline"]
-        told += [
+    text += ["", f"peak memory {result['peak_memory_bytes'] / 2**20:,.0f} MiB"]
+    text += [f"spiking overhead {_spread(result['spiking_overhead'])} (student / ANN on T x B images)"]
+    if "baseline" in result:
+        base = result["baseline"]
+        text += [
             "",
-            f"published loop {base['images_per_s']:.1f} images/s; snnkd is {_spread(base['ratio'])} times as fast",
+            f"baseline loop {base['images_per_s']:.1f} images/s; "
+            f"snnkd is {_spread(base['ratio'])} times as fast",
         ]
-    if "ablations" in found:
-        told += ["", "images/s   speedup (quartiles)      cumulative change"]
-        told += [
+    if "ablations" in result:
+        text += ["", "images/s   speedup (quartiles)      cumulative change"]
+        text += [
             f"{row['images_per_s']:>8.1f}   {_spread(row['speedup']):<22}   {row['change']}"
-            for row in found["ablations"]
+            for row in result["ablations"]
         ]
-    return told
+    return text
 
 
 def _spread(value: dict[str, float]) -> str:

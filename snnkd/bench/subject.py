@@ -1,4 +1,4 @@
-"""What is timed: a student and an ANN teacher of the same topology with random weights, on random images."""
+"""The benchmark's subject: student and ANN teacher of one topology, random weights, random images."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from snnkd.training.optimizer import make_optimizer
 from snnkd.training.step import backward, make_learner
 
 BATCHES = 8
-"""Of different images; then they come again."""
+"""Different batches; then they repeat."""
 
 
 @dataclass
 class Subject:
-    """A job ready to make steps, as training makes them."""
+    """A training job ready to run steps."""
 
     stage: Stage
     job: Job
@@ -43,12 +43,12 @@ class Subject:
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The next batch."""
-        made = self.job.batches.batch(self.at // self.job.batches.steps, self.at % self.job.batches.steps)
+        images, labels = self.job.batches.batch(*divmod(self.at, self.job.batches.steps))
         self.at += 1
-        return made
+        return images, labels
 
     def step(self) -> list[Loss]:
-        """One training step: data, teacher, student, loss, backward, update (without the loop's bookkeeping)."""
+        """Run one training step: data, teacher, student, loss, backward, update; no logging."""
         torch.manual_seed(derive(self.job.seed, "noise", 0, self.at))
         images, labels = self.batch()
         self.optimizer.zero_grad(set_to_none=True)
@@ -58,15 +58,15 @@ class Subject:
 
 
 DataShape = tuple[int, tuple[int, int, int]]
-"""Classes, and channels, height and width of an image."""
+"""Number of classes, and `(C, H, W)` of an image."""
 
 
-def make_stage(recipe: DistillRecipe, device: torch.device, kind: DataShape | None = None) -> Stage:
-    """A stage on random data with a random teacher; reads no file, except for data whose shape only the file knows.
+def make_stage(recipe: DistillRecipe, device: torch.device, data_shape: DataShape | None = None) -> Stage:
+    """A stage on random data of `data_shape` (default: the recipe's) with a random teacher.
 
-    The data are of `kind`, by default that of the recipe's.
+    Reads no file, except for data sets whose shape only the file gives.
     """
-    data = _random_data(recipe, kind or _kind_of(recipe.data))
+    data = _random_data(recipe, data_shape or _data_shape(recipe.data))
     specification = Specification(
         model=replace(recipe.model, T=None), neuron=None, classes=data.classes, shape=data.shape
     )
@@ -87,18 +87,18 @@ def make_stage(recipe: DistillRecipe, device: torch.device, kind: DataShape | No
 
 
 def make_subject(stage: Stage, compile: Mode) -> Subject:
-    """Fresh, and the same each time: weights and batches depend on the recipe's seed alone."""
+    """A new subject; weights and batches depend only on the recipe's seed."""
     recipe = stage.recipe
     network = first_network(recipe, stage.data, stage.teacher).to(stage.device)
-    # the teacher is copied: a baseline may lay its weights out differently
+    # a copy, since a baseline may change the teacher's memory layout
     stage = replace(stage, teacher=copy.deepcopy(stage.teacher))
     job = make_job(stage, network, make_stage_objective(stage, network), compile)
     learner = make_learner(job).train()
     return Subject(stage, job, learner, make_optimizer((network, job.objective), recipe.train))
 
 
-def _random_data(recipe: DistillRecipe, kind: DataShape) -> ImageSet:
-    classes, shape = kind
+def _random_data(recipe: DistillRecipe, data_shape: DataShape) -> ImageSet:
+    classes, shape = data_shape
     generator = torch.Generator().manual_seed(derive(recipe.seed, "images"))
     count = BATCHES * recipe.train.batch_size
     images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)
@@ -107,10 +107,10 @@ def _random_data(recipe: DistillRecipe, kind: DataShape) -> ImageSet:
     return ImageSet(recipe.data.name, classes, split, Split(images[:2], labels[:2]), None, "")
 
 
-def _kind_of(config: DataConfig) -> DataShape:
+def _data_shape(config: DataConfig) -> DataShape:
     if frames_in(config):
         raise UsageError(
-            f"data.name: {config.name}; bench times still images, and these are event frames: name others with --data"
+            f"data.name: {config.name}; bench needs still images, not event frames; choose another --data"
         )
     if isinstance(config, GlyphsConfig):
         return config.classes, (config.channels, config.size, config.size)

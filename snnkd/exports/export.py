@@ -46,7 +46,7 @@ def export_network(
     images: Tensor,
     check_stop: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Export `source` to `target` in the format of `entry`; return its agreement with the original on `images`.
+    """Export `source` to `target` in the format of `entry`; return its agreement with the original.
 
     `check_stop` may raise before anything is installed. Raises RunError, leaving no file, if the export read
     back disagrees with its source.

@@ -83,7 +83,7 @@ def metadata(source: Source) -> dict[str, Any]:
 
 
 def read_back(path: Path) -> Forward:
-    """Read the graph with nir and build it with SpikingJelly's importer; mean, std and T are in its metadata."""
+    """Read the graph with nir and build it with SpikingJelly's importer; its metadata has mean, std, T."""
     nir = package("nir")
     with quietly("the import from NIR"):
         from spikingjelly.activation_based import nir_exchange

@@ -65,7 +65,7 @@ def test_baseline_and_ablations(cli: Cli) -> None:
     assert base["images_per_s"] > 0
     assert set(base["features"]) == {"workers", "copies", "loop", "rows", "items", "autograd"}
     names = [row["change"] for row in found["ablations"]]
-    assert names[0] == "published loop"
+    assert names[0] == "baseline loop"
     assert len(names) >= 7
     assert found["ablations"][0]["speedup"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
 
@@ -77,7 +77,7 @@ def test_as_text_it_fits_80_columns(cli: Cli) -> None:
     assert all(len(line) <= 80 for line in lines), ended.out
     assert lines[0] == "resnet8, T = 2, batch 4, glyphs, loss hta-kl"
     assert [line.split()[0] for line in lines[5:11]] == PARTS
-    assert lines[-1].startswith("published loop ")
+    assert lines[-1].startswith("baseline loop ")
 
 
 def test_other_data_than_glyphs_need_no_download(cli: Cli) -> None:
@@ -117,7 +117,7 @@ def test_a_stored_object_is_plain_json(cli: Cli) -> None:
     assert json.loads(json.dumps(cli("bench", *TINY, "--json").json, allow_nan=False))
 
 
-def test_the_published_loop_augments_with_torchvision(cli: Cli) -> None:
+def test_the_baseline_loop_augments_with_torchvision(cli: Cli) -> None:
     names = "[crop, flip, autoaugment, {name: randaugment, ops: 1}, trivialaugment, {name: cutout, size: 4}, erase]"
     ended = cli(
         "bench", *TINY, "--set", f"data.augment={names}", "--set", "data.channels=3", "--baseline", "--json"
@@ -126,12 +126,12 @@ def test_the_published_loop_augments_with_torchvision(cli: Cli) -> None:
     assert ended.json["baseline"]["ratio"]["median"] > 0
 
 
-def test_mixed_images_are_timed_but_not_against_the_published_loop(cli: Cli) -> None:
+def test_mixed_images_are_timed_but_not_against_the_baseline_loop(cli: Cli) -> None:
     mixed = ["--set", "data.augment=[crop, mixup]", "--loss", "kl"]
     assert cli("bench", *TINY, *mixed, "--json").code == 0
     for flag in ("--baseline", "--ablations"):
         ended = cli("bench", *TINY, *mixed, flag)
         assert ended.code == 2
         assert ended.complaint == (
-            "snnkd: data.augment: the loop of published code has no mixup; bench it without --baseline and --ablations"
+            "snnkd: data.augment: the baseline loop has no mixup; omit --baseline and --ablations"
         )

@@ -248,7 +248,7 @@ def test_bench_has_every_neuron_and_its_baseline_lif(cli: Cli) -> None:
     for setting in ("neuron.name=plif", "neuron.surrogate=erf"):
         refused = cli(*words, "--baseline", "--set", setting)
         assert refused.code == 2
-        assert "the published loop has" in refused.complaint
+        assert "the baseline loop has" in refused.complaint
 
 
 @pytest.mark.parametrize("T", [1, 2])

@@ -149,7 +149,7 @@ def test_a_run_is_stopped_continued_and_measured_on_both(cli: Cli) -> None:
         assert ours["top1"] == pytest.approx(theirs["top1"], abs=3)
 
 
-def test_the_published_loop_and_the_ablations_run(cli: Cli) -> None:
+def test_the_baseline_loop_and_the_ablations_run(cli: Cli) -> None:
     words = ["--batch-size", 8, "--T", 2, "--set", "data.size=8", "--set", "model.width=4", "--rounds", 2]
     ended = cli("bench", *words, "--device", DEVICE.type, "--baseline", "--ablations", "--json")
     assert ended.code == 0, ended.err
