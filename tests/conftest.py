@@ -168,6 +168,14 @@ def torchrun(data_folder: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Files that the tests of export formats share: see exports/students.py."""
+    from exports.students import Exports
+
+    return Exports(tmp_path_factory.mktemp("exports"))
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A teacher and a student (T = 3) that have learned something: 10 glyph classes, trained once for all workers."""
     base = tmp_path_factory.getbasetemp()

@@ -47,7 +47,7 @@ def test_shows_every_measured_machine(
     result = json.loads((tmp_path / "bench-resnet20-avx2.json").read_text())
     result["hardware"] |= {"device": "cuda", "gpu": "A Card"}
     result["baseline"]["ratio"] = {"median": 4.56, "q1": 4.5, "q3": 4.6}
-    del result["levers"]
+    del result["ablations"]
     (tmp_path / "bench-resnet99-gpu.json").write_text(json.dumps(result))
     settings = {"model": "resnet99", "T": 2, "batch_size": 128, "images": 50000, "epochs": 5}
     epoch = {"epoch": {**settings, "precision": "bf16", "seconds": {"median": 5.5, "q1": 5.4, "q3": 5.75}}}
@@ -56,7 +56,7 @@ def test_shows_every_measured_machine(
     monkeypatch.setattr(speed_tables, "SPEED", tmp_path)
     after = speed_tables.steps()
     assert set(before.split("\n\n")) <= set(after.split("\n\n"))
-    assert "4.56 (4.50 to 4.60) times the images/s of the published loop" in after
+    assert "4.56 (4.50 to 4.60) times the images/s of the baseline loop" in after
     assert "An epoch of 50,000 images of resnet99, T = 2, batch 128, hta-kl, " in after
     assert "takes 5.50 (5.40 to 5.75) s" in after
     assert "(median and quartiles of 5 epochs; bf16)" in after

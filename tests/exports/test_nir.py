@@ -1,4 +1,4 @@
-"""NIR: what stands in the file, that SpikingJelly's importer and snnTorch run it alike, and that a changed weight is found."""
+"""NIR: the graph and its metadata, equal outputs in SpikingJelly and snnTorch, and a changed weight is detected."""
 
 import contextlib
 import io
@@ -18,15 +18,14 @@ pytest.importorskip("nirtorch")
 
 
 @pytest.fixture
-def source(tmp_path):
-    return source_of(tmp_path / "run", data_sha256="d")
+def source(exports):
+    export.check(exports.source)
+    return exports.source
 
 
 @pytest.fixture
-def path(source, tmp_path):
-    export.check(source)
-    export.write(tmp_path / "graph", source)
-    return tmp_path / "graph"
+def path(exports):
+    return exports.path("nir")
 
 
 def test_the_importer_answers_bit_for_bit_as_the_twin(source, path):
@@ -53,15 +52,15 @@ def test_every_neuron_is_imported_again(neuron, tmp_path):
 
 
 def test_what_the_graph_says_of_itself(source, path):
-    about = nir.read(path).metadata
-    assert int(about["T"]) == 3
-    assert float(about["dt"]) == export.DT
-    assert about["mean"].tolist() == pytest.approx([0.4] * 3)
-    assert about["std"].tolist() == pytest.approx([0.3] * 3)
-    assert "normalised" in about["input_is"]
-    facts = json.loads(about["snnkd"])
+    metadata = nir.read(path).metadata
+    assert int(metadata["T"]) == 4
+    assert float(metadata["dt"]) == export.DT
+    assert metadata["mean"].tolist() == pytest.approx([0.4] * 3)
+    assert metadata["std"].tolist() == pytest.approx([0.3] * 3)
+    assert "normalised" in metadata["input_is"]
+    facts = json.loads(metadata["snnkd"])
     assert facts["weights_sha256"] == source.loaded.sha256
-    assert (facts["T"], facts["classes"], facts["input"], facts["data_sha256"]) == (3, 10, [3, 16, 16], "d")
+    assert (facts["T"], facts["classes"], facts["input"], facts["data_sha256"]) == (4, 10, [3, 16, 16], "d")
 
 
 def test_nodes_have_the_names_of_layers(path):
@@ -97,13 +96,13 @@ def test_event_frames_are_read_back_in_turn(tmp_path):
     assert nir.read(tmp_path / "graph").metadata["input_is"] == export.FRAMES
 
 
-def test_one_flipped_weight_is_found(source, path):
+def test_one_flipped_weight_is_detected(source, path, tmp_path):
     graph = nir.read(path)
     node = next(node for node in graph.nodes.values() if isinstance(node, nir.Affine))
     node.weight[0, 0] *= -1
-    nir.write(path, graph)
+    nir.write(tmp_path / "flipped", graph)
     reference = export.reference(source)
-    found = compare(reference, export.read_back(path), IMAGES)
+    found = compare(reference, export.read_back(tmp_path / "flipped"), IMAGES)
     assert not is_faithful(found, export.TOLERANCE, reference.module, reference, IMAGES)
 
 

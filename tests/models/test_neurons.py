@@ -246,21 +246,22 @@ def test_samples_do_not_meet_and_layout_does_not_matter(name):
     assert made(x.contiguous(memory_format=torch.channels_last), T).is_contiguous(
         memory_format=torch.channels_last
     )
+    # the matrix product of psn neurons may round differently for other sizes
+    tolerance = 0.01 if "psn" in name else 0
     for b in range(B):
         alone = made(x.unflatten(0, (T, B))[:, b], T)
-        assert (
-            alone != together.unflatten(0, (T, B))[:, b]
-        ).float().mean() < 0.01  # a matrix product may round otherwise
+        assert (alone != together.unflatten(0, (T, B))[:, b]).float().mean() <= tolerance
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", NAMES)
-def test_half_precision_is_integrated_in_float32_and_float64_is_kept(name):
+def test_half_precision_is_integrated_in_float32_and_float64_is_kept(name, dtype):
     made, T = layer(name), 5
-    half = drive(dtype=torch.bfloat16)
+    half = drive(dtype=dtype)
     wanted = made(half.float(), T)
-    found = made(half, T)
-    assert found.dtype == torch.bfloat16
-    assert torch.equal(found.float(), wanted)
+    spikes = made(half, T)
+    assert spikes.dtype == dtype
+    assert torch.equal(spikes.float(), wanted)
     with torch.autocast("cpu", torch.bfloat16):
         assert torch.equal(made(half.float(), T), wanted)
     assert made(drive(dtype=torch.float64), T).dtype == torch.float64
