@@ -42,23 +42,23 @@ def _step(bench: dict[str, Any]) -> str:
     shares = ", ".join(
         f"{name} {100 * part['median'] / total:.1f} %" for name, part in bench["parts"].items()
     )
-    precision = "bf16, the published loop float32" if bench["bf16"] else "float32"
+    precision = "bf16, the baseline loop float32" if bench["bf16"] else "float32"
     text = (
         f"{bench['model']['name']}, T = {bench['T']}, batch {bench['batch_size']}, 32x32, {bench['loss']} "
         f"with an ANN teacher of the same topology: {_quartiles(bench['baseline']['ratio'])} times the "
-        f"images/s of the published loop (median and quartiles of {bench['rounds']} rounds in turn, in one "
-        f"process). Of the step: {shares}. A spiking step takes {_quartiles(bench['spiking_tax'])} times "
+        f"images/s of the baseline loop (median and quartiles of {bench['rounds']} rounds in turn, in one "
+        f"process). Of the step: {shares}. A spiking step takes {_quartiles(bench['spiking_overhead'])} times "
         "as long as the same topology as an ANN on T x B images (plain or compiled, whichever is faster: "
-        f"{bench['spiking_tax']['against']}). Compiled: {bench['compile']}; {precision}. On: "
+        f"{bench['spiking_overhead']['against']}). Compiled: {bench['compile']}; {precision}. On: "
         f"{_machine(bench)}."
     )
     rows = [
-        f"| {row['lever']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |"
-        for row in bench.get("levers", [])
+        f"| {row['change']} | {row['images_per_s']:.0f} | {_quartiles(row['speedup'])} |"
+        for row in bench.get("ablations", [])
     ]
     if not rows:
         return text
-    head = ["| one change more a row | images/s | times the published loop |", "|---|---|---|"]
+    head = ["| one change more a row | images/s | times the baseline loop |", "|---|---|---|"]
     return f"{text}\n\n" + "\n".join(head + rows)
 
 

@@ -146,7 +146,10 @@ def test_packages_are_imported_late(
         (["--format", "onxx"], "unknown format 'onxx'; did you mean 'onnx'?"),
         (["--format", "onnx", "--T", "0"], "--T 0: a network runs at least 1 timestep"),
         (["--format", "onnx", "--T", "many"], "--T: 'many' is not"),
-        (["--T", "9"], "--T 9: safetensors stores the network as trained, T = 3; choose T after loading; supported by nir, onnx, pt2"),
+        (
+            ["--T", "9"],
+            "--T 9: safetensors stores the network as trained, T = 3; choose T after loading; supported by nir, onnx, pt2",
+        ),
     ],
 )
 def test_what_is_refused(cli: Cli, trained: dict[str, Path], words: list[str], said: str) -> None:

@@ -93,7 +93,9 @@ def test_event_frames_are_split_over_samples():
 
 
 class Counter(torch.nn.Module):
-    """One linear layer and a threshold: images whose sum comes near it answer otherwise when that rounds otherwise."""
+    """One linear layer and a threshold: images whose sum comes near it answer otherwise when that rounds
+    otherwise.
+    """
 
     def __init__(self, threshold):
         super().__init__()

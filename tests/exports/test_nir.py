@@ -1,4 +1,6 @@
-"""NIR: the graph and its metadata, equal outputs in SpikingJelly and snnTorch, and a changed weight is detected."""
+"""NIR: the graph and its metadata, equal outputs in SpikingJelly and snnTorch, and a changed weight is
+detected.
+"""
 
 import contextlib
 import io
@@ -113,7 +115,8 @@ def test_a_soft_reset_is_refused_before_anything_is_traced(tmp_path):
 
 
 def recorded(module, kind, first, names):
-    """The spikes of every layer of `kind`, by `names` of the graph's nodes; `first`: of what a layer returns."""
+    """The spikes of every layer of `kind`, by `names` of the graph's nodes; `first`: of what a layer returns.
+    """
     spikes = {}
 
     def keep(name):
@@ -127,7 +130,9 @@ def recorded(module, kind, first, names):
 
 @pytest.mark.parametrize("name", ["resnet8", "sew-resnet18", "ms-resnet18"])
 def test_a_second_simulator_spikes_alike_layer_by_layer(name, tmp_path):
-    """snnTorch, under its conditions: dt = 1e-4, one image at a time, its neurons' state cleared between images."""
+    """snnTorch, under its conditions: dt = 1e-4, one image at a time, its neurons' state cleared between
+    images.
+    """
     snntorch = pytest.importorskip("snntorch", reason="the second simulator, snntorch, is not installed")
     from snntorch.import_nir import import_from_nir
     from spikingjelly.activation_based import neuron

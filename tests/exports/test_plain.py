@@ -1,4 +1,6 @@
-"""Plain neurons spike as the layers do, bit for bit; the unrolled network is the network itself, but for rounding."""
+"""Plain neurons spike as the layers do, bit for bit; the unrolled network is the network itself, but for
+rounding.
+"""
 
 import pytest
 import torch

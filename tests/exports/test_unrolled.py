@@ -1,4 +1,6 @@
-"""ONNX and pt2: deterministic files of the unrolled network, any batch size, and a changed weight is detected."""
+"""ONNX and pt2: deterministic files of the unrolled network, any batch size, and a changed weight is
+detected.
+"""
 
 import io
 import json

@@ -33,8 +33,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import snnkd
-from snnkd.bench.clock import alternate, compared, ratio, seconds, summary
-from snnkd.bench.pictures import transform_of
+from snnkd.bench.baseline_transforms import make_transform
+from snnkd.bench.clock import ratio, relative_times, seconds, summary, time_interleaved
 from snnkd.bench.report import peak_memory
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.console import Console
@@ -60,7 +60,7 @@ def time_ratios(works: dict[str, Callable[[], object]], base: str, rounds: int) 
     for work in works.values():
         for _ in range(3):
             work()
-    return compared(alternate(works, rounds, CPU), base)
+    return relative_times(time_interleaved(works, rounds, CPU), base)
 
 
 def measure_divergences(samples: int, classes: int, rounds: int) -> dict[str, Any]:
@@ -239,12 +239,12 @@ def measure_curve_cost(images: int, rounds: int) -> dict[str, Any]:
             for batch, _ in measure_batches(split, 250, CPU):
                 network(batch)
 
-    taken = alternate(
+    taken = time_interleaved(
         {"plain": plain, "curve": lambda: measure_curve(network, measure_batches(split, 250, CPU), 4)},
         rounds,
         CPU,
     )
-    return {"images": images, "T": 4, "model": "resnet20", **compared(taken, "plain")}
+    return {"images": images, "T": 4, "model": "resnet20", **relative_times(taken, "plain")}
 
 
 BATCH, BATCHES = 128, 8
@@ -283,7 +283,7 @@ def _ours(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
 
 def _torchvision(images: Tensor, names: tuple[str, ...]) -> Callable[[], Tensor]:
     pictures = [Image.fromarray(image.permute(1, 2, 0).numpy()) for image in images]
-    transform = transform_of(names, 32, 32, MEAN, STD)
+    transform = make_transform(names, 32, 32, MEAN, STD)
     at = 0
 
     def batch() -> Tensor:
@@ -311,7 +311,7 @@ def measure_augmentation(rounds: int) -> dict[str, Any]:
             assert work().shape == (BATCH, 3, 32, 32)
             for _ in range(3):
                 work()
-        taken = alternate(works, rounds, CPU)
+        taken = time_interleaved(works, rounds, CPU)
         measured[label] = {
             "speedup": ratio(taken["torchvision"], taken["snnkd"]),
             "images_per_s": {name: summary([BATCH / t for t in times], 0) for name, times in taken.items()},
