@@ -1,4 +1,6 @@
-"""The baseline of `snnkd bench` does the same work as snnkd, only slower: the same losses, feature by feature."""
+"""The baseline of `snnkd bench` does the same work as snnkd, only slower: the same losses, feature by
+feature.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ def stage(loss: str = "hta-kl", *settings: str, T: int = 4) -> Stage:
 
 
 def exact(subject: Subject) -> None:
-    """In float64: in float32 a rounding now and then flips a spike, and with it the fourth digit of the loss."""
+    """In float64: in float32, rounding flips some spikes, and with them the fourth digit of the loss."""
     assert subject.stage.teacher is not None
     subject.job.objective.double()
     for network in (subject.job.network, subject.stage.teacher.network):

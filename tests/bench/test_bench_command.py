@@ -1,4 +1,6 @@
-"""`snnkd bench` through the command line, on networks so small that its numbers say nothing and its form everything."""
+"""`snnkd bench` through the command line, on networks so small that its numbers say nothing and its form
+everything.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +120,8 @@ def test_a_stored_object_is_plain_json(cli: Cli) -> None:
 
 
 def test_the_baseline_loop_augments_with_torchvision(cli: Cli) -> None:
-    names = "[crop, flip, autoaugment, {name: randaugment, ops: 1}, trivialaugment, {name: cutout, size: 4}, erase]"
+    policies = "autoaugment, {name: randaugment, ops: 1}, trivialaugment"
+    names = f"[crop, flip, {policies}, {{name: cutout, size: 4}}, erase]"
     ended = cli(
         "bench", *TINY, "--set", f"data.augment={names}", "--set", "data.channels=3", "--baseline", "--json"
     )

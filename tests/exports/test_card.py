@@ -12,10 +12,12 @@ from snnkd.recipe.loss_section import build_loss
 from snnkd.schema.fields import to_plain
 
 RESULT = {
-    "data": "glyphs", "split": "test", "images": 2000, "selection": {"rule": "last", "epoch": 16}, "rate": 0.1698,
+    "data": "glyphs", "split": "test", "images": 2000, "selection": {"rule": "last", "epoch": 16},
+    "rate": 0.1698,
     "command": "snnkd distill | tee",
     "versions": {"snnkd": "0.1.0", "torch": "2.15.0"},
-    "energy_convention": {"pj_per_mac": 4.6, "pj_per_synop": 0.9, "process": "45 nm", "not_counted": "memory traffic"},
+    "energy_convention": {"pj_per_mac": 4.6, "pj_per_synop": 0.9, "process": "45 nm",
+                          "not_counted": "memory traffic"},
     "curve": [
         {"t": 1, "top1": 81.05, "top5": 98.4, "synops": 356300.1, "energy_mj": 0.00052},
         {"t": 2, "top1": 88.0, "top5": None, "synops": 813302.7, "energy_mj": 0.00096},

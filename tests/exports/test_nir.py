@@ -115,8 +115,7 @@ def test_a_soft_reset_is_refused_before_anything_is_traced(tmp_path):
 
 
 def recorded(module, kind, first, names):
-    """The spikes of every layer of `kind`, by `names` of the graph's nodes; `first`: of what a layer returns.
-    """
+    """The spikes of every layer of `kind`, by node `names`; with `first` the first of a layer's outputs."""
     spikes = {}
 
     def keep(name):

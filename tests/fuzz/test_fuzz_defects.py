@@ -1,4 +1,6 @@
-"""Inputs that break the promise today, the smallest of each kind. A repaired one passes, and then fails here until its mark goes."""
+"""Inputs that break the promise today, the smallest of each kind. A repaired one passes, and then fails here
+until its mark goes.
+"""
 
 from __future__ import annotations
 
@@ -219,7 +221,10 @@ def bomb() -> bytes:
         "optimizer-empty": (lambda: checkpoint(optimizer={}), WORDS),
         "objective-of-another-run": (lambda: checkpoint(objective={"x": torch.zeros(1)}), WORDS),
         "pickle-takes-200-MB": (
-            lambda: sealed(with_pickle(b"\x80\x02cbuiltins\nbytearray\n\x8a\x04" + (200 * MIB).to_bytes(4, "little") + b"\x85R.")), WORDS,
+            lambda: sealed(
+                with_pickle(b"\x80\x02cbuiltins\nbytearray\n\x8a\x04" + (200 * MIB).to_bytes(4, "little") + b"\x85R.")
+            ),
+            WORDS,
         ),
         "zip-bomb": (bomb, WORDS),
     }

@@ -1,4 +1,4 @@
-"""The LIF neuron by hand, and ReLU. What holds for every neuron, against SpikingJelly too: test_neurons.py."""
+"""The LIF neuron by hand, and ReLU. For what holds for every neuron see test_neurons.py."""
 
 import torch
 

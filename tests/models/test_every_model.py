@@ -1,6 +1,7 @@
 """Every network of the catalogue, as ANN and as SNN: shapes, gradients, features, files, no state.
 
-That each one learns is too long for a test: one of each kind is trained here, of the others the stored results are checked.
+That each one learns is too long for a test: one of each kind is trained here, of the others the stored
+results are checked.
 """
 
 from __future__ import annotations
@@ -162,8 +163,10 @@ def test_logits_are_float32_also_under_bf16(name: str) -> None:
 
 
 LEARN = [
-    "--batch-size", 50, "--loss", "none", "--T", 2, "--set", "train.weight_decay=0", "--set", "data.classes=10",
-    "--set", "data.train_images=1500", "--set", "data.test_images=200", "--set", "data.noise=0", "--set", "data.augment=[]",
+    "--batch-size", 50, "--loss", "none", "--T", 2, "--set", "train.weight_decay=0",
+    "--set", "data.classes=10",
+    "--set", "data.train_images=1500", "--set", "data.test_images=200", "--set", "data.noise=0",
+    "--set", "data.augment=[]",
 ]  # fmt: skip
 WIDTH_8 = ["--epochs", 5, "--lr", 0.3, "--set", "model.width=8"]
 LEARNERS = {
@@ -234,7 +237,9 @@ def test_the_stored_run_has_the_parameters_of_the_model(name: str) -> None:
 
 
 def test_the_hidden_layer_of_resnet19_wakes_neurons_and_leaves_an_ann_alone() -> None:
-    """Currents of variance about 1 before neurons that no norm feeds; nothing else of the initial weights differs from an ANN's."""
+    """Currents of variance about 1 before neurons that no norm feeds; nothing else of the initial weights
+    differs from an ANN's.
+    """
     ann, snn = build("resnet19", "ann"), build("resnet19", "snn")
     other = [
         key for key, tensor in snn.state_dict().items() if not torch.equal(tensor, ann.state_dict()[key])

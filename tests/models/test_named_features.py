@@ -20,7 +20,8 @@ def network(name: str = "resnet8", neuron: NeuronConfig | None = None, T: int | 
 
 def test_what_a_resnet_offers() -> None:
     assert feature_shapes(network(), (1, 16, 16)) == {
-        "stage1": (4, 16, 16), "stage2": (8, 8, 8), "stage3": (16, 4, 4), "class_map": (5, 4, 4), "output": (16,),
+        "stage1": (4, 16, 16), "stage2": (8, 8, 8), "stage3": (16, 4, 4), "class_map": (5, 4, 4),
+        "output": (16,),
     }  # fmt: skip
     assert feature_shapes(network("resnet19"), (1, 16, 16))["output"] == (256,)
     assert list(feature_shapes(network("resnet18"), (1, 16, 16)))[:4] == [
@@ -66,8 +67,14 @@ def test_asking_for_shapes_leaves_the_network_as_it_was() -> None:
     assert all(torch.equal(value, before[key]) for key, value in made.state_dict().items())
 
 
-@pytest.mark.parametrize(("name", "last"), [("resnet8", "body.stages.2.0.act2"), ("resnet20", "body.stages.2.2.act2"),
-                                            ("resnet19", "body.hidden_act")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("resnet8", "body.stages.2.0.act2"),
+        ("resnet20", "body.stages.2.2.act2"),
+        ("resnet19", "body.hidden_act"),
+    ],
+)
 def test_only_the_last_activation_is_replaced(name: str, last: str) -> None:
     plain, replaced = (network(name, NeuronConfig(last=kind), 2) for kind in ("spike", "relu"))  # type: ignore[arg-type]
     assert {key for key, module in replaced.named_modules() if isinstance(module, ReLU)} == {last}

@@ -29,7 +29,9 @@ LEARNING = [name for name in NAMES if describe_neuron(name)["learned"]]
 
 
 def layer(name: str, T: int = 5, seed: int = 0, **options: object) -> SpikingLayer:
-    """A layer as a network makes it, its learned numbers drawn by `seed` and moved, so that none is at a special value."""
+    """A layer as a network makes it, its learned numbers drawn by `seed` and moved, so that none is at a
+    special value.
+    """
     torch.manual_seed(seed)
     made = make_neuron(build_neuron({"name": name, **options}), T)
     with torch.no_grad():
@@ -68,9 +70,11 @@ def node(made: SpikingLayer, T: int) -> torch.nn.Module:
         "if": lambda: theirs.IFNode(**usual),
         "klif": lambda: theirs.KLIFNode(scale_reset=c.scale_reset, **tau, **leak, **usual),
         "clif": lambda: theirs.ComplementaryLIFNode(**tau, **usual),
-        "glif": lambda: theirs.GatedLIFNode(T, None, None, None, c.init_tau, c.init_threshold, c.init_conduct, **shape),
+        "glif": lambda: theirs.GatedLIFNode(T, None, None, None, c.init_tau, c.init_threshold,
+                                             c.init_conduct, **shape),
         "qif": lambda: theirs.QIFNode(v_c=c.v_c, a0=c.a0, v_rest=c.v_rest, **tau, **usual),
-        "eif": lambda: theirs.EIFNode(delta_T=c.delta_T, theta_rh=c.theta_rh, v_rest=c.v_rest, **tau, **usual),
+        "eif": lambda: theirs.EIFNode(delta_T=c.delta_T, theta_rh=c.theta_rh, v_rest=c.v_rest,
+                                       **tau, **usual),
         "izhikevich": lambda: theirs.IzhikevichNode(
             v_c=c.v_c, a0=c.a0, v_rest=c.v_rest, tau_w=c.tau_w, a=c.a, b=c.b, **tau, **usual
         ),
@@ -149,7 +153,8 @@ def test_over_random_settings_and_inputs(name, T, seed, shape, alpha, tau, thres
         ("glif", {"init_tau": 0.6, "init_threshold": 0.3, "init_conduct": 0.8}),
         ("qif", {"v_c": 0.4, "a0": 1.5, "v_rest": 0.05, "v_reset": -0.3}),
         ("eif", {"delta_T": 0.5, "theta_rh": 0.6, "v_rest": 0.1, "v_reset": -0.2}),
-        ("izhikevich", {"a": 0.3, "b": 0.4, "tau_w": 3.0, "v_rest": -0.2, "v_reset": -0.1, "v_c": 0.5, "a0": 0.7}),
+        ("izhikevich", {"a": 0.3, "b": 0.4, "tau_w": 3.0, "v_rest": -0.2, "v_reset": -0.1, "v_c": 0.5,
+                        "a0": 0.7}),
     ],
 )  # fmt: skip
 def test_keys_of_a_neuron_of_its_own_mean_what_they_mean_there(name, options):
@@ -358,7 +363,9 @@ def test_soft_resets_need_no_reset_potential():
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", [pytest.param("clif", marks=pytest.mark.nightly), "sliding-psn"])
 def test_compiled_neurons_are_the_same_neurons(name):
-    """One with a loop, one with a matrix product; lif's function over all timesteps is compiled in training/test_levers.py."""
+    """One with a loop, one with a matrix product; lif's function over all timesteps is compiled in
+    training/test_levers.py.
+    """
     if compiler() is None:
         pytest.skip("no C++ compiler")
     made, T = layer(name, 3), 3

@@ -50,16 +50,10 @@ def test_parameters_are_pinned(sizes: Facts, name: str, parameters: int) -> None
     [
         ("resnet18", 512, 11.17),  # model zoo of DA2Lite, CIFAR-10
         ("resnet34", 512, 21.28),  # the same
-        (
-            "vgg16",
-            512,
-            14.72,
-        ),  # the same: 14.73 with the biases of its convolutions, which a norm behind them makes idle
-        (
-            "resnet20",
-            64,
-            0.27,
-        ),  # He et al. 2016, table 6, with shortcuts that have no parameters; two of ours are 1x1 convolutions
+        # the same: 14.73 with the biases of its convolutions, which the norm after them cancels
+        ("vgg16", 512, 14.72),
+        # He et al. 2016, table 6, with parameter-free shortcuts; two of ours are 1x1 convolutions
+        ("resnet20", 64, 0.27),
     ],
 )
 def test_parameters_are_the_published_ones(sizes: Facts, name: str, features: int, millions: float) -> None:
@@ -85,7 +79,9 @@ def test_macs_are_the_published_ones(sizes: Facts, name: str, millions: float) -
 def test_residual_networks_are_torchvisions_but_for_stem_and_classes(
     sizes: Facts, name: str, family: str
 ) -> None:
-    """11.69 M and 21.80 M for ImageNet, which SEW-ResNet and MS-ResNet have there, too: 7x7 instead of 3x3, 1000 classes."""
+    """11.69 M and 21.80 M for ImageNet, which SEW-ResNet and MS-ResNet have there, too: 7x7 instead of 3x3,
+    1000 classes.
+    """
     published = getattr(torchvision.models, f"ResNet{name[6:]}_Weights").DEFAULT.meta["num_params"]
     assert sizes[family + name]["parameters"] == published - (49 - 9) * 3 * 64 - (1000 - 100) * 513
 

@@ -44,7 +44,9 @@ def test_the_same_numbers_as_torchs(inputs: int, outputs: int, size: int, stride
     [(2, 4, 64), (4, 8, 16), (7, 14, 32), (8, 16, 8), (15, 30, 64), (16, 8, 64)],
 )
 def test_no_heap_is_spoilt(inputs: int, outputs: int, size: int) -> None:
-    """In a process whose malloc checks itself; with a plain nn.Conv2d in its place torch ends some, by the CPU's instructions."""
+    """In a process whose malloc checks itself; with a plain nn.Conv2d in its place torch ends some, by the
+    CPU's instructions.
+    """
     library = Path(
         "/lib/x86_64-linux-gnu/libc_malloc_debug.so.0"
     )  # without it glibc from 2.34 on checks nothing, and only luck shows
@@ -52,7 +54,8 @@ def test_no_heap_is_spoilt(inputs: int, outputs: int, size: int) -> None:
         "import torch\nfrom snnkd.models.blocks import Pointwise\n"
         f"made = Pointwise({inputs}, {outputs}, 2).to(memory_format=torch.channels_last)\n"
         "for i in range(20):\n"
-        f"    x = torch.rand(10, {inputs}, {size}, {size}).contiguous(memory_format=torch.channels_last).requires_grad_()\n"
+        f"    x = torch.rand(10, {inputs}, {size}, {size})\n"
+        "    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()\n"
         "    made(x).sum().backward()\n"
         "    junk = [torch.rand(100 + 7 * i) for _ in range(50)]\n"
     )

@@ -50,7 +50,9 @@ def inputs_of(made: Network) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def test_sums_of_spikes_make_macs_and_single_spikes_synops() -> None:
-    """SEW-ResNet: from the second block on the input is a sum of spikes, also where all of its values happen to be 0 or 1."""
+    """SEW-ResNet: from the second block on the input is a sum of spikes, also where all of its values happen
+    to be 0 or 1.
+    """
     made = network("sew-resnet18")
     seen = inputs_of(made)
     spikes = {name for name in seen if name.endswith("conv2") or name == "body.stages.0.0.conv1"}
@@ -110,7 +112,9 @@ def test_ms_convolutions_see_spikes_and_shortcuts_currents() -> None:
 @pytest.mark.parametrize("name", ["ms-resnet18", "ms-resnet34", "resnet20w"])
 @torch.no_grad()
 def test_blocks_that_begin_as_their_shortcut(name: str) -> None:
-    """The last norm of each block starts at 0, as in the authors' code: at first a block without projection hands on what it got."""
+    """The last norm of each block starts at 0, as in the authors' code: at first a block without projection
+    hands on what it got.
+    """
     torch.manual_seed(0)
     model = ResNetConfig(name=name, T=T, width=4)
     made = build_network(

@@ -62,7 +62,9 @@ def test_the_stem_is_computed_once():
 
 @torch.inference_mode()
 def test_no_state_is_left():
-    """After a pass a network holds nothing but its weights, answers the same again, and takes another batch size."""
+    """After a pass a network holds nothing but its weights, answers the same again, and takes another batch
+    size.
+    """
     network, images = build(), torch.rand(4, 3, 16, 16)
     held = {id(t) for t in (*network.parameters(), *network.buffers())}
     first = network(images)

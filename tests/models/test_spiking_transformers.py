@@ -1,4 +1,6 @@
-"""Spikformer and QKFormer: pinned to SpikingJelly's model zoo, published sizes, operations of attention, and that they learn."""
+"""Spikformer and QKFormer: pinned to SpikingJelly's model zoo, published sizes, operations of attention, and
+that they learn.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,10 @@ def test_parameters_are_pinned_near_the_published_ones(name: str, parameters: in
     for neuron in (None, NeuronConfig()):
         with torch.device("meta"):
             made = build_network(Specification(
-                model=MODELS[name].options(name=name, T=4 if neuron else None), neuron=neuron, classes=10, shape=(3, 32, 32)
+                model=MODELS[name].options(name=name, T=4 if neuron else None),
+                neuron=neuron,
+                classes=10,
+                shape=(3, 32, 32),
             ))  # fmt: skip
         found = sum(p.numel() for p in made.parameters())
         assert found == parameters
@@ -70,7 +75,9 @@ def test_parameters_are_pinned_near_the_published_ones(name: str, parameters: in
 
 
 def copy_weights(ours: nn.Module, zoo: nn.Module) -> None:
-    """Of ours into the zoo's, layer by layer in the order of their making, which is the same; its 1x1 convolutions have one dimension."""
+    """Of ours into the zoo's, layer by layer in the order of their making, which is the same; its 1x1
+    convolutions have one dimension.
+    """
     kinds = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.modules.batchnorm._BatchNorm)
     left, right = ([m for m in made.modules() if isinstance(m, kinds)] for made in (ours, zoo))
     assert len(left) == len(right)
@@ -85,7 +92,7 @@ NEURON = {"tau": 2.0, "decay_input": True, "detach_reset": True}
 
 
 def test_spikformer_is_that_of_the_zoo() -> None:
-    """Same weights, same neurons: the same spikes of the last block at every timestep, and the same answers."""
+    """With the same weights and neurons: the same spikes of the last block at every timestep, and logits."""
     torch.manual_seed(0)
     zoo = ZooSpikformer(
         T=T,
@@ -143,7 +150,9 @@ def test_operations_of_attention_by_hand() -> None:
 
 
 def _attention(key: str, spikes: torch.Tensor, made: Network) -> float:
-    """Self-attention: d channels a head for each spike of queries and keys. Q-K: one for each spike of queries and keys."""
+    """Self-attention: d channels a head for each spike of queries and keys. Q-K: one for each spike of
+    queries and keys.
+    """
     if key.endswith("qkv_act"):
         d = spikes.shape[1] // 3 // 4
         return d * float(spikes[:, : 2 * 4 * d].sum())
@@ -153,7 +162,9 @@ def _attention(key: str, spikes: torch.Tensor, made: Network) -> float:
 
 
 def _weights(made: Network) -> float:
-    """SynOps of the convolutions whose input is spikes: those after a neuron, and after the gate of Q-K attention."""
+    """SynOps of the convolutions whose input is spikes: those after a neuron, and after the gate of Q-K
+    attention.
+    """
     total = 0.0
     handles = []
 
@@ -188,7 +199,8 @@ def test_an_ann_makes_macs_of_attention_too(name: str) -> None:
     counted: list[int] = []
     made(images(1))
     convolutions = sum(counted)
-    # spikformer: 2 blocks of q (k^T v), 16 tokens; qkformer: gates of 8x256 and 16x64, one self-attention over 16 tokens
+    # spikformer: 2 blocks of q (k^T v), 16 tokens; qkformer: gates of 8x256 and 16x64, one self-attention
+    # over 16 tokens
     attention = {"spikformer": 2 * 2 * 8 * 32 * 16, "qkformer": 8 * 256 + 16 * 64 + 2 * 8 * 32 * 16}
     assert counter.counts.macs_per_step == convolutions + attention[name]
 
@@ -246,7 +258,9 @@ def test_heads_change_the_answer_and_not_the_weights() -> None:
 @pytest.mark.parametrize(("name", "depth"), [("spikformer", 1), ("qkformer", 3)])
 @pytest.mark.parametrize("kind", ["ann", "snn"])
 def test_it_learns_glyphs_by_heart_and_no_layer_is_silent(name: str, depth: int, kind: str) -> None:
-    """40 glyphs of 10 classes, 100 steps (an ANN 20): above 3 x chance. New images: test_every_model.py and its stored results."""
+    """40 glyphs of 10 classes, 100 steps (an ANN 20): above 3 x chance. New images: test_every_model.py and
+    its stored results.
+    """
     data = load_data(
         GlyphsConfig(classes=10, train_images=40, test_images=20, size=8, noise=0.0, augment=()),
         Console(quiet=True),

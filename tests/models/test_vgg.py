@@ -28,7 +28,8 @@ def network(name: str = "vgg11", size: int = 16, T: int | None = None, pool: str
 
 def test_each_group_halves_the_image() -> None:
     assert feature_shapes(network(), (1, 16, 16)) == {
-        "stage1": (4, 16, 16), "stage2": (8, 8, 8), "stage3": (16, 4, 4), "stage4": (32, 2, 2), "stage5": (32, 1, 1),
+        "stage1": (4, 16, 16), "stage2": (8, 8, 8), "stage3": (16, 4, 4), "stage4": (32, 2, 2),
+        "stage5": (32, 1, 1),
         "class_map": (5, 1, 1), "output": (32,),
     }  # fmt: skip
     assert feature_shapes(network("vgg16", 48), (1, 48, 48))["stage5"] == (32, 3, 3)
@@ -72,7 +73,9 @@ def test_a_student_that_takes_the_maximum_is_refused(cli: Cli) -> None:
 
 @torch.no_grad()
 def test_after_a_pooling_come_macs_after_a_neuron_synops() -> None:
-    """vgg11 in groups of 1, 1, 2, 2, 2: each group's first convolution sees averages (the stem an image), each second one spikes."""
+    """vgg11 in groups of 1, 1, 2, 2, 2: each group's first convolution sees averages (the stem an image),
+    each second one spikes.
+    """
     made = network(T=2)
     for module in made.modules():
         if isinstance(module, nn.BatchNorm2d):
