@@ -222,7 +222,9 @@ def bomb() -> bytes:
         "objective-of-another-run": (lambda: checkpoint(objective={"x": torch.zeros(1)}), WORDS),
         "pickle-takes-200-MB": (
             lambda: sealed(
-                with_pickle(b"\x80\x02cbuiltins\nbytearray\n\x8a\x04" + (200 * MIB).to_bytes(4, "little") + b"\x85R.")
+                with_pickle(
+                    b"\x80\x02cbuiltins\nbytearray\n\x8a\x04" + (200 * MIB).to_bytes(4, "little") + b"\x85R."
+                )
             ),
             WORDS,
         ),
