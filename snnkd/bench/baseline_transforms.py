@@ -35,7 +35,8 @@ def make_transform(
     operations: Sequence[Operation], height: int, width: int, mean: Sequence[float], std: Sequence[float]
 ) -> Any:
     """From a PIL image to a normalised float tensor `[C, H, W]`; cutout and erase come last, as published."""
-    on_image, on_tensor = [], []
+    on_image: list[Any] = []
+    on_tensor: list[Any] = []
     for options in map(options_of, operations):
         last = isinstance(options, (CutoutConfig, EraseConfig))
         (on_tensor if last else on_image).append(_transform(options, height, width))

@@ -85,7 +85,7 @@ def test_what_was_measured_on_what(source):
 
 def test_a_best_epoch_says_how_it_was_chosen(source):
     chosen = replace(source, result=RESULT | {"selection": {"rule": "best", "epoch": 9}})
-    assert "weights of the best epoch (9). The epoch was chosen on validation images" in card(chosen)
+    assert "weights of the best epoch (9). The epoch was selected on validation images" in card(chosen)
 
 
 def test_the_loss_is_named(tmp_path):

@@ -19,7 +19,7 @@ from snnkd.exports.protocol import load_format
 
 @pytest.fixture(params=["onnx", "pt2"])
 def format(request):
-    for package in EXPORTS[request.param].detail("packages", ()):
+    for package in EXPORTS[request.param].packages:
         pytest.importorskip(package)
     return request.param
 
