@@ -22,7 +22,7 @@ from snnkd.measure.logits import check_logits_path
 from snnkd.measure.recalibrate import recalibrate_norms
 from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.network import Specification
-from snnkd.recipe.settings import apply_setting
+from snnkd.recipe.overrides import apply_setting
 from snnkd.runs.find import finished_runs
 from snnkd.runs.folder import RESULT, RUN, is_finished, runs_folder
 from snnkd.schema import fields

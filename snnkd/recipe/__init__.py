@@ -1,6 +1,6 @@
 """Recipes: how a YAML file and flags become checked objects; no torch here."""
 
-from snnkd.recipe.extends import read_recipe
+from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.resolve import Flags, Pipeline, resolve_pipeline, resolve_stage
 from snnkd.recipe.shipped import shipped_names
 from snnkd.recipe.sweep import Task, Tasks, resolve_tasks

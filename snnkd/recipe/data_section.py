@@ -7,7 +7,7 @@ from typing import Any
 
 from snnkd.catalog.data import DATA
 from snnkd.errors import UsageError
-from snnkd.recipe.settings import apply_setting
+from snnkd.recipe.overrides import apply_setting
 from snnkd.schema import fields
 from snnkd.schema.data import DataConfig, PartConfig
 

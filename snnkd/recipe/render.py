@@ -10,9 +10,9 @@ from typing import Any
 
 from snnkd.errors import UsageError
 from snnkd.recipe.help_comments import commented_yaml
+from snnkd.recipe.keys import PIPELINE_KEYS, STAGES
+from snnkd.recipe.overrides import put, put_swept
 from snnkd.recipe.resolve import Pipeline
-from snnkd.recipe.settings import put, put_swept
-from snnkd.recipe.stages import PIPELINE_KEYS, STAGES
 from snnkd.recipe.sweep import Axes, Task, Tasks, tasks_of
 from snnkd.recipe.yaml_io import dump_yaml, parse_yaml
 from snnkd.schema.fields import to_plain

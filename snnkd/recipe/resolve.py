@@ -14,8 +14,8 @@ from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import build_neuron, check_timesteps
 from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.data_section import check_part
-from snnkd.recipe.extends import read_recipe
-from snnkd.recipe.laying import merge
+from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, stages_in
+from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import (
     build_loss,
     find_trait,
@@ -23,8 +23,8 @@ from snnkd.recipe.loss_section import (
     replace_loss,
     term_entry,
 )
-from snnkd.recipe.settings import apply_setting, expand_sections, put
-from snnkd.recipe.stages import PIPELINE_KEYS, STAGES, applies
+from snnkd.recipe.merge import merge_stage
+from snnkd.recipe.overrides import apply_setting, expand_sections, put
 from snnkd.recipe.teacher_section import build_teacher, teacher_of_flags
 from snnkd.schema import fields
 from snnkd.schema.augment import check_augment, mixing_names
@@ -100,9 +100,7 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
     _check_pipeline_keys(document, recipe)
     for setting in shared:
         _check_shared_setting(setting, document)
-    stages = {
-        stage: _pipeline_stage(document, stage, recipe, shared) for stage in STAGES if stage in document
-    }
+    stages = {stage: _pipeline_stage(document, stage, recipe, shared) for stage in stages_in(document)}
     _check_eval(document.get("eval"), stages.get("distill"))
     return Pipeline(
         **stages,  # type: ignore[arg-type]
@@ -180,11 +178,7 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
         raise UsageError(f"{stage}: {section!r} is not a mapping of keys to values")
     if "stage" in section:
         raise UsageError(f"unknown key '{stage}.stage'; the section's name is its stage")
-    own = set(fields.hints(STAGES[stage]))
-    shared = {key: value for key, value in document.items() if key in own}
-    if stage == "teach" and isinstance(shared.get("model"), dict):
-        shared["model"].pop("T", None)  # shared with the student; a teacher has no timesteps
-    return merge(shared, section)
+    return merge_stage(document, stage)
 
 
 def _apply_flags(values: Values, flags: Flags) -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from snnkd.errors import UsageError, did_you_mean
-from snnkd.recipe.extends import read_recipe
+from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies
+from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import expand_loss, loss_label
+from snnkd.recipe.overrides import apply_setting, expand_sections, put_swept
 from snnkd.recipe.resolve import Pipeline, resolve_document, stage_of
-from snnkd.recipe.settings import apply_setting, expand_sections, put_swept
-from snnkd.recipe.stages import PIPELINE_KEYS, STAGES, applies
 from snnkd.recipe.yaml_io import flow_yaml
 from snnkd.schema import fields
 from snnkd.schema.fields import to_plain

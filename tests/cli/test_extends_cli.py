@@ -86,14 +86,18 @@ def test_check_shows_the_complete_recipe(cli: Cli, child: str) -> None:
         (
             "extends: glyphs\nstage: distill",
             2,
-            "r.yaml: stage: 'distill', and glyphs, which it extends, is a pipeline",
+            "r.yaml: stage: glyphs, which it extends, is a pipeline",
         ),
         (
             "extends: glyphs\ncompare: null",
             2,
-            "r.yaml: compare: null takes away what glyphs says there, and it says nothing",
+            "r.yaml: compare: null removes a key of glyphs, and glyphs does not set it",
         ),
-        ("extends: ./shelf/base.yaml\nloss: kl", 2, "r.yaml: loss: shelf/base.yaml sweeps 'distill.loss'"),
+        (
+            "extends: ./shelf/base.yaml\ndistill: {loss: kl}",
+            2,
+            "r.yaml: distill.loss: no effect, shelf/base.yaml sweeps distill.loss",
+        ),
     ],
 )
 @pytest.mark.usefixtures("child")

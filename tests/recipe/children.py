@@ -1,4 +1,4 @@
-"""A recipe over another, as the tests of `extends:` write them."""
+"""Recipes that extend another, as the tests of `extends:` write them."""
 
 from __future__ import annotations
 

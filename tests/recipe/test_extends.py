@@ -11,7 +11,7 @@ from recipe.children import PIPELINE, student, written
 
 from snnkd.errors import FileError, SnnkdError, UsageError
 from snnkd.recipe import read_recipe, resolve_tasks, shipped
-from snnkd.recipe.extends import MOST_BASES
+from snnkd.recipe.loader import MOST_BASES
 
 
 def test_names_and_paths_are_looked_up_from_the_file_that_says_them(
@@ -58,7 +58,7 @@ def chain(count: int) -> str:
     return f"{count}.yaml"
 
 
-def test_a_chain_is_laid_from_its_base() -> None:
+def test_a_chain_is_merged_from_its_base() -> None:
     found = resolve_tasks(chain(MOST_BASES)).all[0].pipeline.distill
     assert (found.seed, found.train.lr) == (10, 9.0)
     with pytest.raises(
@@ -157,9 +157,11 @@ def test_code_in_a_base_is_refused_as_in_any_recipe() -> None:
             match="'mine:f' is code; it runs only when the command line names it: add --code mine:f",
         ):
             resolve_tasks("child.yaml")
-    assert student("loss: kl", "distill: {loss: 'mine:f'}").loss.name == "kl", "what is replaced runs nowhere"
+    assert student("distill: {loss: kl}", "distill: {loss: 'mine:f'}").loss.name == "kl", (
+        "what is replaced runs nowhere"
+    )
 
 
 def test_reading_does_not_import_torch() -> None:
-    code = f"import sys; from snnkd.recipe import resolve_tasks; resolve_tasks({written('loss: null')!r}); assert 'torch' not in sys.modules"
+    code = f"import sys; from snnkd.recipe import resolve_tasks; resolve_tasks({written('distill: {loss: null}')!r}); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from snnkd.errors import FileError, UsageError
 from snnkd.files import read_bytes
-from snnkd.recipe.laying import lay
+from snnkd.recipe.merge import merge_recipes
 from snnkd.recipe.shipped import find_recipe, is_path
 from snnkd.recipe.yaml_io import LARGEST, parse_yaml
 
@@ -19,7 +19,7 @@ MOST_BASES = 10
 def read_recipe(name: str) -> dict[str, Any]:
     """The mapping of a shipped recipe, or of a file when `name` has a slash or ends in .yaml, laid over what it extends.
 
-    What comes back is a recipe by itself, without the key `extends`. What a key of the base becomes is said in laying.py.
+    The result has no `extends` left; merge.py has the rule.
     Raises UsageError for an unknown name, a circle, a chain of more than 10 bases and keys that do not go together,
     FileError for a file, or a base's, that is missing or not plain YAML.
     """
@@ -53,6 +53,6 @@ def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Pa
         raise FileError(f"{name} extends {asked}: {error}") from error
     base = _with_bases(content, called, under, (*chain, under))
     try:
-        return lay(base, document, called)
+        return merge_recipes(base, document, called)
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from snnkd.errors import FileError, UsageError
+from snnkd.recipe.keys import STAGES, Values, expand_names, holders
 from snnkd.recipe.loss_section import expand_loss, replace_loss
 from snnkd.recipe.yaml_io import parse_value
-
-Values = dict[str, Any]
-STAGE_SECTIONS = ("teach", "distill")
 
 
 def apply_setting(values: Values, setting: str) -> None:
@@ -39,16 +37,8 @@ def apply_setting(values: Values, setting: str) -> None:
 
 
 def expand_sections(values: Values) -> Values:
-    """`data: NAME`, `model: NAME`, `neuron: NAME` and `loss: NAME` as sections, in place, of a stage or of a pipeline and its stages."""
-    for holder in (values, *(values.get(stage) for stage in STAGE_SECTIONS)):
-        if not isinstance(holder, dict):
-            continue
-        for key in ("data", "model", "neuron"):
-            if isinstance(holder.get(key), str):
-                holder[key] = {"name": holder[key]}
-        teacher = holder.get("teacher")
-        if isinstance(teacher, dict) and isinstance(teacher.get("model"), str):
-            teacher["model"] = {"name": teacher["model"]}
+    """Write bare names as sections and losses term by term, in place, in a recipe and its stages."""
+    for holder in holders(expand_names(values)):
         if "loss" in holder:
             holder["loss"] = expand_loss(holder["loss"])
     return values
@@ -57,10 +47,10 @@ def expand_sections(values: Values) -> Values:
 def put_swept(values: Values, path: str, value: Any) -> None:
     """Put a swept value at its path, in place: a loss, data set, model or neuron replaces the whole section there (T kept)."""
     before, _, last = path.rpartition(".")
-    for stage in STAGE_SECTIONS:
+    for stage in STAGES:
         if stage in values and values[stage] is None:  # an empty section in YAML
             values[stage] = {}
-    if before not in ("", *STAGE_SECTIONS) or last not in ("data", "model", "neuron", "loss"):
+    if before not in ("", *STAGES) or last not in ("data", "model", "neuron", "loss"):
         put(values, path, value, "sweep")
     else:
         holder = values[before] if before else values
