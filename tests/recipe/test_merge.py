@@ -186,7 +186,7 @@ def test_data_and_neurons() -> None:
 
 def test_the_timesteps_of_other_data_do_not_fit_event_frames() -> None:
     events = "data: {name: n-mnist, frames: 7}"
-    assert "6 timesteps for 7 event frames" in refused(events)
+    assert "6 differs from data.frames, 7" in refused(events)
     assert student(f"{events}\nmodel: {{T: null}}").model.T == 7
 
 
