@@ -15,7 +15,7 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.neurons import check_timesteps
 from snnkd.console import Console
 from snnkd.context import RunContext
-from snnkd.data import ANYWHERE, ImageSet, Way, load_data
+from snnkd.data import DEFAULT_FETCH, FetchOptions, ImageSet, load_data
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
@@ -70,7 +70,7 @@ def measure_run(
     """The result object of a network; with other settings than the run's own it is also written to RUN/eval/<settings>.json."""
     loaded = distributed.on_every_rank(partial(load_network, folder))
     check_fits_timesteps(loaded.network.specification, asked.settings, folder)
-    data = data_of(loaded, context.console, asked, Way(stop=context.stop.check))
+    data = data_of(loaded, context.console, asked, FetchOptions(stop=context.stop.check))
     name = eval_file(asked, loaded, data) if (folder / RUN).exists() else None
     try:
         if name:  # before the work, so that a place that cannot be written is known at once
@@ -104,9 +104,11 @@ def _recalibrate(
     device: torch.device,
     context: RunContext,
 ) -> int:
-    way = Way(stop=context.stop.check)
+    fetch = FetchOptions(stop=context.stop.check)
     own = (
-        data if asked.data is None and not asked.data_settings else data_of(loaded, context.console, way=way)
+        data
+        if asked.data is None and not asked.data_settings
+        else data_of(loaded, context.console, fetch=fetch)
     )
     T = asked.settings.T or loaded.network.specification.T
     return recalibrate_norms(
@@ -132,7 +134,10 @@ def own_eval_file(settings: EvalConfig, trained_T: int, which: str = "") -> str 
 
 
 def data_of(
-    loaded: LoadedNetwork, console: Console, asked: EvalRequest | None = None, way: Way = ANYWHERE
+    loaded: LoadedNetwork,
+    console: Console,
+    asked: EvalRequest | None = None,
+    fetch: FetchOptions = DEFAULT_FETCH,
 ) -> ImageSet:
     """The data that a network was trained on, as its config.json names it, or what `asked` says over that."""
     asked = asked or EvalRequest()
@@ -148,7 +153,7 @@ def data_of(
         config = _section(to_plain(config), asked.data_settings)
     else:
         config = _section({"name": asked.data}, asked.data_settings)
-    data = load_data(config, console, way=way)
+    data = load_data(config, console, fetch=fetch)
     if asked.data is None and not asked.data_settings and data.sha256 != loaded.config.get("data_sha256"):
         console.log(
             f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of {loaded.folder}"

@@ -20,7 +20,7 @@ from snnkd.compare.formats import as_table
 from snnkd.compare.report import make_report
 from snnkd.compare.text import left_out
 from snnkd.context import RunContext
-from snnkd.data import ImageSet, Way, check_fit, load_data
+from snnkd.data import FetchOptions, ImageSet, check_fit, load_data
 from snnkd.data.describe import describe
 from snnkd.data.download.archives import check_mirror
 from snnkd.errors import UsageError
@@ -56,7 +56,7 @@ from snnkd.training.environment import check_execution, check_track, pick_device
 def teach(recipe: TeachRecipe, context: RunContext) -> Finished:
     """Train an ANN teacher and measure it; a finished run is returned as it is."""
     device = _device(recipe.execution)
-    data = load_data(recipe.data, context.console, way=_way(context))
+    data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
     return run_stage(Stage(recipe=recipe, data=data, teacher=None, device=device, context=context))
 
 
@@ -65,7 +65,7 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     """Train a spiking student, from a teacher where the loss has one, and measure it at every timestep."""
     device = _device(recipe.execution)
     check_teacher(recipe.teacher)
-    data = load_data(recipe.data, context.console, way=_way(context))
+    data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
     teacher, fixed = None, TeacherConfig()
     if recipe.needs_teacher:
         began = partial(_began, recipe, data, context=context)
@@ -85,14 +85,14 @@ def data(config: DataConfig, source: Path | None, mirror: str | None, context: R
                 )
     if source is not None and mirror is not None:
         raise UsageError(f"--mirror {mirror}: given together with --from {source}; name one of them")
-    way = Way(source=source, mirror=mirror, stop=context.stop.check)
+    fetch = FetchOptions(source=source, mirror=mirror, stop=context.stop.check)
     check_mirror(mirror)
-    return describe(load_data(config, context.console, way=way), config.name)
+    return describe(load_data(config, context.console, fetch=fetch), config.name)
 
 
-def _way(context: RunContext) -> Way:
+def _fetch_options(context: RunContext) -> FetchOptions:
     """How data that are missing come here; a download stops when asked to."""
-    return Way(stop=context.stop.check)
+    return FetchOptions(stop=context.stop.check)
 
 
 def _device(execution: ExecutionConfig) -> torch.device:
@@ -193,7 +193,7 @@ def export(
     target = out or folder / "export" / f"{format}{other}"
     check_supported(entry, source)
     check_target(target, force)
-    images = sample_images(data_of(source.loaded, context.console, way=_way(context)).test)
+    images = sample_images(data_of(source.loaded, context.console, fetch=_fetch_options(context)).test)
     found = export_network(entry, source, target, force, images, context.stop.check)
     made = {
         "schema": 1,
@@ -306,7 +306,7 @@ def _check_all(tasks: Sequence[Task], context: RunContext) -> None:
                     f"eval.T: {task.pipeline.eval.T} given for a teacher, which has no timesteps"
                 )
     for group in by_data.values():  # each data set is loaded once
-        data = load_data(group[0][1].data, context.console, way=_way(context))
+        data = load_data(group[0][1].data, context.console, fetch=_fetch_options(context))
         for task, stage in group:
             with _naming(task):
                 check_fit(stage.train, data, stage.data.augment)

@@ -20,7 +20,7 @@ from snnkd.models.activation import ReLU
 from snnkd.recipe.describe import describe_model
 from snnkd.recipe.resolve import Pipeline
 from snnkd.runs.find import finished_runs
-from snnkd.schema.data import PartConfig
+from snnkd.schema.data import SubsetConfig
 from snnkd.schema.events import frames_in
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import DistillRecipe, StageRecipe
@@ -43,14 +43,14 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     pick_device(recipe.execution.device)
     data_sha256 = None
     try:
-        data = load_data(recipe.data, Console(quiet=True), fetch=False)
+        data = load_data(recipe.data, Console(quiet=True), fetch=None)
     except FileError as error:
         made |= {"data_present": False, "missing": str(error)}
         nominal = getattr(error, "nominal", None) or DATA[recipe.data.name].nominal
         if nominal is None:
             return made
         classes, shape, images = nominal
-        if isinstance(recipe.data, PartConfig):
+        if isinstance(recipe.data, SubsetConfig):
             classes, images = _nominal_part(recipe.data, classes, images)
         images -= round(images * recipe.data.val_fraction)
     else:
@@ -73,7 +73,7 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     return made
 
 
-def _nominal_part(data: PartConfig, classes: int, images: int) -> tuple[int, int]:
+def _nominal_part(data: SubsetConfig, classes: int, images: int) -> tuple[int, int]:
     """Classes and training images of the part that is asked for, classes being of one size."""
     kept = data.classes or classes
     of_each = images // classes

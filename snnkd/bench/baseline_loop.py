@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from snnkd.bench.subject import Subject, make_subject
-from snnkd.data.imageset import Split
+from snnkd.data.split import Split
 from snnkd.errors import UsageError
 from snnkd.losses.outputs import BatchOutputs
 from snnkd.models import Network

@@ -37,7 +37,7 @@ DATA = Registry("data set", [
                (10, (3, 32, 32), 50_000), "https://www.cs.toronto.edu/~kriz/cifar.html"),
     _published("cifar100", "CIFAR-100, 32x32 RGB, 100 classes", data.PhotoConfig, "cifar",
                (100, (3, 32, 32), 50_000), "https://www.cs.toronto.edu/~kriz/cifar.html"),
-    _published("tiny-imagenet", "Tiny ImageNet, 64x64 RGB, 200 classes; mapped into memory", data.PhotoConfig,
+    _published("tiny-imagenet", "Tiny ImageNet, 64x64 RGB, 200 classes; memory-mapped", data.PhotoConfig,
                "tiny_imagenet", (200, (3, 64, 64), 100_000), "http://cs231n.stanford.edu/tiny-imagenet-200.zip"),
     _published("mnist", "MNIST, digits, 28x28 grey, 10 classes", data.DigitConfig, "mnist_svhn",
                (10, (1, 28, 28), 60_000), "http://yann.lecun.com/exdb/mnist/"),
@@ -56,6 +56,6 @@ DATA = Registry("data set", [
                "events", (11, (2, 128, 128), 1_176),
                "https://ibm.ent.box.com/s/3hiq58ww1pbbjrinh367ykfdf60xsfm8/folder/50167556794"),
     DataEntry("npz", "your own uint8 images in one file, key names as in MedMNIST",
-              "snnkd.data.sets.npz:load", argument="PATH", options=data.PartConfig),
+              "snnkd.data.sets.npz:load", argument="PATH", options=data.SubsetConfig),
 ], user=DataEntry("MODULE:FUNCTION", "your own function that returns the arrays",
                   "snnkd.data.sets.user:load", options=data.UserData))

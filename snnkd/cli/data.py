@@ -52,10 +52,10 @@ def data(
     config = resolve_data(name, settings or ())
     with o.watch_signals() as stop:
         from snnkd import pipeline
-        from snnkd.data.describe import lines
+        from snnkd.data.describe import description_rows
 
         found = pipeline.data(config, source, mirror, o.make_context(stop))
     if as_json:
         o.echo_json({"schema": 1, **found})
     else:
-        o.echo(columns(lines(found), left=2))
+        o.echo(columns(description_rows(found), left=2))

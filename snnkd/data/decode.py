@@ -1,4 +1,4 @@
-"""Picture files to arrays of one size, a few at a time."""
+"""Picture files decoded to arrays, a few at a time."""
 
 from __future__ import annotations
 
@@ -14,46 +14,55 @@ from PIL import Image
 
 from snnkd.errors import FileError
 
-AHEAD = 64
-"""Pictures that may be decoded ahead of the one that is wanted: this bounds the memory, whatever their number."""
+PREFETCH = 64
+"""Pictures decoded ahead of the next one needed, which bounds the memory whatever their number."""
 
 
-def decoded(
+def decode_blocks(
     pictures: Iterable[tuple[str, Callable[[], bytes]]],
-    prepare: Callable[[Image.Image], Image.Image],
+    transform: Callable[[Image.Image], Image.Image],
+    mode: str,
+    size: int = 256,
+) -> Iterator[np.ndarray]:
+    """Pictures, each a name and a function that reads its bytes, in order as blocks uint8 `[up to size, H, W, C]`.
+
+    Each is converted to `mode` (RGB or L), then transformed. Raises FileError that names a picture which cannot be read.
+    """
+    images = _decode(pictures, transform, mode)
+    while block := list(islice(images, size)):
+        yield np.stack(block)
+
+
+def _decode(
+    pictures: Iterable[tuple[str, Callable[[], bytes]]],
+    transform: Callable[[Image.Image], Image.Image],
     mode: str,
 ) -> Iterator[np.ndarray]:
-    """uint8 `[H, W, C]` of each picture (its name, and what reads its bytes) in order, in `mode` RGB or L, after `prepare`.
-
-    Pillow decodes outside Python's lock, so that threads share the work. Raises FileError that names a picture which
-    cannot be read.
-    """
-    waiting: deque[Future[np.ndarray]] = deque()
+    """uint8 `[H, W, C]` of each picture in order, decoded in threads: Pillow releases Python's global lock."""
+    futures: deque[Future[np.ndarray]] = deque()
     source = iter(pictures)
     with ThreadPoolExecutor(max(1, min(8, len(os.sched_getaffinity(0))))) as pool:
         try:
-            for name, read in islice(source, AHEAD):
-                waiting.append(pool.submit(_array, name, read, prepare, mode))
-            while waiting:
-                yield waiting.popleft().result()
+            for name, read in islice(source, PREFETCH):
+                futures.append(pool.submit(_decode_one, name, read, transform, mode))
+            while futures:
+                yield futures.popleft().result()
                 for name, read in islice(source, 1):
-                    waiting.append(pool.submit(_array, name, read, prepare, mode))
+                    futures.append(pool.submit(_decode_one, name, read, transform, mode))
         finally:
-            for future in waiting:
+            for future in futures:
                 future.cancel()
 
 
-def _array(
-    name: str, read: Callable[[], bytes], prepare: Callable[[Image.Image], Image.Image], mode: str
+def _decode_one(
+    name: str, read: Callable[[], bytes], transform: Callable[[Image.Image], Image.Image], mode: str
 ) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(read())) as picture:
-            made = np.asarray(prepare(picture.convert(mode)))
+            pixels = np.asarray(transform(picture.convert(mode)))
     except MemoryError:
         raise
-    except Exception as error:  # what is no picture fails in many ways, some of them deep in a codec
+    except Exception as error:  # damaged pictures fail in many ways, some of them deep in a codec
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".partition(" <_io")[0]
-        raise FileError(
-            f"{name}: cannot be read as a picture ({why}); it is damaged or of another kind"
-        ) from error
-    return made[..., None] if made.ndim == 2 else made
+        raise FileError(f"{name}: not a readable picture ({why})") from error
+    return pixels[..., None] if pixels.ndim == 2 else pixels

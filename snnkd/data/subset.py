@@ -1,4 +1,4 @@
-"""A part of a data set: its first classes, and the first training images of each."""
+"""A subset of a data set: its first classes, and the first training images of each class."""
 
 from __future__ import annotations
 
@@ -7,54 +7,53 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from snnkd.data.imageset import ImageSet, rows_of
+from snnkd.data.imageset import ImageSet
 from snnkd.errors import UsageError
 from snnkd.files import sha256
-from snnkd.schema.data import DataConfig, PartConfig
+from snnkd.schema.data import DataConfig, SubsetConfig
 
 
 def take_subset(data: ImageSet, config: DataConfig) -> ImageSet:
-    """The classes 0 to `config.classes` - 1, with at most `config.train_per_class` training images of each, in the data's order.
+    """The classes 0 to `config.classes` - 1 with at most `config.train_per_class` training images each, in file order.
 
-    Test and validation images are all those of these classes. `data` itself where that leaves nothing out. Raises
-    UsageError for more classes than there are, and where no training, test or validation image is left.
+    All test and validation images of these classes are kept; a subset of everything is `data` itself. Raises UsageError
+    for more classes than the data set has, and when no training, test or validation image is left.
     """
-    if not isinstance(config, PartConfig) or (config.classes is None and config.train_per_class is None):
+    if not isinstance(config, SubsetConfig) or (config.classes is None and config.train_per_class is None):
         return data
     classes = data.classes if config.classes is None else config.classes
     if classes > data.classes:
-        raise UsageError(f"data.classes: {classes} is more than {data.name} has, {data.classes}")
-    most = config.train_per_class
-    train = _first(data.train.labels, classes, most)
+        raise UsageError(f"data.classes: {classes} is above the {data.classes} classes of {data.name}")
+    limit = config.train_per_class
+    train = _rows_of_classes(data.train.labels, classes, limit)
     if len(train) == int((data.train.labels < classes).sum()):
-        most = None  # the same images are the same part, however they were asked for
-    if classes == data.classes and most is None:
+        limit = None  # the same images are the same subset, whichever limit selects them
+    if classes == data.classes and limit is None:
         return data
-    places = {"training": train, "test": _first(data.test.labels, classes, None)}
+    rows = {"training": train, "test": _rows_of_classes(data.test.labels, classes)}
     if data.val is not None:
-        places["validation"] = _first(data.val.labels, classes, None)
-    for kind, chosen in places.items():
+        rows["validation"] = _rows_of_classes(data.val.labels, classes)
+    for split, chosen in rows.items():
         if not len(chosen):
             raise UsageError(
-                f"data.classes: {classes} leaves no {kind} image of {data.name}; take more classes"
+                f"data.classes: the first {classes} classes of {data.name} have no {split} image; raise it"
             )
-    # the bytes of the whole and which of them: no image needs to be read
-    told = f"{data.sha256} classes={classes} train_per_class={most}"
+    # the checksum of all images, and which of them: no image has to be read
+    key = f"{data.sha256} classes={classes} train_per_class={limit}"
     return dataclasses.replace(
         data,
         classes=classes,
-        train=rows_of(data.train, train, data.mapped),
-        test=rows_of(data.test, places["test"], data.mapped),
-        val=None if data.val is None else rows_of(data.val, places["validation"], data.mapped),
-        sha256=sha256(told.encode()),
-        part={"classes": classes, "train_per_class": most},
+        train=data.train.select(train, data.mapped),
+        test=data.test.select(rows["test"], data.mapped),
+        val=None if data.val is None else data.val.select(rows["validation"], data.mapped),
+        sha256=sha256(key.encode()),
+        subset={"classes": classes, "train_per_class": limit},
     )
 
 
-def _first(labels: Tensor, classes: int, most: int | None) -> Tensor:
-    """The places of the first `most` labels of each class below `classes`, in order."""
-    if most is None:
+def _rows_of_classes(labels: Tensor, classes: int, limit: int | None = None) -> Tensor:
+    """Indices of the first `limit` labels (all by default) of each class below `classes`, ascending."""
+    if limit is None:
         return torch.nonzero(labels < classes).flatten()
-    return (
-        torch.cat([torch.nonzero(labels == each).flatten()[:most] for each in range(classes)]).sort().values
-    )
+    rows = [torch.nonzero(labels == label).flatten()[:limit] for label in range(classes)]
+    return torch.cat(rows).sort().values

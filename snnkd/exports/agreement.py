@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.data.imageset import Split
 from snnkd.data.loader import to_batch
+from snnkd.data.split import Split
 
 IMAGES = 256
 BATCH = 32

@@ -9,7 +9,7 @@ from snnkd.catalog.data import DATA
 from snnkd.errors import UsageError
 from snnkd.recipe.overrides import apply_setting
 from snnkd.schema import fields
-from snnkd.schema.data import DataConfig, PartConfig
+from snnkd.schema.data import DataConfig, SubsetConfig
 
 
 def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
@@ -29,7 +29,7 @@ def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
 def check_part(data: DataConfig) -> None:
     """Raise UsageError for more classes than a published data set has; of others the files tell."""
     nominal = DATA[data.name].nominal
-    if isinstance(data, PartConfig) and nominal is not None and (data.classes or 0) > nominal[0]:
+    if isinstance(data, SubsetConfig) and nominal is not None and (data.classes or 0) > nominal[0]:
         raise UsageError(f"data.classes: {data.classes} is more than {data.name} has, {nominal[0]}")
 
 

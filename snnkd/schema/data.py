@@ -46,7 +46,7 @@ class GlyphsConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartConfig(DataConfig):
+class SubsetConfig(DataConfig):
     """`data:` of images that allow a subset; an `npz:` file has only these keys."""
 
     classes: Annotated[int | None, Bounds(2, 1_000_000)] = None
@@ -57,21 +57,21 @@ class PartConfig(DataConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PhotoConfig(PartConfig):
+class PhotoConfig(SubsetConfig):
     """`data:` of cifar10, cifar100, tiny-imagenet and fashion-mnist."""
 
     augment: tuple[Augmentation, ...] = ("crop", "flip")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DigitConfig(PartConfig):
+class DigitConfig(SubsetConfig):
     """`data:` of mnist and svhn, without flip: a mirrored digit is not a digit."""
 
     augment: tuple[Augmentation, ...] = ("crop",)
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolderConfig(PartConfig):
+class ImageFolderConfig(SubsetConfig):
     """`data:` of a folder of your own pictures."""
 
     size: Annotated[int, Bounds(8, 1024)] = 64

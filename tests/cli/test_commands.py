@@ -253,7 +253,7 @@ def test_check_downloads_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
     Path("r.yaml").write_text("schema: 1\nstage: teach\ndata: cifar100\n")
     ended = cli("check", "r.yaml")
     assert ended.code == 0
-    assert "CIFAR100 is not under nowhere; it will be downloaded when needed" in ended.err
+    assert "CIFAR100 is not under nowhere; training downloads it" in ended.err
     assert not Path("nowhere").exists()
 
 

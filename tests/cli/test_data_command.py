@@ -30,7 +30,7 @@ def test_stopped_in_a_download_it_keeps_what_came(
         ended = finish(process)
     assert ended.code == code, ended.err
     assert (
-        f"while downloading {ARCHIVE}; what has come is kept; the same command continues" in ended.complaint
+        f"while downloading {ARCHIVE}; received bytes are kept; the same command continues" in ended.complaint
     )
     assert 65_536 <= part.stat().st_size <= 100_000
     assert not (tmp_path / "store" / ARCHIVE).exists()

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from snnkd.console import Console
-from snnkd.data import Way
-from snnkd.data.sets import jelly
+from snnkd.data import FetchOptions
+from snnkd.data.sets import event_files
 
 THINGS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 Events = dict[str, np.ndarray]
@@ -128,7 +128,7 @@ def believe(patch: pytest.MonkeyPatch, published: Published) -> None:
     """Let SpikingJelly's tables name the files that are written here."""
     for name, (_, table) in published.items():
         patch.setattr(
-            jelly.dataset_class(name), "resource_url_md5", classmethod(lambda cls, table=table: table)
+            event_files.dataset_class(name), "resource_url_md5", classmethod(lambda cls, table=table: table)
         )
 
 
@@ -138,6 +138,6 @@ def convert(root: Path, published: Published) -> dict[str, Path]:
         patch.setenv("SNNKD_DATA", str(root))
         believe(patch, published)
         return {
-            name: jelly.find_events(name, Console(quiet=True), Way(source=folder))
+            name: event_files.prepare_events(name, Console(quiet=True), FetchOptions(source=folder))
             for name, (folder, _) in published.items()
         }

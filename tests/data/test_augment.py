@@ -17,7 +17,7 @@ def generator_of(seed: int = 7) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def draws(count: int, seed: int = 7, part: slice = slice(None)) -> BatchRng:
+def rng(count: int, seed: int = 7, part: slice = slice(None)) -> BatchRng:
     return BatchRng(generator_of(seed), count, part, torch.device("cpu"))
 
 
@@ -26,7 +26,7 @@ def draws(count: int, seed: int = 7, part: slice = slice(None)) -> BatchRng:
 )
 def test_crop_is_torchvisions_pad_and_crop_at_the_same_offsets(channels, height, width):
     given = images(40, channels, height, width)
-    made = crop(given, draws(40))
+    made = crop(given, rng(40))
     pad_y, pad_x = max(1, height // 8), max(1, width // 8)
     generator = generator_of()
     tops = torch.randint(2 * pad_y + 1, (40, 1, 1), generator=generator).flatten().tolist()
@@ -43,14 +43,14 @@ def test_crop_is_torchvisions_pad_and_crop_at_the_same_offsets(channels, height,
 def test_crop_pads_32_by_4():
     corner = torch.zeros(400, 1, 32, 32, dtype=torch.uint8)
     corner[:, :, 16, 16] = 255
-    places = crop(corner, draws(400)).flatten(1).argmax(1)
+    places = crop(corner, rng(400)).flatten(1).argmax(1)
     assert {int(place) // 32 for place in places} == set(range(12, 21))
     assert {int(place) % 32 for place in places} == set(range(12, 21))
 
 
 def test_flip_mirrors_half_of_the_images_exactly():
     given = images(2000, 1, 4, 4)
-    made = flip(given, draws(2000))
+    made = flip(given, rng(2000))
     kept = (made == given).flatten(1).all(1)
     mirrored = (made == given.flip(-1)).flatten(1).all(1)
     assert bool((kept | mirrored).all())
@@ -60,26 +60,24 @@ def test_flip_mirrors_half_of_the_images_exactly():
 
 def test_images_are_augmented_independently_and_stay_in_their_places():
     marked = torch.arange(1, 51, dtype=torch.uint8).view(-1, 1, 1, 1).expand(50, 1, 16, 16)
-    made = augment(marked, ("crop", "flip"), draws(50))
+    made = augment(marked, ("crop", "flip"), rng(50))
     assert made.amax((1, 2, 3)).tolist() == list(range(1, 51))
     assert len({tuple((image == 0).flatten().tolist()) for image in made}) > 10
 
 
 def test_order_matters_nothing_is_nothing_and_seeds_differ():
     given = images()
-    assert augment(given, (), draws(40)) is given
-    assert augment(given, ("crop", "flip"), draws(40)).equal(augment(given, ("crop", "flip"), draws(40)))
-    assert not augment(given, ("crop", "flip"), draws(40)).equal(augment(given, ("flip", "crop"), draws(40)))
-    assert not augment(given, ("crop",), draws(40, seed=1)).equal(
-        augment(given, ("crop",), draws(40, seed=2))
-    )
+    assert augment(given, (), rng(40)) is given
+    assert augment(given, ("crop", "flip"), rng(40)).equal(augment(given, ("crop", "flip"), rng(40)))
+    assert not augment(given, ("crop", "flip"), rng(40)).equal(augment(given, ("flip", "crop"), rng(40)))
+    assert not augment(given, ("crop",), rng(40, seed=1)).equal(augment(given, ("crop",), rng(40, seed=2)))
     assert given.equal(images())  # the data themselves are untouched
 
 
 def test_the_parts_of_several_processes_are_the_whole_batch():
     given, names = images(), ("crop", "flip")
     parts = [
-        augment(given[part], names, draws(40, part=part))
+        augment(given[part], names, rng(40, part=part))
         for part in (slice(0, 10), slice(10, 20), slice(20, 40))
     ]
-    assert torch.cat(parts).equal(augment(given, names, draws(40)))
+    assert torch.cat(parts).equal(augment(given, names, rng(40)))

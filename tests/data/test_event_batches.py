@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from snnkd.data.imageset import ImageSet, Split
+from snnkd.data.imageset import ImageSet
 from snnkd.data.loader import TrainBatches, measure_batches
+from snnkd.data.split import Split
 
 CPU = torch.device("cpu")
 

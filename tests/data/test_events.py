@@ -16,9 +16,9 @@ from conftest import Cli
 from data.event_writers import THINGS, Published, believe, convert, events, publish
 
 from snnkd.console import Console
-from snnkd.data import Way, load_data
+from snnkd.data import FetchOptions, load_data
 from snnkd.data.imageset import hold_out
-from snnkd.data.sets import jelly
+from snnkd.data.sets import event_files
 from snnkd.data.sets.events import load
 from snnkd.errors import FileError, UsageError
 from snnkd.schema.events import EventConfig, GestureConfig, NMNISTConfig, SplitEventConfig
@@ -54,7 +54,7 @@ def here(converted: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A SNNKD_DATA of this test's own, with the events of all data sets."""
     place = tmp_path / "here"
     for name, root in converted.items():
-        shutil.copytree(root / jelly.EVENTS, place / name / jelly.EVENTS)
+        shutil.copytree(root / event_files.EVENTS, place / name / event_files.EVENTS)
     monkeypatch.setenv("SNNKD_DATA", str(place))
     return place
 
@@ -64,13 +64,13 @@ class Hearing(Console):
         super().__init__(quiet=True)
         self.heard: Heard = []
 
-    def note(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.heard.append(line)
 
 
-def loaded(config: EventConfig, way: Way | None = None) -> tuple[Any, Heard]:
+def loaded(config: EventConfig, fetch: FetchOptions | None = None) -> tuple[Any, Heard]:
     console = Hearing()
-    return load(config, console, way or Way()), console.heard
+    return load(config, console, fetch or FetchOptions()), console.heard
 
 
 def samples_of(data: Any) -> Iterator[tuple[np.ndarray, int]]:
@@ -83,14 +83,17 @@ def samples_of(data: Any) -> Iterator[tuple[np.ndarray, int]]:
 def test_frames_are_those_of_spikingjelly(here: Path, name: str) -> None:
     config = small(name, frames=3)
     data, _ = loaded(config)
-    kind, splits = jelly.dataset_class(name), [True, False] if jelly.KINDS[name].split else [None]
+    kind, splits = (
+        event_files.dataset_class(name),
+        [True, False] if event_files.DATASETS[name].has_test else [None],
+    )
     theirs: dict[tuple[int, bytes], int] = {}
     for train in splits:
         told = {} if train is None else {"train": train}
         for frames, label in kind(
             str(here / name), data_type="frame", frames_number=3, split_by="number", **told
         ):
-            number = jelly.KINDS[name].classes.index(kind(str(here / name), **told).classes[label])
+            number = event_files.DATASETS[name].classes.index(kind(str(here / name), **told).classes[label])
             key = number, frames.astype(np.uint8).tobytes()
             theirs[key] = theirs.get(key, 0) + 1
     for frames, label in samples_of(data):
@@ -125,7 +128,7 @@ def test_frames_of_equal_time(here: Path) -> None:
     middle = made["t"][0] + (made["t"][-1] - made["t"][0]) // 2
     frames = [frames for frames, label in samples_of(data) if label == 7]
     assert any(one[0].sum() == (made["t"] < middle).sum() and one.sum() == 120 for one in frames)
-    with pytest.raises(UsageError, match=r"data.frames: 1000 equal times leave some without events"):
+    with pytest.raises(UsageError, match=r"data.frames: of 1000 frames of equal time some have no events"):
         loaded(small("n-mnist", split_by="time", frames=1000))
 
 
@@ -141,7 +144,7 @@ def test_smaller_frames_keep_every_event(here: Path) -> None:
 
 
 def test_more_events_than_a_byte_counts_are_said(here: Path) -> None:
-    path = here / "n-mnist" / jelly.EVENTS / "train" / "0" / "00000.npz"
+    path = here / "n-mnist" / event_files.EVENTS / "train" / "0" / "00000.npz"
     np.savez(path, t=np.arange(400), x=np.full(400, 3), y=np.full(400, 5), p=np.zeros(400, int))
     data, heard = loaded(small("n-mnist", frames=1))
     assert data.train.take(slice(0, 1))[0, 0, 0, 5, 3] == 255
@@ -153,7 +156,7 @@ def test_the_split_of_cifar10_dvs_is_seeded_and_of_each_class(here: Path) -> Non
     assert [len(data.train), len(data.test)] == [30, 10]
     assert data.test.labels.tolist() == list(range(10))
     assert sorted(torch.cat((data.train.rows, data.test.rows)).tolist()) == list(range(40))
-    assert data.rule == "snnkd's own, 75/25 of each class, seed 0; cifar10-dvs has no official split"
+    assert data.split_rule == "snnkd's own, 75/25 of each class, seed 0; cifar10-dvs has no official split"
     assert data.sha256 == again.sha256 != other.sha256
     assert torch.equal(data.test.rows, again.test.rows)
     assert not torch.equal(data.test.rows, other.test.rows)
@@ -176,18 +179,18 @@ def test_validation_samples_are_of_the_training_part(here: Path) -> None:
 def test_frames_are_made_once_and_kept(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, heard = loaded(small("n-mnist"))
     assert any("integrating 40 samples" in line for line in heard)
-    shutil.rmtree(here / "n-mnist" / jelly.EVENTS)
+    shutil.rmtree(here / "n-mnist" / event_files.EVENTS)
     again, heard = loaded(small("n-mnist"))
     (place,) = (here / "n-mnist").glob("frames-*")
     assert (again.sha256, heard) == (
         data.sha256,
-        [f"warning: {place} holds 40 samples of n-mnist; published are 70,000"],
+        [f"warning: {place} has 40 samples of n-mnist; published are 70,000"],
     )
     content = (place / "frames.npy").read_bytes()
     (place / "frames.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(
         FileError,
-        match=r"n-mnist: Test.zip, Train.zip not in .*download; get .* and run `snnkd data n-mnist --from",
+        match=r"n-mnist: Test.zip, Train.zip not in .*download; download .* and run `snnkd data n-mnist --from",
     ):
         loaded(small("n-mnist"))
 
@@ -199,7 +202,7 @@ def test_a_folder_that_spikingjelly_made_is_used_where_it_is(
     done = cli("data", "n-mnist", "--from", converted["n-mnist"], "--json")
     assert done.code == 0, done.err
     assert (done.json["classes"], done.json["shape"], done.json["frames"]) == (10, [2, 34, 34], 10)
-    assert not (tmp_path / "other" / "n-mnist" / jelly.EVENTS).exists()
+    assert not (tmp_path / "other" / "n-mnist" / event_files.EVENTS).exists()
 
 
 def test_frames_of_other_events_are_not_taken_for_those_asked_for(
@@ -208,25 +211,22 @@ def test_frames_of_other_events_are_not_taken_for_those_asked_for(
     words = ["data", "n-mnist", "--set", "data.frames=4"]
     assert cli(*words).code == 0
     (place,) = (here / "n-mnist").glob("frames-*")
-    said = (place / "about.json").read_text()
     other = tmp_path / "other"
-    shutil.copytree(converted["n-mnist"] / jelly.EVENTS, other / jelly.EVENTS)
-    (other / jelly.EVENTS / "train" / "0" / "00000.npz").unlink()
-    for noted in (said, said.replace('"events"', '"unknown"')):
-        (place / "about.json").write_text(noted)
-        refused = cli(*words, "--from", other)
-        assert refused.code == 3
-        assert f"to make them anew remove {place} and repeat" in refused.complaint
-        assert cli(*words, "--from", here / "n-mnist").code == 0
+    shutil.copytree(converted["n-mnist"] / event_files.EVENTS, other / event_files.EVENTS)
+    (other / event_files.EVENTS / "train" / "0" / "00000.npz").unlink()
+    refused = cli(*words, "--from", other)
+    assert refused.code == 3
+    assert f"remove {place} and repeat" in refused.complaint
+    assert cli(*words, "--from", here / "n-mnist").code == 0
     shutil.rmtree(place)
     for _ in range(2):
         done = cli(*words, "--from", other)
         assert done.code == 0, done.err
-        assert "holds 39 samples of n-mnist; published are 70,000" in " ".join(done.err.split())
+        assert "has 39 samples of n-mnist; published are 70,000" in " ".join(done.err.split())
     assert cli(*words).code == 0
     refused = cli(*words, "--from", here / "n-mnist")
     assert refused.code == 3
-    assert f"were made from the events in {other.resolve()}" in refused.complaint
+    assert f"are from the events in {other.resolve()}" in refused.complaint
 
 
 @pytest.mark.parametrize("harm", ["bit", "truncated", "header", "labels", "about"])
@@ -241,7 +241,7 @@ def test_damaged_frames_are_made_anew(here: Path, harm: str) -> None:
     path.write_bytes(content[: len(content) // 2] if harm == "truncated" else content)
     again, heard = loaded(config)
     assert again.sha256 == data.sha256
-    assert any("integrating anew" in line for line in heard)
+    assert any("integrating again" in line for line in heard)
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before
 
 
@@ -249,17 +249,17 @@ def test_a_kill_leaves_nothing_half_used(here: Path) -> None:
     config = small("n-mnist")
     code = (
         "import os, signal\n"
-        "from snnkd.data import events\n"
-        "from snnkd.data.download.archives import Way\n"
+        "from snnkd.data.sets import events\n"
+        "from snnkd.data.download.archives import FetchOptions\n"
         "from snnkd.schema.events import NMNISTConfig\n"
         "from snnkd.console import Console\n"
-        "make, made = events.frames_of, []\n"
-        "def frames_of(*given):\n"
-        "    made.append(1)\n"
-        "    if len(made) == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    return make(*given)\n"
-        "events.frames_of = frames_of\n"
-        "events.load(NMNISTConfig(name='n-mnist', frames=4), Console(quiet=True), Way())\n"
+        "integrate, calls = events.integrate, []\n"
+        "def counted(*arguments):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 20: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return integrate(*arguments)\n"
+        "events.integrate = counted\n"
+        "events.load(NMNISTConfig(name='n-mnist', frames=4), Console(quiet=True), FetchOptions())\n"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9
     assert next(path.name for path in (here / "n-mnist").glob("*frames-*") if path.is_dir()).startswith(
@@ -279,7 +279,7 @@ def test_a_request_to_stop_ends_the_work(here: Path) -> None:
         raise Preempted(where)
 
     with pytest.raises(Preempted, match="while integrating n-mnist"):
-        loaded(small("n-mnist"), Way(stop=stop))
+        loaded(small("n-mnist"), FetchOptions(stop=stop))
     assert not [path for path in (here / "n-mnist").glob("*frames-*") if path.is_dir()]
 
 
@@ -287,14 +287,14 @@ def test_a_request_to_stop_ends_the_work(here: Path) -> None:
     ("content", "said"),
     [
         (b"PK\x03\x04 half", "damaged"),
-        (None, "t, x, y and p of its events have different lengths"),
-        ({"x": 34}, "x reaches 34 on a sensor of 34x34"),
-        ({"y": -1}, "damaged: y reaches"),
-        ({"t": 0.5}, "its events are not whole numbers"),
+        (None, "t, x, y and p differ in length"),
+        ({"x": 34}, "x is 34 to 34 on a 34x34 sensor"),
+        ({"y": -1}, "damaged: y is -1 to -1"),
+        ({"t": 0.5}, "its events are not integers"),
     ],
 )
 def test_a_damaged_file_of_events_is_named(here: Path, content: Any, said: str) -> None:
-    path = here / "n-mnist" / jelly.EVENTS / "test" / "4" / "00000.npz"
+    path = here / "n-mnist" / event_files.EVENTS / "test" / "4" / "00000.npz"
     if isinstance(content, bytes):
         path.write_bytes(content)
     else:
@@ -306,19 +306,19 @@ def test_a_damaged_file_of_events_is_named(here: Path, content: Any, said: str) 
 
 
 def test_a_tree_that_is_another_is_refused(here: Path) -> None:
-    root = here / "n-mnist" / jelly.EVENTS
+    root = here / "n-mnist" / event_files.EVENTS
     (root / "train" / "3").rename(root / "train" / "three")
-    with pytest.raises(FileError, match=r"its folders are .*three; the classes of n-mnist are others"):
+    with pytest.raises(FileError, match=r"its folders .*three are not the classes of n-mnist"):
         loaded(small("n-mnist"))
     shutil.rmtree(root / "test" / "5")
     (root / "test" / "5").mkdir()
     (root / "train" / "three").rename(root / "train" / "3")
     with pytest.raises(FileError, match="test: not the events of n-mnist"):
         loaded(small("n-mnist"))
-    (here / "n-mnist" / f"{jelly.EVENTS}.building").touch()
+    (here / "n-mnist" / f"{event_files.EVENTS}.building").touch()
     with pytest.raises(
         FileError,
-        match=r"SpikingJelly was ended while it converted .* remove events_np.building and events_np",
+        match=r"SpikingJelly was interrupted while converting; remove events_np.building and events_np",
     ):
         loaded(small("n-mnist"))
 
@@ -337,14 +337,14 @@ def test_archives_are_verified_and_what_a_kill_left_is_no_hindrance(
     assert "Test.zip is damaged" in refused.complaint
     assert (source / "Test.zip").read_bytes() == whole[:-1]  # nobody's file is removed
     (source / "Test.zip").write_bytes(whole)
-    (root / "n-mnist" / f".{jelly.EVENTS}" / "extract").mkdir(parents=True)
-    (root / "n-mnist" / f".{jelly.EVENTS}" / jelly.EVENTS).mkdir()
+    (root / "n-mnist" / f".{event_files.EVENTS}" / "extract").mkdir(parents=True)
+    (root / "n-mnist" / f".{event_files.EVENTS}" / event_files.EVENTS).mkdir()
     done = cli("data", "n-mnist", "--from", source, "--set", "data.frames=2", "--json")
     assert done.code == 0, done.err
     assert (done.json["frames"], done.json["images"]) == (2, {"train": 30, "test": 10})
     assert sorted(path.name for path in (root / "n-mnist").iterdir() if not path.name.endswith(".lock"))[
         :2
-    ] == ["download", jelly.EVENTS]
+    ] == ["download", event_files.EVENTS]
 
 
 def test_files_inside_that_cannot_be_read_are_said(
@@ -362,13 +362,13 @@ def test_files_inside_that_cannot_be_read_are_said(
             archive.writestr(f"{thing}/a.aedat", b"#!AER-DAT2.0\r\n" + b"\x00\x00\x01\x02" * 3)
     table = [(path.name, "", hashlib.md5(path.read_bytes()).hexdigest()) for path in sorted(source.iterdir())]
     monkeypatch.setattr(
-        jelly.dataset_class("cifar10-dvs"), "resource_url_md5", classmethod(lambda cls: table)
+        event_files.dataset_class("cifar10-dvs"), "resource_url_md5", classmethod(lambda cls: table)
     )
     refused = cli("data", "cifar10-dvs", "--from", source)
     assert refused.code == 3
     assert "airplane.zip" in refused.complaint
     assert "odd number of data elements" in refused.complaint
-    assert not (tmp_path / "empty" / "cifar10-dvs" / jelly.EVENTS).exists()
+    assert not (tmp_path / "empty" / "cifar10-dvs" / event_files.EVENTS).exists()
 
 
 def test_the_speech_data_sets_are_not_needed() -> None:
@@ -376,15 +376,15 @@ def test_the_speech_data_sets_are_not_needed() -> None:
     code = (
         "import sys\n"
         "sys.modules['torchaudio'] = None\n"
-        "from snnkd.data.sets.jelly import KINDS, archives\n"
-        "assert [len(archives(name)) for name in KINDS] == [2, 10, 1]\n"
-        "assert all(len(archive.md5) == 32 for name in KINDS for archive in archives(name))\n"
+        "from snnkd.data.sets.event_files import DATASETS, archives\n"
+        "assert [len(archives(name)) for name in DATASETS] == [2, 10, 1]\n"
+        "assert all(len(archive.md5) == 32 for name in DATASETS for archive in archives(name))\n"
         "assert 'spikingjelly.datasets' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
 
 
 def test_load_data_without_fetching_says_what_there_will_be(here: Path) -> None:
-    with pytest.raises(FileError, match=r"n-mnist is under .*, but not yet cut into 4 frames") as raised:
-        load_data(small("n-mnist", size=17), Console(quiet=True), fetch=False)
+    with pytest.raises(FileError, match=r"n-mnist under .* is not integrated into 4 frames yet") as raised:
+        load_data(small("n-mnist", size=17), Console(quiet=True), fetch=None)
     assert raised.value.nominal == (10, (2, 17, 17), 60_000)  # type: ignore[attr-defined]

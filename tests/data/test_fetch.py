@@ -16,8 +16,8 @@ from data.serving import Server, serving
 
 from snnkd.console import Console
 from snnkd.data.download import http
-from snnkd.data.download.archives import Archive, Way, check_mirror, urls
-from snnkd.data.download.fetch import fetch, fetch_all, find
+from snnkd.data.download.archives import Archive, FetchOptions, check_mirror, urls
+from snnkd.data.download.fetch import fetch_archive, fetch_archives, find_copies
 from snnkd.errors import FileError, Preempted, RunError, UsageError
 from snnkd.locks import dataset_lock
 
@@ -46,8 +46,8 @@ def archive_of(server: Server, **changes: object) -> Archive:
     )
 
 
-def bring(server: Server, way: Way | None = None, **changes: object) -> Path:
-    path = fetch(archive_of(server, **changes), Path("store"), way or Way(), QUIET)
+def bring(server: Server, fetch: FetchOptions | None = None, **changes: object) -> Path:
+    path = fetch_archive(archive_of(server, **changes), Path("store"), fetch or FetchOptions(), QUIET)
     assert path == Path("store/data.zip")
     assert path.read_bytes() == CONTENT
     assert [left.name for left in Path("store").iterdir() if not left.name.endswith(".lock")] == ["data.zip"]
@@ -112,7 +112,7 @@ def test_a_whole_file_needs_no_place_to_write(server):
 def test_a_damaged_file_is_named_and_replaced(server, damage, capfd):
     Path("store").mkdir()
     Path("store/data.zip").write_bytes(damage)
-    fetch(archive_of(server), Path("store"), Way(), Console())
+    fetch_archive(archive_of(server), Path("store"), FetchOptions(), Console())
     assert Path("store/data.zip").read_bytes() == CONTENT
     said = capfd.readouterr().err
     assert "store/data.zip is damaged" in said
@@ -129,7 +129,7 @@ def test_a_server_that_gives_no_validator_is_asked_from_the_start(server):
 def test_a_later_command_goes_on_where_an_earlier_one_ended(server):
     server.moods = ["break", "404"]
     with pytest.raises(FileError):
-        fetch(archive_of(server), Path("store"), Way(), QUIET)
+        fetch_archive(archive_of(server), Path("store"), FetchOptions(), QUIET)
     assert Path("store/data.zip.part").read_bytes() == CONTENT[: len(CONTENT) // 2]
     assert not Path("store/data.zip").exists()
     server.moods = ["whole"]
@@ -167,9 +167,9 @@ def test_what_lies_there_from_before_is_continued_only_when_it_is_the_same_file(
         (["403"], "answered 403", 1),
         (["503"], "answered 503", 5),
         (["loop"], "answered 302", 5),
-        (["stall", "silent"], "nothing came for 0.5 s", 6),
-        (["break", "no-range-break"], "the connection ended after", 6),
-        (["wrong"], "twice, so it has another file", 2),
+        (["stall", "silent"], "no data for 0.5 s", 6),
+        (["break", "no-range-break"], "connection closed after", 6),
+        (["wrong"], "twice: the server has a different file", 2),
         (["page"], "offers 26 bytes, data.zip has 300,001", 1),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else "",
@@ -177,7 +177,7 @@ def test_what_lies_there_from_before_is_continued_only_when_it_is_the_same_file(
 def test_what_does_not_end_well_ends_in_one_line(server, moods, said, requests):
     server.moods = moods
     with pytest.raises(FileError) as caught:
-        fetch(archive_of(server), Path("store"), Way(data="some"), QUIET)
+        fetch_archive(archive_of(server), Path("store"), FetchOptions(data="some"), QUIET)
     message = str(caught.value)
     assert message.splitlines() == [message]
     assert said in message
@@ -189,17 +189,17 @@ def test_what_does_not_end_well_ends_in_one_line(server, moods, said, requests):
 
 def test_further_addresses_are_asked_in_order_and_a_mirror_alone(server):
     away = f"{server.url}/nowhere/data.zip"
-    bring(server, url=away, also=(archive_of(server).url,))
+    bring(server, url=away, mirrors=(archive_of(server).url,))
     assert [path for path, _ in server.asked] == ["/nowhere/data.zip", "/there/data.zip"]
     Path("store/data.zip").unlink()
-    bring(server, Way(mirror=f"{server.url}/there"), url=away)
+    bring(server, FetchOptions(mirror=f"{server.url}/there"), url=away)
     Path("store/data.zip").unlink()
     with pytest.raises(FileError, match="404"):
-        bring(server, Way(mirror=f"{server.url}/wrong"))
+        bring(server, FetchOptions(mirror=f"{server.url}/wrong"))
 
 
 def test_a_mirror_is_the_files_url_or_its_folders():
-    archive = Archive("data.zip", "http://a/data.zip", md5="0", also=("http://b/data.zip",))
+    archive = Archive("data.zip", "http://a/data.zip", md5="0", mirrors=("http://b/data.zip",))
     assert urls(archive, None) == ["http://a/data.zip", "http://b/data.zip"]
     for mirror in ("http://m/x", "http://m/x/"):
         assert urls(archive, mirror) == ["http://m/x/data.zip"]
@@ -229,20 +229,20 @@ def test_what_is_no_mirror(mirror):
 def test_nobody_answers(server):
     closed = server.url
     server.released.set()
-    archive = archive_of(server, url="http://127.0.0.1:9/data.zip", also=(f"{closed}/nowhere",))
+    archive = archive_of(server, url="http://127.0.0.1:9/data.zip", mirrors=(f"{closed}/nowhere",))
     with pytest.raises(FileError, match=r"127\.0\.0\.1:9: connection refused.*; 127.*404|Connection refused"):
-        fetch(archive, Path("store"), Way(), QUIET)
+        fetch_archive(archive, Path("store"), FetchOptions(), QUIET)
 
 
 def test_the_source_is_recognised_by_its_bytes_and_never_asked_from_the_network(server):
     for name in ("data.zip", "other.name"):
         Path(name).write_bytes(CONTENT)
-        bring(server, Way(source=Path(name)))
+        bring(server, FetchOptions(source=Path(name)))
         Path("store/data.zip").unlink()
     Path("deep/er").mkdir(parents=True)
     Path("deep/data.zip").mkdir()
     Path("deep/er/data.zip").write_bytes(CONTENT)
-    bring(server, Way(source=Path("deep")))
+    bring(server, FetchOptions(source=Path("deep")))
     assert server.asked == []
     assert Path("deep/er/data.zip").read_bytes() == CONTENT
 
@@ -253,10 +253,10 @@ def test_a_source_that_holds_one_of_two_files():
         Archive(name, "http://none/", md5=hashlib.md5(name[-1:].encode()).hexdigest())
         for name in ("file1", "file2")
     )
-    with pytest.raises(FileError, match="--from one: is file1 alone; name the folder that also holds file2"):
-        find([one, two], Path("one"))
-    with pytest.raises(FileError, match="--from one: is file1 alone"):
-        fetch_all([one, two], Path("store"), Way(source=Path("one")), QUIET)
+    with pytest.raises(FileError, match="--from one: only file1; give a folder that also contains file2"):
+        find_copies([one, two], Path("one"))
+    with pytest.raises(FileError, match="--from one: only file1"):
+        fetch_archives([one, two], Path("store"), FetchOptions(source=Path("one")), QUIET)
     assert not Path("store").exists()
 
 
@@ -290,7 +290,7 @@ def test_a_disk_that_takes_no_more(server, monkeypatch, number, kind):
 
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(kind):
-        fetch(archive_of(server), Path("store"), Way(), QUIET)
+        fetch_archive(archive_of(server), Path("store"), FetchOptions(), QUIET)
     monkeypatch.setattr(Path, "open", honest)
     assert not Path("store/data.zip").exists()
     kept = Path("store/data.zip.part").stat().st_size
@@ -303,7 +303,7 @@ def test_a_disk_that_takes_no_more(server, monkeypatch, number, kind):
 def test_a_folder_that_may_not_be_written(server):
     Path("store").mkdir(mode=0o555)
     with pytest.raises(FileError, match="permission denied"):
-        fetch(archive_of(server), Path("store"), Way(), QUIET)
+        fetch_archive(archive_of(server), Path("store"), FetchOptions(), QUIET)
 
 
 def test_asked_to_stop_in_the_middle_it_keeps_what_came(server, monkeypatch):
@@ -316,8 +316,8 @@ def test_asked_to_stop_in_the_middle_it_keeps_what_came(server, monkeypatch):
             raise Preempted(f"stopped {where}")
 
     began = time.monotonic()
-    with pytest.raises(Preempted, match=r"stopped while downloading data\.zip; what has come is kept"):
-        fetch(archive_of(server), Path("store"), Way(stop=stop), QUIET)
+    with pytest.raises(Preempted, match=r"stopped while downloading data\.zip; received bytes are kept"):
+        fetch_archive(archive_of(server), Path("store"), FetchOptions(stop=stop), QUIET)
     assert time.monotonic() - began < 20  # and not only after the stalled connection's 30 s
     kept = part.stat().st_size
     server.moods = ["whole"]
@@ -332,7 +332,7 @@ def test_of_two_at_once_one_downloads(server):
 
     def work() -> None:
         try:
-            fetch(archive_of(server), Path("store"), Way(), QUIET)
+            fetch_archive(archive_of(server), Path("store"), FetchOptions(), QUIET)
         except BaseException as error:
             failed.append(error)
 
@@ -352,7 +352,7 @@ def test_the_lock_is_waited_for_until_asked_to_stop(capfd):
 
     store = Path("store")
     with (
-        dataset_lock(store, "x", Way().stop, QUIET),
+        dataset_lock(store, "x", FetchOptions().stop, QUIET),
         pytest.raises(Preempted, match="that prepares x"),
         dataset_lock(store, "x", stop, Console()),
     ):
@@ -363,10 +363,10 @@ def test_the_lock_is_waited_for_until_asked_to_stop(capfd):
 CHILD = """
 import sys
 from pathlib import Path
-from snnkd.data.archives import Archive, Way
-from snnkd.data.fetch import fetch
-from snnkd.report import Console
-fetch(Archive("data.zip", sys.argv[1], sha256=sys.argv[2]), Path("store"), Way(), Console())
+from snnkd.data.download.archives import Archive, FetchOptions
+from snnkd.data.download.fetch import fetch_archive
+from snnkd.console import Console
+fetch_archive(Archive("data.zip", sys.argv[1], sha256=sys.argv[2]), Path("store"), FetchOptions(), Console())
 """
 
 

@@ -33,9 +33,9 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def notes(monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr(QUIET, "note", said.append)
-    return said
+    lines: list[str] = []
+    monkeypatch.setattr(QUIET, "log", lines.append)
+    return lines
 
 
 def digest(**words: object) -> str:
@@ -44,7 +44,7 @@ def digest(**words: object) -> str:
 
 def test_the_same_settings_give_the_same_bytes(folder):
     first = glyphs.draw(config())
-    glyphs._master.cache_clear()
+    glyphs._character.cache_clear()
     second = glyphs.draw(config())
     assert all(np.array_equal(first[key], second[key]) for key in first)
 
@@ -109,20 +109,20 @@ def test_colour_differs_between_channels_and_grey_has_one():
 
 def test_there_are_a_hundred_distinct_characters_and_the_faces_have_them_all():
     assert len(glyphs.CHARACTERS) == len(set(glyphs.CHARACTERS)) == 100
-    font = glyphs._font(0, 40)
+    font = glyphs._load_font(0, 40)
     missing = font.getmask("\U0010fffd")
     assert missing.getbbox(), "the missing-glyph box is not empty"
-    for face in range(len(glyphs.FACES)):
-        font = glyphs._font(face, 40)
+    for face in range(len(glyphs.FONTS)):
+        font = glyphs._load_font(face, 40)
         box = bytes(font.getmask("\U0010fffd"))
         absent = [
             character for character in glyphs.CHARACTERS if bytes(font.getmask(character)) in (box, b"")
         ]
-        assert not absent, f"{glyphs.FACES[face]} lacks {absent}"
+        assert not absent, f"{glyphs.FONTS[face]} lacks {absent}"
 
 
 def test_no_two_characters_are_drawn_alike():
-    drawn = [glyphs._master(label, 0, 32).tobytes() for label in range(100)]
+    drawn = [glyphs._character(label, 0, 32).tobytes() for label in range(100)]
     assert len(set(drawn)) == 100
     assert all(any(image) for image in drawn)
 

@@ -14,7 +14,7 @@ from data.pictures import jpeg, laid_out, picture_folder
 from torchvision import datasets, transforms
 
 from snnkd.console import Console
-from snnkd.data import load_data
+from snnkd.data import DEFAULT_FETCH, FetchOptions, load_data
 from snnkd.data.imageset import hold_out
 from snnkd.data.loader import TrainBatches, measure_batches
 from snnkd.errors import FileError
@@ -27,7 +27,12 @@ def store(tmp_path, monkeypatch):
     return tmp_path / "store"
 
 
-def load(fetch: bool = True, path: object = "mine", console: Console | None = None, **words: object):
+def load(
+    fetch: FetchOptions | None = DEFAULT_FETCH,
+    path: object = "mine",
+    console: Console | None = None,
+    **words: object,
+):
     return load_data(
         ImageFolderConfig(name=f"imagefolder:{path}", **words), console or Console(quiet=True), fetch=fetch
     )
@@ -89,7 +94,7 @@ def test_check_does_not_decode_and_knows_what_it_will_be(store, cli):
     checked = cli("check", "r.yaml", "--json")
     stage = checked.json["stages"][0]
     assert (stage["data_present"], stage["classes"], stage["train_images"]) == (False, 3, 12)
-    assert "mine holds 18 pictures" in stage["missing"]
+    assert "mine: 18 pictures, not decoded yet" in stage["missing"]
     assert not store.exists()
     described = cli("data", "imagefolder:mine", "--set", "data.size=16", "--json")
     assert described.code == 0, described.err
@@ -105,42 +110,42 @@ EXTENSIONS = ".jpg, .jpeg, .png"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda root: (root / "train").rename(root / "training"), "mine: has no folder train/"),
-        (lambda root: (root / "test").rename(root / "tests"), "mine: has no folder test/"),
+        (lambda root: (root / "train").rename(root / "training"), "mine: no folder train/"),
+        (lambda root: (root / "test").rename(root / "tests"), "mine: no folder test/"),
         (
             lambda root: [p.unlink() for p in root.glob("train/class1/*")],
-            f"mine/train/class1: holds no picture ({EXTENSIONS}",
+            f"mine/train/class1: contains no picture ({EXTENSIONS}",
         ),
         (
             lambda root: [p.unlink() for p in root.glob("test/*/*")],
-            f"mine/test: holds no picture ({EXTENSIONS}",
+            f"mine/test: contains no picture ({EXTENSIONS}",
         ),
         (
             lambda root: (root / "test/class1").rename(root / "test/other"),
-            "mine/test: the class 'other' is not in mine/train",
+            "mine/test: class 'other' is not in mine/train",
         ),
         (
             lambda root: [(root / "train" / n).rename(root / n) for n in ("class1", "class2")],
-            "mine/train: holds 1 class folders",
+            "mine/train: 1 class folders",
         ),
         (
             lambda root: (root / "train/class1/00002.jpg").write_bytes(b"text"),
-            "mine/train/class1/00002.jpg: cannot be read",
+            "mine/train/class1/00002.jpg: not a readable picture",
         ),
         (
             lambda root: (root / "test/class2/00001.jpg").write_bytes(b""),
-            "mine/test/class2/00001.jpg: cannot be read",
+            "mine/test/class2/00001.jpg: not a readable picture",
         ),
         (
             lambda root: (root / "test/class2/00001.jpg").write_bytes(jpeg()[:300]),
-            "mine/test/class2/00001.jpg: cannot be read",
+            "mine/test/class2/00001.jpg: not a readable picture",
         ),
         (
             lambda root: (root / "train/class0/x.jpg").symlink_to("nowhere"),
             "mine/train/class0/x.jpg: no such file or directory",
         ),
         (lambda root: (root / "train/class0/x.jpg").mkdir(), ""),
-        (lambda root: root.rename("elsewhere"), "mine: has no folder train/"),
+        (lambda root: root.rename("elsewhere"), "mine: no folder train/"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_named(store, cli, change, said):
@@ -158,7 +163,7 @@ def test_a_class_without_a_test_picture_is_noted(capfd):
         path.unlink()
     (root / "test/class1").rmdir()
     made = load(console=Console(), size=16)
-    assert "no test image of 1 of 3 classes (class1)" in capfd.readouterr().err
+    assert "1 of 3 classes have no test image (class1)" in capfd.readouterr().err
     assert set(made.test.labels.tolist()) == {0, 2}
 
 
@@ -166,16 +171,16 @@ def test_a_folder_that_changes_meanwhile_is_refused(monkeypatch):
     root = picture_folder(Path("mine"))
     from snnkd.data.sets import imagefolder
 
-    honest = imagefolder.write_store
+    honest = imagefolder.write_cache
 
     def changing(*given, **named):
         honest(*given, **named)
         (root / "train/class0/new.jpg").write_bytes(jpeg())
 
-    monkeypatch.setattr(imagefolder, "write_store", changing)
+    monkeypatch.setattr(imagefolder, "write_cache", changing)
     with pytest.raises(FileError, match="mine: changed while it was read"):
         load(size=16)
-    monkeypatch.setattr(imagefolder, "write_store", honest)
+    monkeypatch.setattr(imagefolder, "write_cache", honest)
     assert len(load(size=16).train) == 13
 
 
@@ -224,9 +229,9 @@ def test_a_mapped_set_gives_what_one_in_memory_gives():
 PEAK = """
 import resource, sys
 from snnkd.data import load_data
-from snnkd.recipe.data_schema import ImageFolderConfig
-from snnkd.report import Console
-from snnkd.data import imagefolder, decode, store  # what is imported counts for both
+from snnkd.schema.data import ImageFolderConfig
+from snnkd.console import Console
+from snnkd.data.sets import imagefolder  # its imports count for both
 import torchvision.transforms.functional
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 data = load_data(ImageFolderConfig(name="imagefolder:" + sys.argv[1], size=128), Console(quiet=True))

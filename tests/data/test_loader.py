@@ -11,8 +11,9 @@ from snnkd.data import check_fit
 from snnkd.data.augment.mixing import mix, mixing_of, with_partner
 from snnkd.data.augment.pipeline import augment
 from snnkd.data.augment.rng import BatchRng
-from snnkd.data.imageset import ImageSet, Split, from_arrays, hold_out
+from snnkd.data.imageset import ImageSet, from_arrays, hold_out
 from snnkd.data.loader import TrainBatches, measure_batches, to_float
+from snnkd.data.split import Split
 from snnkd.errors import UsageError
 from snnkd.schema.augment import OPERATIONS, MixupConfig, Operation
 from snnkd.schema.run import TrainConfig
@@ -96,10 +97,10 @@ def test_no_operation_asks_the_device_for_a_value():
     for channels in (1, 3):
         split, meta = pictures(channels=channels), torch.device("meta")
         part = with_partner(40, slice(None))
-        draws = BatchRng(torch.Generator().manual_seed(0), 40, part, meta)
+        rng = BatchRng(torch.Generator().manual_seed(0), 40, part, meta)
         images = split.images.to(meta)[part.to(meta)]
-        made = augment(images, EVERY, draws, torch.zeros(channels, dtype=torch.uint8, device=meta))
-        mixed, shares = mix(to_float(made), split.labels[part].to(meta), mixing_of(EVERY), 10, draws)
+        made = augment(images, EVERY, rng, torch.zeros(channels, dtype=torch.uint8, device=meta))
+        mixed, shares = mix(to_float(made), split.labels[part].to(meta), mixing_of(EVERY), 10, rng)
         assert (mixed.device, mixed.shape, shares.shape) == (meta, split.images.shape, (40, 10))
 
 
@@ -217,7 +218,7 @@ def test_the_hold_out_is_always_the_same_and_disjoint_from_training():
 def test_a_hold_out_that_leaves_nothing_is_refused():
     with pytest.raises(UsageError, match=r"^data\.val_fraction: 0\.01 of 40 images leaves a split empty$"):
         hold_out(image_set(), 0.01)
-    with pytest.raises(UsageError, match="brings its own"):
+    with pytest.raises(UsageError, match="has its own"):
         hold_out(image_set(val=True), 0.1)
 
 

@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 BOTH = (MixupConfig(), CutMixConfig())
 
 
-def draws(count, seed=0, part=None):
+def rng(count, seed=0, part=None):
     part = with_partner(count, slice(None)) if part is None else part
     return BatchRng(torch.Generator().manual_seed(seed), count, part, CPU)
 
@@ -28,7 +28,7 @@ def batch(count, classes=7, channels=3):
 def mixed(operations, count=40, classes=7, **options):
     images, labels = batch(count, classes)
     which = with_partner(count, slice(None))
-    return mix(images[which], labels[which], operations, classes, draws(count, **options))
+    return mix(images[which], labels[which], operations, classes, rng(count, **options))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def mixed(operations, count=40, classes=7, **options):
 )
 def test_mixing_is_torchvisions_on_the_same_share_and_box(operations):
     images, labels = batch(40)
-    kept, boxes = mixing_draws(operations, draws(40), 16, 12)
+    kept, boxes = mixing_draws(operations, rng(40), 16, 12)
     made, shares = mixed(operations)
     theirs = {
         name: getattr(v2, name)(num_classes=7, labels_getter=lambda inputs: inputs[1])
@@ -75,7 +75,7 @@ def test_shares_are_between_the_two_labels_and_add_up_to_1():
 
 def test_cross_entropy_with_shares_is_the_sum_over_both_labels_also_when_smoothed():
     _, labels = batch(40)
-    kept = mixing_draws((MixupConfig(),), draws(40), 16, 12)[0][1:]
+    kept = mixing_draws((MixupConfig(),), rng(40), 16, 12)[0][1:]
     _, shares = mixed((MixupConfig(),))
     logits = torch.randn(40, 7, generator=torch.Generator().manual_seed(3))
     for smoothing in (0.0, 0.1):
@@ -89,17 +89,17 @@ def test_cross_entropy_with_shares_is_the_sum_over_both_labels_also_when_smoothe
 
 def test_each_image_has_its_own_share_of_the_right_distribution():
     for alpha in (0.2, 1.0, 8.0):
-        kept = mixing_draws((MixupConfig(alpha=alpha),), draws(20_000), 8, 8)[0]
+        kept = mixing_draws((MixupConfig(alpha=alpha),), rng(20_000), 8, 8)[0]
         assert kept.unique().numel() > 10_000
         assert float(kept.mean()) == pytest.approx(0.5, abs=0.02)
         assert float(kept.double().var()) == pytest.approx(0.25 / (2 * alpha + 1), rel=0.05)
-    boxes = mixing_draws((CutMixConfig(),), draws(20_000), 64, 64)[1]
+    boxes = mixing_draws((CutMixConfig(),), rng(20_000), 64, 64)[1]
     assert boxes.unique(dim=0).shape[0] > 10_000
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
 def test_p_is_the_share_of_images_that_are_mixed_and_both_come_as_often(p):
-    kept, boxes = mixing_draws((MixupConfig(p=p), CutMixConfig(p=p)), draws(10_000), 64, 64)
+    kept, boxes = mixing_draws((MixupConfig(p=p), CutMixConfig(p=p)), rng(10_000), 64, 64)
     blended, cut = float((kept < 1).float().mean()), float((boxes.sum(1) > 0).float().mean())
     assert blended == pytest.approx(p / 2, abs=0.03)
     assert cut == pytest.approx(p / 2, abs=0.03)
@@ -118,7 +118,7 @@ def test_parts_joined_are_the_whole_batch():
         for part in parts:
             which = with_partner(40, part)
             assert len(which) == part.stop - part.start + 1
-            found.append(mix(images[which], labels[which], BOTH, 7, draws(40, part=which)))
+            found.append(mix(images[which], labels[which], BOTH, 7, rng(40, part=which)))
         assert torch.cat([made for made, _ in found]).equal(whole[0])
         assert torch.cat([shares for _, shares in found]).equal(whole[1])
 
@@ -127,8 +127,8 @@ def test_event_frames_are_mixed_frame_by_frame_alike():
     frames = torch.rand(11, 4, 2, 16, 12, generator=torch.Generator().manual_seed(2))
     labels = torch.arange(11) % 7
     which = with_partner(11, slice(None))
-    made, shares = mix(frames[which], labels[which], BOTH, 7, draws(11))
-    flat, same = mix(frames.flatten(1, 2)[which], labels[which], BOTH, 7, draws(11))
+    made, shares = mix(frames[which], labels[which], BOTH, 7, rng(11))
+    flat, same = mix(frames.flatten(1, 2)[which], labels[which], BOTH, 7, rng(11))
     assert made.shape == frames.shape
     assert made.flatten(1, 2).equal(flat)
     assert shares.equal(same)

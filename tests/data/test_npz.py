@@ -74,7 +74,7 @@ def test_validation_images_and_further_keys():
     made = load()
     assert len(made.val) == 4
     assert made.split("val") is made.val
-    with pytest.raises(UsageError, match=r"data\.val_fraction: 0\.1 given, but .* brings its own"):
+    with pytest.raises(UsageError, match=r"data\.val_fraction: 0\.1, but .* has its own"):
         load(val_fraction=0.1)
 
 
@@ -117,7 +117,7 @@ IMAGES, LABELS = np.zeros((12, 8, 8), np.uint8), np.arange(12) % 3
         ),
         ({"train_labels": LABELS[:11]}, ["train_labels", "(11,)", "12 images"]),
         ({"train_labels": np.zeros((12, 2), int)}, ["train_labels", "(12, 2)"]),
-        ({"train_labels": LABELS.astype(float)}, ["train_labels", "float64", "whole numbers"]),
+        ({"train_labels": LABELS.astype(float)}, ["train_labels", "float64", "integers"]),
         ({"train_labels": LABELS > 0}, ["train_labels", "bool"]),
         ({"train_labels": LABELS - 1}, ["train_labels", "-1"]),
         ({"train_labels": LABELS * 0}, ["train_labels", "2 to 100000"]),
@@ -219,4 +219,4 @@ def test_a_bare_pickle_is_never_unpickled():
 def test_classes_without_a_training_image_are_named(capfd):
     write(train_labels=np.array([0, 2, 4] * 100)[: len(arrays()["train_labels"])])
     load_data(DataConfig(name=f"npz:{PATH}"), Console())
-    assert "no training image of 2 of 5 classes (1, 3)" in capfd.readouterr().err
+    assert "2 of 5 classes have no training image (1, 3)" in capfd.readouterr().err

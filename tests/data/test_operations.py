@@ -7,8 +7,8 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms.v2 import functional as reference
 
-from snnkd.data.augment.operations import OPERATORS, operate
-from snnkd.data.augment.policies import usual_table, wide_table
+from snnkd.data.augment.operations import OPERATORS, apply_operators
+from snnkd.data.augment.policies import standard_table, wide_table
 
 SHAPES = [(3, 32, 32), (1, 16, 16), (3, 24, 40), (1, 9, 7), (3, 15, 33)]
 
@@ -52,7 +52,7 @@ def torchvisions(name, image, m):
 
 def all_magnitudes(name, shape):
     found = []
-    for table in (usual_table(10, *shape[1:]), usual_table(31, *shape[1:]), wide_table(31)):
+    for table in (standard_table(10, *shape[1:]), standard_table(31, *shape[1:]), wide_table(31)):
         values, signed = table[name]
         found += [sign * value for value in values or (0.0,) for sign in ((1, -1) if signed else (1,))]
     return sorted(set(found))
@@ -100,7 +100,7 @@ def test_each_image_gets_its_own_operator_and_stays_in_its_place():
         4.0 if name == "posterize" else 100.0 if name == "solarize" else 0.3 + 0.01 * i
         for i, name in enumerate(names)
     ]
-    made = operate(given, names, magnitudes)
+    made = apply_operators(given, names, magnitudes)
     for image, name, m, found in zip(given, names, magnitudes, made, strict=True):
         assert found.equal(OPERATORS[name](image[None], [m])[0])
-    assert operate(given, ["identity"] * len(names), magnitudes) is given
+    assert apply_operators(given, ["identity"] * len(names), magnitudes) is given

@@ -12,11 +12,11 @@ from snnkd.data.augment import policies
 from snnkd.data.augment.pipeline import augment
 from snnkd.data.augment.policies import (
     CIFAR10,
-    DRAWN,
+    SAMPLED,
     autoaugment,
     randaugment,
+    standard_table,
     trivialaugment,
-    usual_table,
     wide_table,
 )
 from snnkd.data.augment.rng import BatchRng
@@ -30,7 +30,7 @@ POLICIES = {
 }
 
 
-def draws(count, seed=0, part=slice(None)):
+def rng(count, seed=0, part=slice(None)):
     return BatchRng(torch.Generator().manual_seed(seed), count, part, CPU)
 
 
@@ -56,14 +56,14 @@ def test_tables_are_torchvisions(height, width):
     auto = transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10)._augmentation_space(
         10, (height, width)
     )
-    made = usual_table(10, height, width)
+    made = standard_table(10, height, width)
     assert {name: made[name] for name in made if name != "identity"} == plain(auto)
     for bins in (31, 11):
         theirs = plain(transforms.RandAugment()._augmentation_space(bins, (height, width)))
-        drawn = list(usual_table(bins, height, width).items())[:DRAWN]
+        drawn = list(standard_table(bins, height, width).items())[:SAMPLED]
         assert drawn == list(theirs.items())  # in its order, too
         wide = plain(transforms.TrivialAugmentWide()._augmentation_space(bins))
-        assert list(wide_table(bins).items())[:DRAWN] == list(wide.items())
+        assert list(wide_table(bins).items())[:SAMPLED] == list(wide.items())
 
 
 def test_sub_policies_are_torchvisions():
@@ -78,8 +78,8 @@ def test_sub_policies_are_torchvisions():
 def test_a_batch_is_torchvisions_operators_one_image_after_another(policy, shape):
     count = 200
     given = images(count, shape, True)
-    steps = POLICIES[policy](draws(count), *shape[1:])
-    made = augment(given, [policy], draws(count))
+    steps = POLICIES[policy](rng(count), *shape[1:])
+    made = augment(given, [policy], rng(count))
     changed = 0
     for i, image in enumerate(given):
         wanted = image
@@ -92,9 +92,9 @@ def test_a_batch_is_torchvisions_operators_one_image_after_another(policy, shape
 
 def test_autoaugment_draws_pairs_probabilities_and_signs():
     count = 50_000
-    first, second = autoaugment(draws(count), 32, 32)
+    first, second = autoaugment(rng(count), 32, 32)
     seen = Counter(zip(first.names, second.names, strict=True))
-    table = usual_table(10, 32, 32)
+    table = standard_table(10, 32, 32)
     wanted = Counter()
     for (a, p, _), (b, q, _) in CIFAR10:
         for x, px in ((a, p), ("identity", 1 - p)):
@@ -109,7 +109,7 @@ def test_autoaugment_draws_pairs_probabilities_and_signs():
 
 
 def test_randaugment_draws_so_many_of_one_magnitude():
-    steps = randaugment(draws(14_000), 32, 32, 3, 20, 31)
+    steps = randaugment(rng(14_000), 32, 32, 3, 20, 31)
     assert len(steps) == 3
     for step in steps:
         seen = Counter(step.names)
@@ -126,7 +126,7 @@ def test_randaugment_draws_so_many_of_one_magnitude():
 
 
 def test_trivialaugment_draws_one_of_any_magnitude():
-    (step,) = trivialaugment(draws(20_000), 31)
+    (step,) = trivialaugment(rng(20_000), 31)
     turns = {m for name, m in zip(step.names, step.magnitudes, strict=True) if name == "rotate"}
     assert len(turns) == 61  # 31 magnitudes both ways, of which one is 0
     assert max(turns) == 135
@@ -136,7 +136,7 @@ def test_trivialaugment_draws_one_of_any_magnitude():
 def test_options_reach_the_policies(monkeypatch):
     seen = []
 
-    def step(draws, *given):
+    def step(rng, *given):
         seen.append(given)
         return []
 
@@ -151,6 +151,6 @@ def test_options_reach_the_policies(monkeypatch):
             "randaugment",
             "trivialaugment",
         ],
-        draws(4),
+        rng(4),
     )
     assert seen == [(8, 8, 3, 4, 7), (5,), (8, 8, 2, 9, 31), (31,)]

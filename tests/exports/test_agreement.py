@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from snnkd.data.imageset import Split
+from snnkd.data.split import Split
 from snnkd.exports.agreement import Agreement, compare, is_faithful, sample_images
 
 

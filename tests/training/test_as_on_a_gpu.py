@@ -1,6 +1,6 @@
 """A step as a GPU would make it, where there is none: torch's fake tensors have its device, shapes and types, and no numbers.
 
-They refuse tensors of different devices in one operation, and every look at a value. The way back, which autograd
+They refuse tensors of different devices in one operation, and every look at a value. The fetch back, which autograd
 refuses without a driver, is left to test_on_a_gpu.py.
 """
 
@@ -21,8 +21,8 @@ from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.neurons import NEURONS, build_neuron
 from snnkd.data.augment import geometry, operations, policies
 from snnkd.data.augment.rng import BatchRng
-from snnkd.data.imageset import Split
 from snnkd.data.loader import TrainBatches
+from snnkd.data.split import Split
 from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.models.activation import ReLU, SpikingLayer, make_neuron
 from snnkd.recipe import Flags, resolve_stage
@@ -44,7 +44,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
     with FakeTensorMode(allow_non_fake_inputs=True) as mode:
         yield mode
     for kept in (
-        geometry._sources,
+        geometry._source_indices,
         operations._table,
     ):  # no other test may find tensors without numbers there
         kept.cache_clear()
@@ -173,7 +173,7 @@ def test_every_augmentation_stays_on_the_device(
         split = Split(torch.zeros(4 * B, 3, 32, 32, dtype=torch.uint8), torch.zeros(4 * B, dtype=torch.int64))
         batches = TrainBatches(split, B, chosen, 0, torch.device("cpu"), 10)
         batches.batch(0, 0)  # tables of magnitudes are made once, on the CPU
-    batches._split = split.on(GPU)
+    batches._split = split.to(GPU)
     batches._colour = None if batches._colour is None else batches._colour.to(GPU)
     images, labels = batches.batch(0, 1)
     assert (images.device, images.shape, images.dtype) == (GPU, (B, 3, 32, 32), torch.float32)

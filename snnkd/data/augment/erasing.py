@@ -1,4 +1,4 @@
-"""Rectangles painted over, one for each image: Cutout and random erasing, for any number of channels."""
+"""Cutout and random erasing: one painted rectangle for each image, any number of channels."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from torch import Tensor
 from snnkd.data.augment.rng import BatchRng, to_device
 
 ATTEMPTS = 10
-"""Rectangles drawn for random erasing until one is smaller than the image; without one the image stays as it is."""
+"""Rectangles that random erasing tries; when none fits into the image, the image is unchanged."""
 
 
-def cutout_boxes(draws: BatchRng, height: int, width: int, size: int) -> Tensor:
-    """Squares of `size` pixels whose centre is any pixel, cut off at the border; top, left, bottom, right, `[B, 4]` on the CPU.
+def cutout_boxes(rng: BatchRng, height: int, width: int, size: int) -> Tensor:
+    """Squares of side `size` centred on a random pixel, clipped at the border; `[B, 4]` on the CPU: top, left, bottom, right.
 
-    DeVries and Taylor 2017 (arXiv 1708.04552).
+    Cutout: DeVries and Taylor 2017 (arXiv 1708.04552).
     """
-    top, left = draws.choices(height) - size // 2, draws.choices(width) - size // 2
+    top, left = rng.choices(height) - size // 2, rng.choices(width) - size // 2
     ends = torch.stack((top, left, top + size, left + size), 1)
     return ends.clamp_min(0).minimum(torch.tensor([height, width, height, width]))
 
 
 def erasing_boxes(
-    draws: BatchRng,
+    rng: BatchRng,
     height: int,
     width: int,
     *,
@@ -32,31 +32,31 @@ def erasing_boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Tensor:
-    """Rectangles of random share of the image and random ratio of height to width, inside the image, with probability `p`.
+    """Rectangles of random area and aspect ratio inside the image, with probability `p`; otherwise empty ones.
 
-    `[B, 4]` as of `cutout_boxes`; an image that keeps all has an empty one. The rule is that of torchvision's
-    `RandomErasing` (Zhong et al. 2020, AAAI, arXiv 1708.04896): share uniform, ratio log-uniform.
+    `[B, 4]` as from `cutout_boxes`. The distribution is that of torchvision's `RandomErasing` (Zhong et al. 2020, AAAI,
+    arXiv 1708.04896): the share of the area uniform in `scale`, height over width log-uniform in `ratio`.
     """
-    happens = draws.fractions() < p
-    area = height * width * _between(draws.fractions(ATTEMPTS), scale)
-    aspect = _between(draws.fractions(ATTEMPTS), (math.log(ratio[0]), math.log(ratio[1]))).exp()
+    applied = rng.fractions() < p
+    area = height * width * _between(rng.fractions(ATTEMPTS), scale)
+    aspect = _between(rng.fractions(ATTEMPTS), (math.log(ratio[0]), math.log(ratio[1]))).exp()
     high, wide = (area * aspect).sqrt().round().long(), (area / aspect).sqrt().round().long()
     fits = (high < height) & (wide < width)
     first = fits.long().argmax(1, keepdim=True)
-    happens &= fits.any(1)
-    high, wide = (side.gather(1, first).squeeze(1) * happens for side in (high, wide))
+    applied &= fits.any(1)
+    high, wide = (side.gather(1, first).squeeze(1) * applied for side in (high, wide))
     top, left = (
-        (draws.fractions() * (whole - side + 1)).long() for whole, side in ((height, high), (width, wide))
+        (rng.fractions() * (full - side + 1)).long() for full, side in ((height, high), (width, wide))
     )
     return torch.stack((top, left, top + high, left + wide), 1)
 
 
-def _between(fractions: Tensor, ends: tuple[float, float]) -> Tensor:
-    return ends[0] + (ends[1] - ends[0]) * fractions
+def _between(fractions: Tensor, bounds: tuple[float, float]) -> Tensor:
+    return bounds[0] + (bounds[1] - bounds[0]) * fractions
 
 
-def inside(boxes: Tensor, height: int, width: int) -> Tensor:
-    """Which pixels lie in their image's box, `[B, 1, H, W]`."""
+def box_mask(boxes: Tensor, height: int, width: int) -> Tensor:
+    """Whether each pixel lies in the box of its image, bool `[B, 1, H, W]`."""
     top, left, bottom, right = boxes.T[:, :, None]
     y, x = torch.arange(height, device=boxes.device), torch.arange(width, device=boxes.device)
     rows, columns = (top <= y) & (y < bottom), (left <= x) & (x < right)
@@ -64,7 +64,7 @@ def inside(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 def paint(images: Tensor, boxes: Tensor, colour: Tensor) -> Tensor:
-    """uint8 `[B, C, H, W]` with each image's box (of the CPU) in `colour` `[C]`."""
+    """uint8 images `[B, C, H, W]` with the boxes `[B, 4]`, on the CPU, filled with `colour` `[C]`."""
     return torch.where(
-        inside(to_device(boxes, images.device), *images.shape[2:]), colour.view(1, -1, 1, 1), images
+        box_mask(to_device(boxes, images.device), *images.shape[2:]), colour.view(1, -1, 1, 1), images
     )

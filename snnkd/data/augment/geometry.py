@@ -1,7 +1,7 @@
-"""Shear, translation and rotation of uint8 images by nearest pixel: from where in the old image each new pixel comes.
+"""Shear, translation and rotation of uint8 images with nearest-neighbour interpolation.
 
 The convention is torchvision's for tensors (`torchvision.transforms.v2.functional.affine` and `rotate`): coordinates are
-those of pixel centres around the image's centre, the matrix maps new to old, and what comes from outside is 0 (black).
+those of pixel centres relative to the image's centre, the matrix maps output to input, and pixels from outside are 0.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.nn import functional as F
 from snnkd.data.augment.rng import to_device
 
 Matrix = tuple[float, float, float, float, float, float]
-"""Row by row, the old x and y from the new x, y and 1."""
+"""2 x 3, row by row: input x and y from output x, y and 1."""
 
 
 def _shear_x(magnitude: float, height: int, width: int) -> Matrix:
-    # the point that stays is the upper left corner, as in the published policies, not the centre
+    # the fixed point is the top left corner, as in the published policies, not the centre
     slope = math.tan(math.radians(math.degrees(math.atan(magnitude))))
     return (1.0, slope, slope * height * 0.5, 0.0, 1.0, 0.0)
 
@@ -40,8 +40,8 @@ def _translate_y(magnitude: float, height: int, width: int) -> Matrix:
 
 
 def _rotate(magnitude: float, height: int, width: int) -> Matrix:
-    turn = math.radians(-(magnitude % 360))
-    cos, sin = math.cos(turn), math.sin(turn)
+    angle = math.radians(-(magnitude % 360))
+    cos, sin = math.cos(angle), math.sin(angle)
     return (cos, sin, 0.0, -sin, cos, 0.0)
 
 
@@ -54,40 +54,36 @@ MATRICES: dict[str, Callable[[float, int, int], Matrix]] = {
 }
 
 
-def move(images: Tensor, name: str, magnitudes: Sequence[float]) -> Tensor:
-    """`images` uint8 `[B, C, H, W]`, each sheared (slope), translated (whole pixels) or rotated (degrees) by its magnitude."""
+def transform(images: Tensor, name: str, magnitudes: Sequence[float]) -> Tensor:
+    """uint8 images `[B, C, H, W]`, each sheared (slope), translated (pixels, truncated) or rotated (degrees) by its magnitude."""
     count, channels, height, width = images.shape
     matrix = MATRICES[name]
-    places = torch.stack([_sources(matrix(m, height, width), height, width) for m in magnitudes])
-    sources = to_device(places, images.device)[:, None].expand(-1, channels, -1)
+    indices = torch.stack([_source_indices(matrix(m, height, width), height, width) for m in magnitudes])
+    sources = to_device(indices, images.device)[:, None].expand(-1, channels, -1)
     outside = images.new_zeros(count, channels, 1)
     return torch.cat((outside, images.flatten(2)), 2).gather(2, sources).view(images.shape)
 
 
-# the settings of a policy are few and come again: 310 at most (TrivialAugment)
+# a policy has few distinct transforms: at most 310 (TrivialAugment)
 @lru_cache(maxsize=512)
-def _sources(matrix: Matrix, height: int, width: int) -> Tensor:
-    """For each new pixel the number of the old one, counted from 1; 0 where it lies outside. `[H * W]`, on the CPU.
+def _source_indices(matrix: Matrix, height: int, width: int) -> Tensor:
+    """For each output pixel the index of its input pixel, from 1, or 0 outside the image; `[H * W]` on the CPU.
 
-    Found by letting torch sample an image of numbers, as torchvision samples the image itself, so that pixels that lie
-    half way fall to the same side; on the CPU, so that they do on every device.
+    torch samples an image of indices as torchvision samples the image itself, so that ties between two pixels break
+    alike; on the CPU, so that they do for every device.
     """
-    numbers = torch.arange(1, height * width + 1, dtype=torch.float32).view(
-        1, 1, height, width
-    )  # exact up to 4096x4096
-    return (
-        F.grid_sample(numbers, _grid(matrix, height, width), "nearest", "zeros", align_corners=False)
-        .long()
-        .flatten()
-    )
+    # float32 counts exactly up to 4096x4096 pixels
+    indices = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, 1, height, width)
+    grid = _grid(matrix, height, width)
+    return F.grid_sample(indices, grid, "nearest", "zeros", align_corners=False).long().flatten()
 
 
 def _grid(matrix: Matrix, height: int, width: int) -> Tensor:
-    """Where each new pixel is looked for, in float32 as torchvision computes it; `[1, H, W, 2]` in units of half the image."""
+    """Sampling positions in float32, as torchvision computes them; `[1, H, W, 2]` in units of half the image."""
     x = torch.linspace((1.0 - width) * 0.5, (width - 1.0) * 0.5, width)
     y = torch.linspace((1.0 - height) * 0.5, (height - 1.0) * 0.5, height)
-    here = torch.stack(
+    centres = torch.stack(
         (x.expand(height, width), y[:, None].expand(height, width), torch.ones(height, width)), -1
     )
     theta = torch.tensor(matrix).view(1, 2, 3).transpose(1, 2) / torch.tensor([0.5 * width, 0.5 * height])
-    return here.view(1, -1, 3).bmm(theta).view(1, height, width, 2)
+    return centres.view(1, -1, 3).bmm(theta).view(1, height, width, 2)

@@ -1,7 +1,7 @@
 """Random augmentation as batched tensor operations on uint8 images `[B, C, H, W]`, independent for each image.
 
-Here are the order and what each name does; the work is in geometry.py and operations.py (what happens to pixels),
-policies.py (which of it), erasing.py and mixing.py.
+This module applies the operations of `data.augment` in order; they are implemented in geometry.py and operations.py
+(pixels), policies.py (random operators), erasing.py and mixing.py.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch.nn import functional as F
 
 from snnkd.data.augment import policies
 from snnkd.data.augment.erasing import cutout_boxes, erasing_boxes, paint
-from snnkd.data.augment.operations import operate
+from snnkd.data.augment.operations import apply_operators
 from snnkd.data.augment.rng import BatchRng
-from snnkd.data.imageset import Split
+from snnkd.data.split import Split
 from snnkd.errors import UsageError
 from snnkd.schema.augment import (
     COLOURS,
@@ -33,67 +33,63 @@ from snnkd.schema.augment import (
 )
 
 
-def crop(images: Tensor, draws: BatchRng) -> Tensor:
-    """Zero-pad each side by an eighth of the size (4 at 32x32) and cut out a window of the old size, anywhere."""
+def crop(images: Tensor, rng: BatchRng) -> Tensor:
+    """Zero-pad each side by an eighth of its length (4 at 32x32) and crop a random window of the original size."""
     count, _, height, width = images.shape
     pad_y, pad_x = max(1, height // 8), max(1, width // 8)
-    top, left = draws.integers(2 * pad_y + 1, 1, 1), draws.integers(2 * pad_x + 1, 1, 1)
+    top, left = rng.integers(2 * pad_y + 1, 1, 1), rng.integers(2 * pad_x + 1, 1, 1)
     windows = F.pad(images, (pad_x, pad_x, pad_y, pad_y)).unfold(2, height, 1).unfold(3, width, 1)
-    made = windows[torch.arange(count, device=images.device), :, top.flatten(), left.flatten()]
-    # grey images count as NHWC or NCHW by their strides alone: they stay what they were in runs begun before
-    return made if made.shape[1] > 1 else made[:, 0, ..., None].movedim(-1, 1)
+    crops = windows[torch.arange(count, device=images.device), :, top.flatten(), left.flatten()]
+    # with one channel the strides alone decide which memory format convolutions choose: channels last, as uncropped
+    return crops if crops.shape[1] > 1 else crops[:, 0, ..., None].movedim(-1, 1)
 
 
-def flip(images: Tensor, draws: BatchRng) -> Tensor:
-    """Mirror each image left to right with probability one half."""
-    return torch.where(draws.integers(2, 1, 1, 1).bool(), images.flip(-1), images)
+def flip(images: Tensor, rng: BatchRng) -> Tensor:
+    """Flip each image left to right with probability one half."""
+    return torch.where(rng.integers(2, 1, 1, 1).bool(), images.flip(-1), images)
 
 
-def _cutout(images: Tensor, draws: BatchRng, options: CutoutConfig, colour: Tensor) -> Tensor:
+def _cutout(images: Tensor, rng: BatchRng, options: CutoutConfig, colour: Tensor) -> Tensor:
     height, width = images.shape[2:]
-    return paint(images, cutout_boxes(draws, height, width, options.size or min(height, width) // 2), colour)
+    return paint(images, cutout_boxes(rng, height, width, options.size or min(height, width) // 2), colour)
 
 
-def _erase(images: Tensor, draws: BatchRng, options: EraseConfig, colour: Tensor) -> Tensor:
+def _erase(images: Tensor, rng: BatchRng, options: EraseConfig, colour: Tensor) -> Tensor:
     scale, ratio = (options.scale_low, options.scale_high), (options.ratio_low, options.ratio_high)
-    return paint(
-        images, erasing_boxes(draws, *images.shape[2:], p=options.p, scale=scale, ratio=ratio), colour
-    )
+    return paint(images, erasing_boxes(rng, *images.shape[2:], p=options.p, scale=scale, ratio=ratio), colour)
 
 
-def _policy(images: Tensor, draws: BatchRng, options: Options) -> Tensor:
+def _policy(images: Tensor, rng: BatchRng, options: Options) -> Tensor:
     height, width = images.shape[2:]
     if isinstance(options, RandAugmentConfig):
-        steps = policies.randaugment(draws, height, width, options.ops, options.magnitude, options.bins)
+        steps = policies.randaugment(rng, height, width, options.ops, options.magnitude, options.bins)
     elif isinstance(options, TrivialAugmentConfig):
-        steps = policies.trivialaugment(draws, options.bins)
+        steps = policies.trivialaugment(rng, options.bins)
     else:
-        steps = policies.autoaugment(draws, height, width)
+        steps = policies.autoaugment(rng, height, width)
     for step in steps:
-        images = operate(images, step.names, step.magnitudes)
+        images = apply_operators(images, step.names, step.magnitudes)
     return images
 
 
 def augment(
-    images: Tensor, operations: Sequence[Operation], draws: BatchRng, colour: Tensor | None = None
+    images: Tensor, operations: Sequence[Operation], rng: BatchRng, colour: Tensor | None = None
 ) -> Tensor:
-    """Images through the operations in order, but for those that mix them (mixing.py).
+    """Apply the operations in order, except those that mix images (see mixing.py).
 
-    `colour` `[C]` is what cutout and erase paint with, uint8; without it black. Event frames `[B, T, C, H, W]` stay so.
+    cutout and erase paint with `colour`, uint8 `[C]`, by default black. Event frames `[B, T, C, H, W]` keep their shape.
     """
-    if (
-        images.ndim == 5
-    ):  # the event frames of a sample move together, and are empty where something is cut out
-        return augment(images.flatten(1, 2), operations, draws).unflatten(1, images.shape[1:3])
+    if images.ndim == 5:  # all frames of a sample are transformed alike; painted black they have no events
+        return augment(images.flatten(1, 2), operations, rng).unflatten(1, images.shape[1:3])
     colour = images.new_zeros(images.shape[1]) if colour is None else colour
     for operation in operations:
         options = options_of(operation)
         if options.name not in MIXING:
-            images = _work(options, colour)(images, draws)
+            images = _operation(options, colour)(images, rng)
     return images
 
 
-def _work(options: Options, colour: Tensor) -> Callable[[Tensor, BatchRng], Tensor]:
+def _operation(options: Options, colour: Tensor) -> Callable[[Tensor, BatchRng], Tensor]:
     if options.name == "crop":
         return crop
     if options.name == "flip":
@@ -105,11 +101,11 @@ def _work(options: Options, colour: Tensor) -> Callable[[Tensor, BatchRng], Tens
     return partial(_policy, options=options)
 
 
-def colour_for(operations: Sequence[Operation], split: Split) -> Tensor | None:
-    """What cutout and erase paint with: the mean level of each channel of the images, rounded, uint8 `[C]`.
+def fill_colour(operations: Sequence[Operation], split: Split) -> Tensor | None:
+    """The colour that cutout and erase paint with: the rounded mean of each channel of the images, uint8 `[C]`.
 
-    The publications' code paints 0 after normalisation, which is this colour before it. None, that is black, for event
-    frames, in which it means no events, and where nothing paints.
+    The papers' code paints 0 after normalisation, which is this colour before it. None, meaning black, for event frames,
+    where black is no events, and when no operation paints.
     """
     if split.images.ndim != 4 or not any(options_of(operation).name in PAINTING for operation in operations):
         return None
@@ -119,14 +115,14 @@ def colour_for(operations: Sequence[Operation], split: Split) -> Tensor | None:
 
 
 def check_shape(operations: Sequence[Operation], shape: tuple[int, int, int]) -> None:
-    """Raise UsageError for an operation that images of these channels, height and width cannot go through."""
+    """Raise UsageError for an operation that does not apply to images of `shape` (channels, height, width)."""
     channels, height, width = shape
     for options in map(options_of, operations):
         if options.name in COLOURS and channels not in (1, 3):
             raise UsageError(
-                f"data.augment: {options.name} is for grey or RGB images; these have {channels} channels; leave it out"
+                f"data.augment: {options.name} needs grey or RGB images, these have {channels} channels; remove it"
             )
         if isinstance(options, CutoutConfig) and (options.size or 0) > max(height, width):
             raise UsageError(
-                f"data.augment: cutout's size {options.size} is above that of the images, {height}x{width}"
+                f"data.augment: cutout's size {options.size} is above the image size {height}x{width}"
             )

@@ -1,8 +1,8 @@
-"""Which operators an image goes through, drawn for each image on its own: AutoAugment, RandAugment, TrivialAugment.
+"""AutoAugment, RandAugment and TrivialAugment: random operators, drawn for each image.
 
 Operators and magnitudes are those of torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10)`, `RandAugment` and
-`TrivialAugmentWide` with their default interpolation (nearest) and fill (black). A policy draws for its whole batch
-first, on the CPU, so that images can be grouped by operator without asking the device.
+`TrivialAugmentWide` with their default interpolation (nearest) and fill (black). A policy draws for the whole batch
+on the CPU, so that images are grouped by operator without synchronising the device.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import torch
 from snnkd.data.augment.rng import BatchRng
 
 Table = dict[str, tuple[tuple[float, ...], bool]]
-"""By operator: its magnitude in each bin (none for one without), and whether it also goes the other way."""
+"""By operator name: its magnitude in each bin (empty for an operator without one), and whether its sign is random."""
 SubPolicy = tuple[tuple[str, float, int], tuple[str, float, int]]
 """Two operators, each with its probability and the bin of its magnitude."""
 
-# Cubuk et al. 2019, CVPR (arXiv 1805.09501), table 7; an operator without magnitude has bin 0
+# Cubuk et al. 2019, CVPR (arXiv 1805.09501), table 7; bin 0 for an operator without magnitude
 CIFAR10: tuple[SubPolicy, ...] = (
     (("invert", 0.1, 0), ("contrast", 0.2, 6)),
     (("rotate", 0.7, 2), ("translate_x", 0.3, 9)),
@@ -53,41 +53,41 @@ AUTOAUGMENT_BINS = 10
 
 @dataclass(frozen=True)
 class Step:
-    """What happens to each image of a batch at once: the operator `names[i]` with `magnitudes[i]` to image i."""
+    """One operator for each image of a batch: `names[i]` with `magnitudes[i]` for image i."""
 
     names: Sequence[str]
     magnitudes: Sequence[float]
 
 
 @cache
-def usual_table(bins: int, height: int, width: int) -> Table:
-    """The magnitudes of AutoAugment and RandAugment; translations grow with the image."""
+def standard_table(bins: int, height: int, width: int) -> Table:
+    """The magnitudes of AutoAugment and RandAugment; translations scale with the image."""
     return _table(bins, 0.3, (150 / 331 * width, 150 / 331 * height), 30.0, 0.9, 4)
 
 
 @cache
 def wide_table(bins: int) -> Table:
-    """The magnitudes of TrivialAugment's wide space; translations are of up to 32 pixels whatever the size."""
+    """The magnitudes of TrivialAugment (wide); translations are up to 32 pixels for every image size."""
     return _table(bins, 0.99, (32.0, 32.0), 135.0, 0.99, 6)
 
 
 def _table(
-    bins: int, shear: float, far: tuple[float, float], turn: float, factor: float, fewer_bits: int
+    bins: int, shear: float, translate: tuple[float, float], rotate: float, factor: float, dropped_bits: int
 ) -> Table:
-    """Each from nothing to the given end; the order is torchvision's, with invert for AutoAugment at the end."""
+    """Magnitudes from none to the given maxima, in torchvision's order; invert, for AutoAugment alone, comes last."""
 
-    def rising(end: float) -> tuple[tuple[float, ...], bool]:
+    def linear(end: float) -> tuple[tuple[float, ...], bool]:
         return tuple(torch.linspace(0.0, end, bins).tolist()), True
 
-    bits = 8 - (torch.arange(bins) / ((bins - 1) / fewer_bits)).round()
+    bits = 8 - (torch.arange(bins) / ((bins - 1) / dropped_bits)).round()
     return {
         "identity": ((), False),
-        "shear_x": rising(shear),
-        "shear_y": rising(shear),
-        "translate_x": rising(far[0]),
-        "translate_y": rising(far[1]),
-        "rotate": rising(turn),
-        **{name: rising(factor) for name in ("brightness", "color", "contrast", "sharpness")},
+        "shear_x": linear(shear),
+        "shear_y": linear(shear),
+        "translate_x": linear(translate[0]),
+        "translate_y": linear(translate[1]),
+        "rotate": linear(rotate),
+        **{name: linear(factor) for name in ("brightness", "color", "contrast", "sharpness")},
         "posterize": (tuple(bits.tolist()), False),
         "solarize": (tuple(torch.linspace(255.0, 0.0, bins).tolist()), False),
         "autocontrast": ((), False),
@@ -96,58 +96,51 @@ def _table(
     }
 
 
-DRAWN = 14
-"""Of a table's operators, those that RandAugment and TrivialAugment draw from: all but invert, which is the last."""
+SAMPLED = 14
+"""Operators that RandAugment and TrivialAugment choose from: all of a table but the last, invert."""
 
 
 def magnitude_of(table: Table, name: str, bin: int, negative: bool) -> float:
-    """0 for an operator that has none; `negative` counts for those that go both ways."""
+    """The magnitude in a bin, 0 for an operator without one; `negative` applies to operators of random sign."""
     magnitudes, signed = table[name]
     magnitude = magnitudes[bin] if magnitudes else 0.0
     return -magnitude if signed and negative else magnitude
 
 
-def autoaugment(draws: BatchRng, height: int, width: int) -> list[Step]:
-    """The policy found for CIFAR-10: one of 25 pairs of operators for each image, each with its probability and a random sign."""
-    table = usual_table(AUTOAUGMENT_BINS, height, width)
-    chosen, drawn, signs = (
-        draws.choices(len(CIFAR10)).tolist(),
-        draws.fractions(2).tolist(),
-        draws.choices(2, 2).tolist(),
-    )
+def autoaugment(rng: BatchRng, height: int, width: int) -> list[Step]:
+    """The CIFAR-10 policy: for each image one of 25 pairs of operators, each with its probability and a random sign."""
+    table = standard_table(AUTOAUGMENT_BINS, height, width)
+    pairs = rng.choices(len(CIFAR10)).tolist()
+    fractions = rng.fractions(2).tolist()
+    signs = rng.choices(2, 2).tolist()
 
     def step(i: int) -> Step:
         names, magnitudes = [], []
-        for which, fractions, sides in zip(chosen, drawn, signs, strict=True):
-            name, probability, bin = CIFAR10[which][i]
-            happens = fractions[i] < probability
-            names.append(name if happens else "identity")
-            magnitudes.append(magnitude_of(table, name, bin, sides[i] == 0) if happens else 0.0)
+        for pair, fraction, sign in zip(pairs, fractions, signs, strict=True):
+            name, probability, bin = CIFAR10[pair][i]
+            applied = fraction[i] < probability
+            names.append(name if applied else "identity")
+            magnitudes.append(magnitude_of(table, name, bin, sign[i] == 0) if applied else 0.0)
         return Step(names, magnitudes)
 
     return [step(0), step(1)]
 
 
-def randaugment(draws: BatchRng, height: int, width: int, ops: int, magnitude: int, bins: int) -> list[Step]:
-    """`ops` operators for each image, any of 14 each time, all of one magnitude with random sign (Cubuk et al. 2020, arXiv 1909.13719)."""
-    table = usual_table(bins, height, width)
-    return [_drawn_step(draws, table, lambda count: [magnitude] * count) for _ in range(ops)]
+def randaugment(rng: BatchRng, height: int, width: int, ops: int, magnitude: int, bins: int) -> list[Step]:
+    """`ops` of 14 operators for each image, at one magnitude with random sign (Cubuk et al. 2020, arXiv 1909.13719)."""
+    table = standard_table(bins, height, width)
+    return [_random_step(rng, table, lambda count: [magnitude] * count) for _ in range(ops)]
 
 
-def trivialaugment(draws: BatchRng, bins: int) -> list[Step]:
-    """One operator for each image, any of 14, of any magnitude and sign (Müller and Hutter 2021, ICCV, arXiv 2103.10158)."""
-    return [_drawn_step(draws, wide_table(bins), lambda count: draws.choices(bins).tolist())]
+def trivialaugment(rng: BatchRng, bins: int) -> list[Step]:
+    """One of 14 operators for each image, at a random magnitude and sign (Müller and Hutter 2021, ICCV, arXiv 2103.10158)."""
+    return [_random_step(rng, wide_table(bins), lambda count: rng.choices(bins).tolist())]
 
 
-def _drawn_step(draws: BatchRng, table: Table, bins_of: Callable[[int], list[int]]) -> Step:
-    operators = list(table)[:DRAWN]
-    names = [operators[i] for i in draws.choices(DRAWN).tolist()]
-    signs = draws.choices(2).tolist()
+def _random_step(rng: BatchRng, table: Table, bins_of: Callable[[int], list[int]]) -> Step:
+    operators = list(table)[:SAMPLED]
+    names = [operators[i] for i in rng.choices(SAMPLED).tolist()]
+    signs = rng.choices(2).tolist()
     bins = bins_of(len(names))
-    return Step(
-        names,
-        [
-            magnitude_of(table, name, bin, sign == 1)
-            for name, bin, sign in zip(names, bins, signs, strict=True)
-        ],
-    )
+    triples = zip(names, bins, signs, strict=True)
+    return Step(names, [magnitude_of(table, name, bin, sign == 1) for name, bin, sign in triples])

@@ -1,4 +1,4 @@
-"""The random numbers of augmentation: those of a whole batch, of which each process takes its part."""
+"""Random numbers for augmentation: drawn for a whole batch, of which each process keeps its slice."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class BatchRng:
-    """BatchRng for `total` images on the CPU, so that a batch is the same on every device and split over any processes."""
+    """Random numbers for `total` images, drawn on the CPU: the same batch on every device and for any number of processes."""
 
     generator: Generator
     total: int
     part: slice | Tensor
-    """Which images of the batch are here: a slice, or their numbers `[images of the part]`."""
+    """The images of the batch that this process has: a slice, or indices `[images here]`."""
     device: torch.device
 
     def integers(self, high: int, *shape: int) -> Tensor:
-        """Whole numbers 0..high-1 on the device, `[images of the part, *shape]`."""
+        """Integers 0..high-1 on the device, `[images here, *shape]`."""
         return to_device(self.choices(high, *shape), self.device)
 
     def choices(self, high: int, *shape: int) -> Tensor:
-        """`integers` left on the CPU, for what is decided there."""
+        """`integers` on the CPU, for decisions taken there."""
         return torch.randint(high, (self.total, *shape), generator=self.generator)[self.part]
 
     def fractions(self, *shape: int) -> Tensor:
-        """Uniform numbers, at least 0 and below 1, on the CPU, `[images of the part, *shape]`."""
+        """Uniform numbers in [0, 1) on the CPU, `[images here, *shape]`."""
         return torch.rand((self.total, *shape), generator=self.generator)[self.part]
 
     def beta(self, alpha: float) -> Tensor:
-        """Numbers of Beta(alpha, alpha) on the CPU, `[images of the part]`."""
-        # torch draws them from its global generator alone
+        """Samples of Beta(alpha, alpha) on the CPU, `[images here]`."""
+        # torch draws from this distribution with its global generator only
         (seed,) = torch.randint(2**63 - 1, (1,), generator=self.generator).tolist()
-        drawn = np.random.Generator(np.random.PCG64(seed)).beta(alpha, alpha, self.total)
-        return torch.from_numpy(drawn).float()[self.part]
+        samples = np.random.Generator(np.random.PCG64(seed)).beta(alpha, alpha, self.total)
+        return torch.from_numpy(samples).float()[self.part]
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on `device`; from pinned memory a copy to a GPU waits for nothing."""
+    """A CPU tensor on `device`; to a GPU it is copied from pinned memory, without synchronising."""
     return x.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else x.to(device)

@@ -1,1 +1,1 @@
-"""Downloads: archives with checksums, resumed by byte range."""
+"""Published archives: checksums, copies and downloads."""

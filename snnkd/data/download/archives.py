@@ -1,4 +1,4 @@
-"""Files that a data set consists of: where they come from, and the checksums that say whether they are whole."""
+"""Published files with their checksums, and where to fetch them from."""
 
 from __future__ import annotations
 
@@ -9,59 +9,59 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from snnkd.errors import FileError, UsageError
+from snnkd.errors import UsageError
 from snnkd.files import from_os_error
 
 BLOCK = 2**20
 """Bytes read at a time."""
 
 
-def _never(where: str) -> None:
-    """Nobody asks to stop."""
-
-
 @dataclass(frozen=True)
 class Archive:
-    """One file as its makers publish it. At least one checksum is known; `size` is in bytes."""
+    """A published file. At least one checksum is known; `size` is in bytes."""
 
     name: str
-    """File name, under the folder where it is kept."""
+    """File name inside the folder it is stored in."""
     url: str
     size: int | None = None
     md5: str | None = None
     sha256: str | None = None
-    also: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
     """Further URLs of the same file."""
     items: int | None = None
-    """How many images or labels it holds, where its format says so."""
+    """Number of images or labels, for formats that record it."""
 
     @property
     def checksum(self) -> str:
-        """The strongest checksum, with its name."""
+        """The strongest known checksum, preceded by its name."""
         return f"sha256 {self.sha256}" if self.sha256 else f"md5 {self.md5}"
 
 
+def _no_stop(where: str) -> None:
+    """No-op stop check."""
+
+
 @dataclass(frozen=True)
-class Way:
-    """How files that are not here come here."""
+class FetchOptions:
+    """How missing files are fetched."""
 
     source: Path | None = None
-    """`--from`: a file, or a folder that holds the files; then nothing is downloaded."""
+    """`--from`: a file, or a folder with the files, to copy from; then nothing is downloaded."""
     mirror: str | None = None
-    """`--mirror`: a URL to take the place of the published ones; see `urls`."""
+    """`--mirror`: a URL used instead of the published ones; see `urls`."""
     data: str = "NAME"
-    """The data set, for remedies."""
-    stop: Callable[[str], None] = _never
-    """Raises Preempted or Interrupted when asked to stop; is called with where the work is."""
+    """Name of the data set, for error messages."""
+    stop: Callable[[str], None] = _no_stop
+    """Raises Preempted or Interrupted when a stop was requested; its argument says what is interrupted."""
 
 
 def new_digest(archive: Archive) -> hashlib._Hash:
-    """For the strongest checksum that is known of `archive`."""
+    """A hash object for the strongest known checksum of `archive`."""
     return hashlib.sha256() if archive.sha256 else hashlib.md5(usedforsecurity=False)
 
 
 def checksum(path: Path, archive: Archive) -> str:
-    """Of a file, the checksum of the kind that is known of `archive`, with its name. Raises OSError."""
+    """The checksum of a file, of the kind known for `archive`, preceded by its name. Raises OSError."""
     digest = new_digest(archive)
     with path.open("rb") as file:
         while block := file.read(BLOCK):
@@ -69,8 +69,8 @@ def checksum(path: Path, archive: Archive) -> str:
     return f"{'sha256' if archive.sha256 else 'md5'} {digest.hexdigest()}"
 
 
-def verified(path: Path, archive: Archive) -> bool:
-    """Whether the file is there and is what was published. Raises FileError when it is there and cannot be read."""
+def is_intact(path: Path, archive: Archive) -> bool:
+    """Whether the file exists with the published bytes. Raises FileError when it exists and cannot be read."""
     try:
         if archive.size is not None and path.stat().st_size != archive.size:
             return False
@@ -82,12 +82,12 @@ def verified(path: Path, archive: Archive) -> bool:
 
 
 def urls(archive: Archive, mirror: str | None) -> list[str]:
-    """Where to ask for the file, in order. A mirror is the file's own URL, or that of the folder that holds it.
+    """The URLs to try, in order. `mirror` is the URL of the file itself, or of the folder that contains it.
 
     Raises UsageError for a mirror that is no http or https URL.
     """
     if mirror is None:
-        return [archive.url, *archive.also]
+        return [archive.url, *archive.mirrors]
     check_mirror(mirror)
     last = urlsplit(mirror).path.rpartition("/")[2]
     if last == archive.name or (Path(last).suffix and Path(last).suffix == Path(archive.name).suffix):
@@ -96,19 +96,13 @@ def urls(archive: Archive, mirror: str | None) -> list[str]:
 
 
 def check_mirror(mirror: str | None) -> None:
-    """Raise UsageError for what is no http or https URL."""
+    """Raise UsageError for a `--mirror` that is no http or https URL; None is accepted."""
+    if mirror is None:
+        return
     try:
-        parts = urlsplit("http://none" if mirror is None else mirror)
-        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is no number, brackets that do not close
-        fits = False
-    if not fits or (mirror is not None and re.search(r"[\x00-\x20\x7f-\uffff]", mirror)):
+        parts = urlsplit(mirror)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is no number, unbalanced brackets
+        valid = False
+    if not valid or re.search(r"[\x00-\x20\x7f-\uffff]", mirror):
         raise UsageError(f"--mirror {mirror!r} is not a URL that begins with http:// or https://")
-
-
-class NotReady(FileError):
-    """The data are here, but were not unpacked; `nominal` says what they will be: classes, shape, training images."""
-
-    def __init__(self, said: str, nominal: tuple[int, tuple[int, int, int], int] | None = None) -> None:
-        super().__init__(said)
-        self.nominal = nominal

@@ -1,93 +1,114 @@
-"""Downloading one file over HTTP: resumed, retried, and kept only with the published checksum.
+"""Download one file over HTTP: resumed, retried, and kept only with the published checksum.
 
-The bytes gather in NAME.part; NAME.part.json holds what the server said of the file (ETag or Last-Modified), by which a
-later request makes sure that it continues the same file. Whatever ends the work, the next attempt goes on from there.
+Received bytes are appended to NAME.part. NAME.part.json holds the server's validator of the file (ETag or
+Last-Modified), sent as If-Range by a later request so that only the same file is continued. However a download ends,
+the next attempt resumes it.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import re
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
-from http.client import HTTPMessage
+from functools import partial
+from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 from urllib.parse import urlsplit
 
 from snnkd.console import Console
-from snnkd.data.download.archives import Archive, Way, checksum, urls, verified
-from snnkd.data.download.stream import Answer, Broken, Refused, Stream
+from snnkd.data.download.archives import Archive, FetchOptions, checksum, is_intact, urls
 from snnkd.errors import FileError
 from snnkd.files import from_os_error, read_json, sync_folder, write_json
 
-TRIES = 5
-"""Attempts without a single new byte before an address is given up."""
+ATTEMPTS = 5
+"""Attempts without a single new byte before a URL is given up."""
 PAUSE = 1.0
-"""Seconds before the second attempt; twice as long before each further one."""
+"""Seconds before the second attempt, doubled before each further one."""
 STALL = 30.0
 """Seconds without a byte after which a connection is given up."""
+POLL = 0.1
+"""Seconds between two checks for a stop request."""
+RETRIED = (408, 416, 425, 429, 500, 502, 503, 504)
+"""HTTP statuses worth another attempt; 416 after NAME.part, which does not fit the file, is discarded."""
+BLOCK = 2**16
 MIB = 2**20
 
-
-class _Wrong(Exception):
-    """The server has another file than the one that was published."""
+Result = TypeVar("Result")
 
 
-def download(archive: Archive, path: Path, way: Way, console: Console) -> None:
-    """Bring `archive` from the first address that gives it to `path`; never leaves other bytes there.
+class TransferError(Exception):
+    """The file did not arrive, or not completely; `status` is that of an HTTP error."""
 
-    Raises FileError that says what each address answered, RunError when the disk is full, UsageError for a mirror
-    that is no URL, and what `way.stop` raises; what has been received is kept for the next attempt.
+    def __init__(self, message: str, retry: bool = False, status: int | None = None) -> None:
+        super().__init__(message)
+        self.retry, self.status = retry, status
+
+
+class WrongFileError(Exception):
+    """The server has a different file than the published one."""
+
+
+def download(archive: Archive, path: Path, fetch: FetchOptions, console: Console) -> None:
+    """Download `archive` to `path` from the first URL that has it; no other bytes ever appear under that name.
+
+    Raises FileError with the reason of each URL, RunError when the disk is full, UsageError for an invalid mirror, and
+    what `fetch.stop` raises; received bytes are kept for the next attempt.
     """
-    said: list[str] = []
-    for url in urls(archive, way.mirror):
+    reasons: list[str] = []
+    for url in urls(archive, fetch.mirror):
         try:
-            _from_url(archive, url, path, way.stop, console)
+            _download_from(archive, url, path, fetch.stop, console)
             return
-        except (Broken, _Wrong) as error:
-            said.append(f"{urlsplit(url).netloc}: {error}")
+        except (TransferError, WrongFileError) as error:
+            reasons.append(f"{urlsplit(url).netloc}: {error}")
         except OSError as error:
             raise from_os_error(error, error.filename or path) from error
     raise FileError(
-        f"{archive.name} is not under {path.parent} and could not be downloaded ({'; '.join(said)}); "
-        f"offline, put {archive.name} there or set SNNKD_DATA to a folder that has it; `snnkd data {way.data} --from FILE-OR-DIR` "
-        "takes a copy of yours, --mirror URL asks elsewhere"
+        f"{archive.name} is not under {path.parent}, and the download failed ({'; '.join(reasons)}); "
+        f"use `snnkd data {fetch.data} --from FILE-OR-DIR` or --mirror URL"
     )
 
 
-def _from_url(archive: Archive, url: str, path: Path, stop: Callable[[str], None], console: Console) -> None:
+def _download_from(
+    archive: Archive, url: str, path: Path, stop: Callable[[str], None], console: Console
+) -> None:
     part = path.with_name(path.name + ".part")
-    if _placed(archive, part, path):  # a kill came between its last byte and its name
+    if _finish(archive, part, path):  # killed between the last byte and the rename
         return
-    tries, farthest, wrong = 0, _size(part), False
+    failures, largest, repeated = 0, _size(part), False
     console.log(f"downloading {archive.name} from {url}")
     while True:
         try:
             _attempt(archive, url, part, stop, console)
-        except Broken as error:
-            tries = 0 if _size(part) > farthest else tries + 1
-            farthest = max(farthest, _size(part))
-            if not error.worth_retrying or tries >= TRIES:
+        except TransferError as error:
+            failures = 0 if _size(part) > largest else failures + 1
+            largest = max(largest, _size(part))
+            if not error.retry or failures >= ATTEMPTS:
                 raise
-            pause = PAUSE * 2 ** max(0, tries - 1)
-            console.log(f"{archive.name}: {error}; again in {pause:g} s from {_mib(_size(part))} MiB on")
+            pause = PAUSE * 2 ** max(0, failures - 1)
+            console.log(f"{archive.name}: {error}; retrying in {pause:g} s from {_mib(_size(part))} MiB on")
             _sleep(pause, stop, archive)
             continue
-        if _placed(archive, part, path):
+        if _finish(archive, part, path):
             return
-        complaint = f"what came ({_size(part):,} bytes) has {checksum(part, archive)}, published is {archive.checksum}"
-        _forget(part)
-        if wrong:
-            raise _Wrong(f"{complaint}; twice, so it has another file")
-        console.log(f"{archive.name}: {complaint}; fetching it again from the start")
-        wrong, farthest = True, 0
+        mismatch = f"received {checksum(part, archive)} ({_size(part):,} bytes), published {archive.checksum}"
+        _discard(part)
+        if repeated:
+            raise WrongFileError(f"{mismatch}, twice: the server has a different file")
+        console.log(f"{archive.name}: {mismatch}; downloading it again")
+        repeated, largest = True, 0
 
 
-def _placed(archive: Archive, part: Path, path: Path) -> bool:
-    """Whether `part` is the whole file, which then gets its name."""
-    if not verified(part, archive):
+def _finish(archive: Archive, part: Path, path: Path) -> bool:
+    """Rename `part` to `path` if it is complete."""
+    if not is_intact(part, archive):
         return False
     with part.open("rb") as file:
         os.fsync(file.fileno())
@@ -98,38 +119,47 @@ def _placed(archive: Archive, part: Path, path: Path) -> bool:
 
 
 def _attempt(archive: Archive, url: str, part: Path, stop: Callable[[str], None], console: Console) -> None:
-    """Receive until the end of the file, from where `part` ends on. Raises Broken when it is not all there."""
-    have, validator = _size(part), _validator(part, url)
-    headers = {"Range": f"bytes={have}-", "If-Range": validator} if have and validator else {}
-    where = f"while downloading {archive.name}; what has come is kept"
-    with Stream(url, headers, STALL) as stream:
-        try:
-            answer = stream.answer(lambda: stop(where))
-        except Refused as error:
-            if error.code == 416:  # nothing begins there: the file is shorter, or complete
-                _forget(part)
-                raise Broken("has no such part of the file", worth_retrying=True) from error
-            raise
-        if answer.partial and answer.start != have:
-            _forget(part)
-            raise Broken(
-                f"answered with the bytes from {answer.start:,} on, asked for {have:,}", worth_retrying=True
-            )
-        total = _total(answer, have if answer.partial else 0)
-        if archive.size is not None and total is not None and total != archive.size:
-            raise _Wrong(f"offers {total:,} bytes, {archive.name} has {archive.size:,}")
-        total = archive.size if total is None else total
-        with _opened(part, url, answer) as file:
-            _receive(stream, file, total, lambda: stop(where), console, archive)
-
-
-def _opened(part: Path, url: str, answer: Answer) -> IO[bytes]:
-    """`part`, to append to where the server continues it, else empty, with its validator beside it."""
-    if answer.partial:
-        return part.open("ab")
-    file = part.open("wb")  # empty first: a validator must never stand beside bytes that are not its file's
+    """Receive from the end of `part` to the end of the file. Raises TransferError when bytes are missing."""
+    size, validator = _size(part), _validator(part, url)
+    headers = {"User-Agent": "snnkd", "Accept-Encoding": "identity"}
+    if size and validator:
+        headers |= {"Range": f"bytes={size}-", "If-Range": validator}
+    check = partial(stop, f"while downloading {archive.name}; received bytes are kept")
+    request = urllib.request.Request(url, headers=headers)
     try:
-        write_json(_validator_path(part), {"url": url, "validator": _of(answer.headers)})
+        # the socket's own timeout is longer, so that `_wait` reports a stall
+        response = _wait(lambda: urllib.request.urlopen(request, timeout=STALL + 1), check)
+        partial_content = _is_partial(response, size)
+    except TransferError as error:
+        if error.status in (206, 416):  # not the range that was asked for: start over
+            _discard(part)
+        raise
+    total = _total(response.headers, size if partial_content else 0)
+    if archive.size is not None and total is not None and total != archive.size:
+        raise WrongFileError(f"offers {total:,} bytes, {archive.name} has {archive.size:,}")
+    with _open_part(part, url, response.headers, partial_content) as file:
+        _receive(response, file, archive.size if total is None else total, check, console, archive)
+
+
+def _is_partial(response: HTTPResponse, size: int) -> bool:
+    """Whether the response continues a file of `size` bytes. Raises TransferError for any other part of the file."""
+    if response.status != 206:
+        return False
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if match is None:
+        raise TransferError("206 response without a Content-Range header")
+    if int(match[1]) != size:
+        raise TransferError(f"sent bytes from {int(match[1]):,}, not {size:,}", retry=True, status=206)
+    return True
+
+
+def _open_part(part: Path, url: str, headers: HTTPMessage, append: bool) -> IO[bytes]:
+    """`part` for appending, or emptied, with the validator of its new content in NAME.part.json."""
+    if append:
+        return part.open("ab")
+    file = part.open("wb")  # emptied first: the validator must never describe other bytes
+    try:
+        write_json(_validator_path(part), {"url": url, "validator": _new_validator(headers)})
     except BaseException:
         file.close()
         raise
@@ -137,58 +167,99 @@ def _opened(part: Path, url: str, answer: Answer) -> IO[bytes]:
 
 
 def _receive(
-    stream: Stream,
+    response: HTTPResponse,
     file: IO[bytes],
     total: int | None,
     stop: Callable[[], None],
     console: Console,
     archive: Archive,
 ) -> None:
-    have = file.tell()
-    progress = _Progress(archive.name, have, total, console)
-    with progress:
-        while block := stream.read(stop):
+    size = file.tell()
+    with _Progress(archive.name, size, total, console) as progress:
+        while block := _wait(lambda: response.read1(BLOCK), stop):
             file.write(block)
-            have += len(block)
-            progress.reach(have)
-            if total is not None and have > total:
-                raise _Wrong(f"sends more than the {total:,} bytes of {archive.name}")
-    if total is not None and have < total:
-        raise Broken(f"the connection ended after {have:,} of {total:,} bytes", worth_retrying=True)
+            size += len(block)
+            progress.update(size)
+            if total is not None and size > total:
+                raise WrongFileError(f"sent more than the {total:,} bytes of {archive.name}")
+    if total is not None and size < total:
+        raise TransferError(f"connection closed after {size:,} of {total:,} bytes", retry=True)
 
 
-def _total(answer: Answer, start: int) -> int | None:
-    """Bytes of the whole file, where the server says it."""
-    length = answer.headers.get("Content-Length")
+def _wait(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
+    """The result of a blocking network `call`, which runs in a daemon thread while this one polls `stop`.
+
+    A name look-up cannot be interrupted, and a read continues after a signal handler returns (PEP 475). An abandoned
+    call keeps its connection until it returns. Raises TransferError when it fails or STALL seconds have passed.
+    """
+    results: queue.SimpleQueue[Result | TransferError] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put(call())
+        except Exception as error:
+            results.put(_transfer_error(error))
+
+    threading.Thread(target=run, daemon=True).start()
+    deadline = time.monotonic() + STALL
+    while True:
+        stop()
+        with contextlib.suppress(queue.Empty):
+            result = results.get(timeout=POLL)
+            if isinstance(result, TransferError):
+                raise result
+            return result
+        if time.monotonic() > deadline:
+            raise TransferError(f"no data for {STALL:g} s", retry=True)
+
+
+def _transfer_error(error: Exception) -> TransferError:
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        reason = str(error.reason).strip()
+        return TransferError(
+            f"answered {error.code} {reason}".splitlines()[0], error.code in RETRIED, error.code
+        )
+    if isinstance(error, urllib.error.URLError):  # no connection: an unknown host will stay unknown
+        return TransferError(
+            _first_line(error.reason), isinstance(error.reason, (TimeoutError, ConnectionResetError))
+        )
+    return TransferError(_first_line(error), isinstance(error, (OSError, HTTPException)))
+
+
+def _first_line(error: object) -> str:
+    text = getattr(error, "strerror", None) or str(error)
+    return (str(text).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _total(headers: HTTPMessage, start: int) -> int | None:
+    """Bytes of the complete file, if the server says so."""
+    length = headers.get("Content-Length")
     return start + int(length) if length is not None and length.isdecimal() else None
 
 
-def _of(headers: HTTPMessage) -> str | None:
-    """What identifies the file's bytes: a strong ETag, else Last-Modified."""
+def _new_validator(headers: HTTPMessage) -> str | None:
+    """A strong ETag, else Last-Modified."""
     tag = headers.get("ETag")
     return tag if tag and not tag.startswith("W/") else headers.get("Last-Modified")
+
+
+def _validator(part: Path, url: str) -> str | None:
+    """The stored validator of `part`; None if it is damaged or belongs to another URL."""
+    with contextlib.suppress(FileError):
+        stored = read_json(_validator_path(part))
+        validator = stored.get("validator")
+        if stored.get("url") == url and isinstance(validator, str):
+            # it becomes a header
+            return validator if re.fullmatch(r"[\x20-\x7e]{1,200}", validator) else None
+    return None
 
 
 def _validator_path(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _validator(part: Path, url: str) -> str | None:
-    """Of the file that `part` was begun from, where that was this URL; a damaged note is as good as none."""
-    with contextlib.suppress(FileError):
-        held = read_json(_validator_path(part))
-        validator = held.get("validator")
-        # it goes into a header
-        if (
-            held.get("url") == url
-            and isinstance(validator, str)
-            and re.fullmatch(r"[\x20-\x7e]{1,200}", validator)
-        ):
-            return validator
-    return None
-
-
-def _forget(part: Path) -> None:
+def _discard(part: Path) -> None:
     part.unlink(missing_ok=True)
     _validator_path(part).unlink(missing_ok=True)
 
@@ -203,8 +274,8 @@ def _size(part: Path) -> int:
 def _sleep(seconds: float, stop: Callable[[str], None], archive: Archive) -> None:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        stop(f"while waiting to go on with {archive.name}; what has come is kept")
-        time.sleep(min(0.1, left))
+        stop(f"while waiting to resume {archive.name}; received bytes are kept")
+        time.sleep(min(POLL, left))
 
 
 def _mib(size: int) -> str:
@@ -212,30 +283,31 @@ def _mib(size: int) -> str:
 
 
 class _Progress:
-    """A bar in MiB on a terminal; elsewhere a line at most every ten seconds and every tenth."""
+    """A progress bar in MiB on a terminal; elsewhere a line every ten seconds at most, once for each tenth."""
 
-    def __init__(self, name: str, done: int, total: int | None, console: Console) -> None:
+    def __init__(self, name: str, size: int, total: int | None, console: Console) -> None:
         self._name, self._total, self._console = name, total, console
-        self._shown, self._said, self._tenth, self._began = done // MIB, time.monotonic(), -1, done
-        self._start = time.monotonic()
-        self._bar = console.bar(f"{name}, MiB", (total or 0) // MIB, done // MIB)
+        self._initial, self._started = size, time.monotonic()
+        self._last_line, self._last_tenth = self._started, -1
+        self._shown = size // MIB
+        self._bar = console.bar(f"{name}, MiB", (total or 0) // MIB, self._shown)
 
     def __enter__(self) -> _Progress:
         self._bar.__enter__()
         return self
 
-    def reach(self, done: int) -> None:
-        while self._shown < done // MIB:
+    def update(self, size: int) -> None:
+        while self._shown < size // MIB:
             self._bar.advance()
             self._shown += 1
         now = time.monotonic()
-        tenth = done * 10 // self._total if self._total else done // (16 * MIB)
-        if now - self._said < 10 or tenth == self._tenth or self._console.console.is_terminal:
+        tenth = size * 10 // self._total if self._total else size // (16 * MIB)
+        if now - self._last_line < 10 or tenth == self._last_tenth or self._console.console.is_terminal:
             return
-        self._said, self._tenth = now, tenth
-        of = f" of {_mib(self._total)}" if self._total else ""
-        rate = (done - self._began) / MIB / (now - self._start)
-        self._console.log(f"{self._name}: {_mib(done)}{of} MiB, {rate:.1f} MiB/s")
+        self._last_line, self._last_tenth = now, tenth
+        of_total = f" of {_mib(self._total)}" if self._total else ""
+        rate = (size - self._initial) / MIB / (now - self._started)
+        self._console.log(f"{self._name}: {_mib(size)}{of_total} MiB, {rate:.1f} MiB/s")
 
     def __exit__(self, *error: object) -> None:
         self._bar.__exit__(None, None, None)

@@ -1,1 +1,1 @@
-"""Image sets by name: each module loads one or a family."""
+"""One module for each data set or family; `load` is named in its catalogue entry."""

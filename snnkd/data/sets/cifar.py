@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 through torchvision's classes, which verify each file's checksum before it is read."""
+"""CIFAR-10 and CIFAR-100 through torchvision's classes, which verify each file's checksum before reading it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from snnkd.console import Console
-from snnkd.data.download.archives import Archive, Way
-from snnkd.data.download.fetch import fetch
-from snnkd.data.folder import data_folder
+from snnkd.data.download.archives import Archive, FetchOptions
+from snnkd.data.download.fetch import fetch_archive
 from snnkd.data.imageset import ImageSet, from_arrays
+from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
 from snnkd.files import from_os_error, replacing
 from snnkd.locks import dataset_lock
@@ -22,103 +22,101 @@ from snnkd.schema.data import DataConfig
 CLASSES = {"cifar10": 10, "cifar100": 100}
 
 
-def load(config: DataConfig, console: Console, way: Way | None = None) -> ImageSet:
-    """The data set from SNNKD_DATA, brought there when absent; a folder that torchvision made is used as it is.
+def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
+    """The data set from SNNKD_DATA, fetched when missing; a folder written by torchvision is used as it is.
 
-    Raises FileError when it is neither there nor can be fetched.
+    Raises FileError when it is missing and cannot be fetched.
     """
     name, root = config.name, data_folder()
     kind = dataset_class(name)
     try:
-        made = _read(kind, root)
+        splits = _read(kind, root)
     except (RuntimeError, OSError) as error:
-        if way is None:
+        if fetch is None:
             raise FileError(
-                f"{kind.__name__} is not under {root}; it will be downloaded when needed, or {_remedy(kind)}"
+                f"{kind.__name__} is not under {root}; training downloads it, or {_remedy(kind)}"
             ) from error
-        with dataset_lock(root, name, way.stop, console):
-            made = _fetched(kind, root, way, console)
-    splits = {split: (images.data, np.asarray(images.targets)) for split, images in made.items()}
-    return from_arrays(
-        name, CLASSES[name], splits, files=tuple(root / kind.base_folder / file for file in _files(kind))
-    )
+        with dataset_lock(root, name, fetch.stop, console):
+            splits = _fetch(kind, root, fetch, console)
+    arrays = {split: (images.data, np.asarray(images.targets)) for split, images in splits.items()}
+    files = tuple(root / kind.base_folder / file for file in _checksums(kind))
+    return from_arrays(name, CLASSES[name], arrays, files=files)
 
 
 def dataset_class(name: str) -> Any:
+    """The class of torchvision."""
     from torchvision import datasets
 
     return {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name]
 
 
 def archive(kind: Any) -> Archive:
-    """The archive as torchvision knows it."""
+    """The published archive, with torchvision's checksum."""
     return Archive(kind.filename, kind.url, md5=kind.tgz_md5)
 
 
 def _read(kind: Any, root: Path) -> dict[str, Any]:
-    """Torchvision's data sets. Raises RuntimeError when a file is missing or has another checksum than published."""
+    """Torchvision's data sets. Raises RuntimeError when a file is missing or its checksum is not the published one."""
     return {split: kind(root, train=split == "train", download=False) for split in ("train", "test")}
 
 
-def _fetched(kind: Any, root: Path, way: Way, console: Console) -> dict[str, Any]:
+def _fetch(kind: Any, root: Path, fetch: FetchOptions, console: Console) -> dict[str, Any]:
     try:
-        return _read(kind, root)  # another process has fetched it meanwhile
+        return _read(kind, root)  # another process fetched it while this one waited
     except (RuntimeError, OSError):
         pass
-    console.log(f"{kind.__name__} is not under {root} (or is damaged there)")
+    console.log(f"{kind.__name__} is missing or damaged under {root}")
     try:
-        unpacked = _unpacked_copy(kind, way.source)
+        unpacked = _find_unpacked(kind, fetch.source)
         if unpacked is not None:
-            for file in _files(kind):
+            for file in _checksums(kind):
                 with (unpacked / file).open("rb") as original:
-                    _place(original, root / kind.base_folder / file, way)
+                    _write(original, root / kind.base_folder / file, fetch)
         else:
-            _unpack(fetch(archive(kind), root, way, console), kind, root, way)
+            _unpack(fetch_archive(archive(kind), root, fetch, console), kind, root, fetch)
         return _read(kind, root)
     except OSError as error:
         raise from_os_error(error, error.filename or root) from error
     except RuntimeError as error:
         raise FileError(
-            f"{kind.__name__}: what was put under {root} is not whole ({error}); {_remedy(kind)}"
+            f"{kind.__name__}: the files under {root} are incomplete ({error}); {_remedy(kind)}"
         ) from error
 
 
-def _unpacked_copy(kind: Any, source: Path | None) -> Path | None:
-    """The unpacked files, whole by their checksums, in a folder of the user's; None where there are none."""
+def _find_unpacked(kind: Any, source: Path | None) -> Path | None:
+    """The user's folder with the unpacked files, verified; None when there is none. Raises FileError for damaged files."""
     for folder in (source, source / kind.base_folder) if source is not None else ():
-        if not all((folder / file).is_file() for file in _files(kind)):
+        if not all((folder / file).is_file() for file in _checksums(kind)):
             continue
         from torchvision.datasets.utils import check_md5
 
-        for file, md5 in _files(kind).items():
+        for file, md5 in _checksums(kind).items():
             if not check_md5(folder / file, md5):
-                raise FileError(
-                    f"--from {source}: {folder / file} is damaged: its md5 is not the published {md5}"
-                )
+                raise FileError(f"--from {source}: {folder / file} is damaged; its md5 is not {md5}")
         return folder
     return None
 
 
-def _unpack(packed: Path, kind: Any, root: Path, way: Way) -> None:
+def _unpack(packed: Path, kind: Any, root: Path, fetch: FetchOptions) -> None:
     with tarfile.open(packed) as tar:
-        for file in _files(kind):
+        for file in _checksums(kind):
             content = tar.extractfile(f"{kind.base_folder}/{file}")
             if content is None:
-                raise FileError(f"{packed}: {file} in it is no file")
-            _place(content, root / kind.base_folder / file, way)
+                raise FileError(f"{packed}: the archive has no regular file {file}")
+            _write(content, root / kind.base_folder / file, fetch)
 
 
-def _place(content: Any, path: Path, way: Way) -> None:
-    way.stop(f"before writing {path}")
+def _write(content: Any, path: Path, fetch: FetchOptions) -> None:
+    fetch.stop(f"before writing {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         shutil.copyfileobj(content, file, 2**20)
 
 
-def _files(kind: Any) -> dict[str, str]:
+def _checksums(kind: Any) -> dict[str, str]:
     """The unpacked files and their md5."""
     return {**dict(kind.train_list), **dict(kind.test_list), kind.meta["filename"]: kind.meta["md5"]}
 
 
 def _remedy(kind: Any) -> str:
-    return f"put {kind.filename} there or set SNNKD_DATA to a folder that holds {kind.base_folder}/"
+    return f"put {kind.filename} there, or set SNNKD_DATA to a folder with {kind.base_folder}/"

@@ -1,8 +1,8 @@
-"""glyphs: a generated data set of characters, many of them look-alikes, so that a teacher's tail carries knowledge.
+"""glyphs: generated images of characters, many of them look-alikes, so that a teacher's small probabilities inform.
 
-The DejaVu faces that matplotlib ships are drawn once at twice the size; each image takes a class and a face, a random
-affine map, contrast, brightness offset and pixel noise. Train and test images come from separate random streams, and
-the same settings give the same bytes under the same Pillow, matplotlib and numpy.
+Characters of the DejaVu fonts that matplotlib ships are drawn at twice the size; each image is one of them under a
+random affine map, with random contrast, brightness and pixel noise. Training and test images use separate random
+streams, and the same settings give the same bytes with the same versions of Pillow, matplotlib and numpy.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from snnkd.console import Console
-from snnkd.data.download.archives import Way
-from snnkd.data.folder import data_folder
+from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, from_arrays
+from snnkd.data.paths import data_folder
 from snnkd.errors import FileError, UsageError
 from snnkd.files import sha256, write_atomic
 from snnkd.schema.data import GlyphsConfig
@@ -30,11 +30,11 @@ CHARACTERS = (
     "0123456789"
     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
     "abcdefghijklmnopqrstuvwxyz"
-    "αβγδεζηθικλμνξπρστυφχψω"  # without omicron, which these faces draw exactly as o
+    "αβγδεζηθικλμνξπρστυφχψω"  # without omicron, which these fonts draw exactly as o
     "ΓΔΘΛΞΠΣΦΨΩ"
     "|!/?&"
 )
-FACES = (
+FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
     "DejaVuSans-Oblique",
@@ -48,12 +48,12 @@ FACES = (
     "DejaVuSansMono-Oblique",
     "DejaVuSansMono-BoldOblique",
 )
-RECIPE_VERSION = 1
-"""Raised when the drawing changes, so that caches of an older snnkd are not taken for this one's."""
+CACHE_VERSION = 1
+"""Part of the cache's name; increase it when the drawing changes."""
 
 
-def load(config: GlyphsConfig, console: Console, way: Way | None = None) -> ImageSet:
-    """The glyphs of `config`, from the cache when its bytes are intact, else drawn (and cached where possible)."""
+def load(config: GlyphsConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
+    """The glyphs of `config`, from the cache if it is intact, else drawn (and cached if the folder is writable)."""
     _check(config)
     path = data_folder() / f"glyphs-{_key(config)}.npz"
     arrays = _read_cache(path)
@@ -72,13 +72,11 @@ def _check(config: GlyphsConfig) -> None:
 
 
 def _key(config: GlyphsConfig) -> str:
-    """Names everything that the bytes depend on."""
-    drawn = {
-        k: getattr(config, k)
-        for k in ("size", "channels", "classes", "train_images", "test_images", "noise", "seed")
-    }
-    made_by = {package: version(package) for package in ("pillow", "matplotlib", "numpy")}
-    return sha256(json.dumps([RECIPE_VERSION, drawn, made_by], sort_keys=True).encode())[:12]
+    """A hash of everything that the images depend on."""
+    keys = ("size", "channels", "classes", "train_images", "test_images", "noise", "seed")
+    settings = {key: getattr(config, key) for key in keys}
+    versions = {package: version(package) for package in ("pillow", "matplotlib", "numpy")}
+    return sha256(json.dumps([CACHE_VERSION, settings, versions], sort_keys=True).encode())[:12]
 
 
 def draw(config: GlyphsConfig) -> dict[str, np.ndarray]:
@@ -94,15 +92,15 @@ def draw(config: GlyphsConfig) -> dict[str, np.ndarray]:
 
 
 def _draw_ink(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """How much ink each pixel has, uint8 `[N, size, size]`: each master under a random affine map."""
+    """The ink of each pixel, uint8 `[N, size, size]`: each character under a random affine map."""
     count, double = len(labels), 2 * size
-    faces = rng.integers(len(FACES), size=count)
+    fonts = rng.integers(len(FONTS), size=count)
     angle = rng.uniform(-0.2, 0.2, count)
     scale = rng.uniform(0.8, 1.15, (count, 2))
     shear = rng.uniform(-0.2, 0.2, count)
     shift = rng.uniform(-0.09, 0.09, (count, 2)) * double
     cosine, sine = np.cos(angle), np.sin(angle)
-    # output pixel -> master pixel, about the centre
+    # output pixel -> input pixel, relative to the centre
     a, b = cosine / scale[:, 0], (sine + shear) / scale[:, 0]
     d, e = -sine / scale[:, 1], cosine / scale[:, 1]
     centre = double / 2
@@ -110,42 +108,40 @@ def _draw_ink(labels: np.ndarray, size: int, rng: np.random.Generator) -> np.nda
     f = centre - d * (centre + shift[:, 0]) - e * (centre + shift[:, 1])
     maps = np.stack([a, b, c, d, e, f], axis=1).tolist()
     ink = np.empty((count, size, size), np.uint8)
-    for i, (label, face, affine) in enumerate(zip(labels.tolist(), faces.tolist(), maps, strict=True)):
-        large = _master(label, face, double).transform(
+    for i, (label, font, affine) in enumerate(zip(labels.tolist(), fonts.tolist(), maps, strict=True)):
+        large = _character(label, font, double).transform(
             (double, double), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
         )
         ink[i] = np.asarray(large.reduce(2))
     return ink
 
 
-@lru_cache(maxsize=4 * len(CHARACTERS) * len(FACES))
-def _master(label: int, face: int, canvas: int) -> Image.Image:
-    """One character in one face, white on black, centred on the line so that o, O and 0 keep their heights."""
+@lru_cache(maxsize=4 * len(CHARACTERS) * len(FONTS))
+def _character(label: int, font: int, canvas: int) -> Image.Image:
+    """A character in a font, white on black, with a common baseline so that o, O and 0 keep their heights."""
     image = Image.new("L", (canvas, canvas))
-    font = _font(face, round(canvas * 0.72))
+    face = _load_font(font, round(canvas * 0.72))
     ImageDraw.Draw(image).text(
-        (canvas / 2, canvas * 0.5), CHARACTERS[label], fill=255, font=font, anchor="mm"
+        (canvas / 2, canvas * 0.5), CHARACTERS[label], fill=255, font=face, anchor="mm"
     )
     return image
 
 
-@lru_cache(maxsize=4 * len(FACES))
-def _font(face: int, size: int) -> ImageFont.FreeTypeFont:
+@lru_cache(maxsize=4 * len(FONTS))
+def _load_font(font: int, size: int) -> ImageFont.FreeTypeFont:
     spec = find_spec("matplotlib")
     if spec is None or spec.origin is None:
-        raise FileError(
-            "matplotlib, which ships the DejaVu faces that glyphs are drawn from, is not installed"
-        )
-    path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{FACES[face]}.ttf"
+        raise FileError("matplotlib, whose DejaVu fonts glyphs are drawn with, is not installed")
+    path = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / f"{FONTS[font]}.ttf"
     try:
-        # the basic layout is part of every Pillow; raqm is not
+        # every build of Pillow has the basic layout; raqm is optional
         return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
     except OSError as error:
         raise FileError(f"{path}: {error}") from error
 
 
 def _colour(ink: np.ndarray, config: GlyphsConfig, rng: np.random.Generator) -> np.ndarray:
-    """Contrast, offset and noise: paper + contrast x ink + noise, clipped to 0..255, in blocks that bound the memory."""
+    """Paper + contrast x ink + noise, clipped to 0..255, in blocks that bound the memory."""
     count = len(ink)
     shape = (count, 1, 1) if config.channels == 1 else (count, 1, 1, 3)
     paper = rng.uniform(0.0, 0.35, shape).astype(np.float32)
@@ -161,16 +157,14 @@ def _colour(ink: np.ndarray, config: GlyphsConfig, rng: np.random.Generator) -> 
 
 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
-    """The cached arrays, or None when there is no cache or its bytes are not what was written."""
+    """The cached arrays, or None when the cache is missing or damaged."""
     try:
-        with (
-            path.open("rb") as opened,
-            np.load(opened, allow_pickle=False) as file,
-        ):  # by name numpy leaves a damaged file open
+        # given a path, numpy leaves a damaged file open
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         digest = str(arrays.pop("sha256"))
         return arrays if digest == _digest(arrays) else None
-    except Exception:  # whatever is wrong with a cache, the remedy is to draw anew
+    except Exception:  # whatever is wrong with the cache, drawing again replaces it
         return None
 
 

@@ -1,7 +1,7 @@
-"""Your own data: a folder of pictures, PATH/train/CLASS/*.jpg and PATH/test (or val), as torchvision's ImageFolder reads it.
+"""Your own data: a folder of pictures, PATH/train/CLASS/*.jpg and PATH/test (or val), as for torchvision's ImageFolder.
 
-Decoded once, block by block, into a file under SNNKD_DATA that is mapped into memory; the file's name stands for the
-pictures' names, sizes and times of change, so that another picture makes another file.
+Decoded once, block by block, into a memory-mapped file under SNNKD_DATA; its name hashes the pictures' names, sizes and
+modification times, so that a changed folder is decoded again.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ import numpy as np
 from PIL import Image
 
 from snnkd.console import Console
-from snnkd.data.decode import decoded
-from snnkd.data.download.archives import NotReady, Way
-from snnkd.data.folder import data_folder
-from snnkd.data.imageset import ImageSet
-from snnkd.data.mmap_cache import Part, concatenated, open_store, write_store
+from snnkd.data.decode import decode_blocks
+from snnkd.data.download.archives import FetchOptions
+from snnkd.data.imageset import ImageSet, NotPrepared
+from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
+from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
 from snnkd.files import from_os_error
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import ImageFolderConfig
 
-RECIPE_VERSION = 1
-"""Raised when the decoding changes, so that caches of an older snnkd are not taken for this one's."""
+CACHE_VERSION = 1
+"""Part of the cache's name; increase it when the decoding changes."""
 TEST_NAMES = ("test", "val")
 
 
 @dataclass(frozen=True)
-class _Listed:
-    """What lies in a folder: the classes in order, each split's folder and how many pictures of each class it has."""
+class _Listing:
+    """The folder of each split, the classes in order, the number of pictures of each class, and a hash of it all."""
 
     folders: dict[str, Path]
     classes: list[str]
@@ -45,31 +45,32 @@ class _Listed:
     key: str
 
 
-def load(config: ImageFolderConfig, console: Console, way: Way | None = None) -> ImageSet:
-    """The pictures as RGB (or grey) of `config.size`. Raises FileError that names the file or folder and the rule."""
+def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
+    """The pictures as RGB (or grey) images of `config.size`. Raises FileError that names the file or folder and the rule."""
     root = Path(config.name.partition(":")[2])
-    listed = _list(root, config)
+    listing = _list(root, config)
     label = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name)[:60] or "root"
-    path = data_folder() / f"imagefolder-{label}-{config.size}-{listed.key[:12]}.bin"
-    data = open_store(path, config.name)
+    path = data_folder() / f"imagefolder-{label}-{config.size}-{listing.key[:12]}.bin"
+    data = open_cache(path, config.name)
     if data is None:
-        if way is None:
-            images = {split: sum(counts) for split, counts in listed.counts.items()}
-            nominal = len(listed.classes), (config.channels, config.size, config.size), images["train"]
-            what = f"{sum(images.values()):,} pictures, which teach, distill and `snnkd data` decode once into {path.parent}"
-            raise NotReady(f"{root} holds {what}", nominal)
-        with dataset_lock(path.parent, path.stem, way.stop, console):
-            data = open_store(path, config.name) or _decode(root, listed, config, path, way.stop, console)
-    absent = [name for name, count in zip(listed.classes, listed.counts["test"], strict=True) if count == 0]
+        if fetch is None:
+            images = {split: sum(counts) for split, counts in listing.counts.items()}
+            nominal = len(listing.classes), (config.channels, config.size, config.size), images["train"]
+            raise NotPrepared(
+                f"{root}: {sum(images.values()):,} pictures, not decoded yet; training or `snnkd data` does it",
+                nominal,
+            )
+        with dataset_lock(path.parent, path.stem, fetch.stop, console):
+            data = open_cache(path, config.name) or _decode(root, listing, config, path, fetch.stop, console)
+    absent = [name for name, count in zip(listing.classes, listing.counts["test"], strict=True) if count == 0]
     if absent:
-        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        console.log(
-            f"warning: {listed.folders['test']}: no test image of {len(absent)} of {len(listed.classes)} classes ({shown})"
-        )
-    return replace(data, rule=f"test: {listed.folders['test']}")
+        examples = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        count = f"{len(absent)} of {len(listing.classes)}"
+        console.log(f"warning: {listing.folders['test']}: {count} classes have no test image ({examples})")
+    return replace(data, split_rule=f"test: {listing.folders['test']}")
 
 
-def _list(root: Path, config: ImageFolderConfig) -> _Listed:
+def _list(root: Path, config: ImageFolderConfig) -> _Listing:
     try:
         folders = {
             "train": root / "train",
@@ -78,59 +79,58 @@ def _list(root: Path, config: ImageFolderConfig) -> _Listed:
         for folder in folders.values():
             if not folder.is_dir():
                 raise FileError(
-                    f"{root}: has no folder {folder.name}/; it must hold train/CLASS/*.jpg and test/CLASS/*.jpg (or val/)"
+                    f"{root}: no folder {folder.name}/; expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/)"
                 )
         classes = _class_folders(folders["train"])
         if len(classes) < 2:
             raise FileError(
-                f"{folders['train']}: holds {len(classes)} class folders; there must be 2 or more, train/CLASS/*.jpg"
+                f"{folders['train']}: {len(classes)} class folders; at least 2 are needed, train/CLASS/*.jpg"
             )
-        further = [name for name in _class_folders(folders["test"]) if name not in set(classes)]
-        if further:
-            raise FileError(f"{folders['test']}: the class {further[0]!r} is not in {folders['train']}")
-        digest = hashlib.sha256(json.dumps(_made_with(root, config)).encode())
+        unknown = [name for name in _class_folders(folders["test"]) if name not in set(classes)]
+        if unknown:
+            raise FileError(f"{folders['test']}: class {unknown[0]!r} is not in {folders['train']}")
+        digest = hashlib.sha256(json.dumps(_decoding(root, config)).encode())
         counts = {split: _counts(folder, classes, digest) for split, folder in folders.items()}
     except OSError as error:
         raise from_os_error(error, error.filename or root) from error
     empty = [name for name, count in zip(classes, counts["train"], strict=True) if count == 0]
     if empty:
-        raise FileError(f"{folders['train'] / empty[0]}: holds no picture ({', '.join(_extensions())})")
+        raise FileError(f"{folders['train'] / empty[0]}: contains no picture ({', '.join(_extensions())})")
     if not sum(counts["test"]):
-        raise FileError(f"{folders['test']}: holds no picture ({', '.join(_extensions())})")
-    return _Listed(folders, classes, counts, digest.hexdigest())
+        raise FileError(f"{folders['test']}: contains no picture ({', '.join(_extensions())})")
+    return _Listing(folders, classes, counts, digest.hexdigest())
 
 
-def _made_with(root: Path, config: ImageFolderConfig) -> list[object]:
-    """What the cache depends on besides the files."""
+def _decoding(root: Path, config: ImageFolderConfig) -> list[object]:
+    """Everything but the pictures that the cache depends on."""
     packages = [version(package) for package in ("pillow", "torchvision")]
-    return [RECIPE_VERSION, str(root.resolve()), config.size, config.channels, *packages]
+    return [CACHE_VERSION, str(root.resolve()), config.size, config.channels, *packages]
 
 
 def _class_folders(folder: Path) -> list[str]:
-    """As torchvision numbers them: by name."""
+    """The class names in torchvision's order."""
     return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
 
 
 def _counts(folder: Path, classes: list[str], digest: hashlib._Hash) -> list[int]:
-    """How many pictures each class has; name, size and time of change of each go into `digest`."""
+    """The number of pictures of each class; adds the name, size and modification time of each to `digest`."""
     count: Counter[int] = Counter()
     for label, path in _pictures(folder, classes):
-        about = path.stat()
-        digest.update(
-            json.dumps([str(path.relative_to(folder.parent)), about.st_size, about.st_mtime_ns]).encode()
-        )
+        stat = path.stat()
+        entry = [str(path.relative_to(folder.parent)), stat.st_size, stat.st_mtime_ns]
+        digest.update(json.dumps(entry).encode())
         count[label] += 1
     return [count[label] for label in range(len(classes))]
 
 
 def _pictures(folder: Path, classes: list[str]) -> Iterator[tuple[int, Path]]:
-    """Label and path in torchvision's order; of one class at a time, so that any number of files may lie there."""
+    """Label and path of each picture in torchvision's order, listed one class at a time to bound the memory."""
     extensions = _extensions()
     for label, name in enumerate(classes):
-        for place, _, files in sorted(os.walk(folder / name, followlinks=True)):
-            yield from (
-                (label, Path(place) / file) for file in sorted(files) if file.lower().endswith(extensions)
-            )
+        for parent, _, files in sorted(os.walk(folder / name, followlinks=True)):
+            for file in sorted(files):
+                if file.lower().endswith(extensions):
+                    yield label, Path(parent) / file
 
 
 def _extensions() -> tuple[str, ...]:
@@ -141,44 +141,46 @@ def _extensions() -> tuple[str, ...]:
 
 def _decode(
     root: Path,
-    listed: _Listed,
+    listing: _Listing,
     config: ImageFolderConfig,
     path: Path,
     stop: Callable[[str], None],
     console: Console,
 ) -> ImageSet:
-    total = sum(map(sum, listed.counts.values()))
+    total = sum(map(sum, listing.counts.values()))
     console.log(f"decoding {total:,} pictures of {root} at {config.size}x{config.size} into {path}, once")
-    prepare, mode = _resizer(config.size), "RGB" if config.channels == 3 else "L"
+    transform, mode = _resize_and_crop(config.size), "RGB" if config.channels == 3 else "L"
     with console.bar("decoding", total) as bar:
 
         def readers(folder: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-            for _, picture in _pictures(folder, listed.classes):
-                stop(f"while decoding {root}; nothing of it was kept")
+            for _, picture in _pictures(folder, listing.classes):
+                stop(f"while decoding {root}, which starts over")
                 bar.advance()
                 yield str(picture), picture.read_bytes
 
-        def part(split: str) -> Part:
-            labels = np.repeat(np.arange(len(listed.classes)), listed.counts[split])
-            return Part(labels, lambda: concatenated(decoded(readers(listed.folders[split]), prepare, mode)))
+        def source(split: str) -> SplitSource:
+            labels = np.repeat(np.arange(len(listing.classes)), listing.counts[split])
+            return SplitSource(
+                labels, lambda: decode_blocks(readers(listing.folders[split]), transform, mode)
+            )
 
-        parts = {split: part(split) for split in listed.folders}
+        splits = {split: source(split) for split in listing.folders}
         try:
-            write_store(path, (config.channels, config.size, config.size), len(listed.classes), parts)
-        except ValueError as error:  # other files than were counted
+            write_cache(path, (config.channels, config.size, config.size), len(listing.classes), splits)
+        except ValueError as error:  # not the pictures that were counted
             raise FileError(f"{root}: changed while it was read ({error}); repeat the command") from error
-    data = open_store(path, config.name)
-    if data is None or _list(root, config).key != listed.key:
+    data = open_cache(path, config.name)
+    if data is None or _list(root, config).key != listing.key:
         raise FileError(f"{root}: changed while it was read; repeat the command")
     return data
 
 
-def _resizer(size: int) -> Callable[[Image.Image], Image.Image]:
-    """Shorter side to `size` (bilinear, with antialiasing), then the middle: torchvision's Resize and CenterCrop."""
+def _resize_and_crop(size: int) -> Callable[[Image.Image], Image.Image]:
+    """torchvision's Resize of the shorter side to `size` (bilinear, antialiased), then CenterCrop."""
     from torchvision.transforms import functional
 
-    def prepare(picture: Image.Image) -> Image.Image:
-        made: Image.Image = functional.center_crop(functional.resize(picture, size, antialias=True), size)
-        return made
+    def transform(picture: Image.Image) -> Image.Image:
+        square: Image.Image = functional.center_crop(functional.resize(picture, size, antialias=True), size)
+        return square
 
-    return prepare
+    return transform

@@ -15,72 +15,72 @@ from typing import Any
 import numpy as np
 
 from snnkd.console import Console
-from snnkd.data.download.archives import BLOCK, Archive, Way, verified
-from snnkd.data.download.fetch import fetch_all
-from snnkd.data.folder import data_folder
+from snnkd.data.download.archives import BLOCK, Archive, FetchOptions, is_intact
+from snnkd.data.download.fetch import fetch_archives
 from snnkd.data.imageset import ImageSet, from_arrays
+from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
 from snnkd.files import from_os_error, replacing, sha256
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import DataConfig
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-Pair = tuple[Path, Archive, Path]
-"""Where an archive of MNIST is kept, the archive, and where its unpacked file is kept."""
+GzipFile = tuple[Path, Archive, Path]
+"""The path of an archive of MNIST, the archive, and the path of its unpacked file."""
 ITEMS = {"train": 60_000, "t10k": 10_000}
-"""Published images of MNIST and of Fashion-MNIST, by the first part of the file names."""
+"""Published number of images of MNIST and of Fashion-MNIST, by file name prefix."""
 
 
 @dataclass(frozen=True)
-class _Kind:
-    """One data set: where its published files lie, which they are, whether they are whole, and how they are read."""
+class _Dataset:
+    """Where the files of a data set are stored, and functions that check, read and fetch them."""
 
     folder: Path
     archives: tuple[Archive, ...]
     files: tuple[Path, ...]
     is_complete: Callable[[], bool]
     read: Callable[[], Arrays]
-    bring: Callable[[Way, Console], object]
+    fetch: Callable[[FetchOptions, Console], object]
 
 
-def load(config: DataConfig, console: Console, way: Way | None = None) -> ImageSet:
-    """The data set from SNNKD_DATA, brought there when absent; a folder that torchvision made is used as it is.
+def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
+    """The data set from SNNKD_DATA, fetched when missing; a folder written by torchvision is used as it is.
 
-    Raises FileError when it is neither there nor can be fetched.
+    Raises FileError when it is missing and cannot be fetched.
     """
     name, root = config.name, data_folder()
-    kind = _svhn(root) if name == "svhn" else _mnist(name, root)
-    if not kind.is_complete():
-        names = ", ".join(archive.name for archive in kind.archives)
-        if way is None:
+    dataset = _svhn(root) if name == "svhn" else _mnist(name, root)
+    if not dataset.is_complete():
+        names = ", ".join(archive.name for archive in dataset.archives)
+        if fetch is None:
             raise FileError(
-                f"{name} is not under {root}; it will be downloaded when needed, or put {names} into {kind.folder}"
+                f"{name} is not under {root}; training downloads it, or put {names} into {dataset.folder}"
             )
-        with dataset_lock(root, name, way.stop, console):
-            if not kind.is_complete():  # else another process has fetched it meanwhile
-                console.log(f"{name} is not under {root} (or is damaged there)")
-                kind.bring(way, console)
+        with dataset_lock(root, name, fetch.stop, console):
+            if not dataset.is_complete():  # another process may have fetched it while this one waited
+                console.log(f"{name} is missing or damaged under {root}")
+                dataset.fetch(fetch, console)
     try:
-        return from_arrays(name, 10, kind.read(), files=kind.files)
+        return from_arrays(name, 10, dataset.read(), files=dataset.files)
     except OSError as error:
-        raise from_os_error(error, error.filename or kind.folder) from error
+        raise from_os_error(error, error.filename or dataset.folder) from error
     except FileError:
         raise
-    except Exception as error:  # torchvision's parser has no error of its own
+    except Exception as error:  # torchvision's parser raises errors of many types
         raise FileError(
-            f"{kind.folder}: {name} cannot be read ({type(error).__name__}: {error}); remove it and repeat"
+            f"{dataset.folder}: {name} cannot be read ({type(error).__name__}: {error}); remove it and repeat"
         ) from error
 
 
 def mnist_archives(kind: Any) -> tuple[Archive, ...]:
-    """The files as torchvision knows them, with the published number of images."""
+    """The published archives, with torchvision's checksums and the number of images."""
     first, *others = kind.mirrors
     return tuple(
         Archive(
             file,
             f"{first}{file}",
             md5=md5,
-            also=tuple(f"{url}{file}" for url in others),
+            mirrors=tuple(f"{url}{file}" for url in others),
             items=ITEMS[file.partition("-")[0]],
         )
         for file, md5 in kind.resources
@@ -88,52 +88,52 @@ def mnist_archives(kind: Any) -> tuple[Archive, ...]:
 
 
 def svhn_archives(kind: Any) -> tuple[Archive, ...]:
-    """The files as torchvision knows them, without the extra training images, which the field leaves out."""
+    """The published files, with torchvision's checksums; the extra training images are rarely used and left out."""
     return tuple(
         Archive(file, url, md5=md5) for url, file, md5 in (kind.split_list["train"], kind.split_list["test"])
     )
 
 
-def _mnist(name: str, root: Path) -> _Kind:
+def _mnist(name: str, root: Path) -> _Dataset:
     from torchvision import datasets
 
-    made = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
-    folder, archives = root / made.__name__ / "raw", mnist_archives(made)
-    pairs = [
+    kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
+    folder, archives = root / kind.__name__ / "raw", mnist_archives(kind)
+    files = [
         (folder / archive.name, archive, folder / archive.name.removesuffix(".gz")) for archive in archives
     ]
 
-    def bring(way: Way, console: Console) -> None:
-        unpacked = _unpacked_copy(name, way.source, [path.name for *_, path in pairs])
+    def fetch_files(fetch: FetchOptions, console: Console) -> None:
+        unpacked = _find_unpacked(name, fetch.source, [path.name for *_, path in files])
         if unpacked:
-            _copy_unpacked(name, unpacked, pairs, way, console)
+            _copy_unpacked(name, unpacked, files, fetch, console)
             return
-        fetch_all(archives, folder, way, console)
-        for packed, _, path in pairs:
+        fetch_archives(archives, folder, fetch, console)
+        for packed, _, path in files:
             with gzip.open(packed) as content:
                 _write(content, path)
 
-    return _Kind(
+    return _Dataset(
         folder,
         archives,
-        tuple(path for *_, path in pairs),
-        lambda: all(_raw_whole(*pair) for pair in pairs),
-        lambda: _read_idx(pairs),
-        bring,
+        tuple(path for *_, path in files),
+        lambda: all(_is_unpacked(*file) for file in files),
+        lambda: _read_idx(files),
+        fetch_files,
     )
 
 
-def _read_idx(pairs: Sequence[Pair]) -> Arrays:
-    """The images and labels of both splits from the raw files that `whole` looked at.
+def _read_idx(files: Sequence[GzipFile]) -> Arrays:
+    """The images and labels of both splits from the verified raw files.
 
-    Torchvision's class would take processed/*.pt beside them instead, which old versions of it left, without a checksum.
+    torchvision's class would prefer processed/*.pt of its old versions, which have no checksum.
     """
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
     arrays = {"train": [np.empty(0)] * 2, "t10k": [np.empty(0)] * 2}
-    for _, archive, path in pairs:
-        split, things, *_ = path.name.split("-")
-        labels = things == "labels"
+    for _, archive, path in files:
+        split, content, *_ = path.name.split("-")
+        labels = content == "labels"
         arrays[split][labels] = (read_label_file if labels else read_image_file)(str(path)).numpy()
         _check_items(len(arrays[split][labels]), archive, path)
     return {"train": (arrays["train"][0], arrays["train"][1]), "test": (arrays["t10k"][0], arrays["t10k"][1])}
@@ -142,88 +142,88 @@ def _read_idx(pairs: Sequence[Pair]) -> Arrays:
 def _check_items(count: int, archive: Archive, path: Path) -> None:
     if count != archive.items:
         raise FileError(
-            f"{path} holds {count:,} items; published are {archive.items:,}: it is another file; remove it and repeat"
+            f"{path} has {count:,} items, not the published {archive.items:,}; remove it and repeat"
         )
 
 
-def _unpacked_copy(data: str, source: Path | None, names: Sequence[str]) -> list[Path]:
-    """The unpacked files of a user's folder that has no archives; empty where it has those, which say more, or lacks a file.
+def _find_unpacked(data: str, source: Path | None, names: Sequence[str]) -> list[Path]:
+    """The user's unpacked files; empty when one is missing, or when there are archives, which have checksums.
 
-    Raises FileError where files of one name differ: MNIST and Fashion-MNIST have the same names.
+    Raises FileError when several files of one name differ: MNIST and Fashion-MNIST use the same names.
     """
-    found: list[Path] = []
+    unpacked: list[Path] = []
     if source is None or not source.is_dir():
-        return found
+        return unpacked
     for name in names:
         packed = [path for path in source.rglob(f"{name}.gz") if path.is_file()]
         paths = sorted(path for path in source.rglob(name) if path.is_file())
         if packed or not paths:
             return []
         if len({sha256(path.read_bytes()) for path in paths}) > 1:
-            held = ", ".join(map(str, paths))
             raise FileError(
-                f"--from {source}: holds different files of one name: {held}; name the folder that holds {data} alone"
+                f"--from {source}: different files of one name: {', '.join(map(str, paths))}; "
+                f"give a folder with {data} only"
             )
-        found.append(paths[0])
-    return found
+        unpacked.append(paths[0])
+    return unpacked
 
 
 def _copy_unpacked(
-    data: str, paths: Sequence[Path], pairs: Sequence[Pair], way: Way, console: Console
+    data: str, paths: Sequence[Path], files: Sequence[GzipFile], fetch: FetchOptions, console: Console
 ) -> None:
-    """Take a user's unpacked files after all were checked as far as can be; an archive here that is whole stays, and must agree."""
+    """Copy the user's unpacked files after checking their length and count, and their CRC if the archive is stored here."""
     damaged = []
-    for path, (packed, archive, _) in zip(paths, pairs, strict=True):
+    for path, (packed, archive, _) in zip(paths, files, strict=True):
         if not _length_fits(path):
-            raise FileError(f"--from {way.source}: {path} is damaged: its length is not what its head says")
+            raise FileError(f"--from {fetch.source}: {path} is damaged: its length does not match its header")
         count = struct.unpack(">I", path.read_bytes()[4:8])[0]
         if count != archive.items:
             raise FileError(
-                f"--from {way.source}: {path} holds {count:,} items; published are {archive.items:,}: it is another file"
+                f"--from {fetch.source}: {path} has {count:,} items, not the published {archive.items:,}"
             )
-        if not verified(packed, archive):
+        if not is_intact(packed, archive):
             damaged.append(packed)
-        elif not _packs(packed, path):
+        elif not _crc_matches(packed, path):
             raise FileError(
-                f"--from {way.source}: {path} is not what {packed} holds, whose checksum is the published one"
+                f"--from {fetch.source}: {path} differs from the content of the published {packed}"
             )
     if damaged:
         console.log(
-            f"no checksum is known of unpacked files; that {way.source} holds {data}, and not other data of its format, is not checked"
+            f"warning: unpacked files have no published checksum; that {fetch.source} contains {data} is not verified"
         )
-    for path, (packed, _, place) in zip(paths, pairs, strict=True):
-        way.stop(f"before copying {path}")
-        place.parent.mkdir(parents=True, exist_ok=True)
+    for path, (packed, _, target) in zip(paths, files, strict=True):
+        fetch.stop(f"before copying {path}")
+        target.parent.mkdir(parents=True, exist_ok=True)
         if packed in damaged:
-            packed.unlink(missing_ok=True)  # beside it the copy would not count as whole
+            packed.unlink(missing_ok=True)  # otherwise the copy would be checked against it
         with path.open("rb") as content:
-            _write(content, place)
+            _write(content, target)
 
 
-def _raw_whole(packed: Path, archive: Archive, path: Path) -> bool:
-    """Whether the unpacked file is what its archive holds; where there is no archive, whether its length fits its head.
+def _is_unpacked(packed: Path, archive: Archive, path: Path) -> bool:
+    """Whether the unpacked file is the content of its archive; without an archive, whether its length fits its header.
 
-    Gzip ends with the CRC-32 and the length of what it packs: the archive is checked by its published checksum, the
-    unpacked file by those two.
+    The archive is checked by its published checksum, the unpacked file by the CRC-32 and the length that end every gzip
+    file.
     """
     try:
         if not packed.exists():
             return _length_fits(path)
-        return verified(packed, archive) and _packs(packed, path)
+        return is_intact(packed, archive) and _crc_matches(packed, path)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise from_os_error(error, error.filename or path) from error
 
 
-def _packs(packed: Path, path: Path) -> bool:
-    """Whether a whole archive is of these bytes, by the CRC-32 and the length at its end. Raises OSError."""
-    raw, ended = path.read_bytes(), packed.read_bytes()[-8:]
-    return struct.unpack("<II", ended) == (zlib.crc32(raw), len(raw) % 2**32)
+def _crc_matches(packed: Path, path: Path) -> bool:
+    """Whether the CRC-32 and the length at the end of an intact gzip file are those of `path`. Raises OSError."""
+    raw, trailer = path.read_bytes(), packed.read_bytes()[-8:]
+    return struct.unpack("<II", trailer) == (zlib.crc32(raw), len(raw) % 2**32)
 
 
 def _length_fits(path: Path) -> bool:
-    """Whether a file is as long as its head says: 0, 0, 8 (bytes), the number of dimensions, and these, big-endian."""
+    """Whether the length fits the IDX header: 0, 0, 8 (uint8), the number of dimensions, the dimensions, big-endian."""
     raw = path.read_bytes()
     try:
         dimensions = raw[3]
@@ -241,7 +241,7 @@ def _write(content: Any, path: Path) -> None:
         raise from_os_error(error, error.filename or path) from error
 
 
-def _svhn(root: Path) -> _Kind:
+def _svhn(root: Path) -> _Dataset:
     from torchvision.datasets import SVHN
 
     archives = svhn_archives(SVHN)
@@ -251,10 +251,11 @@ def _svhn(root: Path) -> _Kind:
         return {split: (images.data.transpose(0, 2, 3, 1), images.labels) for split, images in splits.items()}
 
     files = tuple(root / archive.name for archive in archives)
-
-    def whole() -> bool:
-        return all(map(verified, files, archives))
-
-    return _Kind(
-        root, archives, files, whole, read, lambda way, console: fetch_all(archives, root, way, console)
+    return _Dataset(
+        root,
+        archives,
+        files,
+        lambda: all(map(is_intact, files, archives)),
+        read,
+        lambda fetch, console: fetch_archives(archives, root, fetch, console),
     )

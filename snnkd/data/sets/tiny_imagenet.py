@@ -1,7 +1,7 @@
-"""Tiny ImageNet: 200 classes, 64x64, unpacked once into a file that is mapped into memory.
+"""Tiny ImageNet: 200 classes, 64x64, unpacked once into a memory-mapped file.
 
-The labels of its official test images were never published: as everywhere in the field, its validation images, 50 a
-class, are the test split here. Nothing is selected on them. Classes are numbered by the order of their WordNet names.
+The labels of its official test images were never published: as usual in the literature, its validation images, 50 a
+class, are the test split here, and nothing is selected on them. Classes are numbered in the order of their WordNet ids.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 
 from snnkd.console import Console
-from snnkd.data.decode import decoded
-from snnkd.data.download.archives import Archive, NotReady, Way, verified
-from snnkd.data.download.fetch import fetch
-from snnkd.data.folder import data_folder
-from snnkd.data.imageset import ImageSet
-from snnkd.data.mmap_cache import Part, concatenated, open_store, write_store
+from snnkd.data.decode import decode_blocks
+from snnkd.data.download.archives import Archive, FetchOptions, is_intact
+from snnkd.data.download.fetch import fetch_archive
+from snnkd.data.imageset import ImageSet, NotPrepared
+from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
+from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
 from snnkd.files import reason
 from snnkd.locks import dataset_lock
@@ -34,74 +34,69 @@ ARCHIVE = Archive(
     size=248_100_043,
     md5="90528d7ca1a48142e341f4ef8d21d0de",
     sha256="6198c8ae015e2b3e007c7841da39ec069199b9aa3bfa943a462022fe5e43c821",
-    also=("https://cs231n.stanford.edu/tiny-imagenet-200.zip",),
+    mirrors=("https://cs231n.stanford.edu/tiny-imagenet-200.zip",),
 )
 TREE = "tiny-imagenet-200"
 SIZE = 64
 CLASSES, TRAIN_IMAGES, TEST_IMAGES = 200, 100_000, 10_000
-RULE = "test: its official validation images; the labels of its own test images were never published"
+SPLIT_RULE = "test: the official validation images; labels of the official test images were never published"
 
 
-def load(config: DataConfig, console: Console, way: Way | None = None) -> ImageSet:
-    """The data set from SNNKD_DATA, brought there and unpacked when absent. Raises FileError."""
+def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
+    """The data set from SNNKD_DATA, fetched and unpacked when missing. Raises FileError."""
     root = data_folder()
     path = root / "tiny-imagenet.bin"
-    data = open_store(path, config.name)
+    data = open_cache(path, config.name)
     if data is None:
-        if way is None:
-            raise _absent(root)
-        with dataset_lock(root, config.name, way.stop, console):
-            data = open_store(path, config.name)  # another process may have unpacked it meanwhile
+        if fetch is None:
+            raise _not_prepared(root)
+        with dataset_lock(root, config.name, fetch.stop, console):
+            data = open_cache(path, config.name)  # another process may have unpacked it while this one waited
             if data is None:
-                with _source(root, way, console) as source:
-                    _unpack(source, path, way.stop, console)
-                data = open_store(path, config.name)
+                with _open_source(root, fetch, console) as source:
+                    _unpack(source, path, fetch.stop, console)
+                data = open_cache(path, config.name)
     if data is None:
-        raise FileError(f"{path}: other bytes than were written; is another program writing there?")
-    return replace(data, rule=RULE)
+        raise FileError(f"{path}: damaged right after it was written; check the disk and repeat the command")
+    return replace(data, split_rule=SPLIT_RULE)
 
 
-def _absent(root: Path) -> FileError:
-    here = root / ARCHIVE.name
-    if here.exists() or (root / TREE).is_dir():
-        packed = here if here.exists() else root / TREE
-        return NotReady(
-            f"{packed} is here, but not unpacked; that is done when needed, or by `snnkd data tiny-imagenet`"
-        )
-    return FileError(
-        f"tiny-imagenet is not under {root}; it will be downloaded when needed, or put {ARCHIVE.name} there"
-    )
+def _not_prepared(root: Path) -> FileError:
+    for path in (root / ARCHIVE.name, root / TREE):
+        if path.exists():
+            return NotPrepared(f"{path} is not unpacked yet; training or `snnkd data tiny-imagenet` does it")
+    return FileError(f"tiny-imagenet is not under {root}; training downloads it, or put {ARCHIVE.name} there")
 
 
 @dataclass(frozen=True)
 class _Source:
-    """The published files, in their archive or unpacked: their names under tiny-imagenet-200/, and what reads one."""
+    """The published files, packed or unpacked: functions that list their names below tiny-imagenet-200/ and read one."""
 
-    where: str
+    path: Path
     names: Callable[[], Iterable[str]]
     read: Callable[[str], bytes]
 
 
 @contextlib.contextmanager
-def _source(root: Path, way: Way, console: Console) -> Iterator[_Source]:
-    """The archive in SNNKD_DATA, else an unpacked folder there or at `--from`, else the archive after fetching it."""
-    given = way.source
-    packed_there = given is not None and (given.is_file() or (given / ARCHIVE.name).is_file())
-    trees = [root / TREE, *((given / TREE, given) if given is not None and not packed_there else ())]
+def _open_source(root: Path, fetch: FetchOptions, console: Console) -> Iterator[_Source]:
+    """The archive in SNNKD_DATA, else an unpacked folder there or in `--from`, else the fetched archive."""
+    trees, copy = [root / TREE], fetch.source
+    if copy is not None and copy.is_dir() and not (copy / ARCHIVE.name).is_file():
+        trees += [copy / TREE, copy]
     tree = next(
         (tree for tree in trees if (tree / "wnids.txt").is_file() and (tree / "train").is_dir()), None
     )
-    if tree is not None and not verified(root / ARCHIVE.name, ARCHIVE):
-        console.log(f"unpacking {tree}, of which no checksum is known")
-        yield _tree(tree)
+    if tree is not None and not is_intact(root / ARCHIVE.name, ARCHIVE):
+        console.log(f"reading {tree}, whose checksum is unknown")
+        yield _folder_source(tree)
         return
-    packed = fetch(ARCHIVE, root, way, console)
+    packed = fetch_archive(ARCHIVE, root, fetch, console)
     with zipfile.ZipFile(packed) as archive:
         names = [name.removeprefix(f"{TREE}/") for name in archive.namelist()]
-        yield _Source(str(packed), lambda: names, lambda name: archive.read(f"{TREE}/{name}"))
+        yield _Source(packed, lambda: names, lambda name: archive.read(f"{TREE}/{name}"))
 
 
-def _tree(tree: Path) -> _Source:
+def _folder_source(tree: Path) -> _Source:
     def names() -> Iterator[str]:
         for folder in (tree, tree / "val", tree / "val" / "images", *sorted(tree.glob("train/*/images"))):
             if folder.is_dir():
@@ -109,36 +104,36 @@ def _tree(tree: Path) -> _Source:
                     str(path.relative_to(tree)) for path in sorted(folder.iterdir()) if path.is_file()
                 )
 
-    return _Source(str(tree), names, lambda name: (tree / name).read_bytes())
+    return _Source(tree, names, lambda name: (tree / name).read_bytes())
 
 
 def _unpack(source: _Source, path: Path, stop: Callable[[str], None], console: Console) -> None:
     wnids, train, test = _index(source)
     number = {wnid: i for i, wnid in enumerate(wnids)}
-    console.log(f"unpacking {len(train) + len(test):,} images of {source.where} into {path}, once")
+    console.log(f"unpacking {len(train) + len(test):,} images of {source.path} into {path}, once")
     with console.bar("unpacking", len(train) + len(test)) as bar:
 
         def pictures(pairs: list[tuple[str, str]]) -> Iterator[tuple[str, Callable[[], bytes]]]:
             for name, _ in pairs:
-                stop("while unpacking tiny-imagenet; nothing of it was kept")
+                stop("while unpacking tiny-imagenet, which starts over")
                 bar.advance()
-                yield f"{source.where}: {name}", lambda name=name: source.read(name)  # type: ignore[misc]
+                yield f"{source.path}: {name}", lambda name=name: source.read(name)  # type: ignore[misc]
 
-        def part(pairs: list[tuple[str, str]]) -> Part:
+        def split(pairs: list[tuple[str, str]]) -> SplitSource:
             labels = np.array([number[wnid] for _, wnid in pairs], np.int64)
-            return Part(labels, lambda: concatenated(decoded(pictures(pairs), _checked_size, "RGB")))
+            return SplitSource(labels, lambda: decode_blocks(pictures(pairs), _check_size, "RGB"))
 
-        write_store(path, (3, SIZE, SIZE), len(wnids), {"train": part(train), "test": part(test)})
+        write_cache(path, (3, SIZE, SIZE), len(wnids), {"train": split(train), "test": split(test)})
 
 
-def _checked_size(picture: Image.Image) -> Image.Image:
+def _check_size(picture: Image.Image) -> Image.Image:
     if picture.size != (SIZE, SIZE):
         raise ValueError(f"{picture.size[0]}x{picture.size[1]} pixels instead of {SIZE}x{SIZE}")
     return picture
 
 
 def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tuple[str, str]]]:
-    """The classes in order; of training and of test images the name and the class. Raises FileError for what is missing."""
+    """The classes in order, then the name and the class of each training and test image. Raises FileError for missing files."""
     names = set(source.names())
     try:
         wnids = sorted(source.read("wnids.txt").decode().split())
@@ -146,7 +141,7 @@ def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tupl
     except (KeyError, OSError, UnicodeDecodeError) as error:
         why = reason(error) if isinstance(error, OSError) else error
         raise FileError(
-            f"{source.where}: not as published ({why}); a rearranged copy can be read as imagefolder:PATH"
+            f"{source.path}: not the published files ({why}); read a rearranged copy as imagefolder:PATH"
         ) from error
     train = []
     for name in names:
@@ -159,10 +154,10 @@ def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tupl
         if len(line.split()) >= 2
     ]
     missing = [name for name, wnid in test if name not in names or wnid not in wnids]
-    found = (len(wnids), len(train), len(test) - len(missing))
-    if found != (CLASSES, TRAIN_IMAGES, TEST_IMAGES):
+    counts = (len(wnids), len(train), len(test) - len(missing))
+    if counts != (CLASSES, TRAIN_IMAGES, TEST_IMAGES):
         raise FileError(
-            f"{source.where}: has {found[1]:,} training and {found[2]:,} labelled validation images of {found[0]} classes; published are "
-            f"{TRAIN_IMAGES:,} and {TEST_IMAGES:,} of {CLASSES}; a rearranged copy can be read as imagefolder:PATH"
+            f"{source.path}: {counts[1]:,} training and {counts[2]:,} validation images of {counts[0]} classes; published "
+            f"are {TRAIN_IMAGES:,} and {TEST_IMAGES:,} of {CLASSES}; read a rearranged copy as imagefolder:PATH"
         )
     return wnids, [(name, wnid) for wnid, _, name in sorted(train)], test

@@ -13,12 +13,13 @@ from conftest import Cli, random_npz
 
 from snnkd.console import Console
 from snnkd.data import load_data
-from snnkd.data.imageset import Split, from_arrays, hold_out
+from snnkd.data.imageset import from_arrays, hold_out
+from snnkd.data.split import Split
 from snnkd.data.subset import take_subset
 from snnkd.errors import UsageError
 from snnkd.preflight import facts
 from snnkd.recipe import resolve_pipeline
-from snnkd.schema.data import GlyphsConfig, PartConfig
+from snnkd.schema.data import GlyphsConfig, SubsetConfig
 
 LABELS = np.array([3, 0, 1, 0, 2, 0, 3, 1, 1, 0])
 
@@ -45,38 +46,38 @@ def shown(split) -> list[tuple[int, int]]:
 
 @pytest.mark.parametrize("mapped", [False, True])
 def test_the_first_classes_and_the_first_images_of_each_in_the_datas_order(mapped):
-    part = take_subset(numbered(mapped), PartConfig(name="some", classes=2, train_per_class=2))
+    part = take_subset(numbered(mapped), SubsetConfig(name="some", classes=2, train_per_class=2))
     assert shown(part.train) == [(1, 0), (2, 1), (3, 0), (7, 1)]
     assert shown(part.test) == [(101, 0), (102, 1), (103, 0), (105, 0)]  # all that these classes have
-    assert (part.classes, part.part) == (2, {"classes": 2, "train_per_class": 2})
+    assert (part.classes, part.subset) == (2, {"classes": 2, "train_per_class": 2})
     assert (part.train.rows is not None) == mapped  # a view: nothing is copied
 
 
 def test_images_of_all_classes_and_all_images_of_some():
     data = numbered(val=True)
-    fewer = take_subset(data, PartConfig(name="some", train_per_class=1))
+    fewer = take_subset(data, SubsetConfig(name="some", train_per_class=1))
     assert shown(fewer.train) == [(0, 3), (1, 0), (2, 1), (4, 2)]
     assert (len(fewer.test), fewer.classes) == (6, 4)
-    first = take_subset(data, PartConfig(name="some", classes=3))
+    first = take_subset(data, SubsetConfig(name="some", classes=3))
     assert [label for _, label in shown(first.train)] == [0, 1, 0, 2, 0, 1, 1, 0]
     assert shown(first.val) == [(1, 0), (2, 1)]
 
 
 def test_what_leaves_nothing_out_is_the_data_set_itself():
     data = numbered()
-    assert take_subset(data, PartConfig(name="some")) is data
-    assert take_subset(data, PartConfig(name="some", classes=4, train_per_class=4)) is data
+    assert take_subset(data, SubsetConfig(name="some")) is data
+    assert take_subset(data, SubsetConfig(name="some", classes=4, train_per_class=4)) is data
     assert take_subset(data, GlyphsConfig(classes=2)) is data  # its own key: that many are drawn
 
 
 def test_each_part_has_a_checksum_of_its_own():
     asked = [(None, None), (2, None), (3, None), (2, 2), (2, 1), (None, 1), (None, 2)]
     made = {
-        take_subset(numbered(), PartConfig(name="some", classes=a, train_per_class=b)).sha256
+        take_subset(numbered(), SubsetConfig(name="some", classes=a, train_per_class=b)).sha256
         for a, b in asked
     }
     assert len(made) == len(asked)
-    again = PartConfig(name="some", classes=2, train_per_class=2)
+    again = SubsetConfig(name="some", classes=2, train_per_class=2)
     assert take_subset(numbered(), again).sha256 == take_subset(numbered(mapped=True), again).sha256
 
 
@@ -86,37 +87,37 @@ def test_the_same_images_have_the_same_checksum():
     assert (
         len(
             {
-                take_subset(numbered(), PartConfig(name="some", classes=a, train_per_class=b)).sha256
+                take_subset(numbered(), SubsetConfig(name="some", classes=a, train_per_class=b)).sha256
                 for a, b in asked
             }
         )
         == 1
     )
-    assert take_subset(numbered(), PartConfig(name="some", train_per_class=4)).part is None
+    assert take_subset(numbered(), SubsetConfig(name="some", train_per_class=4)).subset is None
 
 
 def test_what_cannot_be_taken_is_refused():
-    with pytest.raises(UsageError, match=r"data\.classes: 5 is more than some has, 4"):
-        take_subset(numbered(), PartConfig(name="some", classes=5))
+    with pytest.raises(UsageError, match=r"data\.classes: 5 is above the 4 classes of some"):
+        take_subset(numbered(), SubsetConfig(name="some", classes=5))
     late = numbered(val=True)
     late = dataclasses.replace(late, val=Split(late.val.images[:1], late.val.labels[:1]))  # of class 3
-    with pytest.raises(UsageError, match="leaves no validation image of some"):
-        take_subset(late, PartConfig(name="some", classes=2))
+    with pytest.raises(UsageError, match="the first 2 classes of some have no validation image"):
+        take_subset(late, SubsetConfig(name="some", classes=2))
     images = np.zeros((4, 8, 8), np.uint8)
     data = from_arrays("late", 4, {"train": (images, np.arange(4)), "test": (images[:2], np.array([2, 3]))})
-    with pytest.raises(UsageError, match=r"data\.classes: 2 leaves no test image of late"):
-        take_subset(data, PartConfig(name="late", classes=2))
+    with pytest.raises(UsageError, match=r"data\.classes: the first 2 classes of late have no test image"):
+        take_subset(data, SubsetConfig(name="late", classes=2))
 
 
 def test_validation_images_are_held_out_of_the_part():
-    held = hold_out(take_subset(numbered(), PartConfig(name="some", classes=2)), 0.25)
+    held = hold_out(take_subset(numbered(), SubsetConfig(name="some", classes=2)), 0.25)
     assert (len(held.train), len(held.val)) == (5, 2)
     assert set(held.train.labels.tolist()) | set(held.val.labels.tolist()) == {0, 1}
     assert not {image for image, _ in shown(held.train)} & {image for image, _ in shown(held.val)}
 
 
 def test_statistics_and_batches_are_those_of_the_part():
-    config = PartConfig(name=random_npz("x.npz", 4, channels=(3,)), classes=2, train_per_class=10)
+    config = SubsetConfig(name=random_npz("x.npz", 4, channels=(3,)), classes=2, train_per_class=10)
     data = load_data(config, Console(quiet=True))
     own = from_arrays("same", 2, {name: _arrays(getattr(data, name)) for name in ("train", "test")})
     assert data.channel_statistics() == own.channel_statistics()
@@ -164,7 +165,7 @@ def test_wrong_values_are_refused_at_once(cli: Cli):
     name = random_npz("x.npz", 4)
     for setting, said in (
         ("data.classes=1", "at least 2"),
-        ("data.classes=9", "more than"),
+        ("data.classes=9", "is above the 4 classes"),
         ("data.train_per_class=0", "at least 1"),
         ("data.clases=2", "data.classes"),
     ):

@@ -78,7 +78,7 @@ def test_fetched_once_from_the_address_that_has_it(name, root, server, cli):
     assert done.json["images"] == {"train": 6, "test": 4}
     assert done.json["bytes"] == sum(map(len, RAW.values()))
     assert done.json["licence"] == ("MIT" if name == "fashion-mnist" else None)
-    check(load(name, fetch=False))
+    check(load(name, fetch=None))
     assert len(server.asked) == 8
     assert cli("data", name, "--json").out == done.out
     assert len(server.asked) == 8
@@ -94,7 +94,7 @@ def test_a_folder_that_torchvision_made_is_only_read(root, server):
     assert {path: path.stat() for path in root.rglob("*")} == before
     for name in PACKED:  # a folder from which the archives were removed
         (raw / name).unlink()
-    check(load("mnist", fetch=False))
+    check(load("mnist", fetch=None))
     assert server.asked == []
 
 
@@ -112,7 +112,7 @@ def test_what_is_damaged_is_made_whole(root, server, name, damage):
     else:
         path.write_bytes(RAW[name][:-1] + (b"" if damage == "cut" else bytes([RAW[name][-1] ^ 1])))
     with pytest.raises(FileError, match="mnist is not under"):
-        load("mnist", fetch=False)
+        load("mnist", fetch=None)
     check(load("mnist"))
     assert len(server.asked) - asked == (2 if damage == "its archive" else 0)
 
@@ -134,7 +134,7 @@ def test_without_an_archive_the_length_must_fit(root, server, content):
         (raw / name).unlink()
     (raw / "train-images-idx3-ubyte").write_bytes(content)
     with pytest.raises(FileError, match="mnist is not under"):
-        load("mnist", fetch=False)
+        load("mnist", fetch=None)
     check(load("mnist"))
 
 
@@ -149,7 +149,7 @@ def test_a_copy_of_the_users(root, server, cli, tmp_path, held):
         (mine / name).write_bytes(content)
     done = cli("data", "mnist", "--from", tmp_path / "mine")
     assert done.code == 0, done.err
-    check(load("mnist", fetch=False))
+    check(load("mnist", fetch=None))
     assert server.asked == []
     shutil.rmtree(root)
     (mine / ("train-labels-idx1-ubyte" + (".gz" if held != "unpacked" else ""))).write_bytes(b"damaged")
@@ -161,7 +161,7 @@ def test_a_copy_of_the_users(root, server, cli, tmp_path, held):
     single.write_bytes(PACKED[single.name])
     refused = cli("data", "mnist", "--from", single)
     assert refused.code == 3
-    assert "alone; name the folder that also holds train-images-idx3-ubyte.gz" in refused.complaint
+    assert "give a folder that also contains train-images-idx3-ubyte.gz" in refused.complaint
 
 
 def put(folder: Path, files: dict[str, bytes]) -> Path:
@@ -181,7 +181,7 @@ def test_what_an_old_torchvision_processed_is_not_read(root, server):
         torch.save(
             (torch.zeros(3, 28, 28, dtype=torch.uint8), torch.zeros(3, dtype=torch.long)), processed / name
         )
-    check(load("mnist", fetch=False))
+    check(load("mnist", fetch=None))
 
 
 def test_other_counts_than_published_are_refused(root, server, cli, tmp_path, monkeypatch):
@@ -189,9 +189,9 @@ def test_other_counts_than_published_are_refused(root, server, cli, tmp_path, mo
     mine = put(tmp_path / "mine", {**RAW, "t10k-images-idx3-ubyte": idx(PIXELS[6:9])})
     refused = cli("data", "mnist", "--from", mine)
     assert refused.code == 3
-    assert "t10k-images-idx3-ubyte holds 3 items; published are 4" in refused.complaint
+    assert "t10k-images-idx3-ubyte has 3 items, not the published 4" in refused.complaint
     raw = put(root / "MNIST" / "raw", {**RAW, "t10k-labels-idx1-ubyte": idx(LABELS[6:9])})
-    with pytest.raises(FileError, match="t10k-labels-idx1-ubyte holds 3 items; published are 4"):
+    with pytest.raises(FileError, match="t10k-labels-idx1-ubyte has 3 items, not the published 4"):
         load("mnist")
     assert (raw / "t10k-labels-idx1-ubyte").read_bytes() == idx(LABELS[6:9])
     monkeypatch.undo()
@@ -216,14 +216,14 @@ def test_a_folder_with_files_of_two_data_sets_is_refused(root, server, cli, tmp_
     put(fashion, RAW)  # copies of the same are no question
     done = cli("data", "mnist", "--from", tmp_path / "mine")
     assert done.code == 0, done.err
-    assert "no checksum is known of unpacked files" in " ".join(done.err.split())
+    assert "unpacked files have no published checksum" in " ".join(done.err.split())
     shutil.rmtree(root)
     put(tmp_path / "mine" / "MNIST" / "raw", PACKED)
     put(fashion, {name: raw[:-1] + b"\7" for name, raw in PACKED.items()})
     done = cli("data", "mnist", "--from", tmp_path / "mine")
     assert done.code == 0, done.err
-    assert "no checksum is known" not in " ".join(done.err.split())
-    check(load("mnist", fetch=False))
+    assert "no published checksum" not in " ".join(done.err.split())
+    check(load("mnist", fetch=None))
 
 
 def test_a_whole_archive_stays_and_unpacked_files_must_agree_with_it(root, server, cli, tmp_path):
@@ -234,13 +234,13 @@ def test_a_whole_archive_stays_and_unpacked_files_must_agree_with_it(root, serve
     mine = put(tmp_path / "mine", {**RAW, name: RAW[name][:-1] + bytes([RAW[name][-1] ^ 1])})
     refused = cli("data", "mnist", "--from", mine)
     assert refused.code == 3
-    assert f"{mine / name} is not what {raw / name}.gz holds" in refused.complaint
+    assert f"{mine / name} differs from the content of the published {raw / name}.gz" in refused.complaint
     put(mine, RAW)
     done = cli("data", "mnist", "--from", mine)
     assert done.code == 0, done.err
     assert (raw / f"{name}.gz").read_bytes() == PACKED[f"{name}.gz"]
     assert not (raw / "t10k-labels-idx1-ubyte.gz").exists()
-    check(load("mnist", fetch=False))
+    check(load("mnist", fetch=None))
 
 
 @pytest.fixture
@@ -266,7 +266,7 @@ def svhn(monkeypatch, root):
 def test_svhn(svhn, root, cli):
     done = cli("data", "svhn", "--json")
     assert done.code == 0, done.err
-    made = load("svhn", fetch=False)
+    made = load("svhn", fetch=None)
     assert (made.shape, made.classes) == ((3, 32, 32), 10)
     assert np.array_equal(made.train.images.numpy(), svhn.pixels[:6])
     assert made.train.labels.tolist() == svhn.labels[:6].tolist()
@@ -298,7 +298,7 @@ def test_the_published_files_are_those_that_torchvision_knows():
         assert archive.md5 is None or re.fullmatch("[0-9a-f]{32}", archive.md5)
         assert archive.sha256 is None or re.fullmatch("[0-9a-f]{64}", archive.sha256)
         assert archive.md5 or archive.sha256
-        for url in (archive.url, *archive.also):
+        for url in (archive.url, *archive.mirrors):
             assert re.fullmatch(r"https?://[\w.-]+/[\w./~-]+", url)
             assert os.path.basename(url) == archive.name
     assert {archive.md5 for archive in found[1:3]} == {datasets.CIFAR10.tgz_md5, datasets.CIFAR100.tgz_md5}
