@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import torch
 
-from snnkd import distributed
+from snnkd import distributed, preflight
 from snnkd.bench import report as bench_report
 from snnkd.catalog.data import DATA
 from snnkd.catalog.formats import EXPORTS
@@ -73,6 +73,11 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
         fixed = fixed_teacher(recipe.teacher, teacher)
     recipe = dataclasses.replace(recipe, teacher=fixed)
     return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, context=context))
+
+
+def check(recipe: Pipeline) -> list[dict[str, Any]]:
+    """What each stage of a recipe costs, and whether its data and teacher are present; trains nothing."""
+    return preflight.facts(recipe)
 
 
 def data(config: DataConfig, source: Path | None, mirror: str | None, context: RunContext) -> dict[str, Any]:

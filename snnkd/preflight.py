@@ -156,30 +156,3 @@ def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: P
     return pipeline.teach is not None or any(
         run.result.get("data_sha256") == data_sha256 for run in finished_runs("teach")
     )
-
-
-def lines(found: list[dict[str, Any]]) -> list[str]:
-    """The facts as one line a stage, and one for each thing that is missing."""
-    said = []
-    for stage in found:
-        name = stage["stage"]
-        if "parameters" in stage:
-            timestep = " and timestep" if "T" in stage else ""
-            said.append(
-                f"{name}: {stage['model']}, {stage['parameters']:,} parameters, {stage['macs']:,} MACs per image{timestep}"
-            )
-            said.append(
-                f"{name}: {stage['steps']:,} steps, at least {stage['memory_bytes'] / 2**20:,.0f} MiB to train"
-            )
-        if stage["data_present"]:
-            said.append(f"{name}: data {stage['data']} is here ({stage['train_images']:,} training images)")
-        else:
-            said.append(f"{name}: data {stage['data']} is not here: {stage['missing']}")
-        if stage.get("teacher_present") is False:
-            named = (
-                f"teacher {stage['teacher']} is not here"
-                if stage["teacher"]
-                else "no finished teacher of this data is here"
-            )
-            said.append(f"{name}: {named}; run `snnkd teach` first")
-    return said

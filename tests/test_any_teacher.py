@@ -341,9 +341,9 @@ def test_check_says_whether_the_file_is_here(cli: Cli) -> None:
     Path("mine.yaml").write_text(
         "stage: distill\nloss: kl\ndata: glyphs\nteacher: {run: t.pt, model: resnet8}\n"
     )
-    assert "teacher t.pt is not here" in cli(*words).err
+    assert "teacher t.pt is missing" in cli(*words).err
     Path("t.pt").write_bytes(b"")
-    assert "is not here" not in cli(*words).err
+    assert "is missing" not in cli(*words).err
 
 
 def test_random_data_of_three_channels(cli: Cli) -> None:

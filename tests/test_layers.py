@@ -12,8 +12,8 @@ import snnkd.models
 PACKAGE = Path(snnkd.__file__).parent
 LAYERS = [
     {"cli", "api"},
-    {"pipeline", "preflight"},
-    {"bench", "compare"},
+    {"pipeline"},
+    {"bench", "compare", "preflight"},
     {"evaluation"},
     {"stage"},
     {"teachers"},

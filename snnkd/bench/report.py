@@ -1,4 +1,4 @@
-"""The benchmark's result as a JSON object and as text."""
+"""The benchmark's result as a JSON object."""
 
 from __future__ import annotations
 
@@ -87,44 +87,3 @@ def peak_memory(device: torch.device) -> int:
         return int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def lines(result: dict[str, Any]) -> list[str]:
-    """The result as text of at most 80 columns."""
-    hardware = result["hardware"]
-    text = [
-        f"{result['model']['name']}, T = {result['T']}, batch {result['batch_size']}, {result['data']}, "
-        f"loss {result['loss']}",
-        f"{hardware.get('gpu') or hardware['cpu']}, {hardware['threads']} threads, "
-        f"torch {result['versions']['torch']}, "
-        f"compile {result['compile']}, {'bf16' if result['bf16'] else 'float32'}",
-        f"{result['images_per_s']:.1f} images/s, {_spread(result['step_ms'])} ms per step "
-        f"(median, quartiles; {result['rounds']} rounds)",
-        "",
-        "part            ms   share",
-    ]
-    total = sum(part["median"] for part in result["parts"].values())
-    text += [
-        f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / total:>5.1f} %"
-        for name, part in result["parts"].items()
-    ]
-    text += ["", f"peak memory {result['peak_memory_bytes'] / 2**20:,.0f} MiB"]
-    text += [f"spiking overhead {_spread(result['spiking_overhead'])} (student / ANN on T x B images)"]
-    if "baseline" in result:
-        base = result["baseline"]
-        text += [
-            "",
-            f"baseline loop {base['images_per_s']:.1f} images/s; "
-            f"snnkd is {_spread(base['ratio'])} times as fast",
-        ]
-    if "ablations" in result:
-        text += ["", "images/s   speedup (quartiles)      cumulative change"]
-        text += [
-            f"{row['images_per_s']:>8.1f}   {_spread(row['speedup']):<22}   {row['change']}"
-            for row in result["ablations"]
-        ]
-    return text
-
-
-def _spread(value: dict[str, float]) -> str:
-    return f"{value['median']:.2f} ({value['q1']:.2f} to {value['q3']:.2f})"

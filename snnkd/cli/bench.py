@@ -8,6 +8,7 @@ import typer
 
 from snnkd import distributed
 from snnkd.cli import options as o
+from snnkd.cli.text import bench_lines
 from snnkd.errors import UsageError
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.recipe.sweep import not_swept
@@ -60,11 +61,8 @@ def bench(
         from snnkd import pipeline
 
         o.make_console(notes)
-        found = pipeline.bench(resolved, rounds, baseline, ablations)
+        result = pipeline.bench(resolved, rounds, baseline, ablations)
     if as_json:
-        o.echo_json(found)
-        return
-    from snnkd.bench.report import lines
-
-    for line in lines(found):
-        o.echo(line)
+        o.echo_json(result)
+    else:
+        o.echo("\n".join(bench_lines(result)))

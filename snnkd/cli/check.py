@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
+from snnkd.cli.text import preflight_lines
 from snnkd.recipe import resolve_tasks
 from snnkd.recipe.render import write_out
 
@@ -32,13 +33,13 @@ def check(
     o.permit(code, settings=settings)
     tasks = resolve_tasks(recipe, settings or ())
     written = write_out(tasks)
-    from snnkd.preflight import facts, lines
+    from snnkd import pipeline
 
-    found = facts(tasks.all[0].pipeline)
+    stages = pipeline.check(tasks.all[0].pipeline)
     if as_json:
-        o.echo_json({"schema": 1, "recipe": written.plain, "tasks": len(tasks.all), "stages": found})
+        o.echo_json({"schema": 1, "recipe": written.plain, "tasks": len(tasks.all), "stages": stages})
         return
     o.echo(f"# from: {o.command_line()}")
     o.echo(written.text)
-    for line in [*tasks.about, *lines(found)]:
+    for line in [*tasks.about, *preflight_lines(stages)]:
         print(line, file=sys.stderr)

@@ -9,7 +9,7 @@ import typer
 
 from snnkd import distributed
 from snnkd.cli import options as o
-from snnkd.cli.text import columns
+from snnkd.cli.text import columns, description_rows
 from snnkd.recipe.data_section import resolve_data
 
 EXAMPLES = (
@@ -52,10 +52,9 @@ def data(
     config = resolve_data(name, settings or ())
     with o.watch_signals() as stop:
         from snnkd import pipeline
-        from snnkd.data.describe import description_rows
 
-        found = pipeline.data(config, source, mirror, o.make_context(stop))
+        description = pipeline.data(config, source, mirror, o.make_context(stop))
     if as_json:
-        o.echo_json({"schema": 1, **found})
+        o.echo_json({"schema": 1, **description})
     else:
-        o.echo(columns(description_rows(found), left=2))
+        o.echo(columns(description_rows(description), left=2))

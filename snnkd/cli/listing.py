@@ -28,7 +28,7 @@ EXAMPLES = (
 
 
 def listing(
-    what: Annotated[
+    kind: Annotated[
         str, typer.Argument(metavar="KIND", help="losses, models, neurons, surrogates, data or recipes.")
     ],
     name: Annotated[
@@ -45,101 +45,92 @@ def listing(
     as_json: o.Json = False,
 ) -> None:
     """List losses, models, neurons, surrogates, data sets or recipes."""
-    if what not in KINDS:
-        raise UsageError(f"unknown kind {what!r}{did_you_mean(what, KINDS)}")
-    if what != "losses" and (name or references):
-        raise UsageError(f"list {what}: {'--bibtex' if references else repr(name)} is for losses only")
+    if kind not in KINDS:
+        raise UsageError(f"unknown kind {kind!r}{did_you_mean(kind, KINDS)}")
+    if kind != "losses" and (name or references):
+        raise UsageError(f"list {kind}: {'--bibtex' if references else repr(name)} is for losses only")
     if references:
         o.echo_json({"schema": 1, "bibtex": bibtex(name)}) if as_json else o.echo(bibtex(name))
     elif name:
-        _say_loss(name, as_json)
-    elif what == "losses":
-        _say_losses(as_json)
-    elif what == "models":
-        _say_models(as_json)
-    elif what == "neurons":
-        _say_neurons(as_json)
+        _echo_loss(name, as_json)
+    elif kind == "losses":
+        _echo_losses(as_json)
+    elif kind == "models":
+        _echo_models(as_json)
+    elif kind == "neurons":
+        _echo_neurons(as_json)
     else:
         known: dict[str, Registry[Any]] = {"data": DATA, "surrogates": SURROGATES}
-        rows = [(entry.usage, entry.help) for entry in known[what]] if what in known else _recipes()
-        _say_rows(what, rows, as_json)
+        rows = [(entry.usage, entry.help) for entry in known[kind]] if kind in known else _recipes()
+        _echo_rows(kind, rows, as_json)
 
 
 def _recipes() -> list[tuple[str, str]]:
     return [(name, first_comment(name)) for name in shipped_names()]
 
 
-def _say_rows(what: str, rows: list[tuple[str, str]], as_json: bool) -> None:
+def _echo_rows(kind: str, rows: list[tuple[str, str]], as_json: bool) -> None:
     if as_json:
-        o.echo_json({"schema": 1, what: [{"name": name, "help": help} for name, help in rows]})
+        o.echo_json({"schema": 1, kind: [{"name": name, "help": help} for name, help in rows]})
     elif rows:
         o.echo(fitted(columns(rows, left=2)))
 
 
-def _say_losses(as_json: bool) -> None:
-    found = [describe_loss(entry.name) for entry in LOSSES]
+def _echo_losses(as_json: bool) -> None:
+    losses = [describe_loss(entry.name) for entry in LOSSES]
     if as_json:
-        o.echo_json({"schema": 1, "losses": found})
+        o.echo_json({"schema": 1, "losses": losses})
         return
-    head = ("loss", "year", "teacher", "formula", "source", "is")
-    rows = [
-        (
-            x["name"],
-            str(x["year"] or ""),
-            "yes" if x["needs_teacher"] else "no",
-            x["basis"],
-            x["found_at"],
-            x["help"],
-        )
-        for x in found
-    ]
-    o.echo(fitted(columns([head, *rows], left=6)))
+    rows = [("loss", "year", "teacher", "formula", "source", "is")]
+    for loss in losses:
+        year, teacher = str(loss["year"] or ""), _yes_no(loss["needs_teacher"])
+        rows.append((loss["name"], year, teacher, loss["basis"], loss["found_at"], loss["help"]))
+    o.echo(fitted(columns(rows, left=6)))
 
 
-def _say_models(as_json: bool) -> None:
-    from snnkd.preflight import NOMINAL_CLASSES, NOMINAL_INPUT, model_facts  # late: it counts with torch
+def _echo_models(as_json: bool) -> None:
+    from snnkd.preflight import NOMINAL_CLASSES, NOMINAL_INPUT, model_facts  # counts with torch
 
-    found = model_facts()
+    models = model_facts()
     if as_json:
-        o.echo_json(
-            {
-                "schema": 1,
-                "nominal": {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES},
-                "models": found,
-            }
-        )
+        nominal = {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES}
+        o.echo_json({"schema": 1, "nominal": nominal, "models": models})
         return
-    rows = [(x["name"], x["help"], _millions(x["parameters"], 2), _millions(x["macs"], 0)) for x in found]
-    o.echo(fitted(columns([("model", "is", "params", "MACs"), *rows], left=2)))
+    rows = [("model", "is", "params", "MACs")]
+    for model in models:
+        size = _millions(model["parameters"], 2), _millions(model["macs"], 0)
+        rows.append((model["name"], model["help"], *size))
+    o.echo(fitted(columns(rows, left=2)))
 
 
 def _millions(count: int | None, digits: int) -> str:
     return "" if count is None else f"{count / 1e6:,.{digits}f} M"
 
 
-def _say_neurons(as_json: bool) -> None:
-    found = [describe_neuron(entry.name) for entry in NEURONS]
+def _echo_neurons(as_json: bool) -> None:
+    neurons = [describe_neuron(entry.name) for entry in NEURONS]
     if as_json:
-        o.echo_json({"schema": 1, "neurons": found})
+        o.echo_json({"schema": 1, "neurons": neurons})
         return
-    rows = [
-        (x["name"], "yes" if x["learned"] else "no", "yes" if x["causal"] else "no", x["help"]) for x in found
-    ]
-    o.echo(fitted(columns([("neuron", "learns", "causal", "is"), *rows], left=4)))
+    rows = [("neuron", "learns", "causal", "is")]
+    for neuron in neurons:
+        rows.append((neuron["name"], _yes_no(neuron["learned"]), _yes_no(neuron["causal"]), neuron["help"]))
+    o.echo(fitted(columns(rows, left=4)))
 
 
-def _say_loss(name: str, as_json: bool) -> None:
-    """The section that a name stands for, complete, with its help and its source."""
-    about, sections = describe_loss(name), preset_recipe(name)
+def _yes_no(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _echo_loss(name: str, as_json: bool) -> None:
+    """The full recipe section of a loss, with its help and its source."""
+    loss, sections = describe_loss(name), preset_recipe(name)
     if as_json:
         from snnkd.schema.fields import to_plain
 
-        o.echo_json({"schema": 1, **about, "recipe": to_plain(sections)})
+        o.echo_json({"schema": 1, **loss, "recipe": to_plain(sections)})
         return
-    o.echo(f"# {about['name']}: {about['help']}")
-    for line in (
-        *about["source"],
-        *([f"formula {about['basis']}{': ' if about['note'] else ''}{about['note']}"]),
-    ):
-        o.echo(f"# {line}")
+    formula = f"formula {loss['basis']}" + (f": {loss['note']}" if loss["note"] else "")
+    comments = [f"{loss['name']}: {loss['help']}", *loss["source"], formula]
+    o.echo("\n".join(f"# {line}" for line in comments))
     o.echo(commented_yaml(sections))

@@ -6,11 +6,17 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from snnkd.recipe.data_section import data_label
+
+if TYPE_CHECKING:  # measuring imports torch
+    from snnkd.measure.result import ResultDict
 
 
 def columns(rows: Sequence[Sequence[str]], left: int = 0) -> str:
-    """Rows aligned in columns, the first `left` columns to the left, the others to the right."""
+    """Align rows in columns, the first `left` columns to the left, the others to the right."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -23,42 +29,50 @@ def columns(rows: Sequence[Sequence[str]], left: int = 0) -> str:
 
 
 def fitted(text: str) -> str:
-    """On a terminal each line cut to its width, elsewhere the text as it is."""
+    """On a terminal, cut each line to its width."""
     if not sys.stdout.isatty():
         return text
     width = shutil.get_terminal_size().columns
     return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines())
 
 
-def curve_text(result: dict[str, Any]) -> str:
-    """The timestep curve of one result."""
-    from snnkd.measure.result import table
-    from snnkd.recipe.data_section import data_label
-
-    teacher, rate, dynamic = result["teacher"], result["rate"], result["dynamic"]
+def curve_text(result: ResultDict) -> str:
+    """The timestep curve of one result, its rate, early exit, teacher and energy."""
     data = data_label(result["data"], result.get("part"))
-    lines = [f"{result['run']}: {data} {result['split']}, {result['images']} images", columns(table(result))]
-    if rate is not None:
-        lines.append(f"rate {rate:.4f} spikes per neuron and timestep")
-    if dynamic:
-        lines.append("stopping when sure:")
-        rows = [["confidence", "mean t", "top-1 %"]]
-        lines.append(
-            columns(
-                [
-                    *rows,
-                    *(
-                        [f"{d['threshold']:.2f}", f"{d['timesteps']:.2f}", f"{d['top1']:.2f}"]
-                        for d in dynamic
-                    ),
-                ]
-            )
-        )
-    if teacher:
+    lines = [f"{result['run']}: {data} {result['split']}, {result['images']} images"]
+    lines.append(columns(curve_rows(result)))
+    if result["rate"] is not None:
+        lines.append(f"rate {result['rate']:.4f} spikes per neuron and timestep")
+    if result["dynamic"]:
+        rows = [
+            (f"{entry['threshold']:.2f}", f"{entry['timesteps']:.2f}", f"{entry['top1']:.2f}")
+            for entry in result["dynamic"]
+        ]
+        lines += ["early exit:", columns([("confidence", "mean t", "top-1 %"), *rows])]
+    if result["teacher"]:
+        teacher = result["teacher"]
         lines.append(f"teacher {teacher['top1']:.2f} %, {1000 * teacher['energy_mj']:.3f} µJ")
     if result["energy_note"]:
         lines += textwrap.wrap(result["energy_note"], 80)
     return "\n".join(lines)
+
+
+def curve_rows(result: ResultDict) -> list[list[str]]:
+    """The timestep curve under a header row; `-` for what does not apply."""
+    rows = [["t", "top-1 %", "top-5 %", "NLL", "ECE", "SynOps", "energy µJ"]]
+    for entry in result["curve"]:
+        rows.append(
+            [
+                str(entry["t"]),
+                f"{entry['top1']:.2f}",
+                "-" if entry["top5"] is None else f"{entry['top5']:.2f}",
+                f"{entry['nll']:.3f}",
+                f"{entry['ece']:.3f}",
+                "-" if entry["synops"] is None else f"{entry['synops']:,.0f}",
+                f"{1000 * entry['energy_mj']:.3f}",
+            ]
+        )
+    return rows
 
 
 def export_line(exported: dict[str, Any]) -> str:
@@ -67,3 +81,90 @@ def export_line(exported: dict[str, Any]) -> str:
     if "agreement_unfolded" in exported:
         line += f", {exported['agreement_unfolded']:.4f} with norms unfolded"
     return f"{line}, largest difference {exported['max_difference']:g}"
+
+
+def preflight_lines(stages: Sequence[dict[str, Any]]) -> list[str]:
+    """`snnkd check`'s facts: two lines per stage on cost, one each on its data and on a missing teacher."""
+    lines = []
+    for stage in stages:
+        name, data = stage["stage"], f"data {stage['data']}"
+        if "parameters" in stage:
+            per = "image and timestep" if "T" in stage else "image"
+            size = f"{stage['parameters']:,} parameters, {stage['macs']:,} MACs per {per}"
+            lines.append(f"{name}: {stage['model']}, {size}")
+            memory = f"at least {stage['memory_bytes'] / 2**20:,.0f} MiB to train"
+            lines.append(f"{name}: {stage['steps']:,} steps, {memory}")
+        if stage["data_present"]:
+            lines.append(f"{name}: {data} is present ({stage['train_images']:,} training images)")
+        else:
+            lines.append(f"{name}: {data} is missing: {stage['missing']}")
+        if stage.get("teacher_present") is False:
+            teacher = stage["teacher"]
+            missing = f"teacher {teacher} is missing" if teacher else "no finished teacher of this data"
+            lines.append(f"{name}: {missing}; run `snnkd teach` first")
+    return lines
+
+
+def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:
+    """`snnkd data`'s description as rows of a text table, name and value; rows without a value are left out."""
+    channels, *sides = description["shape"]
+    colour = {1: "grey", 2: "2 polarities", 3: "RGB"}.get(channels, f"{channels} channels")
+    frames = f", {description['frames']} frames" if description["frames"] else ""
+    mapped = ", memory-mapped" if description["mapped"] else ""
+    place = _common_place(description["files"])
+    rows = [
+        ("name", data_label(description["name"], description["part"])),
+        ("images", ", ".join(f"{count:,} {split}" for split, count in description["images"].items())),
+        ("shape", f"{'x'.join(map(str, sides))} {colour}{frames}"),
+        ("classes", str(description["classes"])),
+        ("sha256", description["sha256"]),
+        ("files", f"{place} ({description['bytes']:,} bytes{mapped})" if place else ""),
+        ("test split", (description["rule"] or "").removeprefix("test: ")),
+        ("source", description["source"] or ""),
+        ("licence", description["licence"] or ""),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _common_place(files: list[str]) -> str:
+    """The only file, else the folder that holds them all, else their folders."""
+    return files[0] if len(files) == 1 else ", ".join(sorted({str(Path(file).parent) for file in files}))
+
+
+def bench_lines(result: dict[str, Any]) -> list[str]:
+    """`snnkd bench`'s result, at most 80 columns wide."""
+    hardware = result["hardware"]
+    lines = [
+        f"{result['model']['name']}, T = {result['T']}, batch {result['batch_size']}, {result['data']}, "
+        f"loss {result['loss']}",
+        f"{hardware.get('gpu') or hardware['cpu']}, {hardware['threads']} threads, "
+        f"torch {result['versions']['torch']}, "
+        f"compile {result['compile']}, {'bf16' if result['bf16'] else 'float32'}",
+        f"{result['images_per_s']:.1f} images/s, {_quartiles(result['step_ms'])} ms per step "
+        f"(median, quartiles; {result['rounds']} rounds)",
+        "",
+        "part            ms   share",
+    ]
+    total = sum(part["median"] for part in result["parts"].values())
+    lines += [
+        f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / total:>5.1f} %"
+        for name, part in result["parts"].items()
+    ]
+    lines += ["", f"peak memory {result['peak_memory_bytes'] / 2**20:,.0f} MiB"]
+    overhead = _quartiles(result["spiking_overhead"])
+    lines += [f"spiking overhead {overhead} (student / ANN on T x B images)"]
+    if "baseline" in result:
+        base = result["baseline"]
+        speed = f"snnkd is {_quartiles(base['ratio'])} times as fast"
+        lines += ["", f"baseline loop {base['images_per_s']:.1f} images/s; {speed}"]
+    if "ablations" in result:
+        lines += ["", "images/s   speedup (quartiles)      cumulative change"]
+        lines += [
+            f"{row['images_per_s']:>8.1f}   {_quartiles(row['speedup']):<22}   {row['change']}"
+            for row in result["ablations"]
+        ]
+    return lines
+
+
+def _quartiles(value: dict[str, float]) -> str:
+    return f"{value['median']:.2f} ({value['q1']:.2f} to {value['q3']:.2f})"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.compare.labels import find_label, loss_name, unknown_label
-from snnkd.compare.logits import Right, find_logits
 from snnkd.compare.paper_results import Reported, beside, reported
+from snnkd.compare.predictions import Predictions, read_predictions
 from snnkd.compare.rows import Group, Row, group, places, settings_tried, trial_key
 from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
 from snnkd.compare.students import LeftOut, Student, gather
@@ -105,22 +105,22 @@ def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[
     """
     found = gather(runs, settings.split)
     groups, tried = group(found.students), settings_tried(found.students)
-    right, unused = find_logits(logits, found.students)
+    predictions, unused = read_predictions(logits, found.students)
     if settings.baseline is not None:
         everywhere = [row for each in groups for rows in each.columns.values() for row in rows]
         if not any(settings.baseline in (row.label, row.loss) for row in everywhere):
             raise unknown_label(settings.baseline, [row.label for row in everywhere])
-    tables = tuple(_table(each, settings, tried, right) for each in groups)
+    tables = tuple(_table(each, settings, tried, predictions) for each in groups)
     return Report(
         split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*found.left_out, *unused)
     )
 
 
-def _table(group: Group, settings: CompareConfig, tried: Mapping[Any, int], right: Right) -> Table:
+def _table(group: Group, settings: CompareConfig, tried: Mapping[Any, int], predictions: Predictions) -> Table:
     first = group.first
     if settings.baseline is None:
         settings = replace(settings, baseline=_usual_baseline(group, ranked=settings.rank_on is not None))
-    columns = tuple(_column(T, rows, settings, tried, right) for T, rows in group.columns.items())
+    columns = tuple(_column(T, rows, settings, tried, predictions) for T, rows in group.columns.items())
     students = [
         student for rows in group.columns.values() for row in rows for student in row.students.values()
     ]
@@ -164,7 +164,7 @@ def _mixtures(students: Sequence[Student]) -> list[str]:
 
 
 def _column(
-    T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping[Any, int], right: Right
+    T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping[Any, int], predictions: Predictions
 ) -> Column:
     notes: list[str] = []
     if settings.rank_on:
@@ -182,7 +182,7 @@ def _column(
     differences = corrected([_difference(row, base) for row in rows])
     notes += _unpaired(rows, base)
     lines = [
-        _line(row, difference, base, tried, right) for row, difference in zip(rows, differences, strict=True)
+        _line(row, difference, base, tried, predictions) for row, difference in zip(rows, differences, strict=True)
     ]
     several = sorted({line.loss for line in lines if sum(other.loss == line.loss for other in lines) > 1})
     if several and not settings.rank_on and settings.split == "test":
@@ -249,7 +249,7 @@ def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
 
 
 def _line(
-    row: Row, difference: Difference | None, base: Row | None, tried: Mapping[Any, int], right: Right
+    row: Row, difference: Difference | None, base: Row | None, tried: Mapping[Any, int], predictions: Predictions
 ) -> Line:
     students = list(row.students.values())
     seconds = [student.seconds for student in students if student.seconds is not None]
@@ -264,7 +264,7 @@ def _line(
         top1=spread([student.top1 for student in students]),
         val_top1=_val(row),
         difference=difference,
-        over_images=None if base is None or difference is None else _over_images(row, base, right),
+        over_images=None if base is None or difference is None else _over_images(row, base, predictions),
         rate=spread([student.rate for student in students]),
         synops=spread([student.synops for student in students]),
         energy_mj=spread([student.energy_mj for student in students]),
@@ -274,12 +274,12 @@ def _line(
     )
 
 
-def _over_images(row: Row, base: Row, right: Right) -> Resampled | None:
+def _over_images(row: Row, base: Row, predictions: Predictions) -> Resampled | None:
     pairs = {}
     for seed in row.students.keys() & base.students.keys():
         ours, theirs = (
-            right.get(row.students[seed].weights_sha256),
-            right.get(base.students[seed].weights_sha256),
+            predictions.get(row.students[seed].weights_sha256),
+            predictions.get(base.students[seed].weights_sha256),
         )
         if ours is not None and theirs is not None:
             pairs[seed] = (ours, theirs)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from snnkd.catalog.data import DATA
 from snnkd.data.imageset import ImageSet
-from snnkd.recipe.data_section import data_label
 
 
 def describe(data: ImageSet, name: str) -> dict[str, Any]:
@@ -34,29 +32,3 @@ def describe(data: ImageSet, name: str) -> dict[str, Any]:
         "licence": entry.licence or None,
         "rule": data.split_rule or None,
     }
-
-
-def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:
-    """`describe` as rows of a text table, name and value; rows without a value are left out."""
-    channels, *sides = description["shape"]
-    colour = {1: "grey", 2: "2 polarities", 3: "RGB"}.get(channels, f"{channels} channels")
-    frames = f", {description['frames']} frames" if description["frames"] else ""
-    mapped = ", memory-mapped" if description["mapped"] else ""
-    place = _common_place(description["files"])
-    rows = [
-        ("name", data_label(description["name"], description["part"])),
-        ("images", ", ".join(f"{count:,} {split}" for split, count in description["images"].items())),
-        ("shape", f"{'x'.join(map(str, sides))} {colour}{frames}"),
-        ("classes", str(description["classes"])),
-        ("sha256", description["sha256"]),
-        ("files", f"{place} ({description['bytes']:,} bytes{mapped})" if place else ""),
-        ("test split", (description["rule"] or "").removeprefix("test: ")),
-        ("source", description["source"] or ""),
-        ("licence", description["licence"] or ""),
-    ]
-    return [(name, value) for name, value in rows if value]
-
-
-def _common_place(files: list[str]) -> str:
-    """The only file, else the folder that holds them all, else their folders."""
-    return files[0] if len(files) == 1 else ", ".join(sorted({str(Path(file).parent) for file in files}))

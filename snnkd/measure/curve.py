@@ -1,6 +1,6 @@
-"""Accuracy against timesteps from ONE forward pass per batch: the answer at t is the mean of the logits of steps 1..t.
+"""Accuracy against timesteps from one forward pass per batch: the prediction at t is the mean of the logits of 1..t.
 
-Of neurons that are not causal only the answer at T exists: the steps before it depend on the later ones.
+Of neurons that are not causal only the prediction at T exists: earlier timesteps depend on later ones.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,18 +16,30 @@ from snnkd import distributed
 from snnkd.catalog.neurons import is_causal
 from snnkd.measure.counting import Counter, Counts, merged
 from snnkd.measure.energy import energy_mj
-from snnkd.measure.quality import quality
+from snnkd.measure.quality import Quality, quality
 from snnkd.models import Network
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
+class CurveEntry(Quality):
+    """Quality and cost after t timesteps."""
+
+    t: int
+    synops: float | None
+    """Synaptic operations per image over timesteps 1..t; None for an ANN."""
+    energy_mj: float
+    """Millijoule per image over timesteps 1..t."""
+
+
 @dataclass(frozen=True)
 class Curve:
-    """One entry for each t (one in all without causality), the rates of all T timesteps, and how many images they are from."""
+    """A measured split."""
 
-    entries: list[dict[str, float | None]]
+    entries: list[CurveEntry]
+    """One per timestep; for neurons that are not causal the last one alone."""
     rate: float | None
+    """Spikes per neuron and timestep over all T timesteps; None for an ANN."""
     rate_per_layer: dict[str, float] | None
     images: int
     logits: Tensor
@@ -37,14 +48,8 @@ class Curve:
     """`[N]`."""
 
 
-@torch.inference_mode()
-def running_means(network: Network, images: Tensor, T: int) -> Tensor:
-    """Mean of the logits of steps 1..t for each t, `[T, B, C]`, from one forward pass."""
-    return means_to_now(network(images, T).float())
-
-
-def means_to_now(logits: Tensor) -> Tensor:
-    """`[T, N, C]` of each timestep to the mean of those until it."""
+def running_means(logits: Tensor) -> Tensor:
+    """Mean of the logits of timesteps 1..t for each t, `[T, N, C]` to `[T, N, C]`."""
     steps = torch.arange(1, len(logits) + 1, device=logits.device).view(-1, 1, 1)
     return logits.cumsum(0) / steps
 
@@ -52,53 +57,49 @@ def means_to_now(logits: Tensor) -> Tensor:
 def measure_curve(
     network: Network, batches: Batches, T: int, check: Callable[[], None] = lambda: None
 ) -> Curve:
-    """Measure `network` in eval mode over `batches` of (images, labels); `check` is called between batches."""
+    """Measure `network` in eval mode over `batches` of (images, labels).
+
+    `check` is called between batches, to raise a stop request; not with several processes, which would stop at
+    different batches.
+    """
     network.eval()
-    answers, labels = [], []
+    parts, labels = [], []
     with Counter(network) as counter:
-        for images, truth in batches:
-            if distributed.world_size() == 1:  # several would stop at different batches
+        for images, batch_labels in batches:
+            if distributed.world_size() == 1:
                 check()
             with torch.inference_mode():
-                answers.append(network(images, T).float().cpu())
-            labels.append(truth.cpu())
-    logits, truth = _joined(answers, 1), _joined(labels, 0)
+                parts.append(network(images, T).float().cpu())
+            labels.append(batch_labels.cpu())
+    logits, all_labels = _gather(parts, 1), _gather(labels, 0)
     counts = merged(distributed.all_gather(counter.counts))
-    entries = [
-        {"t": t + 1, **quality(means, truth), **_cost(counts, t + 1)}
-        for t, means in enumerate(means_to_now(logits))
-    ]
+    entries = [_entry(t, means, all_labels, counts) for t, means in enumerate(running_means(logits), start=1)]
     if not is_causal(network.specification.neuron):
         entries = entries[-1:]
-    spiking = bool(counts.spikes)
-    return Curve(entries, counts.rate(), counts.rates() if spiking else None, len(truth), logits, truth)
+    rates = counts.rates() if counts.spikes else None
+    return Curve(entries, counts.rate(), rates, len(all_labels), logits, all_labels)
 
 
-def _joined(parts: list[Tensor], dim: int) -> Tensor:
-    """The batches of all processes in the order of the images: each measured every so-many-th."""
-    every = [
-        batch
-        for round_ in zip_longest(*distributed.all_gather(parts))
-        for batch in round_
-        if batch is not None
-    ]
-    return torch.cat(every, dim)
+def _gather(parts: list[Tensor], dim: int) -> Tensor:
+    """The batches of all ranks in the order of the images: rank r measured every world-size-th batch from r."""
+    rounds = zip_longest(*distributed.all_gather(parts))
+    return torch.cat([batch for each in rounds for batch in each if batch is not None], dim)
 
 
-def _cost(counts: Counts, t: int) -> dict[str, Any]:
+def _entry(t: int, logits: Tensor, labels: Tensor, counts: Counts) -> CurveEntry:
     synops = None if counts.synops is None else float(counts.synops[:t].sum()) / counts.images
-    return {
-        "synops": synops,
-        "energy_mj": energy_mj(counts.macs_once + t * counts.macs_per_step, synops or 0.0),
-    }
+    energy = energy_mj(counts.macs_once + t * counts.macs_per_step, synops or 0.0)
+    return {"t": t, **quality(logits, labels), "synops": synops, "energy_mj": energy}
 
 
 def accuracy(network: Network, batches: Batches, T: int) -> float:
     """Top-1 in percent after T timesteps, without counting operations."""
     network.eval()
-    hits = total = 0
+    correct = total = 0
     for images, labels in batches:
-        hits += int((running_means(network, images, T)[-1].argmax(-1) == labels).sum())
+        with torch.inference_mode():
+            predicted = running_means(network(images, T).float())[-1].argmax(-1)
+        correct += int((predicted == labels).sum())
         total += len(labels)
-    found = distributed.all_gather((hits, total))
-    return 100 * sum(hits for hits, _ in found) / sum(total for _, total in found)
+    counts = distributed.all_gather((correct, total))
+    return 100 * sum(correct for correct, _ in counts) / sum(total for _, total in counts)

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 ECE_BINS = 15
+"""As Guo et al. 2017 use."""
 
 
-def quality(logits: Tensor, labels: Tensor) -> dict[str, float | None]:
-    """top1 and top5 in percent (top5 null for 5 classes or fewer), nll in nats, ece 0..1; `logits` `[N, C]`."""
+class Quality(TypedDict):
+    """Quality of the predictions on a split."""
+
+    top1: float
+    """In percent."""
+    top5: float | None
+    """In percent; None for 5 classes or fewer."""
+    nll: float
+    """Negative log-likelihood in nats."""
+    ece: float
+    """Expected calibration error, 0..1."""
+
+
+def quality(logits: Tensor, labels: Tensor) -> Quality:
+    """Measure `logits` `[N, C]` against `labels` `[N]`."""
     top1 = (logits.argmax(-1) == labels).double().mean().item()
     top5 = None
     if logits.shape[1] > 5:

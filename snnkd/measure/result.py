@@ -1,20 +1,100 @@
-"""result.json, which is also what `snnkd eval --json` prints."""
+"""The result object: the content of result.json and of `snnkd eval --json`."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
-from snnkd.measure.cost import cost_sentence
-from snnkd.measure.curve import Curve
-from snnkd.measure.dynamic import dynamic_inference
+from snnkd.measure.curve import Curve, CurveEntry
+from snnkd.measure.dynamic import DynamicEntry, dynamic_inference
 from snnkd.measure.energy import CONVENTION, energy_mj
 
 
-def make_result(curve: Curve, about: dict[str, Any], ann_macs: int | None = None) -> dict[str, Any]:
-    """The result object: what was run (`about`), then what was measured; `ann_macs` are those of the student's topology as an ANN."""
-    made = {
+class Selection(TypedDict):
+    """Which epoch's weights count."""
+
+    rule: Literal["last", "best"]
+    epoch: int
+
+
+class TeacherEntry(TypedDict):
+    """The teacher of a student, as measured on the test split."""
+
+    run: str
+    sha256: str
+    top1: float
+    """In percent."""
+    energy_mj: float
+    """Millijoule per image."""
+    model: str
+    parameters: int
+
+
+class AnnCost(TypedDict):
+    """Cost per image of the student's topology as an ANN."""
+
+    macs: int
+    energy_mj: float
+
+
+class Seconds(TypedDict):
+    """Wall time; `train` is None for a network without a recorded training."""
+
+    train: float | None
+    eval: float
+
+
+class ResultDict(TypedDict):
+    """A measurement with what it was made of; keys absent from a network's config.json are None."""
+
+    schema: int
+    run: str
+    stage: Literal["teach", "distill"] | None
+    seed: int | None
+    recipe_hash: str | None
+    data: str
+    part: NotRequired[dict[str, Any]]
+    """Part of the data set: `classes`, `train_per_class`."""
+    split: Literal["test", "val"]
+    data_split: NotRequired[str]
+    """How the data set defines its test split."""
+    trained_T: int | None
+    """None for a teacher."""
+    model: dict[str, Any]
+    neuron: dict[str, Any] | None
+    curve_note: NotRequired[str]
+    loss: dict[str, Any] | None
+    selection: Selection | None
+    teacher: TeacherEntry | None
+    precision: Literal["float32", "bf16"] | None
+    weights_sha256: str
+    data_sha256: str
+    parameters: int
+    command: str
+    date: str
+    versions: dict[str, str]
+    hardware: dict[str, Any]
+    seconds: Seconds
+    images: int
+    T: int
+    curve: list[CurveEntry]
+    """One entry per timestep; for neurons that are not causal the last one alone."""
+    rate: float | None
+    """Spikes per neuron and timestep; None for a teacher."""
+    rate_per_layer: dict[str, float] | None
+    dynamic: list[DynamicEntry] | None
+    ann: AnnCost | None
+    energy_convention: dict[str, Any]
+    energy_note: str | None
+    recalibrated_on: NotRequired[int]
+    """Training images that batch norm statistics were re-estimated on."""
+
+
+def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> ResultDict:
+    """Put a measurement below the `description` of its run; `ann_macs` are those of the topology as an ANN."""
+    values = {
         "schema": 1,
-        **about,
+        **description,
         "images": curve.images,
         "T": curve.entries[-1]["t"],
         "curve": curve.entries,
@@ -24,22 +104,28 @@ def make_result(curve: Curve, about: dict[str, Any], ann_macs: int | None = None
         "ann": None if ann_macs is None else {"macs": ann_macs, "energy_mj": energy_mj(ann_macs)},
         "energy_convention": CONVENTION,
     }
-    return {**made, "energy_note": cost_sentence(made)}
+    result = cast(ResultDict, values)
+    result["energy_note"] = cost_sentence(result)
+    return result
 
 
-def table(result: dict[str, Any]) -> list[list[str]]:
-    """The curve as rows of text under a header row."""
-    rows = [["t", "top-1 %", "top-5 %", "NLL", "ECE", "SynOps", "energy µJ"]]
-    for e in result["curve"]:
-        rows.append(
-            [
-                str(e["t"]),
-                f"{e['top1']:.2f}",
-                "-" if e["top5"] is None else f"{e['top5']:.2f}",
-                f"{e['nll']:.3f}",
-                f"{e['ece']:.3f}",
-                "-" if e["synops"] is None else f"{e['synops']:,.0f}",
-                f"{1000 * e['energy_mj']:.3f}",
-            ]
-        )
-    return rows
+def cost_sentence(result: ResultDict) -> str | None:
+    """Compare a student's energy with its teacher's and with its own topology's as an ANN; None for a teacher."""
+    if result["rate"] is None:
+        return None
+    end = result["curve"][-1]
+    references = {"its teacher": result["teacher"], "its own topology as an ANN": result["ann"]}
+    comparisons = [
+        _compare(end["energy_mj"], reference["energy_mj"], name)
+        for name, reference in references.items()
+        if reference and reference["energy_mj"]
+    ]
+    sentence = f"at t = {end['t']} the student takes {1000 * end['energy_mj']:.3f} µJ an image"
+    return f"{sentence}: {', '.join(comparisons)}" if comparisons else sentence
+
+
+def _compare(own: float, other: float, name: str) -> str:
+    reference = f"{name} ({1000 * other:.3f} µJ)"
+    return (
+        f"{other / own:.1f} times less than {reference}" if own < other else f"{own / other:.2f}x {reference}"
+    )

@@ -236,7 +236,7 @@ def test_check_copies_a_recipe(cli: Cli) -> None:
     Path("mine.yaml").write_text(ended.out)
     again = cli("check", "mine.yaml")
     assert again.out.splitlines()[1:] == ended.out.splitlines()[1:]
-    for word in ("parameters", "MACs", "steps", "MiB", "is here"):
+    for word in ("parameters", "MACs", "steps", "MiB", "is present"):
         assert word in ended.err
     for stage in ("teach", "distill"):
         assert resolve_stage(
@@ -400,8 +400,8 @@ def test_check_of_data_that_are_not_here_still_counts(cli: Cli, monkeypatch: pyt
         "MACs per image and timestep",
         f"{450 * 300:,} steps",
         "MiB",
-        "is not here",
-        "teacher runs/absent is not here",
+        "is missing",
+        "teacher runs/absent is missing",
     ):
         assert said in ended.err
     (stage,) = cli("check", "r.yaml", "--json").json["stages"]

@@ -289,7 +289,7 @@ def test_check_knows_sizes_before_the_data_are_there(
         )
         done = fine(cli("check", "./events.yaml"))
         assert "distill: 24,000 steps" in done.err  # 8,000 of 10,000 samples in 80 steps, 300 epochs
-        assert "data cifar10-dvs is not here: cifar10-dvs is not under" in done.err
+        assert "data cifar10-dvs is missing: cifar10-dvs is not under" in done.err
         assert "T: 8" in done.out
         sizes[sees] = next(line for line in done.err.splitlines() if line.startswith("teach: resnet8"))
     assert sizes["mean"] != sizes["stack"]  # 2 channels and 16

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from snnkd.measure.cost import cost_sentence, macs_as_ann
+from snnkd.measure.cost import macs_as_ann
+from snnkd.measure.result import cost_sentence
 from snnkd.models import Specification
 from snnkd.schema.model import ResNetConfig
 from snnkd.schema.neuron import NeuronConfig
@@ -62,7 +63,7 @@ def test_the_sentence_of_a_cheap_student() -> None:
 def test_it_says_when_the_student_costs_more() -> None:
     dear = copy.deepcopy(CHEAP)
     dear["ann"]["energy_mj"] = 0.0008
-    assert "1.25 times as MUCH as its own topology as an ANN (0.800 µJ)" in str(cost_sentence(dear))
+    assert "1.25x its own topology as an ANN (0.800 µJ)" in str(cost_sentence(dear))
 
 
 def test_without_a_teacher_or_an_ann() -> None:

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import nn
 
+from snnkd.cli.text import curve_rows
 from snnkd.measure.curve import accuracy, measure_curve, running_means
 from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import quality
-from snnkd.measure.result import make_result, table
+from snnkd.measure.result import make_result
 from snnkd.models import Specification, build_network
 from snnkd.schema.model import ResNetConfig
 from snnkd.schema.neuron import NeuronConfig
@@ -45,7 +46,7 @@ def batches(size=4):
 @torch.inference_mode()
 def test_one_pass_gives_every_t():
     made, (images, _) = network(), data()
-    means = running_means(made, images, T)
+    means = running_means(made(images, T).float())
     assert means.shape == (T, len(images), CLASSES)
     assert means.dtype == torch.float32
     for t in range(1, T + 1):
@@ -151,7 +152,7 @@ def test_result_and_table(kind):
         4.6,
         0.9,
     )
-    rows = table(result)
+    rows = curve_rows(result)
     assert len(rows) == 1 + result["T"]
     assert {len(row) for row in rows} == {7}
     assert (rows[1][5] == "-") == (kind == "ann")
