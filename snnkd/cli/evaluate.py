@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -11,6 +11,9 @@ from snnkd.cli import options as o
 from snnkd.cli.text import curve_text
 from snnkd.schema import fields
 from snnkd.schema.run import EvalConfig, ExecutionConfig
+
+if TYPE_CHECKING:
+    from snnkd.measure.result import ResultDict
 
 EXAMPLES = (
     "snnkd eval",
@@ -106,4 +109,4 @@ def evaluate(
         o.echo_json(results[0] if len(results) == 1 and not every else {"schema": 1, "results": results})
         return
     for result in results:
-        o.echo(curve_text(result))
+        o.echo(curve_text(cast("ResultDict", result)))

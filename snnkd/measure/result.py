@@ -90,9 +90,9 @@ class ResultDict(TypedDict):
     """Training images that batch norm statistics were re-estimated on."""
 
 
-def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> ResultDict:
+def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> dict[str, Any]:
     """Put a measurement below the `description` of its run; `ann_macs` are those of the topology as an ANN."""
-    values = {
+    values: dict[str, Any] = {
         "schema": 1,
         **description,
         "images": curve.images,
@@ -104,9 +104,7 @@ def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | No
         "ann": None if ann_macs is None else {"macs": ann_macs, "energy_mj": energy_mj(ann_macs)},
         "energy_convention": CONVENTION,
     }
-    result = cast(ResultDict, values)
-    result["energy_note"] = cost_sentence(result)
-    return result
+    return {**values, "energy_note": cost_sentence(cast(ResultDict, values))}
 
 
 def cost_sentence(result: ResultDict) -> str | None:
