@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.cli.text import columns, fitted
+from snnkd.cli.text import columns
 from snnkd.errors import UsageError, did_you_mean
 
 PAGES = files("snnkd") / "guide"
@@ -32,13 +32,11 @@ def guide(
     """
     pages = read_pages()
     if page is None:
-        rows = [
-            (name, text.splitlines()[2]) for name, text in pages.items()
-        ]  # below "# Title" and an empty line
+        rows = [(name, text.partition("\n")[0].removeprefix("# ")) for name, text in pages.items()]
         if as_json:
-            o.echo_json({"schema": 1, "pages": [{"name": name, "help": help} for name, help in rows]})
+            o.echo_json({"schema": 1, "pages": [{"name": name, "title": title} for name, title in rows]})
         else:
-            o.echo(fitted(columns(rows, left=2)))
+            o.echo(columns(rows, left=2))
         return
     if page not in pages:
         raise UsageError(f"no guide page {page!r}{did_you_mean(page, pages)}")

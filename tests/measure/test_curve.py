@@ -132,7 +132,7 @@ def test_the_network_is_measured_in_eval_mode_and_checked_between_batches():
 @pytest.mark.parametrize("kind", ["snn", "ann"])
 def test_result_and_table(kind):
     result = make_result(
-        measure_curve(network(kind), batches(), T if kind == "snn" else 1), {"run": "r", "stage": "distill"}
+        measure_curve(network(kind), batches(), T if kind == "snn" else 1), {"run": "r", "stage": "distill", "teacher": None}
     )
     measured = {
         "images",
@@ -145,7 +145,7 @@ def test_result_and_table(kind):
         "energy_convention",
         "energy_note",
     }
-    assert result.keys() == {"schema", "run", "stage"} | measured
+    assert result.keys() == {"schema", "run", "stage", "teacher"} | measured
     assert (result["dynamic"] is None) == (result["energy_note"] is None) == (kind == "ann")
     assert (result["T"], result["images"]) == (len(result["curve"]), 11)
     assert (result["energy_convention"]["pj_per_mac"], result["energy_convention"]["pj_per_synop"]) == (
