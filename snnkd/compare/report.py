@@ -116,7 +116,9 @@ def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[
     )
 
 
-def _table(group: Group, settings: CompareConfig, tried: Mapping[Any, int], predictions: Predictions) -> Table:
+def _table(
+    group: Group, settings: CompareConfig, tried: Mapping[Any, int], predictions: Predictions
+) -> Table:
     first = group.first
     if settings.baseline is None:
         settings = replace(settings, baseline=_usual_baseline(group, ranked=settings.rank_on is not None))
@@ -182,7 +184,8 @@ def _column(
     differences = corrected([_difference(row, base) for row in rows])
     notes += _unpaired(rows, base)
     lines = [
-        _line(row, difference, base, tried, predictions) for row, difference in zip(rows, differences, strict=True)
+        _line(row, difference, base, tried, predictions)
+        for row, difference in zip(rows, differences, strict=True)
     ]
     several = sorted({line.loss for line in lines if sum(other.loss == line.loss for other in lines) > 1})
     if several and not settings.rank_on and settings.split == "test":
@@ -249,7 +252,11 @@ def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
 
 
 def _line(
-    row: Row, difference: Difference | None, base: Row | None, tried: Mapping[Any, int], predictions: Predictions
+    row: Row,
+    difference: Difference | None,
+    base: Row | None,
+    tried: Mapping[Any, int],
+    predictions: Predictions,
 ) -> Line:
     students = list(row.students.values())
     seconds = [student.seconds for student in students if student.seconds is not None]
