@@ -79,4 +79,4 @@ def test_public_surface() -> None:
     assert snnkd.losses.__all__ == [
         "abkd", "akl", "ce", "dist", "dkd", "hta_kl", "jeffreys", "js", "kl", "mix", "mse", "rkl", "todi", "wsld",
     ]  # fmt: skip
-    assert snnkd.models.__all__ == ["Network", "Specification", "build_network"]
+    assert snnkd.models.__all__ == ["Network", "Specification", "build_network", "encode_images"]

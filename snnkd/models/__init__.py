@@ -4,6 +4,7 @@ Every network maps images `[B, C, H, W]` in 0..1, or event frames `[frames, B, C
 classes]`.
 """
 
+from snnkd.models.blocks import encode_images
 from snnkd.models.network import Network, Specification, build_network
 
-__all__ = ["Network", "Specification", "build_network"]
+__all__ = ["Network", "Specification", "build_network", "encode_images"]

@@ -118,7 +118,7 @@ def test_a_teacher_sees_the_mean_or_the_stack() -> None:
         scaled = images / network.std.view(-1, 1, 1)
         image = scaled.mean(0) if sees == "mean" else torch.cat(list(scaled), 1)
         torch.testing.assert_close(network(images), still(image))
-        with pytest.raises(snnkd.errors.UsageError, match="2 event frames; this network sees 3"):
+        with pytest.raises(snnkd.errors.UsageError, match="2 event frames; this network expects exactly 3"):
             network(images[:2])
         with pytest.raises(snnkd.errors.UsageError, match="this network expects event frames"):
             network(images[0])
@@ -214,7 +214,7 @@ def test_a_student_sees_no_stack_and_bench_takes_still_images(cli: Cli) -> None:
     assert (refused.code, "given for a student, not a teacher" in refused.complaint) == (2, True)
     Path("events.yaml").write_text("stage: distill\ndata: n-mnist\n")
     refused = cli("bench", "./events.yaml")
-    assert (refused.code, "bench times still images" in refused.complaint) == (2, True)
+    assert (refused.code, "bench needs still images" in refused.complaint) == (2, True)
 
 
 def test_a_teacher_of_other_frames_does_not_fit(cli: Cli) -> None:
@@ -318,7 +318,7 @@ def test_exports_answer_alike(cli: Cli) -> None:
 
 USERS = """
 import torch
-from snnkd.models.blocks import encoded
+from snnkd.models import encode_images
 
 class Small(torch.nn.Module):
     def __init__(self, classes, shape, activation, still):
@@ -327,7 +327,7 @@ class Small(torch.nn.Module):
         self.head = torch.nn.Linear(4, classes)
 
     def forward(self, images, T):
-        x = self.conv(images).repeat(T, 1, 1, 1) if self.still else encoded(self.conv, images, T)
+        x = self.conv(images).repeat(T, 1, 1, 1) if self.still else encode_images(self.conv, images, T)
         return self.head(self.act(3 * x, T).mean((2, 3))).unflatten(0, (T, -1))
 
 def small(*, classes, shape, activation):

@@ -147,7 +147,8 @@ def test_packages_are_imported_late(
         (["--format", "onnx", "--T", "many"], "--T: 'many' is not"),
         (
             ["--T", "9"],
-            "--T 9: safetensors stores the network as trained, T = 3; choose T after loading; supported by nir, onnx, pt2",
+            "--T 9: safetensors stores the network as trained, T = 3; choose T after loading; "
+            "supported by nir, onnx, pt2",
         ),
     ],
 )
@@ -185,8 +186,8 @@ def test_nir_names_the_layer_it_cannot_say(cli: Cli) -> None:
     ended = cli("export", folder, "--format", "nir")
     assert ended.code == 2
     assert (
-        "--format nir: layer body.act resets by subtraction (neuron.reset: soft); supported by safetensors, onnx, pt2"
-        in ended.complaint
+        "--format nir: layer body.act resets by subtraction (neuron.reset: soft); "
+        "supported by safetensors, onnx, pt2" in ended.complaint
     )
     assert not (folder / "export").exists()
 
