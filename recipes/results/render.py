@@ -1,9 +1,9 @@
-"""Render the generated parts of README.md, of the guide, and of the pages beside the recipes.
+"""Render the generated parts of README.md, of the guide, and of the pages of the recipes.
 
     python recipes/results/render.py            rewrite the pages, and the end of recipes' opening comments
     python recipes/results/render.py --check    exit 1 if a file would change
 
-A part is what stands between `<!-- NAME -->` and `<!-- end -->`. Numbers come from the result files in
+A part is what is between `<!-- NAME -->` and `<!-- end -->`. Numbers come from the result files in
 recipes/results/.
 """
 
@@ -17,9 +17,8 @@ from typing import Any
 
 import typer
 
-sys.path.insert(
-    0, str(Path(__file__).resolve().parent)
-)  # for the modules beside this file when a test imports it
+# for the modules of this folder, also when a test imports this file by its path
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import accuracy
 import speed_tables
 import studies
@@ -37,9 +36,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pages() -> list[Path]:
-    """Return the README, the pages beside the recipes, and the guide."""
-    beside = [ROOT / "README.md", ROOT / "recipes" / "README.md", ROOT / "recipes" / "results" / "README.md"]
-    return beside + sorted((ROOT / "snnkd" / "guide").glob("*.md"))
+    """Return the README, the pages of the recipes, and the guide."""
+    readmes = [ROOT / "README.md", ROOT / "recipes" / "README.md", ROOT / "recipes" / "results" / "README.md"]
+    return readmes + sorted((ROOT / "snnkd" / "guide").glob("*.md"))
 
 
 def losses_table() -> str:
