@@ -239,12 +239,12 @@ def measure_curve_cost(images: int, rounds: int) -> dict[str, Any]:
             for batch, _ in measure_batches(split, 250, CPU):
                 network(batch)
 
-    taken = time_interleaved(
+    times = time_interleaved(
         {"plain": plain, "curve": lambda: measure_curve(network, measure_batches(split, 250, CPU), 4)},
         rounds,
         CPU,
     )
-    return {"images": images, "T": 4, "model": "resnet20", **relative_times(taken, "plain")}
+    return {"images": images, "T": 4, "model": "resnet20", **relative_times(times, "plain")}
 
 
 BATCH, BATCHES = 128, 8
@@ -311,10 +311,10 @@ def measure_augmentation(rounds: int) -> dict[str, Any]:
             assert work().shape == (BATCH, 3, 32, 32)
             for _ in range(3):
                 work()
-        taken = time_interleaved(works, rounds, CPU)
+        times = time_interleaved(works, rounds, CPU)
         measured[label] = {
-            "speedup": ratio(taken["torchvision"], taken["snnkd"]),
-            "images_per_s": {name: summary([BATCH / t for t in times], 0) for name, times in taken.items()},
+            "speedup": ratio(times["torchvision"], times["snnkd"]),
+            "images_per_s": {name: summary([BATCH / t for t in values], 0) for name, values in times.items()},
         }
     return measured
 
@@ -352,7 +352,7 @@ def measure_epochs(model: str, T: int, images: int, epochs: int, device: str) ->
         words: dict[str, Any] = {"loss": "hta-kl", "T": T, "teacher": teacher, "allow_weak_teacher": True}
         run = snnkd.distill(epochs=1 + epochs, out=Path(folder) / "student", **words, **same)
         at = [json.loads(line)["seconds"] for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    taken = [after - before for before, after in itertools.pairwise(at)]
+    times = [after - before for before, after in itertools.pairwise(at)]
     settings = {
         "model": model,
         "T": T,
@@ -360,7 +360,7 @@ def measure_epochs(model: str, T: int, images: int, epochs: int, device: str) ->
         "images": images,
         "precision": run.result.details["precision"],
     }
-    return {**settings, "seconds": summary(taken, 2), "epochs": len(taken)}
+    return {**settings, "seconds": summary(times, 2), "epochs": len(times)}
 
 
 def main() -> None:
