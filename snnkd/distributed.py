@@ -1,13 +1,14 @@
-"""The processes of one job, as torchrun starts them. Alone, everything here does nothing.
+"""The ranks of one job, as torchrun starts them. In a single process everything here is a no-op.
 
-Each works on its share of every batch; the first of them writes. Gradients are averaged by DistributedDataParallel;
-what a loss has to see of the whole batch is gathered here.
+Each rank works on its share of every batch; rank 0 writes the files. DistributedDataParallel averages the gradients;
+`all_gather` collects what a loss needs of the whole batch.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import os
 import re
@@ -17,53 +18,54 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from snnkd.errors import Interrupted, Preempted, SnnkdError, UsageError
 
+P = ParamSpec("P")
 V = TypeVar("V")
-LAUNCHED = "TORCHELASTIC_RUN_ID"
-"""torchrun sets it; RANK and WORLD_SIZE alone may be left over from another launcher."""
-LOST = re.compile(
+TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Set by torchrun; RANK and WORLD_SIZE alone may be left over from another launcher."""
+LOST_PEER = re.compile(
     r"gloo/transport|connection (?:closed|reset|refused)|broken pipe|pair closure|failed to (?:recv|connect)|remote process exited|"
     r"communicator was aborted",
     re.IGNORECASE,
 )
-"""In what torch says when another process of the job is gone."""
+"""Torch's messages when another rank has exited."""
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-"""Those that ask to stop."""
-INSIDE = threading.Event()
-"""Set while this process is joined with the others: before that there is nothing to save, and nobody to agree with."""
-FIRST_ALONE = threading.Event()
-"""Set while the first does what only it does: what it calls there must not wait for the others."""
+"""Requests to stop."""
+JOINED = threading.Event()
+"""Set while this rank is in the process group: only then are there collectives, and something to save."""
+ON_RANK0 = threading.Event()
+"""Set on rank 0 inside an `on_rank0` function: what it calls must not wait for the other ranks."""
 LONGEST_WAIT = 5400.0
-"""Seconds that the first process may be busy with something of its own, such as waiting for another job's run."""
-PATIENCE = timedelta(hours=2)
-"""A process that ends is noticed at once; this is for one that waits for a run which another job holds."""
-CONNECT = timedelta(minutes=5)
-"""torchrun's store is up before its workers begin; where nobody answers it is gone."""
-SPEECH = 1.0
-"""Seconds that the others give the first to say what all met: torchrun ends all as soon as one ends."""
+"""Seconds that rank 0 may work alone, such as waiting for a run that another job has locked."""
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
+"""Longer than LONGEST_WAIT. A rank that exits is noticed at once, without this timeout."""
+STORE_TIMEOUT = timedelta(minutes=5)
+"""torchrun starts its store before the workers; one that does not answer is gone."""
+REPORT_DELAY = 1.0
+"""Seconds that other ranks leave rank 0 to print an error of all: torchrun ends all ranks as soon as one exits."""
 _launchers: list[int] = []
-_joins = itertools.count()
+_groups = itertools.count()
 
 
 class PeerLost(Preempted):
-    """Another process of this job ended. What went wrong is that process's to say; this one could go on, exit code 75."""
+    """Another rank exited; its own error says why. This rank could continue: exit code 75."""
 
 
 def world_size() -> int:
-    """How many processes this job has; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if LAUNCHED in os.environ else 1
+    """Number of ranks; 1 without torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1")) if TORCHRUN in os.environ else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """This process's number in the job, from 0."""
     return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
 def local_rank() -> int:
-    """Which of those on this machine this is, from 0."""
+    """This process's number on its machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0
 
 
@@ -72,7 +74,7 @@ def is_rank0() -> bool:
 
 
 def refuse_torchrun(command: str) -> None:
-    """Raise UsageError where `command`, which several processes would only repeat, was started by torchrun."""
+    """Raise UsageError under torchrun, for a command that several ranks would only repeat."""
     if world_size() > 1:
         raise UsageError(
             f"{command} runs in one process, torchrun started {world_size()}; start it without torchrun"
@@ -81,53 +83,51 @@ def refuse_torchrun(command: str) -> None:
 
 @contextlib.contextmanager
 def process_group() -> Iterator[None]:
-    """Be one of the job's processes while inside: collectives work, by gloo on CPUs and nccl on GPUs.
+    """Join the job's process group: gloo for CPU tensors, nccl for GPU tensors.
 
-    Raises PeerLost when another process ends in the middle.
+    Raises PeerLost when another rank exits.
     """
-    if world_size() == 1:
-        yield
-        return
-    if INSIDE.is_set():  # a verb within a verb
+    if world_size() == 1 or JOINED.is_set():  # a pipeline function may call another
         yield
         return
     from torch import distributed
 
     try:
         with peer_failures():
-            with _mortal():
+            with _default_signals():
                 _join()
-            INSIDE.set()
+            JOINED.set()
             yield
-            distributed.barrier()  # nobody leaves while the first still writes: torchrun would take its end for the job's
+            distributed.barrier()  # rank 0 may still be writing, and torchrun ends all ranks when one exits
     finally:
-        INSIDE.clear()
+        JOINED.clear()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
 
 @contextlib.contextmanager
 def peer_failures() -> Iterator[None]:
-    """Raise PeerLost for what torch says inside when another process is gone: it has no class of its own for that."""
+    """Turn torch's RuntimeError for an exited rank into PeerLost; torch has no class for it."""
     try:
         yield
     except RuntimeError as error:
-        if world_size() > 1 and _says_lost(error):
-            why = re.sub(
-                r"^\[\S*\]\s*", "", (str(error).strip().splitlines() or [""])[0]
-            )  # without the line of gloo's source
-            said = f"another process of this job ended ({why[:100].strip(' :')})"
-            raise PeerLost(f"{said}; the last checkpoint is intact, the same command continues") from error
+        if world_size() > 1 and _is_peer_failure(error):
+            first_line = (str(error).strip().splitlines() or [""])[0]
+            reason = re.sub(r"^\[\S*\]\s*", "", first_line)  # without the line of gloo's source
+            raise PeerLost(
+                f"another process of this job ended ({reason[:100].strip(' :')}); the last checkpoint is intact, "
+                "the same command continues"
+            ) from error
         raise
 
 
-def _says_lost(error: RuntimeError) -> bool:
+def _is_peer_failure(error: RuntimeError) -> bool:
     if type(error).__name__ in ("DistNetworkError", "DistStoreError"):
         return True
-    # a compiler's error quotes whole programs, which may say anything
+    # a compiler's error quotes source code, which may match anything
     return (
         not type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-        and LOST.search(str(error)[:2000]) is not None
+        and LOST_PEER.search(str(error)[:2000]) is not None
     )
 
 
@@ -137,139 +137,172 @@ def _join() -> None:
 
     if _launchers and os.getppid() not in _launchers:
         raise PeerLost("torchrun ended; the same command continues")
-    store, rank, size = next(distributed.rendezvous("env://", timeout=CONNECT))  # type: ignore[attr-defined]
-    store.set_timeout(PATIENCE)
-    # what an earlier meeting of this job left in the store is not for this one
-    store = distributed.PrefixStore(f"snnkd {next(_joins)}", store)  # type: ignore[attr-defined]
+    store, rank, size = next(distributed.rendezvous("env://", timeout=STORE_TIMEOUT))  # type: ignore[attr-defined]
+    store.set_timeout(COLLECTIVE_TIMEOUT)
+    # an earlier process group of this job left its keys in the store
+    store = distributed.PrefixStore(f"snnkd {next(_groups)}", store)  # type: ignore[attr-defined]
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    distributed.init_process_group(
+        backend, store=store, rank=rank, world_size=size, timeout=COLLECTIVE_TIMEOUT
+    )
 
 
 @contextlib.contextmanager
-def _mortal() -> Iterator[None]:
-    """A signal ends this process at once, also where it waits inside torch for one that never comes: nothing is to be saved yet."""
+def _default_signals() -> Iterator[None]:
+    """Let a signal end the process at once, also while torch waits for a rank that never comes: nothing is to be saved yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
 def exit_with_launcher() -> None:
-    """Ask Linux for a SIGTERM when torchrun dies, by whatever: it forwards signals, but not all, and not the one that kills it."""
+    """Ask Linux for a SIGTERM when torchrun dies: it does not forward every signal, nor the one that kills it."""
     if world_size() > 1 and sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             parent = os.getppid()
             ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-            if os.getppid() != parent:  # it died in between
+            if os.getppid() != parent:  # it died before the call
                 os.kill(os.getpid(), signal.SIGTERM)
             _launchers.append(parent)
 
 
 def should_report(error: BaseException) -> bool:
-    """Whether this process is to print `error`: the first what all meet alike, one that meets it alone that one.
+    """Whether this rank prints `error`: rank 0 what all ranks raise, any other rank what it raises alone.
 
-    The others wait a little with their end. That of one is for torchrun the end of all, and the first must not be
-    silenced so; one that is left alive all the same met something of its own.
+    Ranks other than 0 exit a little later: torchrun ends all ranks with the first exit, and rank 0 must have printed
+    by then. A rank that is still alive after that has an error of its own.
     """
     if is_rank0() or not isinstance(error, SnnkdError):
         return True
     with contextlib.suppress(KeyboardInterrupt):
-        time.sleep(SPEECH)
-    return not isinstance(error, (Preempted, Interrupted)) and not hasattr(error, "of_all")
+        time.sleep(REPORT_DELAY)
+    return not isinstance(error, (Preempted, Interrupted)) and not hasattr(error, "on_all_ranks")
 
 
-def _together() -> bool:
-    """Whether the others take part now."""
-    return world_size() > 1 and not FIRST_ALONE.is_set()
+def _collective() -> bool:
+    """Whether the other ranks take part in this call."""
+    return JOINED.is_set() and not ON_RANK0.is_set()
 
 
-def any_rank(asked: bool) -> bool:
-    """Whether any of the processes was asked. The answer is the same in all, and no GPU is waited for."""
-    if not _together():
-        return asked
+def any_rank(flag: bool) -> bool:
+    """Whether `flag` is set on any rank: the same answer on all, without waiting for a GPU."""
+    if not _collective():
+        return flag
     import torch
     from torch import distributed
 
-    votes = torch.tensor([int(asked)])
-    distributed.all_reduce(votes, distributed.ReduceOp.MAX)
-    return bool(votes.item())
+    flags = torch.tensor([int(flag)])
+    distributed.all_reduce(flags, distributed.ReduceOp.MAX)
+    return bool(flags.item())
 
 
-def on_rank0(make: Callable[[], V]) -> V:
-    """What `make` gives in the first process, in all of them; it is called there only, and its SnnkdError raised in all."""
-    if not _together():
-        return make()
-    from torch import distributed
+def on_rank0(function: Callable[P, V]) -> Callable[P, V]:
+    """Decorator: call `function` on rank 0 alone, and return its value, or raise its SnnkdError, on every rank.
 
-    held: list[Any] = [None, None]
-    if is_rank0():
-        FIRST_ALONE.set()
-        try:
-            held[0] = make()
-        except SnnkdError as error:
-            held[1] = error
-        finally:
-            FIRST_ALONE.clear()
-    distributed.broadcast_object_list(held)
-    if held[1] is not None:
-        held[1].of_all = True
-        raise held[1]
-    return held[0]
-
-
-def on_every_rank(make: Callable[[], V], first_alone: bool = False) -> V:
-    """What `make` gives in each process; a SnnkdError of any is raised in all of them, so that the first can say it.
-
-    With `first_alone` the first process of each machine is done before the others begin, which then find what it left
-    on the disk.
+    Every rank has to make the call. Inside, calls of other `on_rank0` functions are plain calls.
     """
-    if not _together():
-        return make()
-    made: list[V] = []
-    for turn in ({True}, {False}) if first_alone else ({True, False},):
-        failed = None
-        if (local_rank() == 0) in turn:
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> V:
+        if not _collective():
+            return function(*args, **kwargs)
+        from torch import distributed
+
+        outcome: list[Any] = [None, None]
+        if is_rank0():
+            ON_RANK0.set()
             try:
-                made.append(make())
+                outcome[0] = function(*args, **kwargs)
             except SnnkdError as error:
-                failed = error
-        _raise_first(all_gather(failed), failed)
-    return made[0]
+                outcome[1] = error
+            finally:
+                ON_RANK0.clear()
+        distributed.broadcast_object_list(outcome)
+        value, failure = outcome
+        if failure is not None:
+            failure.on_all_ranks = True
+            raise failure
+        return value
+
+    return wrapper
+
+
+def on_every_rank(function: Callable[P, V]) -> Callable[P, V]:
+    """Decorator: call `function` on every rank; when it raises a SnnkdError on any, raise that one on all."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> V:
+        if not _collective():
+            return function(*args, **kwargs)
+        value, error = _outcome(function, *args, **kwargs)
+        _raise_first(all_gather(error), error)
+        return value  # type: ignore[return-value]
+
+    return wrapper
+
+
+def local_rank0_first(function: Callable[P, V]) -> Callable[P, V]:
+    """Decorator: as `on_every_rank`, but each machine's first rank returns before the others start and find its files."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> V:
+        if not _collective():
+            return function(*args, **kwargs)
+        value: V | None = None
+        for is_turn in (local_rank() == 0, local_rank() != 0):
+            error = None
+            if is_turn:
+                value, error = _outcome(function, *args, **kwargs)
+            _raise_first(all_gather(error), error)
+        return value  # type: ignore[return-value]
+
+    return wrapper
+
+
+def _outcome(
+    function: Callable[P, V], *args: P.args, **kwargs: P.kwargs
+) -> tuple[V | None, SnnkdError | None]:
+    try:
+        return function(*args, **kwargs), None
+    except SnnkdError as error:
+        return None, error
 
 
 def _raise_first(errors: list[SnnkdError | None], own: SnnkdError | None) -> None:
-    for who, error in enumerate(errors):
+    for number, error in enumerate(errors):
         if error is not None:
-            shown = own if own is not None and who == rank() else error  # with its traceback
-            shown.args = (f"process {who} of {world_size()}: {error}",) if who else shown.args
-            shown.of_all = True  # type: ignore[attr-defined]
+            shown = own if own is not None and number == rank() else error  # its own has the traceback
+            if number:
+                shown.args = (f"process {number} of {world_size()}: {error}",)
+            shown.on_all_ranks = True  # type: ignore[attr-defined]
             raise shown
 
 
 def all_gather(value: V) -> list[V]:
-    """The values of all processes, in order."""
-    if not _together():
+    """The values of all ranks, in order."""
+    if not _collective():
         return [value]
     from torch import distributed
 
-    held: list[Any] = [None] * world_size()
-    distributed.all_gather_object(held, value)
-    return held
+    values: list[Any] = [None] * world_size()
+    distributed.all_gather_object(values, value)
+    return values
 
 
 def rank_slice(total: int) -> slice:
-    """This process's part of `total` things, which the number of processes divides."""
+    """This rank's part of `total` items, a multiple of the world size."""
     each = total // world_size()
     return slice(rank() * each, (rank() + 1) * each)
 
 
 def broadcast_state(state: Mapping[str, Any]) -> None:
-    """Copy the first process's tensors into those of the others, in place."""
+    """Copy rank 0's tensors into those of the other ranks, in place."""
     if world_size() > 1:
         from torch import distributed
 

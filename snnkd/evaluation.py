@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from snnkd.data import DEFAULT_FETCH, FetchOptions, ImageSet, load_data
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
+from snnkd.measure.network import measure_network
 from snnkd.measure.recalibrate import recalibrate_norms
 from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.network import Specification
@@ -29,7 +29,6 @@ from snnkd.schema import fields
 from snnkd.schema.data import DataConfig
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import EvalConfig, ExecutionConfig
-from snnkd.stage import measure_network
 from snnkd.usercode import check_permitted
 
 
@@ -60,7 +59,7 @@ class EvalRequest:
             if (
                 folder.name == "eval" and (folder.parent / RUN).exists()
             ):  # where `compare` finds them by itself
-                distributed.on_rank0(lambda: folder.mkdir(exist_ok=True))
+                _make_folder(folder)
             check_logits_path(self.save_logits)
 
 
@@ -68,25 +67,37 @@ def measure_run(
     folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig, device: torch.device
 ) -> dict[str, Any]:
     """The result object of a network; with other settings than the run's own it is also written to RUN/eval/<settings>.json."""
-    loaded = distributed.on_every_rank(partial(load_network, folder))
+    loaded = distributed.on_every_rank(load_network)(folder)
     check_fits_timesteps(loaded.network.specification, asked.settings, folder)
     data = data_of(loaded, context.console, asked, FetchOptions(stop=context.stop.check))
     name = eval_file(asked, loaded, data) if (folder / RUN).exists() else None
-    try:
-        if name:  # before the work, so that a place that cannot be written is known at once
-            distributed.on_rank0(lambda: (folder / "eval").mkdir(exist_ok=True))
-        images = (
-            _recalibrate(loaded, asked, data, execution, device, context)
-            if asked.settings.recalibrate_bn
-            else None
-        )
-        result = measure_network(loaded, data, asked.settings, execution, device, context, asked.save_logits)
-        result |= {"recalibrated_on": images} if images else {}
-        if name:
-            distributed.on_rank0(lambda: write_json(folder / "eval" / name, result))
-    except OSError as error:
-        raise from_os_error(error, folder / "eval") from error
+    if name:  # before the work, so that a read-only folder is refused at once
+        _make_folder(folder / "eval")
+    recalibrated = {}
+    if asked.settings.recalibrate_bn:
+        images = _recalibrate(loaded, asked, data, execution, device, context)
+        recalibrated = {"recalibrated_on": images}
+    result = measure_network(loaded, data, asked.settings, execution, device, context, asked.save_logits)
+    result |= recalibrated
+    if name:
+        _write(folder / "eval" / name, result)
     return result
+
+
+@distributed.on_rank0
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise from_os_error(error, folder) from error
+
+
+@distributed.on_rank0
+def _write(path: Path, result: dict[str, Any]) -> None:
+    try:
+        write_json(path, result)
+    except OSError as error:
+        raise from_os_error(error, path.parent) from error
 
 
 def check_fits_timesteps(specification: Specification, settings: EvalConfig, folder: Path) -> None:
@@ -182,6 +193,7 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
         )
 
 
+@distributed.on_rank0
 def measured_already(
     folders: Sequence[Path], asked: EvalRequest, console: Console
 ) -> list[tuple[Path, dict[str, Any] | None]]:

@@ -1,27 +1,46 @@
-"""A lock on one data set, so that of several processes one fetches or unpacks it and the others find it done."""
+"""flock, which the system releases when its holder exits: the primitive, and a lock for preparing a data set."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 from snnkd.console import Console
 from snnkd.errors import FileError
 from snnkd.files import from_os_error, reason
 
+LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""flock's error numbers for a lock that another process has."""
 POLL = 0.2
-"""Seconds between two looks at a lock that is waited for."""
+"""Seconds between two attempts."""
+
+
+def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
+    """Lock an open file without waiting; False while another process has the lock. Closing the file releases it.
+
+    Raises FileError where the file system has no locks.
+    """
+    try:
+        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in LOCKED:
+            return False
+        raise FileError(
+            f"{Path(file.name).parent}: cannot be locked ({reason(error)}); use a file system with flock, such as a local disk"
+        ) from error
+    return True
 
 
 @contextlib.contextmanager
 def dataset_lock(folder: Path, name: str, stop: Callable[[str], None], console: Console) -> Iterator[None]:
-    """Hold `folder`/.`name`.lock while inside, after waiting for another process that does.
+    """Lock `folder`/.`name`.lock, so that one process fetches or unpacks a data set and the others wait for it.
 
-    The operating system lets go of it when its holder ends, however that is; the empty file stays. Raises FileError
-    where the folder cannot be written or has no locks, and what `stop` raises while it waits.
+    The empty file stays. Raises FileError for a folder that cannot be written, and what `stop` raises while waiting.
     """
     path = folder / f".{name}.lock"
     try:
@@ -30,19 +49,11 @@ def dataset_lock(folder: Path, name: str, stop: Callable[[str], None], console: 
     except OSError as error:
         raise from_os_error(error, path) from error
     with file:
-        said = False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not said:
-                    console.log(f"waiting for another process that prepares {name} in {folder}")
-                said = True
-                stop(f"while waiting for another process that prepares {name}")
-                time.sleep(POLL)
-            except OSError as error:
-                raise FileError(
-                    f"{folder}: cannot be locked ({reason(error)}); data need a file system with flock"
-                ) from error
+        waiting = False
+        while not try_flock(file):
+            if not waiting:
+                console.log(f"waiting for another process that prepares {name} in {folder}")
+            waiting = True
+            stop(f"while waiting for another process that prepares {name}")
+            time.sleep(POLL)
         yield

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -20,9 +19,10 @@ from snnkd.compare.formats import as_table
 from snnkd.compare.report import make_report
 from snnkd.compare.text import left_out
 from snnkd.context import RunContext
-from snnkd.data import FetchOptions, ImageSet, check_fit, load_data
+from snnkd.data import FetchOptions, check_fit, load_data
 from snnkd.data.describe import describe
 from snnkd.data.download.archives import check_mirror
+from snnkd.environment import pick_device
 from snnkd.errors import UsageError
 from snnkd.evaluation import EvalRequest, data_of, measure_run, measured_already, own_eval_file
 from snnkd.exports.agreement import sample_images
@@ -30,13 +30,13 @@ from snnkd.exports.export import check_supported, export_network, write_report
 from snnkd.exports.extras import check_installed
 from snnkd.exports.install import check_target
 from snnkd.exports.source import Source
-from snnkd.files import read_json
+from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.models.files import load_network
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose, finished_runs
-from snnkd.runs.folder import RUN, identity, is_finished, read_result, runs_folder
+from snnkd.runs.folder import RUN, is_finished, read_result, runs_folder
 from snnkd.runs.lock import Lock, in_turn
 from snnkd.schema.data import DataConfig
 from snnkd.schema.run import (
@@ -47,9 +47,10 @@ from snnkd.schema.run import (
     TeacherConfig,
     TeachRecipe,
 )
-from snnkd.stage import Stage, folder_of, last_line, run_stage
-from snnkd.teachers import check_teacher, find_teacher, fixed_teacher
-from snnkd.training.environment import check_execution, check_track, pick_device
+from snnkd.stage import run_stage
+from snnkd.teachers import check_teacher, find_teacher, pinned_teacher
+from snnkd.training.setup import Stage, check_execution
+from snnkd.training.tensorboard import check_track
 
 
 @distributed.process_group()
@@ -66,12 +67,12 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     device = _device(recipe.execution)
     check_teacher(recipe.teacher)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
-    teacher, fixed = None, TeacherConfig()
+    teacher, pinned = None, TeacherConfig()
     if recipe.needs_teacher:
-        began = partial(_began, recipe, data, context=context)
-        teacher = distributed.on_every_rank(partial(find_teacher, recipe, data, began, context.console))
-        fixed = fixed_teacher(recipe.teacher, teacher)
-    recipe = dataclasses.replace(recipe, teacher=fixed)
+        runs = None if context.fresh else context.out or runs_folder()
+        teacher = distributed.on_every_rank(find_teacher)(recipe, data, runs, context.console)
+        pinned = pinned_teacher(recipe.teacher, teacher)
+    recipe = dataclasses.replace(recipe, teacher=pinned)
     return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, context=context))
 
 
@@ -102,18 +103,7 @@ def _fetch_options(context: RunContext) -> FetchOptions:
 
 def _device(execution: ExecutionConfig) -> torch.device:
     check_track(execution)
-    return distributed.on_every_rank(partial(pick_device, execution.device))
-
-
-def _began(
-    recipe: DistillRecipe, data: ImageSet, teacher_sha256: str, context: RunContext
-) -> Literal["no", "unfinished", "finished"]:
-    """Whether the run that `recipe` asks for was begun with this teacher."""
-    same = identity(recipe, data.sha256, teacher_sha256)
-    folder = folder_of(recipe, same, context)
-    if context.fresh or not (folder / RUN).is_file() or read_json(folder / RUN).get("identity") != same:
-        return "no"
-    return "finished" if is_finished(folder) else "unfinished"
+    return distributed.on_every_rank(pick_device)(execution.device)
 
 
 @distributed.process_group()
@@ -149,18 +139,18 @@ def evaluate_all(
     _device(execution)
     asked.check()
     if plot:
-        distributed.on_rank0(partial(check_plot_path, plot))
+        check_plot_path(plot)
     if every and asked.save_logits:
         raise UsageError(f"--save-logits {asked.save_logits}: one file for --all; give one run")
     stored: list[dict[str, Any]] = []
     if every:
-        known = distributed.on_rank0(partial(measured_already, folders or (), asked, context.console))
+        known = measured_already(folders or (), asked, context.console)
         chosen, stored = (
             [run for run, result in known if result is None],
             [result for _, result in known if result is not None],
         )
     else:
-        chosen = list(folders or [distributed.on_rank0(partial(_the_student, latest))])
+        chosen = list(folders or [_the_student(latest)])
     if asked.save_logits and len(chosen) > 1:
         raise UsageError(f"--save-logits {asked.save_logits}: one file for {len(chosen)} runs; give one run")
     results = [evaluate(folder, asked, context, execution) for folder in chosen]
@@ -170,11 +160,13 @@ def evaluate_all(
     return results
 
 
+@distributed.on_rank0
 def _the_student(latest: bool) -> Path:
     absent = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
     return choose(finished_runs("distill"), "student", latest, "--latest", absent).folder
 
 
+@distributed.on_rank0
 def export(
     run: Path | None,
     format: str,
@@ -330,27 +322,30 @@ def _naming(task: Task) -> Iterator[None]:
 
 
 def _measure_and_export(last: Finished, pipeline: Pipeline, context: RunContext) -> None:
-    """The eval and export sections for the last stage's run; what stands there already is not made again."""
+    """The eval and export sections for the last stage's run; existing files are not written again."""
     stage = _stages(pipeline)[-1]
-    asked = EvalRequest(settings=pipeline.eval) if pipeline.eval else None
-    name = own_eval_file(pipeline.eval, last.result["trained_T"] or 1) if pipeline.eval else None
-    formats = pipeline.export.formats if pipeline.export else ()
-
-    def missing() -> tuple[bool, list[str]]:
-        measured = name is None or (last.folder / "eval" / name).exists()
-        return not measured, [format for format in formats if not (last.folder / "export" / format).exists()]
 
     def work() -> None:
-        if distributed.on_rank0(missing) == (False, []):
+        if _missing(last, pipeline) == (False, []):
             return
-        with ExitStack() as held:  # one task at a time: another may have the same student
-            distributed.on_rank0(lambda: held.enter_context(Lock(last.folder)) and None)
-            held.enter_context(distributed.peer_failures())
-            to_measure, unwritten = distributed.on_rank0(missing)
-            if to_measure and asked:
-                context.console.log(last_line(evaluate(last.folder, asked, context, stage.execution)))
-            for format in unwritten:
-                found = distributed.on_rank0(partial(export, last.folder, format, None, False, context))
-                context.console.log(f"exported to {found['path']} (agreement {found['agreement']:.4f})")
+        with Lock(last.folder), distributed.peer_failures():  # two tasks may share a student
+            measure, formats = _missing(last, pipeline)
+            if measure and pipeline.eval:
+                request = EvalRequest(settings=pipeline.eval)
+                context.console.log(summary_line(evaluate(last.folder, request, context, stage.execution)))
+            for format in formats:
+                report = export(last.folder, format, None, False, context)
+                context.console.log(f"exported to {report['path']} (agreement {report['agreement']:.4f})")
 
     in_turn(work, last.folder, stage.execution.wait, context.stop.check, context.console)
+
+
+@distributed.on_rank0
+def _missing(last: Finished, pipeline: Pipeline) -> tuple[bool, list[str]]:
+    """Whether the eval section's file is missing, and the formats of the export section whose files are."""
+    name = own_eval_file(pipeline.eval, last.result["trained_T"] or 1) if pipeline.eval else None
+    formats = pipeline.export.formats if pipeline.export else ()
+    return (
+        name is not None and not (last.folder / "eval" / name).exists(),
+        [format for format in formats if not (last.folder / "export" / format).exists()],
+    )

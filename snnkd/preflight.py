@@ -13,6 +13,7 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.models import LIBRARIES, MODELS, ModelEntry
 from snnkd.console import Console
 from snnkd.data import check_fit, load_data
+from snnkd.environment import pick_device
 from snnkd.errors import FileError, UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
@@ -24,7 +25,6 @@ from snnkd.schema.data import SubsetConfig
 from snnkd.schema.events import frames_in
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import DistillRecipe, StageRecipe
-from snnkd.training.environment import pick_device
 
 NOMINAL_INPUT = (3, 32, 32)
 """Channels, height and width of the image for which models are listed, as CIFAR's."""

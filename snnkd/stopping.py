@@ -40,7 +40,7 @@ class Stop:
         several = distributed.world_size() > 1
         if several and self._signal is not None:
             return  # torchrun forwards what the terminal or the batch system has sent already; if saving hangs, it kills
-        if self._signal is not None or (several and not distributed.INSIDE.is_set()):
+        if self._signal is not None or (several and not distributed.JOINED.is_set()):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
             return

@@ -1,14 +1,13 @@
-"""Finding a teacher, checking that it fits the data, and freezing it."""
+"""Find a teacher, check that it fits the data, and measure it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from snnkd.catalog.models import LIBRARIES
 from snnkd.console import Console
@@ -17,92 +16,119 @@ from snnkd.data.loader import measure_batches
 from snnkd.errors import FileError, UsageError
 from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification, build_network
-from snnkd.models.features import Features
 from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
 from snnkd.models.resize import resize_images
 from snnkd.models.weights import load_weights, read_weights
-from snnkd.runs.find import LATEST, choose, finished_runs
+from snnkd.runs.find import LATEST, choose, finished_runs, recorded_runs
+from snnkd.runs.folder import identity
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
-Began = Callable[[str], Literal["no", "unfinished", "finished"]]
-"""From a teacher's sha256 to whether the run asked for was begun with it."""
 
-
-def find_teacher(recipe: DistillRecipe, data: ImageSet, began: Began, console: Console) -> LoadedNetwork:
+def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, console: Console) -> LoadedNetwork:
     """The teacher that the recipe names, else the one finished teacher run of the same data.
 
-    Of several, the one that this very run was begun with, so that the same command continues also after another
-    teacher was trained. Raises FileError when there is none or it does not fit, UsageError when several might be
-    meant.
+    Of several, the teacher that a run of this recipe in `runs` was started with, so that a command continues after
+    another teacher was trained. Raises FileError when there is none or it does not fit the data, UsageError when
+    several are possible.
     """
-    named = recipe.teacher.run
+    name = recipe.teacher.run
     if recipe.teacher.model is not None:
-        return _of_weights(recipe.teacher, data, console)
-    folder = (
-        _search(data, named == LATEST, began)
-        if named is None or named == LATEST
-        else _named(Path(named), recipe.teacher.sha256)
-    )
+        return _from_weights(recipe.teacher, data, console)
+    if name is None or name == LATEST:
+        recorded = recorded_teachers(recipe, data.sha256, runs) if runs else []
+        folder = _search(data, recorded, latest=name == LATEST)
+    else:
+        folder = _existing(Path(name), recipe.teacher.sha256)
     loaded = load_network(folder)
-    _check_fit(loaded, data)
+    _check_fits(loaded, data)
     _check_sha256(recipe.teacher, loaded)
     console.log(f"teacher: {folder}")
-    _let_fit(loaded.network, data, console)
+    _resize_images(loaded.network, data, console)
     return loaded
 
 
+def recorded_teachers(recipe: DistillRecipe, data_sha256: str, runs: Path) -> list[set[str]]:
+    """sha256 of the teachers of the runs in `runs` that differ from `recipe` only in the teacher: unfinished, finished."""
+    wanted = identity(recipe, data_sha256, None)
+    teachers: dict[bool, set[str]] = {False: set(), True: set()}
+    for run in recorded_runs(runs):
+        teacher = run.identity.get("teacher")
+        if not isinstance(teacher, dict) or not isinstance(sha256 := teacher.get("sha256"), str):
+            continue
+        if {**run.identity, "teacher": {**teacher, "sha256": None}} == wanted:
+            teachers[run.finished].add(sha256)
+    return [teachers[False], teachers[True]]
+
+
+def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool) -> Path:
+    runs = [run for run in finished_runs("teach") if run.result.get("data_sha256") == data.sha256]
+    for sha256s in recorded[:1] if latest else recorded:
+        matches = [run for run in runs if run.result.get("weights_sha256") in sha256s]
+        if len(matches) == 1:
+            return matches[0].folder
+    absent = f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` first, or give --teacher RUN"
+    return choose(runs, "teacher", latest, "--teacher latest", absent).folder
+
+
+def _existing(folder: Path, sha256: str | None) -> Path:
+    """`folder`, or if it does not exist, a finished teacher with the weights that the recipe names."""
+    if sha256 is not None and not folder.exists():
+        for run in finished_runs("teach"):
+            if run.result.get("weights_sha256") == sha256:
+                return run.folder
+    return folder
+
+
 def check_teacher(teacher: TeacherConfig) -> None:
-    """Raise UsageError for what can be known of a request before any file is opened."""
+    """Raise UsageError for an unknown library model, before any file is opened."""
     if teacher.model is not None and teacher.model.name.partition(":")[0] in LIBRARIES:
         check_name(teacher.model.name)
 
 
-def fixed_teacher(asked: TeacherConfig, loaded: LoadedNetwork) -> TeacherConfig:
-    """The section that finds the same weights again, and shows them images in the same way."""
-    fixed = TeacherConfig(run=str(loaded.folder), sha256=loaded.sha256)
-    if asked.model is None:
-        return fixed
+def pinned_teacher(teacher: TeacherConfig, loaded: LoadedNetwork) -> TeacherConfig:
+    """The section that finds the same weights again and feeds them images in the same way."""
+    pinned = TeacherConfig(run=str(loaded.folder), sha256=loaded.sha256)
+    if teacher.model is None:
+        return pinned
     network = loaded.network
-    # the shortest digits that give the same float32 again
+    # the shortest decimals that give the same float32
     mean, std = (tuple(float(str(x)) for x in values.cpu().numpy()) for values in (network.mean, network.std))
-    return replace(fixed, model=asked.model, size=network.specification.shape[1], mean=mean, std=std)
+    return replace(pinned, model=teacher.model, size=network.specification.shape[1], mean=mean, std=std)
 
 
-def _of_weights(asked: TeacherConfig, data: ImageSet, console: Console) -> LoadedNetwork:
-    """The network `asked.model` with the weights of a plain file. Raises FileError when they are not its."""
-    assert asked.model is not None
-    assert asked.run is not None
-    path = Path(asked.run)
+def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> LoadedNetwork:
+    """The network `teacher.model` with a plain file of weights. Raises FileError for weights of another network."""
+    assert teacher.model is not None
+    assert teacher.run is not None
+    path = Path(teacher.run)
     if not path.is_file():
-        raise FileError(f"{path}: no such file; give the weights of the teacher, {asked.model.name}")
+        raise FileError(f"{path}: no such file; give the weights of the teacher, {teacher.model.name}")
     tensors, digest = read_weights(path)
-    network = _empty(asked, data)
+    network = _untrained(teacher, data)
     loaded = LoadedNetwork(network, {}, digest, path)
-    _check_sha256(asked, loaded)
-    load_weights(
-        network.body.network if isinstance(network.body, LibraryNetwork) else network.body,
-        tensors,
-        data.classes,
-        path,
-    )
-    _try(network, path)
-    console.log(f"teacher: {path}, as {asked.model.name}")
+    _check_sha256(teacher, loaded)
+    body = network.body.network if isinstance(network.body, LibraryNetwork) else network.body
+    load_weights(body, tensors, data.classes, path)
+    _try_image(network, path)
+    console.log(f"teacher: {path}, as {teacher.model.name}")
     mean, std = ([round(float(x), 4) for x in values] for values in (network.mean, network.std))
-    console.log(
-        f"the teacher sees images of {'x'.join(map(str, network.specification.shape))}, mean {mean}, std {std}"
-    )
+    console.log(f"teacher input: {_size(network.specification.shape)}, mean {mean}, std {std}")
     network.resizes_input = True
     return loaded
 
 
-def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
-    """The network without its weights; sizes and statistics as asked, else the library's own, else those of the data."""
-    assert asked.model is not None
+def _size(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape))
+
+
+def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
+    """The network without weights; image size and statistics of the recipe, else of the library, else of the data."""
+    assert teacher.model is not None
     specification = Specification(
-        model=asked.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames
+        model=teacher.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames
     )
-    size, mean, std = asked.size, asked.mean, asked.std
+    size, mean, std = teacher.size, teacher.mean, teacher.std
     if size is not None and data.frames is None:  # small networks may be built for their size
         specification = replace(specification, shape=(data.shape[0], size, size))
     with torch.random.fork_rng(devices=[]):
@@ -115,12 +141,13 @@ def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
         mean, std = map(tuple, data.channel_statistics())
     if len(mean) != channels or len(std) != channels:
         raise UsageError(
-            f"teacher.mean and teacher.std: {len(mean)} numbers; {asked.model.name} sees {channels} channels"
+            f"teacher.mean and teacher.std: {len(mean)} numbers; {teacher.model.name} takes {channels} channels"
         )
     shape = (channels, size or data.shape[1], size or data.shape[2])
     if data.frames is not None and shape != data.shape:
         raise UsageError(
-            f"teacher.model: {asked.model.name} sees {list(shape)}; event frames {list(data.shape)} are not brought to it"
+            f"teacher.model: {teacher.model.name} takes {list(shape)}; event frames {list(data.shape)} cannot be resized "
+            "to the teacher's input"
         )
     if shape != specification.shape:
         with torch.random.fork_rng(devices=[]):
@@ -130,8 +157,8 @@ def _empty(asked: TeacherConfig, data: ImageSet) -> Network:
     return network.eval()
 
 
-def _try(network: Network, path: Path) -> None:
-    """Whether the network takes images of its size; a transformer's is fixed when it is built."""
+def _try_image(network: Network, path: Path) -> None:
+    """Raise UsageError for an image size that the network does not take; a transformer's is fixed when it is built."""
     shape = network.specification.shape
     try:
         with torch.inference_mode():
@@ -143,106 +170,65 @@ def _try(network: Network, path: Path) -> None:
         ) from error
 
 
-def _check_sha256(asked: TeacherConfig, loaded: LoadedNetwork) -> None:
-    if asked.sha256 not in (None, loaded.sha256):
+def _check_sha256(teacher: TeacherConfig, loaded: LoadedNetwork) -> None:
+    if teacher.sha256 not in (None, loaded.sha256):
         raise FileError(
-            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe asks for {str(asked.sha256)[:12]}..."
+            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe names {str(teacher.sha256)[:12]}..."
         )
 
 
-def _let_fit(network: Network, data: ImageSet, console: Console) -> None:
-    """Let a teacher of another size see the student's images at its own."""
-    made = network.specification
-    if made.shape != data.shape:
-        resize_images(torch.zeros(1, *data.shape), made.shape)
+def _resize_images(network: Network, data: ImageSet, console: Console) -> None:
+    """Let a teacher of another image size resize the student's images to its own."""
+    shape = network.specification.shape
+    if shape != data.shape:
+        resize_images(torch.zeros(1, *data.shape), shape)
         network.resizes_input = True
-        console.log(
-            f"the teacher sees images of {'x'.join(map(str, made.shape))}, the student of {'x'.join(map(str, data.shape))}"
-        )
+        console.log(f"teacher input: {_size(shape)}, resized from the student's {_size(data.shape)}")
 
 
-def _search(data: ImageSet, latest: bool, began: Began) -> Path:
-    same = [run for run in finished_runs("teach") if run.result.get("data_sha256") == data.sha256]
-    states = [began(str(run.result.get("weights_sha256"))) for run in same]
-    for wanted in ("unfinished",) if latest else ("unfinished", "finished"):
-        if states.count(wanted) == 1:  # type: ignore[arg-type]
-            return same[states.index(wanted)].folder  # type: ignore[arg-type]
-    absent = f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` first, or give --teacher RUN"
-    return choose(same, "teacher", latest, "--teacher latest", absent).folder
-
-
-def _named(folder: Path, sha256: str | None) -> Path:
-    """`folder`; where it is not there, a finished teacher with the weights that the recipe asks for."""
-    if sha256 is not None and not folder.exists():
-        for run in finished_runs("teach"):
-            if run.result.get("weights_sha256") == sha256:
-                return run.folder
-    return folder
-
-
-def _check_fit(loaded: LoadedNetwork, data: ImageSet) -> None:
-    made = loaded.network.specification
-    if made.kind != "ann":
+def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
+    own = loaded.network.specification
+    if own.kind != "ann":
         raise FileError(f"{loaded.folder}: a spiking student, not a teacher; give a run of `snnkd teach`")
-    if made.classes != data.classes:
+    if own.classes != data.classes:
         raise FileError(
-            f"{loaded.folder}: the teacher has {made.classes} classes, {data.name} has {data.classes}"
+            f"{loaded.folder}: the teacher has {own.classes} classes, {data.name} has {data.classes}"
         )
-    if made.frames != data.frames:
-        seen, held = (
-            f"{count} event frames" if count else "still images" for count in (made.frames, data.frames)
+    if own.frames != data.frames:
+        takes, has = (
+            f"{count} event frames" if count else "still images" for count in (own.frames, data.frames)
         )
-        raise FileError(f"{loaded.folder}: the teacher sees {seen}, {data.name} has {held}")
-    if made.frames is not None and made.shape != data.shape:  # at another size a pixel counts other events
+        raise FileError(f"{loaded.folder}: the teacher takes {takes}, {data.name} has {has}")
+    # event frames are not resized: a pixel of another size counts other events
+    if own.frames is not None and own.shape != data.shape:
         raise FileError(
-            f"{loaded.folder}: the teacher takes event frames {list(made.shape)}, {data.name} has {list(data.shape)}"
+            f"{loaded.folder}: the teacher takes event frames {list(own.shape)}, {data.name} has {list(data.shape)}"
         )
 
 
 def evaluate_teacher(
     loaded: LoadedNetwork, data: ImageSet, execution: ExecutionConfig, device: torch.device, console: Console
 ) -> dict[str, Any]:
-    """Measure the teacher on the test split and print it; returns what results say of it.
+    """Measure the teacher on the test split and log its accuracy; returns the `teacher` section of results.
 
-    Raises FileError below twice chance (of two classes: below 75 %), from which little can be learned, unless `allow_weak_teacher`.
+    Raises FileError below twice chance (for two classes: below 75 %), unless `allow_weak_teacher`.
     """
     network = loaded.network.to(device)
     curve = measure_curve(network, measure_batches(data.test, execution.eval_batch_size, device), 1)
     top1, chance = float(curve.entries[0]["top1"] or 0.0), 100 / data.classes
-    needed = min(2 * chance, (chance + 100) / 2)  # of two classes nobody can be above twice chance
+    required = min(2 * chance, (chance + 100) / 2)  # with two classes, twice chance is 100 %
     console.log(f"teacher accuracy: {top1:.2f} % of {curve.images} test images")
-    if top1 < needed and not execution.allow_weak_teacher:
+    if top1 < required and not execution.allow_weak_teacher:
+        rule = "twice chance" if required == 2 * chance else "halfway from chance to 100 %"
         raise FileError(
-            f"{loaded.folder}: teacher accuracy {top1:.2f} % is below {_rule(needed, chance)} ({needed:.2f} %); "
+            f"{loaded.folder}: teacher accuracy {top1:.2f} % is below {rule} ({required:.2f} %); "
             "train it longer, or pass --allow-weak-teacher"
         )
-    about = {
+    return {
         "run": str(loaded.folder),
         "sha256": loaded.sha256,
         "top1": top1,
         "energy_mj": curve.entries[0]["energy_mj"],
-    }
-    return {
-        **about,
         "model": network.specification.model.name,
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-
-
-def _rule(needed: float, chance: float) -> str:
-    return "twice chance" if needed == 2 * chance else "halfway from chance to 100 %"
-
-
-def frozen(loaded: LoadedNetwork, device: torch.device) -> Callable[[Tensor, Features | None], Tensor]:
-    """Images to teacher logits `[B, C]`, in eval mode and without gradient; features are kept as wanted."""
-    network = loaded.network.to(device).eval().requires_grad_(False)
-
-    def logits(images: Tensor, features: Features | None = None) -> Tensor:
-        with torch.inference_mode():
-            answer: Tensor = (network(images, 1) if features is None else network(images, 1, features))[0]
-        # what was made in inference mode cannot be kept for a backward pass; a copy made outside can
-        if features is not None:
-            features.kept = {name: value.clone() for name, value in features.kept.items()}
-        return answer.clone()
-
-    return logits

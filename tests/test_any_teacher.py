@@ -249,7 +249,7 @@ def test_a_network_of_torchvision(cli: Cli) -> None:
     ]
     done = cli(*words, "--json")
     assert done.code == 0, done.err
-    assert "the teacher sees images of 3x64x64, mean [0.485, 0.456, 0.406]" in done.err
+    assert "teacher input: 3x64x64, mean [0.485, 0.456, 0.406]" in done.err
     from snnkd.console import Console
     from snnkd.data import load_data
     from snnkd.recipe import resolve_stage
@@ -322,7 +322,7 @@ def test_a_teacher_of_another_size_sees_images_at_its_own(cli: Cli) -> None:
     assert large.code == 0, large.err
     done = cli(*STUDENT, "--teacher", large.folder)
     assert done.code == 0, done.err
-    assert "the teacher sees images of 3x24x24, the student of 1x16x16" in done.err
+    assert "teacher input: 3x24x24, resized from the student's 1x16x16" in done.err
 
 
 def test_images_are_fitted_as_torchvision_does() -> None:

@@ -15,16 +15,18 @@ from snnkd.errors import FileError
 from snnkd.measure.curve import Curve
 from snnkd.models.files import load_network
 from snnkd.schema.run import ExecutionConfig
-from snnkd.teachers import evaluate_teacher, frozen
+from snnkd.teachers import evaluate_teacher
+from snnkd.training.step import Teacher
 
 
 def test_a_frozen_teacher_does_not_move(cli: Cli) -> None:
     loaded = load_network(cli("teach", *SMALL).folder)
     loaded.network.train()
     before = {name: value.clone() for name, value in loaded.network.state_dict().items()}
-    teacher = frozen(loaded, torch.device("cpu"))
+    teacher = Teacher(loaded.network)
     images = torch.rand(8, 1, 16, 16, requires_grad=True)
-    logits = teacher(images)
+    logits = teacher(images).logits
+    assert logits is not None
     assert logits.shape == (8, 10)
     assert not logits.requires_grad
     assert not loaded.network.training

@@ -12,9 +12,9 @@ import torch
 from snnkd.bench.baseline_loop import FEATURES, BaselineLoop
 from snnkd.bench.clock import Work, ratio, summary, time_steps
 from snnkd.bench.subject import make_subject
-from snnkd.stage import Stage
+from snnkd.environment import gpu_has_bf16, in_bf16
 from snnkd.training.compiling import Mode
-from snnkd.training.environment import gpu_has_bf16, in_bf16
+from snnkd.training.setup import Stage
 
 SETTLE = 0.2
 """Seconds of pause before each timing, in which data workers of other loops fill their queues."""

@@ -44,9 +44,8 @@ from snnkd.models import Network
 from snnkd.models.activation import LIF
 from snnkd.models.features import Features
 from snnkd.schema.neuron import AnyNeuron, NeuronConfig
-from snnkd.stage import Stage
 from snnkd.training.compiling import Mode
-from snnkd.training.step import look
+from snnkd.training.setup import Stage
 
 FEATURES = {
     "workers": "DataLoader workers with PIL",
@@ -69,26 +68,26 @@ class BaselineLoop:
         self.features = frozenset(features)
         self.subject = make_subject(stage, compile)
         self._running, self._correct, self._total = 0.0, 0, 0
-        subject, job = self.subject, self.subject.job
+        subject = self.subject
         assert subject.stage.teacher is not None
         self._teacher = subject.stage.teacher.network
-        for network in (job.network, self._teacher):
+        for network in (subject.network, self._teacher):
             _apply_features(network, self.features)
         self._batches: Iterator[Any] | None = None
         if "workers" in self.features:
-            self._batches = iter(_loader(subject, job.network))
-            for network in (job.network, self._teacher):  # the transforms normalise
+            self._batches = iter(_loader(subject, subject.network))
+            for network in (subject.network, self._teacher):  # the transforms normalise
                 network.mean.zero_()
                 network.std.fill_(1.0)
 
     def step(self) -> float:
-        """Run one training step; return its loss, or NaN without the feature `items`."""
-        subject, job = self.subject, self.subject.job
+        """One step; returns its loss, or NaN where nobody asks."""
+        subject = self.subject
         if self._batches is None:
             images, labels = subject.batch()
         else:
             images, labels = next(self._batches)
-            images, labels = images.to(job.device), labels.to(job.device)
+            images, labels = images.to(subject.stage.device), labels.to(subject.stage.device)
         subject.optimizer.zero_grad()
         answers, value, total = self._forward(images, labels)
         if "items" in self.features:
@@ -102,13 +101,15 @@ class BaselineLoop:
         return float("nan")
 
     def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        subject, job = self.subject, self.subject.job
+        subject = self.subject
         if "autograd" not in self.features:
-            _, loss = look(job, subject.learner, images, labels, 0)
+            loss = subject.loss(images, labels)
             return loss.answers, loss.value, loss.total
-        student_names, teacher_names = job.objective.student_features, job.objective.teacher_features
+        student_names, teacher_names = subject.objective.student_features, subject.objective.teacher_features
         student_features, teacher_features = Features(student_names), Features(teacher_names)
-        student = job.network(images, None, student_features) if student_names else job.network(images)
+        student = (
+            subject.network(images, None, student_features) if student_names else subject.network(images)
+        )
         with torch.no_grad():
             logits = self._teacher(images, 1, teacher_features) if teacher_names else self._teacher(images, 1)
         outputs = BatchOutputs(
@@ -118,7 +119,7 @@ class BaselineLoop:
             student_features=student_features.kept,
             teacher_features=teacher_features.kept,
         )
-        loss = job.objective(outputs)
+        loss = subject.objective(outputs)
         return loss.answers, loss.value, loss.total
 
     def close(self) -> None:
@@ -237,7 +238,7 @@ def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
         batch_size=recipe.train.batch_size,
         sampler=_EndlessSampler(subject),
         num_workers=min(WORKERS, _cpu_count()),
-        pin_memory=subject.job.device.type == "cuda",
+        pin_memory=subject.stage.device.type == "cuda",
         drop_last=True,
     )
 
@@ -250,7 +251,7 @@ class _EndlessSampler:
     """Indices of epoch after epoch, so that workers never restart, as in long real epochs."""
 
     def __init__(self, subject: Subject) -> None:
-        self._batches = subject.job.batches
+        self._batches = subject.batches
 
     def __iter__(self) -> Iterator[int]:
         for epoch in itertools.count():

@@ -12,13 +12,12 @@ from torch.nn import functional as F
 
 from snnkd.bench.clock import Work, ratio, summary, synchronize, time_steps
 from snnkd.bench.subject import Subject
+from snnkd.environment import autocast
 from snnkd.losses.outputs import time_mean
 from snnkd.losses.targets import repeated
 from snnkd.models import Network, build_network
 from snnkd.training.compiling import compile_network
-from snnkd.training.environment import autocast
 from snnkd.training.optimizer import make_optimizer
-from snnkd.training.step import look
 
 PARTS = ("data", "teacher", "student", "loss", "backward", "optimizer")
 
@@ -33,7 +32,7 @@ def time_parts(subject: Subject, rounds: int) -> dict[str, Any]:
 
 
 def _one_step(subject: Subject) -> dict[str, float]:
-    job, device, marks = subject.job, subject.job.device, [0.0]
+    device, marks = subject.stage.device, [0.0]
     inside: dict[str, float] = {}
 
     def mark() -> float:
@@ -56,11 +55,13 @@ def _one_step(subject: Subject) -> dict[str, float]:
     images, labels = subject.batch()
     data = mark()
     subject.optimizer.zero_grad(set_to_none=True)
-    objective = job.objective
+    objective = subject.objective
     objective.forward, before = timed("loss", objective.forward), objective.forward  # type: ignore[method-assign]
     try:
-        teacher = None if job.teacher is None else timed("teacher", job.teacher)
-        _, loss = look(replace(job, teacher=teacher), subject.learner, images, labels, 0)
+        teacher = (
+            timed("teacher", subject.teacher) if subject.teacher.network is not None else subject.teacher
+        )
+        loss = replace(subject, teacher=teacher).loss(images, labels)
     finally:
         objective.forward = before  # type: ignore[method-assign]
     forward = mark()
@@ -79,30 +80,28 @@ def spiking_overhead(subject: Subject, rounds: int) -> dict[str, Any]:
     Both steps are forward, cross-entropy, backward and update. If the student is compiled, the ANN is timed
     both ways and the faster one counts.
     """
-    job, T = subject.job, subject.job.network.specification.T
+    recipe, device, T = subject.stage.recipe, subject.stage.device, subject.network.specification.T
     images, labels = subject.batch()
     ann_images, ann_labels = images.repeat(T, 1, 1, 1), repeated(labels, T)
 
     def step(network: Network, forward: Any, x: Tensor, y: Tensor) -> Work:
-        optimizer = make_optimizer((network,), job.train)
+        optimizer = make_optimizer((network,), recipe.train)
 
         def work() -> None:
             optimizer.zero_grad(set_to_none=True)
-            with autocast(job.execution, job.device):
+            with autocast(recipe.execution, device):
                 logits = forward(x)
             F.cross_entropy(time_mean(logits), y).backward()
             optimizer.step()
 
         return work
 
-    student = subject.learner._forward[0]  # type: ignore[index]
-    works = {"student": step(job.network, student, images, labels)}
-    for name in ("ann", "ann compiled") if job.execution.compile != "off" else ("ann",):
-        ann = _ann_of(job.network).to(job.device).train()
-        works[name] = step(
-            ann, compile_network(ann) if name == "ann compiled" else ann, ann_images, ann_labels
-        )
-    times = time_steps(works, rounds, job.device)
+    works = {"student": step(subject.network, subject.train_step.compiled, images, labels)}
+    for name in ("ann", "ann compiled") if subject.compile != "off" else ("ann",):
+        ann = _ann_of(subject.network).to(device).train()
+        compiled = compile_network(ann, "on" if name == "ann compiled" else "off")
+        works[name] = step(ann, compiled, ann_images, ann_labels)
+    times = time_steps(works, rounds, device)
     best = min((name for name in times if name != "student"), key=lambda name: statistics.median(times[name]))
     return {
         **ratio(times["student"], times[best]),

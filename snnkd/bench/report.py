@@ -16,13 +16,13 @@ from snnkd.bench.baseline_transforms import check_augment
 from snnkd.bench.clock import summary, time_steps
 from snnkd.bench.parts import spiking_overhead, time_parts
 from snnkd.bench.subject import make_stage, make_subject
+from snnkd.environment import hardware, in_bf16, pick_device, versions
 from snnkd.errors import UsageError
 from snnkd.recipe.loss_section import loss_label
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import DistillRecipe
-from snnkd.stage import Stage
 from snnkd.training.compiling import decide
-from snnkd.training.environment import check_execution, hardware, in_bf16, pick_device, versions
+from snnkd.training.setup import Stage, check_execution
 
 LONG = 10**9
 """Training images with which `compile: auto` compiles wherever it can."""
@@ -47,7 +47,7 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -
         torch.cuda.reset_peak_memory_stats(device)
     stage = make_stage(recipe, device)
     probe = make_subject(stage, "off")
-    compile = decide(recipe.execution, probe.job.network, LONG, device)
+    compile = decide(recipe.execution, probe.network, LONG, device)
     del probe
     subject = make_subject(stage, compile)
     step = time_steps({"step": subject.step}, rounds, device)["step"]

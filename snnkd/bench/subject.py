@@ -7,25 +7,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from snnkd.catalog.data import DATA
 from snnkd.console import Console
 from snnkd.context import RunContext
 from snnkd.data import ImageSet, Split, load_data
+from snnkd.data.loader import TrainBatches
 from snnkd.errors import UsageError
+from snnkd.losses.objective import Objective
 from snnkd.losses.outputs import Loss
-from snnkd.models import Specification, build_network
+from snnkd.models import Network, Specification, build_network
 from snnkd.models.files import LoadedNetwork
 from snnkd.schema.data import DataConfig, GlyphsConfig
 from snnkd.schema.events import frames_in
 from snnkd.schema.run import DistillRecipe
 from snnkd.seeds import derive
-from snnkd.stage import Stage, first_network, make_job, make_stage_objective
-from snnkd.training.compiling import Mode
-from snnkd.training.loop import Job
+from snnkd.training.compiling import Mode, compile_network
+from snnkd.training.loop import make_batches, make_teacher
+from snnkd.training.malloc import keep_freed_memory
 from snnkd.training.optimizer import make_optimizer
-from snnkd.training.step import backward, make_learner
+from snnkd.training.setup import Stage, initial_network, initial_objective
+from snnkd.training.step import Teacher, TrainStep, micro_batches
 
 BATCHES = 8
 """Different batches; then they repeat."""
@@ -33,28 +36,42 @@ BATCHES = 8
 
 @dataclass
 class Subject:
-    """A training job ready to run steps."""
+    """A stage ready to make training steps."""
 
     stage: Stage
-    job: Job
-    learner: nn.Module
+    network: Network
+    objective: Objective
+    batches: TrainBatches
+    teacher: Teacher
+    train_step: TrainStep
+    compile: Mode
     optimizer: torch.optim.Optimizer
     at: int = 0
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The next batch."""
-        images, labels = self.job.batches.batch(*divmod(self.at, self.job.batches.steps))
+        images, labels = self.batches.batch(*divmod(self.at, self.batches.steps))
         self.at += 1
         return images, labels
 
     def step(self) -> list[Loss]:
-        """Run one training step: data, teacher, student, loss, backward, update; no logging."""
-        torch.manual_seed(derive(self.job.seed, "noise", 0, self.at))
-        images, labels = self.batch()
+        """One training step as in `training.loop.train`, without its bookkeeping."""
+        accumulate = self.stage.recipe.execution.accumulate
+        torch.manual_seed(derive(self.stage.recipe.seed, "noise", 0, self.at))
+        batch_images, batch_labels = self.batch()
         self.optimizer.zero_grad(set_to_none=True)
-        losses = backward(self.job, self.learner, images, labels, epoch=0)
+        losses = []
+        for images, labels, _ in micro_batches(batch_images, batch_labels, accumulate):
+            loss = self.loss(images, labels)
+            (loss.total / accumulate).backward()
+            losses.append(loss)
         self.optimizer.step()
         return losses
+
+    def loss(self, images: Tensor, labels: Tensor) -> Loss:
+        """Teacher, student and objective on one batch, in the first epoch."""
+        loss: Loss = self.train_step(images, labels, self.teacher(images), 0)
+        return loss
 
 
 DataShape = tuple[int, tuple[int, int, int]]
@@ -89,12 +106,23 @@ def make_stage(recipe: DistillRecipe, device: torch.device, data_shape: DataShap
 def make_subject(stage: Stage, compile: Mode) -> Subject:
     """A new subject; weights and batches depend only on the recipe's seed."""
     recipe = stage.recipe
-    network = first_network(recipe, stage.data, stage.teacher).to(stage.device)
-    # a copy, since a baseline may change the teacher's memory layout
+    network = initial_network(recipe, stage.data, stage.teacher).to(stage.device)
+    # the teacher is copied: a baseline may change the memory layout of its weights
     stage = replace(stage, teacher=copy.deepcopy(stage.teacher))
-    job = make_job(stage, network, make_stage_objective(stage, network), compile)
-    learner = make_learner(job).train()
-    return Subject(stage, job, learner, make_optimizer((network, job.objective), recipe.train))
+    objective = initial_objective(stage, network)
+    if stage.device.type == "cpu" and recipe.execution.keep_memory:
+        keep_freed_memory()
+    train_step = TrainStep(network, objective, recipe, compile_network(network, compile))
+    return Subject(
+        stage=stage,
+        network=network,
+        objective=objective,
+        batches=make_batches(stage),
+        teacher=make_teacher(stage, objective),
+        train_step=train_step.train(),
+        compile=compile,
+        optimizer=make_optimizer((network, objective), recipe.train),
+    )
 
 
 def _random_data(recipe: DistillRecipe, data_shape: DataShape) -> ImageSet:

@@ -10,9 +10,10 @@ from typing import Any, Literal
 from snnkd.catalog.models import MODELS
 from snnkd.errors import FileError, UsageError
 from snnkd.files import read_json
-from snnkd.runs.folder import RECIPE, RESULT, RUN, identity_values, is_finished, read_result, runs_folder
+from snnkd.runs.find import run_folders
+from snnkd.runs.folder import RUN, identity_values, is_finished, read_result, runs_folder
+from snnkd.runs.metrics import read_metrics
 from snnkd.schema import fields
-from snnkd.training.metrics import read_metrics
 
 Values = dict[str, Any]
 Split = Literal["test", "val"]
@@ -130,28 +131,21 @@ def _damage(error: FileError, place: Path) -> str:
     return str(error).removeprefix(f"{place}: ").removeprefix(f"{place}/")
 
 
-def _is_run(place: Path) -> bool:
-    return any((place / name).is_file() for name in (RUN, RESULT, RECIPE))
-
-
 def _runs_of(place: Path, named: bool) -> list[Path]:
-    if place.is_file() or _is_run(place):
+    if place.is_file():
         return [place]
     if not place.is_dir():
         remedy = "give runs, or a folder of runs" if named else "run `snnkd distill` first, or name runs"
         raise FileError(f"{place}: no such run; {remedy}")
-    inside = sorted(path for path in place.iterdir() if not path.name.startswith("."))
-    runs = [path for path in inside if path.is_dir() and _is_run(path)] or [
-        path for path in inside if _is_result(path)
-    ]
+    runs = run_folders(place) or sorted(path for path in place.iterdir() if _is_result(path))
     if not runs:
-        raise FileError(f"{place}: holds no runs")
+        raise FileError(f"{place}: has no runs")
     return runs
 
 
 def _is_result(path: Path) -> bool:
     """Whether a file holds a result object; a folder may hold other JSON, too."""
-    if path.suffix != ".json" or not path.is_file():
+    if path.suffix != ".json" or path.name.startswith(".") or not path.is_file():
         return False
     try:
         return {"curve", "stage", "weights_sha256"} <= read_json(path).keys()

@@ -30,11 +30,14 @@ def load_data(config: DataConfig, console: Console, fetch: FetchOptions | None =
     Missing files are downloaded or copied, and large data sets unpacked, as `fetch` says; None does neither. Raises
     FileError when files are missing, damaged or cannot be fetched (NotPrepared when they only need unpacking).
     """
-    load = DATA[config.name].load()
-    options = None if fetch is None else dataclasses.replace(fetch, data=config.name)
-    # rank 0 fetches and caches, then the other ranks read the cache
-    data: ImageSet = distributed.on_every_rank(lambda: load(config, console, options), first_alone=True)
+    data = _load(config, console, None if fetch is None else dataclasses.replace(fetch, data=config.name))
     return hold_out(take_subset(data, config), config.val_fraction)
+
+
+@distributed.local_rank0_first  # the first fetches and caches
+def _load(config: DataConfig, console: Console, fetch: FetchOptions | None) -> ImageSet:
+    data: ImageSet = DATA[config.name].load()(config, console, fetch)
+    return data
 
 
 def check_fit(train: TrainConfig, data: ImageSet, operations: Sequence[Operation] = ()) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from snnkd import distributed
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, open_npz, write_atomic
 from snnkd.measure.curve import Curve
@@ -53,6 +54,7 @@ def _is_logits(path: Path) -> bool:
         return False
 
 
+@distributed.on_rank0
 def save_logits(path: Path, curve: Curve, weights_sha256: str, data_sha256: str, split: str) -> None:
     """Write the logits of `curve`. Raises FileError or RunError."""
     content = Logits(curve.logits.numpy(), curve.labels.numpy(), weights_sha256, data_sha256, split)

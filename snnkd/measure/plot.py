@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from snnkd import distributed
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error
 from snnkd.recipe.loss_section import loss_label
@@ -15,6 +16,7 @@ from snnkd.recipe.loss_section import loss_label
 SUFFIXES = (".png", ".svg", ".pdf")
 
 
+@distributed.on_rank0
 def check_plot_path(path: Path) -> None:
     """Raise UsageError for a suffix that cannot be drawn, FileError for a folder that is not there."""
     if path.suffix.lower() not in SUFFIXES:

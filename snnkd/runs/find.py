@@ -1,8 +1,7 @@
-"""Finding runs: finished teachers and students, and the state of every run in a folder."""
+"""Finding runs: those of a folder, finished teachers and students, and the state of each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +9,48 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from snnkd.errors import FileError, UsageError
+from snnkd.files import read_json
 from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, read_result, runs_folder
-from snnkd.runs.lock import is_held, read_holder
+from snnkd.runs.lock import describe_holder, is_held, read_holder
 
 LATEST = "latest"
 MOST_LISTED = 6
+
+
+def is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (RUN, RECIPE, RESULT))
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """`folder` itself if it is a run, else the runs directly in it, by name; hidden folders are skipped."""
+    if not folder.is_dir():
+        return []
+    if is_run(folder):
+        return [folder]
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_run(path))
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run that was started, from its run.json: its identity, its `data:` section, and whether it is finished."""
+
+    folder: Path
+    identity: dict[str, Any]
+    data: Any
+    finished: bool
+
+
+def recorded_runs(folder: Path) -> list[RecordedRun]:
+    """The started runs of `run_folders(folder)`; a damaged run.json is skipped."""
+    runs = []
+    for path in run_folders(folder):
+        try:
+            values = read_json(path / RUN)
+        except FileError:
+            continue
+        if isinstance(identity := values.get("identity"), dict):
+            runs.append(RecordedRun(path, identity, values.get("data"), is_finished(path)))
+    return runs
 
 
 @dataclass(frozen=True)
@@ -31,30 +67,22 @@ class Finished:
 
 
 def finished_runs(stage: str, folder: Path | None = None) -> list[Finished]:
-    """Finished runs of `stage` directly under `folder`, oldest first; damaged results are passed over."""
-    found = []
-    for path in _run_folders(folder or runs_folder()):
-        if not is_finished(path):
-            continue
+    """The finished runs of `stage` in `run_folders(folder)`, oldest first; damaged results are skipped."""
+    runs = []
+    for path in filter(is_finished, run_folders(folder or runs_folder())):
         try:
             run = Finished(path, read_result(path))
             if run.result["stage"] == stage and run.top1 >= 0:
-                found.append(((path / RESULT).stat().st_mtime_ns, run))
+                runs.append(((path / RESULT).stat().st_mtime_ns, run))
         except (FileError, KeyError, IndexError, TypeError, ValueError):
             continue
-    return [run for _, run in sorted(found, key=lambda pair: (pair[0], str(pair[1].folder)))]
+    return [run for _, run in sorted(runs, key=lambda pair: (pair[0], str(pair[1].folder)))]
 
 
-def _run_folders(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def choose(runs: list[Finished], kind: str, latest: bool, option: str, absent: str) -> Finished:
+    """The one run of `runs`, or with `latest` the one that finished last.
 
-
-def choose(runs: list[Finished], what: str, latest: bool, option: str, absent: str) -> Finished:
-    """The one run of `runs`, or the last finished with `latest`.
-
-    Raises FileError with `absent` when there is none, UsageError that lists them when there are several.
+    Raises FileError with the message `absent` for none, UsageError that lists them for several.
     """
     if not runs:
         raise FileError(absent)
@@ -62,7 +90,7 @@ def choose(runs: list[Finished], what: str, latest: bool, option: str, absent: s
         names = ", ".join(f"{run.folder} ({run.top1:.1f} %)" for run in runs[-MOST_LISTED:])
         if len(runs) > MOST_LISTED:
             names = f"... (`snnkd status` lists all), {names}"
-        raise UsageError(f"{len(runs)} finished {what} runs: {names}; name one, or {option} for the newest")
+        raise UsageError(f"{len(runs)} finished {kind} runs: {names}; name one, or {option} for the newest")
     return runs[-1]
 
 
@@ -76,52 +104,54 @@ class Status:
 
 
 def run_status(folder: Path) -> Status:
-    """done: result.json stands; running: its lock is held; stopped, failed: so it ended; stale: killed, nobody holds it."""
+    """The state of a run.
+
+    done: it has a result; running: its lock is held; stopped or failed: its last command ended so; stale: its process
+    was killed.
+    """
     holder = read_holder(folder)
     if is_held(folder):
-        return Status(
-            folder,
-            "running",
-            f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}",
-        )
+        return Status(folder, "running", describe_holder(holder))
     if is_finished(folder):
-        try:
-            end = read_result(folder)["curve"][-1]
-            note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
-            with safe_open(
-                folder / "model.safetensors", framework="numpy"
-            ):  # reads the header and compares the length
-                return Status(folder, "done", note)
-        except (OSError, SafetensorError) as error:
-            return Status(
-                folder,
-                "failed",
-                f"model.safetensors is damaged ({error}); set the run aside with --fresh".replace("\n", " "),
-            )
-        except (FileError, KeyError, IndexError, TypeError, ValueError):
-            return Status(folder, "failed", f"{RESULT} is damaged; remove it and repeat the command")
+        return _finished_status(folder)
     state = holder.get("state")
     if state in ("stopped", "failed"):
         return Status(folder, state, str(holder.get("why", "")))
-    return Status(folder, "stale", "killed while it ran; the same command continues")
+    return Status(folder, "stale", "killed while running; the same command continues")
+
+
+def _finished_status(folder: Path) -> Status:
+    """done, or failed where the result or the weights are damaged."""
+    try:
+        end = read_result(folder)["curve"][-1]
+        note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
+        # reads the header and compares the file's length
+        with safe_open(folder / "model.safetensors", framework="numpy"):
+            return Status(folder, "done", note)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).replace("\n", " ")
+        return Status(
+            folder, "failed", f"model.safetensors is damaged ({reason}); set the run aside with --fresh"
+        )
+    except (FileError, KeyError, IndexError, TypeError, ValueError):
+        return Status(folder, "failed", f"{RESULT} is damaged; remove it and repeat the command")
 
 
 def all_status(folder: Path) -> list[Status]:
-    """The state of `folder` itself if it is a run, else of every run in it. Raises FileError when there is none."""
+    """The states of `run_folders(folder)`. Raises FileError when there is none."""
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder}: a file, not a folder of runs")
     if not folder.is_dir():
         raise FileError(
-            f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out says otherwise"
+            f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out names another"
         )
-    is_run: Callable[[Path], bool] = lambda path: (path / RUN).is_file() or (path / RECIPE).is_file()  # noqa: E731
-    found = [folder] if is_run(folder) else list(filter(is_run, _run_folders(folder)))
-    if not found:
-        raise FileError(f"{folder}: holds no runs")
-    return [run_status(path) for path in found]
+    folders = run_folders(folder)
+    if not folders:
+        raise FileError(f"{folder}: has no runs")
+    return [run_status(path) for path in folders]
 
 
-def exit_code(found: list[Status]) -> int:
-    """0 if all are done, 4 if any failed, else 75 (something is still to do)."""
-    states = {status.state for status in found}
+def exit_code(runs: list[Status]) -> int:
+    """0 if all are done, 4 if any failed, else 75 (some are to be continued)."""
+    states = {status.state for status in runs}
     return 4 if "failed" in states else 0 if states <= {"done"} else 75

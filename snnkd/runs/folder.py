@@ -1,4 +1,4 @@
-"""The names of runs and what makes two runs the same."""
+"""Run identity: the names and hashes of run directories, and their main files."""
 
 from __future__ import annotations
 
@@ -20,36 +20,34 @@ from snnkd.usercode import source_sha256
 
 RECIPE = "recipe.yaml"
 RUN = "run.json"
-"""Identity and what the bytes depend on; its presence says that the run has begun."""
+"""Identity and reproducibility; its presence marks the run as started."""
 RESULT = "result.json"
-"""Written last: its presence says that the run is finished."""
-
-
+"""Written last; its presence marks the run as finished."""
 _INPUT_KEYS = ("model", "size", "mean", "std")
+"""How a teacher from a plain weights file sees an image; a run's own network records it."""
 
 
 def runs_folder() -> Path:
-    """SNNKD_RUNS, else runs/ here."""
+    """SNNKD_RUNS, else runs/ in the working directory."""
     return Path(os.environ.get("SNNKD_RUNS") or "runs")
 
 
 def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) -> dict[str, Any]:
-    """What makes this run this run: data and teacher by content, and every key but `execution`."""
-    made: dict[str, Any] = identity_values(recipe)
-    del made["execution"]
-    made["data"] = {
+    """What two equal runs share: data and teacher by content, and every key of the recipe but `execution`."""
+    values: dict[str, Any] = identity_values(recipe)
+    del values["execution"]
+    values["data"] = {
         "sha256": data_sha256,
         "val_fraction": recipe.data.val_fraction,
         "augment": identity_values(recipe.data.augment),
     }
-    if "teacher" in made:
-        # a finished teacher's weights say how they see an image; of a plain file the recipe says it
-        made["teacher"] = {
+    if "teacher" in values:
+        values["teacher"] = {
             "sha256": teacher_sha256,
-            **{key: made["teacher"][key] for key in _INPUT_KEYS if key in made["teacher"]},
+            **{key: values["teacher"][key] for key in _INPUT_KEYS if key in values["teacher"]},
         }
     code = {name: source_sha256(name) for name in _user_code(recipe)}
-    return {**made, "code": code} if code else made
+    return {**values, "code": code} if code else values
 
 
 def identity_values(value: Any) -> Any:
@@ -69,21 +67,21 @@ def _is_later(hint: Any) -> bool:
 
 
 def _user_code(recipe: StageRecipe) -> list[str]:
-    """The functions of the user's that decide what a run computes; data count by their content."""
-    named = [recipe.model.name] if MODELS.is_users(recipe.model.name) else []
+    """The user's functions that a run computes with; data sets count by their content."""
+    names = [recipe.model.name] if MODELS.is_users(recipe.model.name) else []
     if not isinstance(recipe, DistillRecipe):
-        return named
+        return names
     teacher = recipe.teacher.model
-    named += [teacher.name] if teacher is not None and MODELS.is_users(teacher.name) else []
-    return named + user_code(recipe.loss)
+    names += [teacher.name] if teacher is not None and MODELS.is_users(teacher.name) else []
+    return names + user_code(recipe.loss)
 
 
-def run_name(recipe: StageRecipe, same: dict[str, Any]) -> str:
+def run_name(recipe: StageRecipe, identity: dict[str, Any]) -> str:
     """`<stage>-<data>-<model>[-<loss>-T<T>]-<hash>-s<seed>`; the hash is over the identity keys other than seed."""
     parts = [recipe.stage, _data_label(recipe.data.name), _file_name(recipe.model.name)]
     if isinstance(recipe, DistillRecipe):
         parts += [_file_name(recipe.loss.name), f"T{recipe.model.T}"]
-    return "-".join([*parts, recipe_hash(same), f"s{recipe.seed}"])
+    return "-".join([*parts, recipe_hash(identity), f"s{recipe.seed}"])
 
 
 def _file_name(name: str) -> str:
@@ -91,9 +89,9 @@ def _file_name(name: str) -> str:
     return re.sub(r"[^\w-]+", "_", name)
 
 
-def recipe_hash(same: dict[str, Any]) -> str:
-    """The first 6 hex digits over the identity keys other than seed: equal for runs that differ only in seed."""
-    content = {key: value for key, value in same.items() if key != "seed"}
+def recipe_hash(identity: dict[str, Any]) -> str:
+    """6 hex digits over the identity keys other than seed: equal for runs that differ only in seed."""
+    content = {key: value for key, value in identity.items() if key != "seed"}
     return sha256(json.dumps(content, sort_keys=True).encode())[:6]
 
 
@@ -107,15 +105,15 @@ def difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | No
     """The first key at which two identities differ, with both values; None when they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *(key for key in old if key not in new)]:
-            found = difference(old.get(key), new.get(key), f"{where}.{key}" if where else key)
-            if found:
-                return found
+            change = difference(old.get(key), new.get(key), f"{where}.{key}" if where else key)
+            if change:
+                return change
         return None
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for i, pair in enumerate(zip(old, new, strict=True)):
-            found = difference(*pair, f"{where}.{i}")
-            if found:
-                return found
+            change = difference(*pair, f"{where}.{i}")
+            if change:
+                return change
         return None
     return None if old == new else (where, old, new)
 

@@ -1,10 +1,8 @@
-"""One process per run: a lock that the operating system releases with its holder, and that names the holder; and waiting for it."""
+"""The lock on a run directory, which also records its holder; and waiting for it."""
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import socket
@@ -12,68 +10,61 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from snnkd import distributed
 from snnkd.console import Console, duration
 from snnkd.errors import FileError, Interrupted, Preempted, UsageError
-from snnkd.files import from_os_error, parse_json, reason
+from snnkd.files import from_os_error, parse_json
+from snnkd.locks import try_flock
 
 T = TypeVar("T")
 NAME = "run.lock"
-HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-"""How flock says that another process has the lock."""
 POLL = 1.0
-"""Seconds between two looks at a lock that is waited for."""
+"""Seconds between two attempts."""
 
 
 class Held(FileError):
-    """Another process holds the run directory."""
+    """Another process has locked the run directory."""
 
 
 class Lock:
-    """Hold a run directory. On leaving, the file says how the work ended: done, stopped or failed.
+    """Lock a run directory, on rank 0 for all ranks. On exit the file records the outcome: done, stopped or failed.
 
-    Raises Held when another process holds it, FileError when the folder cannot be written.
+    Raises Held when another process has the lock, FileError when the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+        self._folder = folder
+        self._file: IO[str] | None = None
+        self._previous: dict[str, Any] = {}
 
     def __enter__(self) -> Lock:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._path.open("a+", encoding="utf-8")
-        except OSError as error:
-            raise from_os_error(error, self._path.parent) from error
-        try:
-            self._take()
-        except OSError as error:
-            self._file.close()
-            if error.errno not in HELD:
-                raise _unlockable(self._path.parent, error) from error
-            raise _held(self._path.parent) from error
-        self._before = read_holder(self._path.parent)
-        try:
-            self._say("running")
-        except OSError as error:
-            with contextlib.suppress(OSError):  # it tries to write once more
-                self._file.close()
-            raise from_os_error(error, self._path.parent) from error
+        self._acquire()
         return self
 
-    def _take(self) -> None:
-        for last in (False, False, True):
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except OSError:
-                if last:
-                    raise
-                time.sleep(0.05)  # `snnkd status` holds it for a moment to see whether it is held
+    @distributed.on_rank0
+    def _acquire(self) -> None:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            file = (self._folder / NAME).open("a+", encoding="utf-8")
+        except OSError as error:
+            raise from_os_error(error, self._folder) from error
+        try:
+            if not _try_again(file):
+                raise _held(self._folder)
+            self._file, self._previous = file, read_holder(self._folder)
+            self._record("running")
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # closing tries to write once more
+                file.close()
+            if isinstance(error, OSError):
+                raise from_os_error(error, self._folder) from error
+            raise
 
-    def _say(self, state: str, why: str = "") -> None:
-        about = {
+    def _record(self, state: str, reason: str = "") -> None:
+        assert self._file is not None
+        record = {
             "state": state,
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -81,44 +72,50 @@ class Lock:
         }
         self._file.seek(0)
         self._file.truncate()
-        json.dump({**about, "why": why} if why else about, self._file)
+        json.dump({**record, "why": reason} if reason else record, self._file)
         self._file.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._file is None:  # another rank than 0
+            return
         try:
             if error is None:
-                self._say("done")
+                self._record("done")
             elif isinstance(error, (Preempted, Interrupted)):
-                self._say("stopped", str(error))
-            elif isinstance(error, UsageError):  # refused, which is no failure of the run that stands here
-                self._say(str(self._before.get("state", "stopped")), str(self._before.get("why", "")))
+                self._record("stopped", str(error))
+            elif isinstance(error, UsageError):  # refused: the run's own state stays
+                self._record(str(self._previous.get("state", "stopped")), str(self._previous.get("why", "")))
             else:
-                self._say("failed", f"{type(error).__name__}: {error}".splitlines()[0][:300])
+                self._record("failed", f"{type(error).__name__}: {error}".splitlines()[0][:300])
         except OSError:
-            pass  # a full disk must not hide the error that is on its way
+            pass  # a full disk must not hide the error being raised
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
 
 
-def _unlockable(folder: Path, error: OSError) -> FileError:
-    return FileError(
-        f"{folder}: cannot be locked ({reason(error)}); runs need a file system with flock, such as local disks have"
-    )
+def _try_again(file: IO[str]) -> bool:
+    """`try_flock`, three times: `snnkd status` takes a shared lock for a moment."""
+    for pause in (0.05, 0.05, 0.0):
+        if try_flock(file):
+            return True
+        time.sleep(pause)
+    return False
 
 
 def _held(folder: Path) -> Held:
-    return Held(f"{folder}: held by {_name(read_holder(folder))}; wait for it or stop it")
+    return Held(f"{folder}: held by {describe_holder(read_holder(folder))}; wait for it or stop it")
 
 
-def _name(holder: dict[str, Any]) -> str:
+def describe_holder(holder: dict[str, Any]) -> str:
+    """`process 71 on node3 since 2026-11-28 14:02:11`."""
     return f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
 
 
 def check_free(folder: Path) -> None:
-    """Raise Held when a process holds the run now: a look ahead of work that comes before taking it."""
+    """Raise Held when a process has locked the run, before any work."""
     if is_held(folder):
         raise _held(folder)
 
@@ -126,10 +123,10 @@ def check_free(folder: Path) -> None:
 def in_turn(
     work: Callable[[], T], folder: Path, seconds: float, stop: Callable[[str], None], console: Console
 ) -> T:
-    """`work()`, again each time that another process held `folder` and let go of it; see `wait_until_free`.
+    """Call `work`, and again each time it raised Held, after waiting until `folder` is free (see `wait_until_free`).
 
-    `work` looks by itself whether something is left to do. Of several that wait, one gets the lock and the others are
-    Held again, which is no error here.
+    `work` checks whether something is left to do. Of several waiting processes one gets the lock; the others raise
+    Held again and wait on.
     """
     waited = 0.0
     if distributed.world_size() > 1:
@@ -138,38 +135,38 @@ def in_turn(
         try:
             return work()
         except Held:
-            so_far = waited
-            waited = distributed.on_rank0(lambda: wait_until_free(folder, seconds, stop, console, so_far))  # noqa: B023
+            waited = wait_until_free(folder, seconds, stop, console, waited)
 
 
+@distributed.on_rank0
 def wait_until_free(
     folder: Path, seconds: float, stop: Callable[[str], None], console: Console, waited: float = 0.0
 ) -> float:
-    """Wait while a process holds the run, `seconds` in all; returns how long it has waited, `waited` before included.
+    """Wait until no process has locked the run, `seconds` in all; returns the seconds waited, including `waited`.
 
-    Says once for whom. Raises Preempted when the time is over, and what `stop` raises when asked to stop.
+    Logs each holder once. Raises Preempted after `seconds`, and what `stop` raises.
     """
-    start, said = time.monotonic() - waited, ""
+    start, logged = time.monotonic() - waited, ""
     while is_held(folder):
-        about, waited = read_holder(folder), time.monotonic() - start
-        holder = _name(about)
+        record, waited = read_holder(folder), time.monotonic() - start
+        holder = describe_holder(record)
         stop(f"while waiting for {folder}, held by {holder}")
         if waited >= seconds:
             raise Preempted(
                 f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command continues"
             )
-        # another one may take it while this one sleeps; one that says no longer (or not yet) that it runs is about to let go
-        if about.get("state") == "running" and holder != said:
+        # the holder changes when another process is faster; one that does not record "running" is about to release it
+        if record.get("state") == "running" and holder != logged:
             console.log(
                 f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more (execution.wait)"
             )
-            said = holder
+            logged = holder
         time.sleep(min(POLL, seconds - waited))
     return time.monotonic() - start
 
 
 def read_holder(folder: Path) -> dict[str, Any]:
-    """What the lock file says; empty when there is none or it is damaged."""
+    """The record in the lock file; empty when there is none or it is damaged."""
     try:
         value = parse_json((folder / NAME).read_bytes())
     except (OSError, ValueError):
@@ -178,14 +175,11 @@ def read_holder(folder: Path) -> dict[str, Any]:
 
 
 def is_held(folder: Path) -> bool:
-    """Whether a process holds the run now."""
+    """Whether a process has locked the run."""
     try:
         with (folder / NAME).open("r", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return not try_flock(file, shared=True)
     except FileNotFoundError:
         return False
     except OSError as error:
-        if error.errno not in HELD:
-            raise _unlockable(folder, error) from error
-        return True
-    return False
+        raise from_os_error(error, folder / NAME) from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from snnkd import distributed
 from snnkd.console import Console
 from snnkd.errors import FileError
 from snnkd.files import read_bytes, sha256, write_atomic
@@ -22,6 +23,7 @@ MAGIC = b"snnkd checkpoint 1 "
 """Format version, followed by the sha256 of the rest and a line end."""
 
 
+@distributed.on_rank0
 def save_state(folder: Path, state: dict[str, Any]) -> None:
     """Write `state` as last.pt; the one before becomes previous.pt. Raises OSError with both intact."""
     buffer = io.BytesIO()
@@ -30,6 +32,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
     write_atomic(folder / LAST, MAGIC + sha256(payload).encode() + b"\n" + payload, keep=folder / PREVIOUS)
 
 
+@distributed.on_rank0
 def load_state(
     folder: Path, console: Console, restore: Callable[[dict[str, Any]], None] = lambda state: None
 ) -> dict[str, Any] | None:
@@ -114,6 +117,10 @@ def _check_pickle(content: bytes) -> None:
             ("torch", "collections OrderedDict")
         ):
             raise ValueError(f"it calls {argument}")
+
+
+def has_state(folder: Path) -> bool:
+    return (folder / LAST).exists() or (folder / PREVIOUS).exists()
 
 
 def remove_state(folder: Path) -> None:

@@ -1,9 +1,11 @@
-"""What of a network torch.compile makes faster, and whether that pays."""
+"""torch.compile for training: which parts of a network it speeds up, and when that pays."""
 
 from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -16,49 +18,47 @@ from snnkd.models.activation import SpikingLayer, configure_compiler
 from snnkd.schema.run import ExecutionConfig
 
 SAVED = 4e-9
-"""Seconds that compiled neurons save for each neuron, timestep and image of training (snnkd bench, resnet20, T = 4, two
-cores of an AMD EPYC: 200 ms a step of 48 million)."""
+"""Seconds saved by compiled neurons for each neuron, timestep and training image (snnkd bench, resnet20, T = 4, two cores
+of an AMD EPYC: 200 ms a step of 48 million)."""
 WORTH = 100.0
-"""Seconds that must be saved, by the measure of two cores. Compiling took 3 to 10 s there; it is slower elsewhere."""
+"""Seconds to save, by that measure, before compiling pays. It took 3 to 10 s there; it is slower elsewhere."""
 
-
-Mode = Literal["auto", "neurons", "on", "off"]
+Mode = Literal["neurons", "on", "off"]
 
 
 def decide(execution: ExecutionConfig, network: Network, images: int, device: torch.device) -> Mode:
-    """`execution.compile` with `auto` decided for training on `images` images in all (epochs x steps x batch).
+    """`execution.compile`, with `auto` decided for training on `images` images in all (epochs x steps x batch size).
 
-    By counting, not by timing: the same recipe on the same machine decides alike, and its bytes depend on it. On GPUs
-    SpikingJelly's neurons are fused kernels already. Loops over timesteps are left alone: torch 2.14 cannot compile some,
-    and the gain was measured with lif. Raises UsageError where there is no C++ compiler to do what was asked.
+    By counting, not by timing: a run's bytes depend on it, so the same recipe on the same machine has to decide alike.
+    On GPUs SpikingJelly's neurons are fused kernels already. Loops over timesteps stay uncompiled: torch 2.14 fails on
+    some of them. Raises UsageError without a C++ compiler.
     """
-    here = device.type != "cpu" or compiler() is not None
+    available = device.type != "cpu" or compiler() is not None
     if execution.compile != "auto":
-        if execution.compile != "off" and not here:
+        if execution.compile != "off" and not available:
             raise UsageError(
-                f"execution.compile: {execution.compile} needs a C++ compiler (CXX, g++ or clang++), none is here; "
-                "install one or set it to off"
+                f"execution.compile: {execution.compile} needs a C++ compiler (CXX, g++ or clang++); install one or set it to off"
             )
         return execution.compile
-    if device.type != "cpu" or not here or not is_fused(network.specification.neuron):
+    if device.type != "cpu" or not available or not is_fused(network.specification.neuron):
         return "off"
     return "neurons" if neurons(network) * network.specification.T * images * SAVED >= WORTH else "off"
 
 
 def compiler() -> str | None:
-    """The C++ compiler that torch.compile would call on a CPU."""
+    """The C++ compiler that torch.compile calls on a CPU."""
     names = [os.environ.get("CXX", ""), "g++", "clang++"]
-    return next((found for name in names if name and (found := shutil.which(name))), None)
+    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 @torch.no_grad()
 def neurons(network: Network) -> int:
-    """Spiking neurons of `network`, counted on one image."""
-    found = 0
+    """Number of spiking neurons of `network`, counted on one image."""
+    total = 0
 
     def count(module: nn.Module, inputs: object, spikes: Tensor) -> None:
-        nonlocal found
-        found += spikes.numel()
+        nonlocal total
+        total += spikes.numel()
 
     layers = [module for module in network.modules() if isinstance(module, SpikingLayer)]
     if not layers:
@@ -70,14 +70,26 @@ def neurons(network: Network) -> int:
     network.train(training)
     for handle in handles:
         handle.remove()
-    return found // network.specification.T
+    return total // network.specification.T
 
 
-def compile_network(network: Network) -> nn.Module:
-    """The whole network compiled; it holds the same parameters."""
+def compile_network(network: Network, mode: Mode) -> nn.Module:
+    """The network as training calls it: its neurons compiled in place, or all of it as a module with the same parameters."""
+    compile_neurons(network, mode == "neurons")
+    if mode != "on":
+        return network
     configure_compiler()
-    made: nn.Module = torch.compile(network)  # type: ignore[assignment]
-    return made
+    compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
+    return compiled
+
+
+@contextmanager
+def compile_for_training(network: Network, mode: Mode) -> Iterator[nn.Module]:
+    """`compile_network` inside; afterwards the neurons run uncompiled, so that all ranks measure alike."""
+    try:
+        yield compile_network(network, mode)
+    finally:
+        compile_neurons(network, False)
 
 
 def compile_neurons(network: nn.Module, on: bool) -> None:

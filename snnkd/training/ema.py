@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which then is the result."""
+"""An exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -9,38 +9,36 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from snnkd.models import Network
 
-Average = AveragedModel
+class EMA(AveragedModel):
+    """average <- d x average + (1 - d) x weights after every step n = 1, 2, ..., with d = min(decay, n / (n + 9)).
 
-
-def make_average(network: Network, decay: float) -> Average | None:
-    """average <- d x average + (1 - d) x weights after every step n = 1, 2, ...; None for decay 0.
-
-    d = min(decay, n / (n + 9)), so that the first weights do not stay (as in timm and TensorFlow's averages). The norms'
-    running statistics are averaged alike, so that they fit the weights.
+    The growing d makes the initial weights fade (as in timm and TensorFlow). Running statistics of norms are averaged
+    alike, so that they fit the weights.
     """
-    return AveragedModel(network, use_buffers=True) if decay else None
 
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        super().__init__(network, use_buffers=True)
+        self._decay = decay
 
-@torch.no_grad()
-def follow(average: Average, network: Network, decay: float, n: int) -> None:
-    """Take the `n`-th step that `network` has made into its average.
+    @torch.no_grad()
+    def update(self, network: nn.Module, n: int) -> None:
+        """Average in the weights after step `n`.
 
-    Not `update_parameters`, which takes its number of steps to the device, and waits for it, in each.
-    """
-    new = 1 - min(decay, n / (n + 9)) if n > 1 else 1.0
-    numbers: tuple[list[Tensor], list[Tensor]] = [], []
-    for old, now in zip(_tensors(average.module), _tensors(network), strict=True):
-        if old.is_floating_point():
-            numbers[0].append(old)
-            numbers[1].append(now)
-        else:
-            old.copy_(now)
-    torch._foreach_lerp_(*numbers, new)
-    average.n_averaged += 1
+        `AveragedModel.update_parameters` copies its step count to the device in every step, and waits for it.
+        """
+        new = 1 - min(self._decay, n / (n + 9)) if n > 1 else 1.0
+        averages, weights = [], []
+        for average, weight in zip(_tensors(self.module), _tensors(network), strict=True):
+            if average.is_floating_point():
+                averages.append(average)
+                weights.append(weight)
+            else:
+                average.copy_(weight)
+        torch._foreach_lerp_(averages, weights, new)
+        self.n_averaged += 1
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Each once, also where layers share one."""
+    """Parameters and buffers; each once, also where layers share one."""
     return itertools.chain(module.parameters(), module.buffers())

@@ -1,52 +1,44 @@
-"""How the neuron layers fare while training: silent ones teach nothing, saturated ones tell nothing apart."""
+"""Firing rates of the spiking layers while training: silent layers pass no gradient, saturated ones no information."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from types import TracebackType
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from snnkd.console import Console
 from snnkd.models.activation import SpikingLayer
 
 SATURATED = 0.95
-"""Spikes per neuron and timestep above which a layer says hardly more than a constant."""
+"""Spikes per neuron and timestep above which a layer is almost a constant."""
 
 
-class LayerRates:
-    """A context manager that notes the mean output of every neuron layer in the forward passes inside it."""
+@contextmanager
+def watch(network: nn.Module, on: bool = True) -> Iterator[dict[str, Tensor]]:
+    """Record the firing rate of every spiking layer, by name, from the forward passes inside; nothing unless `on`."""
+    calls: dict[str, list[Tensor]] = {}
+    rates: dict[str, Tensor] = {}
 
-    def __init__(self, network: nn.Module) -> None:
-        self._layers = {
-            name: module for name, module in network.named_modules() if isinstance(module, SpikingLayer)
-        }
-        self._handles: list[Any] = []
-        self._calls: dict[str, list[Tensor]] = {}
-        self.found: dict[str, Tensor] = {}
+    def hook(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def record(module: nn.Module, inputs: object, spikes: Tensor) -> None:
+            calls.setdefault(name, []).append(spikes.detach().float().mean())
+            rates[name] = torch.stack(calls[name]).mean()  # a layer may be used twice
 
-    def __enter__(self) -> LayerRates:
-        for name, module in self._layers.items():
-            self._handles.append(module.register_forward_hook(self._note(name)))
-        return self
+        return record
 
-    def _note(self, name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, spikes: Tensor) -> None:
-            self._calls.setdefault(name, []).append(spikes.detach().float().mean())
-            self.found[name] = torch.stack(self._calls[name]).mean()  # a layer may be used twice
-
-        return hook
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for handle in self._handles:
+    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, SpikingLayer)]
+    handles = [layer.register_forward_hook(hook(name)) for name, layer in layers] if on else []
+    try:
+        yield rates
+    finally:
+        for handle in handles:
             handle.remove()
 
 
 def silent_or_saturated(rates: Mapping[str, float]) -> dict[str, list[str]]:
-    """Names of silent (rate 0) and saturated (above 0.95) layers; without those kinds that have none."""
+    """Names of silent (rate 0) and saturated (above 0.95) layers; a kind without layers is left out."""
     kinds = {
         "silent": [name for name, rate in rates.items() if rate == 0],
         "saturated": [name for name, rate in rates.items() if rate > SATURATED],
@@ -54,10 +46,20 @@ def silent_or_saturated(rates: Mapping[str, float]) -> dict[str, list[str]]:
     return {kind: names for kind, names in kinds.items() if names}
 
 
-def warning(epoch: int, found: Mapping[str, list[str]]) -> str:
-    """One line of at most three names a kind; `epoch` counts from 1."""
-    said = []
-    for kind, names in found.items():
+def warn(
+    rates: Mapping[str, float], previous: dict[str, list[str]], epoch: int, console: Console
+) -> dict[str, list[str]]:
+    """Log the silent and saturated layers when they are not the `previous` ones; returns them. `epoch` counts from 0."""
+    layers = silent_or_saturated(rates)
+    if layers != previous:
+        console.log(warning(epoch + 1, layers))
+    return layers
+
+
+def warning(epoch: int, layers: Mapping[str, list[str]]) -> str:
+    """One line with at most three names of each kind; `epoch` counts from 1."""
+    parts = []
+    for kind, names in layers.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-        said.append(f"{kind} layers (rate {'0' if kind == 'silent' else f'above {SATURATED}'}): {shown}")
-    return f"warning: epoch {epoch}: " + ("; ".join(said) or "no layer is silent or saturated any more")
+        parts.append(f"{kind} layers (rate {'0' if kind == 'silent' else f'above {SATURATED}'}): {shown}")
+    return f"warning: epoch {epoch}: " + ("; ".join(parts) or "no layer is silent or saturated any more")

@@ -1,90 +1,108 @@
-"""One look at a batch: student, teacher and objective, on one process or as one of several."""
+"""The forward passes of a training step, teacher, student and objective, on one rank or several."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from snnkd import distributed
+from snnkd.environment import autocast
 from snnkd.losses.objective import Objective
 from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.models import Network
 from snnkd.models.features import Features
-from snnkd.training.compiling import compile_network, compile_neurons
-from snnkd.training.environment import autocast
-from snnkd.training.malloc import keep_freed_memory
+from snnkd.schema.run import ExecutionConfig, StageRecipe
 
-if TYPE_CHECKING:
-    from snnkd.training.loop import Job
+
+class TeacherOutputs(NamedTuple):
+    """Logits `[B, C]`, None without a teacher, and features by name, `[B, ...]`."""
+
+    logits: Tensor | None
+    features: dict[str, Tensor]
+
+
+class Teacher:
+    """The frozen teacher: images to its logits and the features in `names`, without gradient. `network` None: no teacher."""
+
+    def __init__(
+        self, network: Network | None, names: Collection[str] = (), execution: ExecutionConfig | None = None
+    ) -> None:
+        self.network = None if network is None else network.eval().requires_grad_(False)
+        self._names, self._execution = names, execution or ExecutionConfig()
+
+    def __call__(self, images: Tensor) -> TeacherOutputs:
+        if self.network is None:
+            return TeacherOutputs(None, {})
+        features = Features(self._names) if self._names else None
+        with torch.inference_mode(), autocast(self._execution, images.device):
+            logits = self.network(images, 1, features)[0]
+        # autograd cannot save a tensor of inference mode; it can save a clone made outside
+        kept = features.kept if features else {}
+        return TeacherOutputs(logits.clone(), {name: value.clone() for name, value in kept.items()})
 
 
 class TrainStep(nn.Module):
-    """Student and objective as one module: all that has parameters, so that gradients are averaged over processes once."""
+    """Student and objective as one module with all parameters, so that DDP averages their gradients once."""
 
-    def __init__(self, network: Network, objective: Objective, compile: str) -> None:
+    def __init__(
+        self, network: Network, objective: Objective, recipe: StageRecipe, compiled: nn.Module | None = None
+    ) -> None:
+        """`compiled` is the network as torch.compile returns it, with the same parameters."""
         super().__init__()
         self.network, self.objective = network, objective
-        compile_neurons(network, compile == "neurons")
-        # in a tuple, since it holds the same parameters again
-        self._forward = (compile_network(network) if compile == "on" else network,)
+        self._compiled = (
+            network if compiled is None else compiled,
+        )  # in a tuple, not to register its parameters again
+        self._execution, self._epochs = recipe.execution, recipe.train.epochs
+
+    @property
+    def compiled(self) -> nn.Module:
+        return self._compiled[0]
 
     def forward(
-        self, images: Tensor, given: dict[str, Any], context: AbstractContextManager[Any], plain: bool
-    ) -> tuple[BatchOutputs, Loss]:
-        """`given` is what of BatchOutputs does not come from the student; `plain` runs the network uncompiled, so that hooks see it."""
+        self, images: Tensor, labels: Tensor, teacher: TeacherOutputs, epoch: int, hooked: bool = False
+    ) -> Loss:
+        """The loss of one batch; `hooked` runs the network uncompiled, so that its forward hooks are called."""
         names = self.objective.student_features
-        ours = Features(names) if names else None
-        run = self.network if plain else self._forward[0]
-        with context:
-            student = run(images) if ours is None else run(images, None, ours)
-        seen = BatchOutputs(student=student, student_features=ours.kept if ours else {}, **given)
-        return seen, self.objective(seen)
+        features = Features(names) if names else None
+        network = self.network if hooked else self.compiled
+        with autocast(self._execution, images.device):
+            logits = network(images, None, features)
+        loss: Loss = self.objective(
+            BatchOutputs(
+                student=logits,
+                labels=labels,
+                teacher=teacher.logits,
+                student_features=features.kept if features else {},
+                teacher_features=teacher.features,
+                epoch=epoch,
+                epochs=self._epochs,
+            )
+        )
+        return loss
 
 
-def make_learner(job: Job) -> nn.Module:
-    """The job's learner; of several processes, one that averages gradients and starts from the first one's weights."""
-    if job.device.type == "cpu" and job.execution.keep_memory:
-        keep_freed_memory()
-    learner = TrainStep(job.network, job.objective, job.execution.compile)
+def data_parallel(step: TrainStep, device: torch.device, sync_norm: bool) -> nn.Module:
+    """`step` itself in one process; on several ranks wrapped in DDP, which starts from rank 0's weights."""
     if distributed.world_size() == 1:
-        return learner
-    if job.execution.sync_norm:
-        learner.network = nn.SyncBatchNorm.convert_sync_batchnorm(learner.network)
-    return DistributedDataParallel(learner, device_ids=[job.device] if job.device.type == "cuda" else None)
+        return step
+    if sync_norm:
+        step.network = nn.SyncBatchNorm.convert_sync_batchnorm(step.network)
+    return DistributedDataParallel(step, device_ids=[device] if device.type == "cuda" else None)
 
 
-def look(
-    job: Job, learner: nn.Module, images: Tensor, labels: Tensor, epoch: int, plain: bool = False
-) -> tuple[BatchOutputs, Loss]:
-    """Teacher and student on one batch, or this process's part of it, and the loss."""
-    names = job.objective.teacher_features
-    theirs = Features(names) if names else None
-    with autocast(job.execution, job.device):
-        teacher = None if job.teacher is None else job.teacher(images, theirs)
-    given = {"labels": labels, "teacher": teacher, "teacher_features": theirs.kept if theirs else {}}
-    found: tuple[BatchOutputs, Loss] = learner(
-        images,
-        {**given, "epoch": epoch, "epochs": job.train.epochs},
-        autocast(job.execution, job.device),
-        plain,
-    )
-    return found
+def micro_batches(images: Tensor, labels: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
+    """`count` equal parts of a batch, each with whether it is the last. Event frames are `[T, B, C, H, W]`."""
+    parts = zip(images.chunk(count, -4), labels.chunk(count), strict=True)
+    for i, (some_images, some_labels) in enumerate(parts):
+        yield some_images, some_labels, i == count - 1
 
 
-def backward(
-    job: Job, learner: nn.Module, images: Tensor, labels: Tensor, epoch: int, plain: bool = False
-) -> list[Loss]:
-    """Add up the gradients of one step, and give its losses: one for each of `execution.accumulate` micro-batches."""
-    parts, losses = job.execution.accumulate, []
-    # event frames are [T, B, C, H, W]: the images lie along the fourth dimension from the end
-    for i, (some, their_labels) in enumerate(zip(images.chunk(parts, -4), labels.chunk(parts), strict=True)):
-        # only the last one exchanges gradients
-        last = i == parts - 1 or not isinstance(learner, DistributedDataParallel)
-        with nullcontext() if last else learner.no_sync():  # type: ignore[operator]
-            _, loss = look(job, learner, some, their_labels, epoch, plain)
-            (loss.total / parts if parts > 1 else loss.total).backward()
-        losses.append(loss)
-    return losses
+def gradient_sync(step: nn.Module, on: bool) -> AbstractContextManager[object]:
+    """Whether a backward pass inside averages gradients over the ranks: the last micro-batch of a step does, for all."""
+    return nullcontext() if on or not isinstance(step, DistributedDataParallel) else step.no_sync()

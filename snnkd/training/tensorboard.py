@@ -4,14 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from snnkd import distributed
 from snnkd.errors import UsageError
-from snnkd.training.metrics import read_metrics
+from snnkd.runs.metrics import read_metrics
+from snnkd.schema.run import ExecutionConfig
 
 NAME = "tensorboard"
+
+
+def check_track(execution: ExecutionConfig) -> None:
+    """Raise UsageError when the package that `execution.track` needs is missing."""
+    if execution.track != "none" and find_spec(execution.track) is None:
+        raise UsageError(
+            f"execution.track: {execution.track} is not installed: pip install {execution.track}"
+        )
+
 
 Track = Callable[[dict[str, Any]], None]
 """Takes the row of a finished epoch."""

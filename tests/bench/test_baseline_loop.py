@@ -17,7 +17,7 @@ from snnkd.recipe import Flags, resolve_stage
 from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe
 from snnkd.seeds import derive
-from snnkd.stage import Stage
+from snnkd.training.setup import Stage
 
 CPU = torch.device("cpu")
 
@@ -32,8 +32,8 @@ def stage(loss: str = "hta-kl", *settings: str, T: int = 4) -> Stage:
 def exact(subject: Subject) -> None:
     """In float64: in float32, rounding flips some spikes, and with them the fourth digit of the loss."""
     assert subject.stage.teacher is not None
-    subject.job.objective.double()
-    for network in (subject.job.network, subject.stage.teacher.network):
+    subject.objective.double()
+    for network in (subject.network, subject.stage.teacher.network):
         network.double()
         network.register_forward_pre_hook(lambda module, given: (given[0].double(), *given[1:]))
 
@@ -49,7 +49,9 @@ def theirs(of: Stage, *features: str) -> Iterator[float]:
     loop = BaselineLoop(of, features)
     exact(loop.subject)
     for at in itertools.count():
-        torch.manual_seed(derive(loop.subject.job.seed, "noise", 0, at))  # bkdsnn drops the same channels
+        torch.manual_seed(
+            derive(loop.subject.stage.recipe.seed, "noise", 0, at)
+        )  # bkdsnn drops the same channels
         yield loop.step()
 
 

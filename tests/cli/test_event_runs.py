@@ -222,7 +222,7 @@ def test_a_teacher_of_other_frames_does_not_fit(cli: Cli) -> None:
     other = [word if word != "data.frames=3" else "data.frames=2" for word in words("n-mnist")]
     refused = cli("distill", *other, "--loss", "kl", "--teacher", teacher)
     assert refused.code == 3
-    assert "the teacher sees 3 event frames, n-mnist has 2 event frames" in refused.complaint
+    assert "the teacher takes 3 event frames, n-mnist has 2 event frames" in refused.complaint
     smaller = [word if word != "data.size=16" else "data.size=12" for word in words("n-mnist")]
     refused = cli("distill", *smaller, "--loss", "kl", "--teacher", teacher)
     assert (refused.code, "takes event frames [2, 16, 16], n-mnist has [2, 12, 12]" in refused.complaint) == (

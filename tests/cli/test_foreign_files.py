@@ -15,7 +15,7 @@ def test_a_recipe_of_ones_own_is_not_overwritten(cli: Cli) -> None:
     Path("mine/recipe.yaml").write_text(text)
     ended = cli("teach", "mine/recipe.yaml", *TRAIN, "--out", "mine")
     assert ended.code == 2
-    assert "holds files but no run" in ended.complaint
+    assert "has files but no run" in ended.complaint
     assert {path.name: path.read_text() for path in Path("mine").iterdir()} == {"recipe.yaml": text}
 
 

@@ -74,7 +74,7 @@ def test_another_run_that_began_in_the_folder_meanwhile_is_left_alone(
     _meanwhile(monkeypatch, begin_it)
     ended = cli("teach", *SMALL, "--out", "run")
     assert ended.code == 2
-    assert "seed = 7, this request 0" in ended.complaint
+    assert "seed = 7, this command 0" in ended.complaint
     assert json.loads(Path("run/run.json").read_text())["identity"]["seed"] == 7
     assert Path("run/result.json").exists() != unfinished
     assert _other(seed=7).folder == Path("run"), "the other one continues"

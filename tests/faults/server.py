@@ -26,7 +26,7 @@ from snnkd.exports import safetensors
 from snnkd.losses import objective  # noqa: F401
 from snnkd.models.activation import LIF
 from snnkd.schema.neuron import NeuronConfig
-from snnkd.training import loop
+from snnkd.training import train_state
 
 LIF(NeuronConfig())
 
@@ -62,7 +62,7 @@ def _tell_phases(path: str) -> None:
 
     shown[0] = 0
     stage.train = in_phase(1, stage.train)
-    loop.save_state = in_phase(2, loop.save_state)
+    train_state.save_state = in_phase(2, train_state.save_state)
     stage.save_network = in_phase(2, stage.save_network)
     stage.write_json = in_phase(2, stage.write_json)
     safetensors.save_network = in_phase(2, safetensors.save_network)

@@ -27,7 +27,7 @@ from torch.distributed.elastic.multiprocessing.subprocess_handler import Subproc
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel  # noqa: F401
 
-from snnkd import distributed, pipeline, stage  # everything a command imports, so that workers start at once
+from snnkd import distributed, stage  # everything a command imports, so that workers start at once
 from snnkd.cli import main
 from snnkd.losses import objective  # noqa: F401
 from snnkd.models.activation import LIF
@@ -106,7 +106,7 @@ def _work(request: dict[str, Any], environment: dict[str, str]) -> None:
         torch.save(loaded.network.state_dict(), f"weights-{distributed.rank()}.pt")
         return honest(loaded, *words)
 
-    stage.measure_network = pipeline.measure_network = tell
+    stage.measure_network = tell
     main()
 
 

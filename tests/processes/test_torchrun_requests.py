@@ -33,7 +33,7 @@ REFUSED = {
     "one GPU": (
         2,
         [*TEACH, "--device", "cuda:1"],
-        "device 'cuda:1' given for 2 processes; say cuda, and each takes its own",
+        "device 'cuda:1' given for 2 processes; use --device cuda, each process picks its own GPU",
     ),
     "export": (2, ["export"], "export runs in one process, torchrun started 2; start it without torchrun"),
     "bench": (2, ["bench"], "bench runs in one process, torchrun started 2; start it without torchrun"),
@@ -68,7 +68,7 @@ def test_a_held_run_is_refused(torchrun: Jobs, tmp_path: Path) -> None:
 
 def test_what_one_process_alone_meets_is_said_with_its_number(torchrun: Jobs, tmp_path: Path) -> None:
     code = """
-from snnkd import pipeline, processes
+from snnkd import distributed, pipeline
 from snnkd.errors import FileError
 honest = pipeline.pick_device
 def pick(name):
@@ -84,7 +84,7 @@ pipeline.pick_device = pick
 def test_processes_with_different_data_do_not_mix(torchrun: Jobs, tmp_path: Path) -> None:
     """As on two machines, each with its own folder and another file of the same name."""
     code = """
-from snnkd import pipeline, processes
+from snnkd import distributed, pipeline
 import dataclasses
 honest = pipeline.load_data
 pipeline.load_data = lambda *w, **k: dataclasses.replace(honest(*w, **k), sha256="0" * 64) if distributed.rank() else honest(*w, **k)

@@ -63,16 +63,13 @@ LOSSES = {
 
 EXACT = """
 from snnkd import stage
-honest, train = stage.frozen, stage.train
-def frozen(teacher, device):
-    teacher.network.double()
-    return honest(teacher, device)
-def exactly(job):
-    job.network.double(), job.objective.double()
-    position = train(job)
-    job.network.float()
-    return position
-stage.frozen, stage.train = frozen, exactly
+train = stage.train
+def exactly(of, network, objective, compile):
+    of.teacher.network.double(), network.double(), objective.double()
+    progress = train(of, network, objective, compile)
+    network.float()
+    return progress
+stage.train = exactly
 """
 IN_FLOAT64 = {"dist"}
 """In float32 their gradients make of a rounding a spike more or less within 20 steps, on one machine or another."""
@@ -126,7 +123,7 @@ def test_without_gathering_the_comparison_would_fail(torchrun: Jobs, here: Path,
             words,
             count,
             frozen=True,
-            code="from snnkd.losses.outputs import BatchOutputs; BatchOutputs.whole = lambda self: self",
+            code="from snnkd.losses.outputs import BatchOutputs; BatchOutputs.gathered = lambda self: self",
         )
         found.append(_losses(here / words[-1]))
     assert found[1] != pytest.approx(found[0], abs=1e-4)

@@ -23,7 +23,7 @@ from snnkd.recipe.shipped import first_comment, recipes_folder, shipped_names
 from snnkd.recipe.sweep import Tasks
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import DistillRecipe, StageRecipe, TeachRecipe
-from snnkd.stage import Stage
+from snnkd.training.setup import Stage
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = shipped_names()
@@ -83,13 +83,13 @@ def subjects(pipeline: Pipeline, width: int | None) -> list[Subject]:
     return made
 
 
-def takes_a_step(pipeline: Pipeline, width: int | None) -> None:
-    for subject in subjects(pipeline, width):
-        before = [parameter.detach().clone() for parameter in subject.job.network.parameters()]
+def takes_a_step(pipeline: Pipeline) -> None:
+    for subject in subjects(pipeline):
+        before = [parameter.detach().clone() for parameter in subject.network.parameters()]
         losses = subject.step()
         assert all(torch.isfinite(loss.total).all() for loss in losses)
         assert any(
-            not old.equal(new) for old, new in zip(before, subject.job.network.parameters(), strict=True)
+            not old.equal(new) for old, new in zip(before, subject.network.parameters(), strict=True)
         ), "nothing was learned"
 
 

@@ -1,32 +1,41 @@
 """Who may use a run directory: a new run, the same run, and nobody else."""
 
+import json
+import platform
+from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+import torch
 
 from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.runs.folder import identity
 from snnkd.runs.lock import Lock
-from snnkd.runs.open import (
-    begin,
-    check_folder,
+from snnkd.runs.open import begin, check_folder, check_same_data, set_aside
+from snnkd.runs.reproducibility import (
+    Reproducibility,
+    Versions,
     check_resumable,
-    check_same_data,
-    recorded_requirements,
-    set_aside,
+    recorded_reproducibility,
+    reproducibility,
 )
 from snnkd.schema.fields import to_plain
+from snnkd.schema.run import ExecutionConfig
 
 QUIET = Console(quiet=True)
-NEEDS = {
-    "versions": {"torch": "2.6.0"},
-    "machine": "x86_64 AVX2",
-    "threads": 2,
-    "precision": "auto",
-    "compile": False,
-}
+SETUP = Reproducibility(
+    versions=Versions(torch="2.6.0", spikingjelly="0.1", numpy="2.0"),
+    machine="x86_64 AVX2",
+    threads=2,
+    bf16=False,
+    compile="off",
+    processes=1,
+    accumulate=1,
+    sync_norm=False,
+)
 
 
 def recipe(**flags: object):
@@ -41,7 +50,7 @@ def same(**flags: object) -> dict[str, object]:
 def run(tmp_path) -> Path:
     folder = tmp_path / "runs" / "one"
     folder.mkdir(parents=True)
-    begin(folder, recipe(), same(), NEEDS, "snnkd distill")
+    begin(folder, recipe(), same(), SETUP, "snnkd distill")
     return folder
 
 
@@ -86,16 +95,16 @@ def test_what_a_kill_at_the_beginning_leaves_is_no_obstacle(tmp_path):
     (folder / ".run.json.x2.tmp").write_text("torn")
     check_folder(folder, same())
     (folder / "last.pt").write_text("whose?")
-    assert "holds files but no run" in refusal(UsageError, folder)
+    assert "has files but no run" in refusal(UsageError, folder)
 
 
 @pytest.mark.parametrize(
     ("flags", "hint"),
     [
-        ({"lr": 0.5}, "train.lr = 0.1, this request 0.5"),
-        ({"seed": 3}, "seed = 0, this request 3"),
-        ({"T": 2}, "model.T = 4, this request 2"),
-        ({"settings": ["loss.terms.0.head=strict"]}, "loss.terms.0.head = 'top1', this request 'strict'"),
+        ({"lr": 0.5}, "train.lr = 0.1, this command 0.5"),
+        ({"seed": 3}, "seed = 0, this command 3"),
+        ({"T": 2}, "model.T = 4, this command 2"),
+        ({"settings": ["loss.terms.0.head=strict"]}, "loss.terms.0.head = 'top1', this command 'strict'"),
         ({"settings": ["neuron.tau=3"]}, "neuron.tau"),
     ],
 )
@@ -146,7 +155,7 @@ def test_fresh_sets_aside_by_number_and_loses_nothing(run):
         assert not run.exists()
         assert contents(aside / f"one-{number}") == before
         run.mkdir()
-        begin(run, recipe(), same(), NEEDS, "")
+        begin(run, recipe(), same(), SETUP, "")
     assert {path.name for path in aside.iterdir()} == {"one-1", "one-2"}
 
 
@@ -167,34 +176,57 @@ def test_fresh_is_refused_while_the_run_is_held(run):
 def test_what_begin_writes_is_runnable_and_read_back(run):
     assert (run / "recipe.yaml").read_text().startswith("# snnkd distill\n")
     assert resolve_stage(str(run / "recipe.yaml"), "distill", Flags()) == recipe()
-    assert recorded_requirements(run) == {
-        **NEEDS,
-        "compile": "off",
-        "processes": 1,
-        "accumulate": 1,
-        "sync_norm": False,
-    }  # as version 0.1 wrote it, in today's words
-    (run / "run.json").write_text('{"identity": {}}')
-    with pytest.raises(FileError, match="'needs' is missing"):
-        recorded_requirements(run)
+    assert recorded_reproducibility(run) == SETUP
+
+
+@pytest.mark.parametrize(
+    ("needs", "hint"),
+    [
+        (None, "needs: None is not a mapping"),
+        ({}, "needs: lacks versions, machine, threads"),
+        ({**to_plain(SETUP), "threads": 0}, "needs.threads: 0 is too small"),
+        ({**to_plain(SETUP), "threads": 10**9}, "needs.threads"),
+        ({**to_plain(SETUP), "threads": True}, "needs.threads"),
+        ({**to_plain(SETUP), "compile": "maybe"}, "needs.compile: 'maybe' is not one of neurons, on, off"),
+        ({**to_plain(SETUP), "processes": "two"}, "needs.processes"),
+        ({**to_plain(SETUP), "versions": {"torch": "2"}}, "needs.versions: lacks spikingjelly, numpy"),
+    ],
+)
+def test_a_damaged_setup_is_refused_by_key(run, needs, hint):
+    (run / "run.json").write_text(json.dumps({"identity": {}, "needs": needs}))
+    with pytest.raises(FileError, match=r"run\.json: damaged: ") as caught:
+        recorded_reproducibility(run)
+    assert hint in str(caught.value)
+
+
+def test_the_setup_of_this_process():
+    here = reproducibility(ExecutionConfig(threads=3, accumulate=2), "neurons", torch.device("cpu"))
+    assert (here.threads, here.accumulate, here.compile, here.processes) == (3, 2, "neurons", 1)
+    assert here.versions.torch == version("torch")
+    assert here.machine.startswith(platform.machine())
 
 
 @pytest.mark.parametrize(
     ("change", "hint"),
     [
-        ({"versions": {"torch": "2.7.0"}}, "versions.torch = '2.6.0', here it is '2.7.0'"),
+        (
+            {"versions": replace(SETUP.versions, torch="2.7.0")},
+            "versions.torch = '2.6.0', here it is '2.7.0'",
+        ),
         ({"machine": "aarch64"}, "machine"),
-        ({"precision": "bf16"}, "precision"),
-        ({"compile": True}, "compile = False, here it is True"),
+        ({"bf16": True}, "bf16"),
+        ({"compile": "on"}, "compile = 'off', here it is 'on'"),
+        ({"accumulate": 2}, "accumulate"),
+        ({"sync_norm": True}, "sync_norm"),
     ],
 )
-def test_continuing_where_the_bytes_would_differ_is_refused(run, change, hint):
+def test_resuming_where_the_bytes_would_differ_is_refused(run, change, hint):
     with pytest.raises(UsageError, match=hint):
-        check_resumable(run, NEEDS, {**NEEDS, **change})
+        check_resumable(run, SETUP, replace(SETUP, **change))
 
 
-def test_threads_are_restored_not_refused(run):
-    check_resumable(run, NEEDS, {**NEEDS, "threads": 64})
+def test_threads_are_restored_and_other_processes_allowed(run):
+    check_resumable(run, SETUP, replace(SETUP, threads=64, processes=2))
 
 
 def test_the_same_request_on_other_bytes_is_refused(run):

@@ -21,7 +21,7 @@ class Told(Console):
         super().__init__()
         self.lines: list[str] = []
 
-    def note(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
 
 
@@ -65,13 +65,14 @@ def test_one_that_is_letting_go_is_not_said(tmp_path: Path) -> None:
         waiter = threading.Thread(
             target=lambda: wait_until_free(tmp_path, 3600, lambda where: letting_go.set(), told)
         )
+        assert held._file is not None
         held._file.seek(0)
         held._file.truncate()  # as at the beginning of writing
         held._file.flush()
         waiter.start()
         assert letting_go.wait(10)
         letting_go.clear()
-        held._say("done")
+        held._record("done")
         assert letting_go.wait(10)
     waiter.join()
     assert told.lines == []

@@ -7,7 +7,6 @@ refuses without a driver, is left to test_on_a_gpu.py.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -28,8 +27,6 @@ from snnkd.models.activation import ReLU, SpikingLayer, make_neuron
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.schema.augment import MIXING, OPERATIONS
 from snnkd.schema.run import DistillRecipe
-from snnkd.teachers import frozen
-from snnkd.training.step import look
 
 GPU = torch.device("cuda", 0)
 B = 8
@@ -76,12 +73,14 @@ def moved(module: nn.Module) -> nn.Module:
 
 def seen_on_a_gpu(of: Subject) -> tuple[BatchOutputs, Loss]:
     """What a step of it sees."""
-    moved(of.learner)
+    moved(of.train_step)
     assert of.stage.teacher is not None
     moved(of.stage.teacher.network)
-    teacher = of.job.teacher and frozen(of.stage.teacher, GPU)
+    seen: list[BatchOutputs] = []
+    of.objective.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     images, labels = torch.empty(B, 3, 8, 8, device=GPU), torch.empty(B, dtype=torch.int64, device=GPU)
-    return look(replace(of.job, device=GPU, teacher=teacher), of.learner, images, labels, 0)
+    loss = of.loss(images, labels)
+    return seen[0], loss
 
 
 @pytest.mark.parametrize("loss", [entry.name for entry in LOSSES])
@@ -145,7 +144,7 @@ def test_between_the_layers_all_is_bf16(fake: FakeTensorMode) -> None:
         found.setdefault(type(module).__name__, set()).update(x.dtype for x in (given[0], made))
 
     assert of.stage.teacher is not None
-    for network in (of.job.network, of.stage.teacher.network):
+    for network in (of.network, of.stage.teacher.network):
         for module in network.modules():
             if isinstance(module, (nn.BatchNorm2d, SpikingLayer, ReLU)):
                 module.register_forward_hook(note)

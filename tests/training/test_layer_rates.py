@@ -13,18 +13,21 @@ from torch import nn
 
 from snnkd.models.activation import LIF
 from snnkd.schema.neuron import NeuronConfig
-from snnkd.training.firing_rates import LayerRates, silent_or_saturated, warning
+from snnkd.training.firing_rates import silent_or_saturated, warning, watch
 
 
 def test_rates_of_the_passes_inside() -> None:
     network = nn.ModuleDict({"quiet": LIF(NeuronConfig(threshold=100.0)), "loud": LIF(NeuronConfig())})
     x = torch.full((4, 3), 5.0)
-    with LayerRates(network) as rates:
+    with watch(network) as rates:
         for layer in network.values():
             layer(x, 2)
-    assert {name: float(rate) for name, rate in rates.found.items()} == {"quiet": 0.0, "loud": 1.0}
+    assert {name: float(rate) for name, rate in rates.items()} == {"quiet": 0.0, "loud": 1.0}
     network["loud"](torch.zeros(4, 3), 2)
-    assert float(rates.found["loud"]) == 1.0, "nothing is noted any more"
+    assert float(rates["loud"]) == 1.0, "nothing is noted any more"
+    with watch(network, on=False) as rates:
+        network["loud"](x, 2)
+    assert rates == {}
 
 
 def test_what_is_troubled() -> None:

@@ -22,7 +22,7 @@ from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe, ExecutionConfig
 from snnkd.training import compiling
 from snnkd.training.compiling import Mode, decide
-from snnkd.training.ema import follow, make_average
+from snnkd.training.ema import EMA
 
 CPU = torch.device("cpu")
 # torch's compiler looks at the attribute itself
@@ -89,7 +89,7 @@ def test_a_compiler_that_fails_is_no_bug(cli: Cli, monkeypatch: pytest.MonkeyPat
     def fail(network: object, on: bool) -> None:
         raise TorchDynamoException("no\nluck")
 
-    monkeypatch.setattr("snnkd.training.step.compile_neurons", fail)
+    monkeypatch.setattr("snnkd.training.compiling.compile_neurons", fail)
     ended = cli("distill", *SMALL, "--loss", "none", "--out", "run")
     assert ended.code == 4
     assert ended.complaint.endswith(
@@ -106,7 +106,7 @@ def test_a_compiler_that_fails_by_an_assertion_is_no_bug_either(
     place.write_text("def fail(network, on):\n    raise AssertionError('not called on root')\n")
     names: dict[str, Any] = {}
     exec(compile(place.read_text(), str(place.resolve()), "exec"), names)
-    monkeypatch.setattr("snnkd.training.step.compile_neurons", names["fail"])
+    monkeypatch.setattr("snnkd.training.compiling.compile_neurons", names["fail"])
     ended = cli("distill", *SMALL, "--loss", "none", "--out", "run")
     assert ended.code == 4
     assert "torch.compile failed (AssertionError: not called on root)" in ended.complaint
@@ -122,9 +122,9 @@ def test_bf16_is_near() -> None:
 
 def test_activation_checkpointing_computes_the_same_bytes_and_statistics() -> None:
     plain, small = subject(loss="kl"), subject(loss="kl")
-    assert enable_recompute(small.job.network) == 3
+    assert enable_recompute(small.network) == 3
     assert losses(small) == losses(plain)
-    ours, theirs = small.job.network.state_dict(), plain.job.network.state_dict()
+    ours, theirs = small.network.state_dict(), plain.network.state_dict()
     assert all(ours[name].equal(theirs[name]) for name in theirs)
     assert int(ours["body.stages.0.0.norm1.num_batches_tracked"]) == 4
 
@@ -140,18 +140,18 @@ def test_activation_checkpointing_keeps_less() -> None:
 
         images, _ = of.batch()
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
-            of.job.network(images)
+            of.network(images)
         return total
 
     plain, small = subject(), subject()
-    enable_recompute(small.job.network)
+    enable_recompute(small.network)
     assert kept(small) < 0.5 * kept(plain)
 
 
 def frozen_norm(of: Subject) -> Subject:
     """Micro-batches and whole batches differ for a norm that looks at the batch; not for this one."""
-    of.job.network.requires_grad_(True)
-    for module in of.job.network.modules():
+    of.network.requires_grad_(True)
+    for module in of.network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
     return of
@@ -196,12 +196,11 @@ def test_no_step_waits_for_the_device(loss: str) -> None:
 
 def test_the_average_does_not_wait_for_the_device() -> None:
     of = subject()
-    average = make_average(of.job.network, 0.9)
-    assert average is not None
+    average = EMA(of.network, 0.9)
     of.step()
     with NoWaiting():
-        follow(average, of.job.network, 0.9, 1)
-        follow(average, of.job.network, 0.9, 2)
+        average.update(of.network, 1)
+        average.update(of.network, 2)
 
 
 def test_no_augmentation_waits_for_the_device() -> None:
@@ -241,7 +240,7 @@ def test_the_loop_looks_at_values_only_where_it_checks_them(
 
 @compiles
 def test_auto_compiles_neurons_where_the_run_is_long_enough() -> None:
-    network = subject().job.network
+    network = subject().network
     count = compiling.neurons(network)
     assert count == sum((4 * 64, 4 * 64, 4 * 64, 8 * 16, 8 * 16, 16 * 4, 16 * 4))
     enough = int(compiling.WORTH / (compiling.SAVED * count * 2)) + 1
@@ -255,7 +254,7 @@ def test_auto_compiles_neurons_where_the_run_is_long_enough() -> None:
 @compiles
 @pytest.mark.parametrize("name", [entry.name for entry in NEURONS])
 def test_auto_compiles_what_spikingjelly_has_as_one_function(name: str) -> None:
-    network = subject(f"neuron.name={name}").job.network
+    network = subject(f"neuron.name={name}").network
     fused = name in ("lif", "plif", "if", "qif", "eif", "izhikevich")
     assert decide(ExecutionConfig(), network, 10**12, CPU) == ("neurons" if fused else "off")
     assert decide(ExecutionConfig(compile="neurons"), network, 1, CPU) == "neurons"
@@ -263,7 +262,7 @@ def test_auto_compiles_what_spikingjelly_has_as_one_function(name: str) -> None:
 
 def test_without_a_compiler_auto_is_off_and_on_is_refused(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling, "compiler", lambda: None)
-    assert decide(ExecutionConfig(), subject().job.network, 10**12, CPU) == "off"
+    assert decide(ExecutionConfig(), subject().network, 10**12, CPU) == "off"
     ended = cli("distill", *SMALL, "--loss", "none", "--set", "execution.compile=neurons", "--out", "run")
     assert ended.code == 2
     assert "needs a C++ compiler" in ended.complaint
@@ -278,48 +277,46 @@ def test_the_decision_is_kept_when_the_run_continues(cli: Cli, monkeypatch: pyte
     found = []
     honest = compiling.compile_neurons
     monkeypatch.setattr(
-        "snnkd.training.step.compile_neurons", lambda network, on: found.append(on) or honest(network, on)
+        "snnkd.training.compiling.compile_neurons",
+        lambda network, on: found.append(on) or honest(network, on),
     )
     assert cli(*words).code == 0
-    assert found == [True]
+    assert found == [True, False], "and plain again to be measured"
     other = cli(*words[:-1], "other", "--max-time", "0s")
     assert other.code == 75
     refused = cli(*words[:-1], "other", "--set", "execution.compile=on")
     assert refused.code == 2
-    assert "began with compile = 'off', here it is 'on'" in refused.complaint
+    assert "started with compile = 'off', here it is 'on'" in refused.complaint
 
 
 def test_the_average_follows_its_formula_and_is_the_result(cli: Cli) -> None:
     of = subject("train.ema=0.75", loss="none")
-    average = make_average(of.job.network, 0.75)
-    assert average is not None
+    average = EMA(of.network, 0.75)
     wanted: Tensor | None = None
     for n in range(1, 40):
         of.step()
-        follow(average, of.job.network, 0.75, n)
+        average.update(of.network, n)
         assert int(average.n_averaged) == n
-        now = of.job.network.state_dict()["body.head.weight"].clone()
+        now = of.network.state_dict()["body.head.weight"].clone()
         d = min(0.75, n / (n + 9))
         wanted = now if wanted is None else d * wanted + (1 - d) * now
     held = average.module.state_dict()
     assert wanted is not None
     assert torch.allclose(held["body.head.weight"], wanted, atol=1e-6)
-    now = of.job.network.state_dict()
+    now = of.network.state_dict()
     assert not held["body.norm.running_mean"].equal(now["body.norm.running_mean"]), (
         "statistics are averaged, too"
     )
     assert int(held["body.norm.num_batches_tracked"]) == int(now["body.norm.num_batches_tracked"]) == 39
-    assert make_average(of.job.network, 0.0) is None
 
 
 def test_weights_that_layers_share_are_averaged_once() -> None:
     network: Any = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     network[1].weight = network[0].weight
-    average = make_average(network, 0.5)
-    assert average is not None
+    average = EMA(network, 0.5)
     for n, value in ((1, 0.0), (2, 11.0)):
         nn.init.constant_(network[0].weight, value)
-        follow(average, network, 0.5, n)
+        average.update(network, n)
     assert torch.allclose(
         average.module.state_dict()["1.weight"], torch.tensor(9.0)
     )  # d is 2/11 at the second step

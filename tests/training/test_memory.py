@@ -7,7 +7,7 @@ import platform
 import pytest
 from conftest import SMALL, Cli
 
-from snnkd.training import malloc, step
+from snnkd.training import loop, malloc
 
 GLIBC = platform.libc_ver()[0] == "glibc"
 
@@ -34,7 +34,7 @@ def test_the_key_decides_and_changes_no_bytes(cli: Cli, monkeypatch: pytest.Monk
     from pathlib import Path
 
     called = []
-    monkeypatch.setattr(step, "keep_freed_memory", lambda: called.append(1))
+    monkeypatch.setattr(loop, "keep_freed_memory", lambda: called.append(1))
     for out, keep in (("on", "true"), ("off", "false")):
         ended = cli(
             "distill",

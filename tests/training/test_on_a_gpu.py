@@ -14,12 +14,12 @@ from torch import Tensor
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.neurons import NEURONS
+from snnkd.environment import gpu_has_bf16
 from snnkd.losses.hta_kl import hta_kl_with_stats
 from snnkd.models.activation import SpikingLayer, make_neuron
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.schema.run import DistillRecipe
 from snnkd.training.compiling import Mode
-from snnkd.training.environment import gpu_has_bf16
 
 DEVICE, CPU = torch.device("cuda"), torch.device("cpu")
 pytestmark = [

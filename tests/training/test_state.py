@@ -21,7 +21,7 @@ class Listener(Console):
         super().__init__(quiet=True)
         self.lines: list[str] = []
 
-    def note(self, line: str) -> None:
+    def log(self, line: str) -> None:
         self.lines.append(line)
 
 

@@ -15,7 +15,7 @@ from snnkd.stopping import SIGNALS, Stop
 
 WAIT = """
 import sys, time
-from snnkd.training.stopping import Stop
+from snnkd.stopping import Stop
 with Stop() as stop:
     print("ready", flush=True)
     while not stop.asked:

@@ -92,4 +92,4 @@ def test_state_and_restore():
         add(tally, 0.7, w_head=0.9)
     assert second.means() == whole.means()
     assert second.state() == whole.state()
-    assert EpochMetrics(CPU).state() == {"images": 0, "steps": 0, "sums": {}, "rates": {}}
+    assert EpochMetrics(CPU).state() == {"images": 0, "steps": 0, "sums": {}}

@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL, Cli
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from snnkd.training.metrics import read_metrics
+from snnkd.runs.metrics import read_metrics
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -60,7 +60,7 @@ def test_it_is_not_part_of_what_a_run_is(cli: Cli) -> None:
 
 
 def test_without_tensorboard_it_is_refused_before_any_run(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("snnkd.training.environment.find_spec", lambda name: None)
+    monkeypatch.setattr("snnkd.training.tensorboard.find_spec", lambda name: None)
     refused = cli("teach", *SMALL, "--track", "tensorboard")
     assert refused.code == 2
     assert "pip install tensorboard" in refused.complaint

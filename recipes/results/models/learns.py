@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.catalog.models import MODELS
+from snnkd.environment import hardware, pick_device, versions
 from snnkd.files import write_atomic
-from snnkd.training.environment import hardware, pick_device, versions
 from snnkd.training.firing_rates import silent_or_saturated
 
 OUT = Path(__file__).resolve().parent / "learns.json"

@@ -41,15 +41,14 @@ from snnkd.console import Console
 from snnkd.context import RunContext
 from snnkd.data import Split, load_data
 from snnkd.data.loader import TrainBatches, measure_batches
+from snnkd.environment import hardware, pick_device, versions
 from snnkd.losses import hta_kl, kl
 from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.measure.curve import measure_curve
 from snnkd.models.files import load_network
 from snnkd.recipe import Flags, resolve_stage
 from snnkd.schema.run import DistillRecipe
-from snnkd.stage import Stage
-from snnkd.training.environment import hardware, pick_device, versions
-from snnkd.training.step import backward
+from snnkd.training.setup import Stage
 
 LOSSES = ("none", "kl", "rkl", "jeffreys", "hta-kl", "hta-kl head=strict", "tser", "twsnn", "bkdsnn")
 CPU = torch.device("cpu")
@@ -184,7 +183,7 @@ def measure_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict
     subject = make_subject(make_stage(recipe, CPU, (classes, (3, 32, 32))), "neurons")
     # the compiler's own memory is not the step's: the smallest batch compiles the same neurons
     few, labels = subject.batch()
-    backward(subject.job, subject.learner, few[:2], labels[:2], 0)
+    subject.loss(few[:2], labels[:2]).total.backward()
     before = peak_memory(CPU)
     loss_seconds = watch_loss(subject)
     for _ in range(3):
@@ -218,8 +217,8 @@ def watch_loss(subject: Subject) -> list[float]:
     def end() -> None:
         loss_seconds.append(at["value"] - at["begin"] + time.perf_counter() - at["back"])
 
-    subject.job.objective.register_forward_pre_hook(begin)
-    subject.job.objective.register_forward_hook(valued)
+    subject.objective.register_forward_pre_hook(begin)
+    subject.objective.register_forward_hook(valued)
     return loss_seconds
 
 
@@ -228,7 +227,7 @@ def measure_curve_cost(images: int, rounds: int) -> dict[str, Any]:
     recipe = resolve_stage("glyphs", "distill", Flags(data="cifar100", model="resnet20", T=4, loss="none"))
     assert isinstance(recipe, DistillRecipe)
     stage = make_stage(recipe, CPU, (100, (3, 32, 32)))
-    network = make_subject(stage, "off").job.network.eval()
+    network = make_subject(stage, "off").network.eval()
     pixels = torch.randint(
         256, (images, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )

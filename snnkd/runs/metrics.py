@@ -1,4 +1,4 @@
-"""metrics.jsonl: one line per finished epoch, never a test accuracy."""
+"""metrics.jsonl: one line per finished epoch, without any test accuracy."""
 
 from __future__ import annotations
 
@@ -7,22 +7,24 @@ import os
 from pathlib import Path
 from typing import Any
 
+from snnkd import distributed
 from snnkd.files import parse_json, write_atomic
 
 NAME = "metrics.jsonl"
 
 
-def append_metrics(folder: Path, values: dict[str, Any]) -> None:
-    """Add one line."""
-    line = json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in values.items()})
+@distributed.on_rank0
+def append_metrics(folder: Path, row: dict[str, Any]) -> None:
+    """Add one line, floats with six significant digits."""
+    line = json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()})
     with (folder / NAME).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
-        os.fsync(file.fileno())  # the checkpoint that follows says that the line is there
+        os.fsync(file.fileno())  # the checkpoint that follows counts on the line
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The whole lines of the file; a line torn by a kill is left out."""
+    """The rows of the file, without a line that a kill cut short."""
     try:
         text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -38,11 +40,11 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
+@distributed.on_rank0
 def rewind_metrics(folder: Path, epochs: int) -> None:
-    """Keep the lines of the first `epochs` epochs: those after the checkpoint are about to be made again."""
+    """Keep the rows of the first `epochs` epochs; those after the checkpoint are trained again."""
     if not (folder / NAME).exists():
         return
-    rows = read_metrics(folder)
-    kept = [row for row in rows if row["epoch"] <= epochs]
-    text = "".join(json.dumps(row) + "\n" for row in kept)
+    rows = [row for row in read_metrics(folder) if row["epoch"] <= epochs]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
     write_atomic(folder / NAME, text.encode())

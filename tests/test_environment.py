@@ -10,9 +10,9 @@ import torch
 from conftest import SMALL, Cli
 
 from snnkd.bench.ablations import has_bf16
+from snnkd.environment import autocast, hardware, in_bf16, pick_device, versions
 from snnkd.errors import UsageError
 from snnkd.schema.run import ExecutionConfig
-from snnkd.training.environment import autocast, hardware, in_bf16, pick_device, versions
 
 
 @pytest.mark.parametrize("name", ["meta", "mps", "cuda:999", "gpu", ""])

@@ -2,7 +2,7 @@
 
 import json
 
-from snnkd.training.metrics import NAME, append_metrics, read_metrics, rewind_metrics
+from snnkd.runs.metrics import NAME, append_metrics, read_metrics, rewind_metrics
 
 
 def fill(folder, epochs):

@@ -1,0 +1,90 @@
+"""Measure a network on a split of its data: the result object, from one forward pass per batch."""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnkd.catalog.neurons import NOT_CAUSAL, is_causal
+from snnkd.context import RunContext
+from snnkd.data import ImageSet
+from snnkd.data.loader import measure_batches
+from snnkd.environment import hardware, versions
+from snnkd.errors import RunError, UsageError
+from snnkd.measure.cost import macs_as_ann
+from snnkd.measure.curve import measure_curve
+from snnkd.measure.logits import save_logits
+from snnkd.measure.result import make_result
+from snnkd.models.files import LoadedNetwork
+from snnkd.schema.fields import to_plain
+from snnkd.schema.run import EvalConfig, ExecutionConfig
+
+
+def measure_network(
+    loaded: LoadedNetwork,
+    data: ImageSet,
+    settings: EvalConfig,
+    execution: ExecutionConfig,
+    device: torch.device,
+    context: RunContext,
+    logits: Path | None = None,
+) -> dict[str, Any]:
+    """The result object of a network on a split of `data`; its logits are also written to `logits`.
+
+    Raises Preempted or Interrupted between batches, RunError for logits that are not finite.
+    """
+    network, config = loaded.network.to(device), loaded.config
+    spiking, trained_T = network.specification.kind == "snn", network.specification.T
+    if data.frames and spiking and (settings.T or 0) > data.frames:
+        raise UsageError(
+            f"--T {settings.T}: every timestep takes one event frame, and {data.name} has {data.frames} (data.frames)"
+        )
+    batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
+    context.stop.check_together("before measuring")
+    start = time.monotonic()
+    neuron = network.specification.neuron
+    if not is_causal(neuron):
+        context.console.log(f"{NOT_CAUSAL}: t = {trained_T} alone is measured")
+    curve = measure_curve(
+        network, batches, settings.T or trained_T, partial(context.stop.check, "while measuring")
+    )
+    # finite weights may be too large for finite logits
+    if not all(math.isfinite(entry["nll"] or 0.0) for entry in curve.entries):
+        raise RunError(f"{loaded.folder}: the logits are not finite; lower train.lr or the loss weights")
+    if logits:
+        weights = f"{loaded.sha256}{'+recalibrated' if settings.recalibrate_bn else ''}"
+        save_logits(logits, curve, weights, data.sha256, settings.split)
+    description = {
+        "run": str(loaded.folder),
+        **{key: config.get(key) for key in ("stage", "seed", "recipe_hash")},
+        "data": data.name,
+        **({"part": data.subset} if data.subset else {}),
+        "split": settings.split,
+        **({"data_split": data.split_rule} if data.split_rule else {}),
+        "trained_T": trained_T if spiking else None,
+        "model": to_plain(network.specification.model),
+        "neuron": None if neuron is None else to_plain(neuron),
+        **({} if is_causal(neuron) else {"curve_note": f"{NOT_CAUSAL}; the curve has its last entry alone"}),
+        **{key: config.get(key) for key in ("loss", "selection", "teacher", "precision")},
+        "weights_sha256": loaded.sha256,
+        "data_sha256": data.sha256,
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "command": context.command,
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "versions": versions(),
+        "hardware": hardware(device),
+        "seconds": {"train": config.get("seconds"), "eval": round(time.monotonic() - start, 2)},
+    }
+    return make_result(curve, description, macs_as_ann(network.specification) if spiking else None)
+
+
+def summary_line(result: dict[str, Any]) -> str:
+    """A result in one line: the accuracy after the last timestep, and the rate."""
+    end = result["curve"][-1]
+    rate = "" if result["rate"] is None else f", rate {result['rate']:.3f}"
+    return f"{result['split']} accuracy {end['top1']:.2f} % at t = {end['t']}{rate}"

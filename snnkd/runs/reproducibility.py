@@ -1,0 +1,89 @@
+"""Everything besides the recipe that a run's bytes depend on: recorded at its start, compared when it is resumed."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+
+from snnkd import distributed
+from snnkd.environment import in_bf16, versions
+from snnkd.errors import FileError, UsageError
+from snnkd.files import read_json
+from snnkd.runs.folder import RUN, difference
+from snnkd.schema import fields
+from snnkd.schema.marks import Bounds
+from snnkd.schema.run import ExecutionConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """Of the packages that compute."""
+
+    torch: str
+    spikingjelly: str
+    numpy: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproducibility:
+    """The setup under which equal recipes and seeds give equal bytes; `needs` in run.json."""
+
+    versions: Versions
+    machine: str
+    """Architecture and GPU, or the CPU's instruction set."""
+    threads: Annotated[int, Bounds(1, 4096)]
+    bf16: bool
+    compile: Literal["neurons", "on", "off"]
+    processes: int
+    accumulate: int
+    sync_norm: bool
+
+
+def reproducibility(
+    execution: ExecutionConfig, compile: Literal["neurons", "on", "off"], device: torch.device
+) -> Reproducibility:
+    """That of this process."""
+    if device.type == "cuda":
+        processor = torch.cuda.get_device_name(device)
+    else:
+        processor = torch.backends.cpu.get_cpu_capability()
+    package = versions()
+    return Reproducibility(
+        versions=Versions(
+            torch=package["torch"], spikingjelly=package["spikingjelly"], numpy=package["numpy"]
+        ),
+        machine=f"{platform.machine()} {processor}",
+        threads=execution.threads or torch.get_num_threads(),
+        bf16=in_bf16(execution, device),
+        compile=compile,
+        processes=distributed.world_size(),
+        accumulate=execution.accumulate,
+        sync_norm=execution.sync_norm,
+    )
+
+
+def recorded_reproducibility(folder: Path) -> Reproducibility:
+    """That of a run's start. Raises FileError where run.json is damaged."""
+    try:
+        return fields.build(Reproducibility, read_json(folder / RUN).get("needs"), "needs")
+    except UsageError as error:
+        raise FileError(f"{folder / RUN}: damaged: {error}") from error
+
+
+def check_resumable(folder: Path, recorded: Reproducibility, here: Reproducibility) -> None:
+    """Raise UsageError where a resumed run would not be bitwise identical to an uninterrupted one.
+
+    Threads are restored. Another number of processes is allowed, and changes the last digits.
+    """
+    here = replace(here, threads=recorded.threads, processes=recorded.processes)
+    change = difference(fields.to_plain(recorded), fields.to_plain(here))
+    if change:
+        key, old, new = change
+        raise UsageError(
+            f"{folder}: started with {key} = {old!r}, here it is {new!r}: the result would not be bitwise identical; "
+            "resume on the original setup, or --fresh"
+        )

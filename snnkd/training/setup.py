@@ -1,0 +1,131 @@
+"""What one stage trains with: its run directory, the network and the objective that training starts from."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnkd import distributed
+from snnkd.context import RunContext
+from snnkd.data import ImageSet
+from snnkd.errors import UsageError
+from snnkd.losses.objective import NetworkInfo, Objective, make_objective
+from snnkd.models import Network, Specification, build_network
+from snnkd.models.activation import neuron_parameters
+from snnkd.models.blocks import enable_recompute
+from snnkd.models.features import feature_shapes
+from snnkd.models.files import LoadedNetwork
+from snnkd.models.libraries import LibraryNetwork, check_image_size
+from snnkd.runs.folder import identity, run_name, runs_folder
+from snnkd.schema.loss import LossConfig
+from snnkd.schema.run import DistillRecipe, ExecutionConfig, StageRecipe, TrainConfig
+from snnkd.seeds import derive
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of work: recipe, data, teacher, device and context; its run directory follows from them."""
+
+    recipe: StageRecipe
+    data: ImageSet
+    teacher: LoadedNetwork | None
+    device: torch.device
+    context: RunContext
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        return identity(self.recipe, self.data.sha256, self.teacher.sha256 if self.teacher else None)
+
+    @property
+    def folder(self) -> Path:
+        """`--out`, else the directory that the identity names."""
+        return self.context.out or runs_folder() / run_name(self.recipe, self.identity)
+
+
+def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torch.device) -> None:
+    """Raise UsageError for a batch size or execution key that the ranks and the device do not allow."""
+    parts = distributed.world_size() * execution.accumulate
+    if train.batch_size % parts or train.batch_size < 2 * parts:
+        factors = f"{distributed.world_size()} processes x execution.accumulate {execution.accumulate}"
+        raise UsageError(
+            f"train.batch_size: {train.batch_size} cannot be cut into equal parts of 2 or more by {factors}; choose a multiple"
+        )
+    if execution.sync_norm and device.type == "cpu":
+        raise UsageError(
+            "execution.sync_norm: true works on GPUs only (SyncBatchNorm has no gloo backend); set it to false"
+        )
+
+
+def random_network(recipe: StageRecipe, data: ImageSet) -> Network:
+    """The recipe's network with weights from its own random stream, normalising by the training images."""
+    neuron = recipe.neuron if isinstance(recipe, DistillRecipe) else None
+    specification = Specification(
+        model=recipe.model, neuron=neuron, classes=data.classes, shape=data.shape, frames=data.frames
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(recipe.seed, "initialisation"))
+        network = build_network(specification)
+    mean, std = data.channel_statistics()
+    network.mean.copy_(torch.tensor(mean))
+    network.std.copy_(torch.tensor(std))
+    return network
+
+
+def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork | None) -> Network:
+    """The network that training starts from: `random_network`, with the teacher's weights under `train.init: teacher`.
+
+    Raises UsageError for a teacher of another architecture, and for a network without blocks to recompute.
+    """
+    network = random_network(recipe, data)
+    if isinstance(network.body, LibraryNetwork):
+        check_image_size(network, network.specification.batch_shape(2), f"data.size: {recipe.model.name}")
+    if recipe.train.init == "teacher":
+        assert teacher is not None
+        _copy_weights(teacher.network, network)
+    if recipe.execution.activation_checkpointing and not enable_recompute(network):
+        raise UsageError(
+            f"execution.activation_checkpointing: {recipe.model.name} has no blocks to recompute; set it to false"
+        )
+    return network
+
+
+def _copy_weights(teacher: Network, student: Network) -> None:
+    own, weights = student.body.state_dict(), teacher.body.state_dict()
+    weights |= {key: own[key] for key in neuron_parameters(student.body)}  # an ANN has none
+    if {key: value.shape for key, value in own.items()} != {
+        key: value.shape for key, value in weights.items()
+    }:
+        name = teacher.specification.model.name
+        raise UsageError(
+            f"train.init: teacher: the teacher is a {name}, the student a {student.specification.model.name} with other "
+            f"weights; use --model {name} with the teacher's width"
+        )
+    student.body.load_state_dict(weights)
+
+
+def initial_objective(stage: Stage, network: Network) -> Objective:
+    """The objective of the stage's loss; aligners draw their initial weights from their own random stream."""
+    recipe, teacher = stage.recipe, stage.teacher.network if stage.teacher else None
+    loss = recipe.loss if isinstance(recipe, DistillRecipe) else LossConfig()
+    features = any(hasattr(term, "feature") for term in loss.terms)
+    info = NetworkInfo(
+        classes=stage.data.classes,
+        student=_features_of(network) if features else {},
+        teacher=_features_of(teacher.to(stage.device)) if features and teacher else {},
+        teacher_head=getattr(teacher.body, "head", None) if teacher else None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(recipe.seed, "aligner"))
+        return make_objective(loss, recipe.train.label_smoothing, info).to(stage.device)
+
+
+def _features_of(network: Network) -> dict[str, tuple[int, ...]]:
+    """Shapes by name; empty for a user's network whose forward has no `features` parameter."""
+    if "features" not in inspect.signature(network.body.forward).parameters:
+        return {}
+    return feature_shapes(network, network.specification.shape, network.specification.frames)
