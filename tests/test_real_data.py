@@ -1,4 +1,5 @@
-"""The real CIFAR-100 through npz:, where the project's shared folder stands beside the checkout; skipped elsewhere."""
+"""The real CIFAR-100 through npz:, where the project's shared folder stands beside the checkout; skipped
+elsewhere."""
 
 from __future__ import annotations
 

@@ -27,8 +27,9 @@ DEFAULT_FETCH = FetchOptions()
 def load_data(config: DataConfig, console: Console, fetch: FetchOptions | None = DEFAULT_FETCH) -> ImageSet:
     """The data set, or the subset, that a `data:` section describes, with its validation split held out.
 
-    Missing files are downloaded or copied, and large data sets unpacked, as `fetch` says; None does neither. Raises
-    FileError when files are missing, damaged or cannot be fetched (NotPrepared when they only need unpacking).
+    Missing files are downloaded or copied, and large data sets unpacked, as `fetch` says; None does neither.
+    Raises FileError when files are missing, damaged or cannot be fetched (NotPrepared when they only need
+    unpacking).
     """
     data = _load(config, console, None if fetch is None else dataclasses.replace(fetch, data=config.name))
     return hold_out(take_subset(data, config), config.val_fraction)

@@ -24,9 +24,10 @@ def decode_blocks(
     mode: str,
     size: int = 256,
 ) -> Iterator[np.ndarray]:
-    """Pictures, each a name and a function that reads its bytes, in order as blocks uint8 `[up to size, H, W, C]`.
+    """Decode pictures in order to blocks uint8 `[up to size, H, W, C]`.
 
-    Each is converted to `mode` (RGB or L), then transformed. Raises FileError that names a picture which cannot be read.
+    A picture is its name and a function that reads its bytes. Each is converted to `mode` (RGB or L), then
+    transformed. Raises FileError that names a picture which cannot be read.
     """
     images = _decode(pictures, transform, mode)
     while block := list(islice(images, size)):
@@ -38,7 +39,7 @@ def _decode(
     transform: Callable[[Image.Image], Image.Image],
     mode: str,
 ) -> Iterator[np.ndarray]:
-    """uint8 `[H, W, C]` of each picture in order, decoded in threads: Pillow releases Python's global lock."""
+    """uint8 `[H, W, C]` of each picture in order, decoded in threads: Pillow releases the GIL."""
     futures: deque[Future[np.ndarray]] = deque()
     source = iter(pictures)
     with ThreadPoolExecutor(max(1, min(8, len(os.sched_getaffinity(0))))) as pool:

@@ -9,10 +9,10 @@ from snnkd.data.imageset import ImageSet
 
 
 def describe(data: ImageSet, name: str) -> dict[str, Any]:
-    """The description of `data` that `snnkd data --json` prints, under `name` as the user wrote it; null for what is unknown.
+    """The description that `snnkd data --json` prints; `name` is the user's, unknown values are null.
 
-    `part` is the subset, `shape` [channels, height, width], `images` the number in each split, `sha256` what runs record,
-    `bytes` the size of `files`, `rule` how the test images were chosen.
+    `part` is the subset, `shape` [channels, height, width], `images` the number in each split, `sha256` what
+    runs record, `bytes` the size of `files`, `rule` how the test images were chosen.
     """
     entry = DATA[name]
     splits = {"train": data.train, "test": data.test, **({"val": data.val} if data.val is not None else {})}

@@ -57,14 +57,19 @@ class ImageSet:
         return self.val
 
     def channel_statistics(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation of each channel over the training images, white being 1; of event frames
-        the mean is 0, so that pixels without events stay 0."""
+        """Mean and standard deviation of each channel over the training images, white being 1.
+
+        The mean of event frames is given as 0, so that pixels without events stay 0.
+        """
         return image_statistics(self.train) if self.frames is None else frame_statistics(self.train)
 
 
 class NotPrepared(FileError):
-    """The published files exist, but were not unpacked or decoded; `nominal` is the classes, the shape and the
-    number of training images to expect, where they are known."""
+    """The published files exist, but are not unpacked or decoded yet.
+
+    `nominal`, if known, is the number of classes, the image shape and the number of training images to
+    expect.
+    """
 
     def __init__(self, message: str, nominal: tuple[int, tuple[int, int, int], int] | None = None) -> None:
         super().__init__(message)
@@ -74,7 +79,7 @@ class NotPrepared(FileError):
 def from_arrays(
     name: str, classes: int, splits: dict[str, tuple[np.ndarray, np.ndarray]], files: tuple[Path, ...] = ()
 ) -> ImageSet:
-    """An ImageSet of uint8 arrays `[N, H, W]` or `[N, H, W, C]` with labels `[N]`; keys train, test, optionally val."""
+    """An ImageSet of uint8 arrays `[N, H, W]` or `[N, H, W, C]` and labels `[N]` of train, test and val."""
     digest = sha256(
         *(
             np.ascontiguousarray(array).data.cast("B")

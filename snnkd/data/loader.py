@@ -1,7 +1,7 @@
 """Batches from uint8 images on the device, or from a memory-mapped file on a CPU.
 
-A training batch is a function of (seed, epoch, step): resuming in the middle of an epoch needs no stored state. The
-order and the augmentation have separate random streams.
+A training batch is a function of (seed, epoch, step): resuming in the middle of an epoch needs no stored
+state. The order and the augmentation have separate random streams.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from snnkd.seeds import derive
 class TrainBatches:
     """Shuffled, augmented batches of `split`.
 
-    `batch(epoch, step)` gives images float32 in 0..1 `[B, C, H, W]` (event frames `[T, B, C, H, W]`) and labels int64
-    `[B]`, or soft labels `[B, classes]` with operations that mix images. With several processes each gets its slice of
-    the batch; concatenated they are the batch of one process.
+    `batch(epoch, step)` gives images float32 in 0..1 `[B, C, H, W]` (event frames `[T, B, C, H, W]`) and
+    labels int64 `[B]`, or soft labels `[B, classes]` with operations that mix images. With several processes
+    each gets its slice of the batch; concatenated they are the batch of one process.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class TrainBatches:
 
 
 def measure_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    """All images of `split` in order, unaugmented, with their labels; each of R processes gets every R-th batch."""
+    """Unaugmented images of `split` in order, and their labels; each of R processes gets every R-th batch."""
     for start in range(batch_size * distributed.rank(), len(split), batch_size * distributed.world_size()):
         part = slice(start, start + batch_size)
         yield to_batch(split.take(part).to(device)), split.labels[part].to(device)
@@ -81,7 +81,7 @@ def to_float(images: Tensor) -> Tensor:
 
 
 def to_batch(images: Tensor) -> Tensor:
-    """Network input, float32 in 0..1: images `[B, C, H, W]`, or event frames `[B, T, C, H, W]` as `[T, B, C, H, W]`."""
+    """Network input, float32 in 0..1: images `[B, C, H, W]`, event frames time first, `[T, B, C, H, W]`."""
     return to_float(time_first(images))
 
 

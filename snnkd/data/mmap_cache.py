@@ -1,10 +1,11 @@
 """Decoded images in one memory-mapped file: written once in blocks, then read page by page.
 
-NAME.bin holds the uint8 pixels `[N, C, H, W]` of all splits in turn, then the labels, int64 little-endian. NAME.json is
-written last and completes it: shape, counts, the sha256 of images and labels, and the file's stat (size, mtime, ctime,
-inode). While the stat is unchanged, the sha256 is trusted without reading the pixels: no program can change the bytes
-without changing ctime, which, unlike mtime, cannot be set back. Otherwise, as for a copied folder, the whole file is
-hashed first; if it differs, the images are decoded again.
+NAME.bin holds the uint8 pixels `[N, C, H, W]` of all splits in turn, then the labels, int64 little-endian.
+NAME.json is written last and completes it: shape, counts, the sha256 of images and labels, and the file's
+stat (size, mtime, ctime, inode). While the stat is unchanged, the sha256 is trusted without reading the
+pixels: no program can change the bytes without changing ctime, which, unlike mtime, cannot be set back.
+Otherwise, as for a copied folder, the whole file is hashed first; if it differs, the images are decoded
+again.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ SPLITS = ("train", "test", "val")
 
 @dataclass(frozen=True)
 class SplitSource:
-    """A split to write: labels int64 `[N]`, and a function that gives its images in blocks uint8 `[n, H, W, C]`."""
+    """A split to write: labels int64 `[N]` and a function that yields its images as uint8 `[n, H, W, C]`."""
 
     labels: np.ndarray
     blocks: Callable[[], Iterable[np.ndarray]]
@@ -62,8 +63,8 @@ def write_cache(
 ) -> None:
     """Write `path` (.bin) and its .json; `shape` is channels, height, width; the folder must exist.
 
-    Killed at any point it leaves nothing that `open_cache` accepts. Raises FileError or RunError when the folder cannot
-    be written, ValueError when the blocks do not match `shape` or the labels.
+    Killed at any point it leaves nothing that `open_cache` accepts. Raises FileError or RunError when the
+    folder cannot be written, ValueError when the blocks do not match `shape` or the labels.
     """
     header_path = path.with_suffix(".json")
     try:

@@ -19,7 +19,7 @@ class Split:
     images: Tensor
     labels: Tensor
     rows: Tensor | None = None
-    """Indices into `images`, int64 `[N]`, of a subset that is not copied; None when all images belong to the split."""
+    """Indices into `images`, int64 `[N]`, of a subset that is not copied; None for all images."""
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -11,7 +11,7 @@ SAMPLES = 64
 
 
 def image_statistics(split: Split) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel over all images, white being 1; the deviation is at least 1e-3."""
+    """Mean and standard deviation (at least 1e-3) of each channel over all images, white being 1."""
     # histograms: exact, and without a float copy of the images
     counts = torch.zeros(split.images.shape[1], 256, dtype=torch.int64)
     for block in split.blocks():

@@ -14,10 +14,11 @@ from snnkd.schema.data import DataConfig, SubsetConfig
 
 
 def take_subset(data: ImageSet, config: DataConfig) -> ImageSet:
-    """The classes 0 to `config.classes` - 1 with at most `config.train_per_class` training images each, in file order.
+    """The first `config.classes` classes, with at most `config.train_per_class` training images each.
 
-    All test and validation images of these classes are kept; a subset of everything is `data` itself. Raises UsageError
-    for more classes than the data set has, and when no training, test or validation image is left.
+    Images are taken in the data's order. All test and validation images of these classes are kept; a subset
+    of everything is `data` itself. Raises UsageError for more classes than the data set has, and when no
+    training, test or validation image is left.
     """
     if not isinstance(config, SubsetConfig) or (config.classes is None and config.train_per_class is None):
         return data

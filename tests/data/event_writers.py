@@ -41,7 +41,8 @@ def atis(made: Events) -> bytes:
 
 
 def aedat2(made: Events) -> bytes:
-    """CIFAR10-DVS's .aedat: AER-DAT2.0 of a DVS128, which counts x from the other side and calls 'on' 0; big-endian."""
+    """CIFAR10-DVS's .aedat: AER-DAT2.0 of a DVS128, which counts x from the other side and calls 'on' 0;
+    big-endian."""
     address = (127 - made["y"]) << 1 | (127 - made["x"]) << 8 | (1 - made["p"])
     body = np.stack((address, made["t"]), 1).astype(">u4").tobytes()
     return (
@@ -50,7 +51,8 @@ def aedat2(made: Events) -> bytes:
 
 
 def aedat3(made: Events, packet: int = 100) -> bytes:
-    """DVS128 Gesture's .aedat: AER-DAT3.1, packets with a head of 28 bytes; one packet is no polarity events."""
+    """DVS128 Gesture's .aedat: AER-DAT3.1, packets with a head of 28 bytes; one packet is no polarity
+    events."""
     out = [b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"]
     out.append(struct.pack("<HHIIIIII", 0, 1, 8, 4, 0, 1, 1, 1) + struct.pack("<II", 1, 0))
     for start in range(0, len(made["t"]), packet):
@@ -107,7 +109,8 @@ WRITERS = {"n-mnist": n_mnist, "cifar10-dvs": cifar10_dvs, "dvs128-gesture": dvs
 
 
 def write(name: str, folder: Path) -> list[tuple[str, str, str]]:
-    """The archives of a data set in `folder`; returns the table of names, URLs and md5 sums that SpikingJelly would have."""
+    """The archives of a data set in `folder`; returns the table of names, URLs and md5 sums that SpikingJelly
+    would have."""
     folder.mkdir(parents=True, exist_ok=True)
     WRITERS[name](folder)
     return [
@@ -133,7 +136,8 @@ def believe(patch: pytest.MonkeyPatch, published: Published) -> None:
 
 
 def convert(root: Path, published: Published) -> dict[str, Path]:
-    """By name the folder under the SNNKD_DATA `root`, laid out as SpikingJelly's, with the events of each sample."""
+    """By name the folder under the SNNKD_DATA `root`, laid out as SpikingJelly's, with the events of each
+    sample."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SNNKD_DATA", str(root))
         believe(patch, published)

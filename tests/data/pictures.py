@@ -29,7 +29,8 @@ def jpeg(size: tuple[int, int] = (64, 64), mode: str = "RGB", quality: int = 90)
 
 
 def tiny_imagenet(classes: int = 3, train: int = 4, test: int = 2) -> dict[str, bytes]:
-    """The published files of a smaller Tiny ImageNet; in wnids.txt the classes stand in another order than their names'."""
+    """The published files of a smaller Tiny ImageNet; in wnids.txt the classes stand in another order than
+    their names'."""
     wnids = [f"n{10000000 + 7 * i}" for i in range(classes)]
     files = {
         "wnids.txt": "\n".join(reversed(wnids)).encode(),

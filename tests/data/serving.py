@@ -13,11 +13,12 @@ from typing import Any
 class Server:
     """Serves `files` (by path). Each request takes the next of `moods`, the last one again and again.
 
-    whole: as asked, ranges too; break: half of what is asked, then the connection ends; trickle: two bytes, then the end;
-    stall: half, then silence; silent: no answer; wrong: other bytes of the same length; page: an error page with 200;
-    redirect: to the same path under /moved; loop: to itself; no-range: the whole file whatever is asked; no-range-break:
-    half of the whole file; no-length: without Content-Length; no-length-break: half, without; changed: a new file under a new
-    ETag; bad-range: a part from elsewhere; or a status, such as 404 or 503.
+    whole: as asked, ranges too; break: half of what is asked, then the connection ends; trickle: two bytes,
+    then the end; stall: half, then silence; silent: no answer; wrong: other bytes of the same length; page:
+    an error page with 200; redirect: to the same path under /moved; loop: to itself; no-range: the whole file
+    whatever is asked; no-range-break: half of the whole file; no-length: without Content-Length;
+    no-length-break: half, without; changed: a new file under a new ETag; bad-range: a part from elsewhere; or
+    a status, such as 404 or 503.
     """
 
     def __init__(self) -> None:

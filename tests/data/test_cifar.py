@@ -1,4 +1,5 @@
-"""CIFAR through torchvision's classes: existing folders are used as they are, and trouble names the folder and the remedy."""
+"""CIFAR through torchvision's classes: existing folders are used as they are, and trouble names the folder
+and the remedy."""
 
 import hashlib
 import http.client
@@ -153,7 +154,8 @@ def test_a_broken_connection(root, monkeypatch):
     ["half an archive", "the archive", "half a batch", "one batch", "all but the end of the meta data"],
 )
 def test_what_a_kill_in_a_download_leaves_is_made_whole(left, root, tmp_path, monkeypatch, server):
-    """Also what torchvision's own download leaves; their checksums, not their presence, say that files are whole."""
+    """Also what torchvision's own download leaves; their checksums, not their presence, say that files are
+    whole."""
     whole = packed(tmp_path, monkeypatch, server)
     kind, archive = datasets.CIFAR10, tmp_path / datasets.CIFAR10.filename
     folder = root / kind.base_folder
@@ -199,8 +201,13 @@ def test_a_copy_of_the_users_is_taken_and_left_alone(given, root, tmp_path, monk
     shutil.copy(archive, other)
     (tmp_path / "deep" / "er").mkdir(parents=True)
     shutil.copy(archive, tmp_path / "deep" / "er")
-    sources = {"the archive": archive, "the archive by another name": other, "a folder with it": tmp_path / "deep",
-               "unpacked": whole, "unpacked in a folder": whole.parent}  # fmt: skip
+    sources = {
+        "the archive": archive,
+        "the archive by another name": other,
+        "a folder with it": tmp_path / "deep",
+        "unpacked": whole,
+        "unpacked in a folder": whole.parent,
+    }
     before = {
         path: path.stat() for path in tmp_path.rglob("*") if path.is_file() and root not in path.parents
     }

@@ -128,7 +128,7 @@ def test_the_colour_is_the_mean_which_normalisation_makes_0():
 def test_shapes_that_an_operation_cannot_take_are_refused():
     for name in ("autoaugment", "randaugment", "trivialaugment"):
         with pytest.raises(
-            UsageError, match=rf"^data\.augment: {name} needs grey or RGB images, these have 2 channels"
+            UsageError, match=rf"^data\.augment: {name} needs grey or RGB images, not 2 channels"
         ):
             check_shape(["crop", name], (2, 34, 34))
     check_shape(["crop", "flip", "cutout", "erase", "mixup", "cutmix"], (20, 34, 34))

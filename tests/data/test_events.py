@@ -1,4 +1,5 @@
-"""Event data from files in their published formats, through SpikingJelly's classes, to frames in a mapped file."""
+"""Event data from files in their published formats, through SpikingJelly's classes, to frames in a mapped
+file."""
 
 from __future__ import annotations
 
@@ -128,7 +129,7 @@ def test_frames_of_equal_time(here: Path) -> None:
     middle = made["t"][0] + (made["t"][-1] - made["t"][0]) // 2
     frames = [frames for frames, label in samples_of(data) if label == 7]
     assert any(one[0].sum() == (made["t"] < middle).sum() and one.sum() == 120 for one in frames)
-    with pytest.raises(UsageError, match=r"data.frames: of 1000 frames of equal time some have no events"):
+    with pytest.raises(UsageError, match=r"data.frames: some of 1000 frames of equal time are empty"):
         loaded(small("n-mnist", split_by="time", frames=1000))
 
 
@@ -190,7 +191,7 @@ def test_frames_are_made_once_and_kept(here: Path, monkeypatch: pytest.MonkeyPat
     (place / "frames.npy").write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with pytest.raises(
         FileError,
-        match=r"n-mnist: Test.zip, Train.zip not in .*download; download .* and run `snnkd data n-mnist --from",
+        match=r"n-mnist: Test.zip, Train.zip not in .*download; download .* and run `snnkd data n-mnist",
     ):
         loaded(small("n-mnist"))
 

@@ -1,4 +1,5 @@
-"""The downloader against a server that breaks off, stalls, serves wrong bytes, redirects: the right bytes, or one line."""
+"""The downloader against a server that breaks off, stalls, serves wrong bytes, redirects: the right bytes, or
+one line."""
 
 import errno
 import hashlib

@@ -1,4 +1,5 @@
-"""Generated glyphs: the same bytes for the same settings, separate streams, a cache that is never trusted blindly."""
+"""Generated glyphs: the same bytes for the same settings, separate streams, a cache that is never trusted
+blindly."""
 
 import errno
 from importlib.metadata import version

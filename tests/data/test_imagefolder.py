@@ -1,4 +1,5 @@
-"""A folder of pictures: torchvision's pixels and labels, decoded once, in bounded memory; trouble names the file."""
+"""A folder of pictures: torchvision's pixels and labels, decoded once, in bounded memory; trouble names the
+file."""
 
 import os
 import subprocess

@@ -1,4 +1,5 @@
-"""Mixup and CutMix: against torchvision's on the same share and box, their draws, and class shares as labels."""
+"""Mixup and CutMix: against torchvision's on the same share and box, their draws, and class shares as
+labels."""
 
 import pytest
 import torch

@@ -1,4 +1,5 @@
-"""MNIST, Fashion-MNIST and SVHN through torchvision's classes: fetched, verified, grey where they are grey."""
+"""MNIST, Fashion-MNIST and SVHN through torchvision's classes: fetched, verified, grey where they are
+grey."""
 
 import gzip
 import hashlib

@@ -59,7 +59,8 @@ def all_magnitudes(name, shape):
 
 
 BLENDS = ("color", "contrast", "sharpness")
-"""torch's kernels round a multiply-add once where the processor fuses it, as ours do, and twice elsewhere: a level apart."""
+"""torch's kernels round a multiply-add once where the processor fuses it, as ours do, and twice elsewhere: a
+level apart."""
 
 
 @pytest.mark.parametrize("smooth", [False, True])

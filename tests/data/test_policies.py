@@ -1,4 +1,5 @@
-"""The policies' tables and draws against torchvision's, and a batch against torchvision's operators one by one."""
+"""The policies' tables and draws against torchvision's, and a batch against torchvision's operators one by
+one."""
 
 import math
 from collections import Counter

@@ -1,4 +1,5 @@
-"""`data.classes` and `data.train_per_class`: a part of a data set, in every run as in the data's own description."""
+"""`data.classes` and `data.train_per_class`: a part of a data set, in every run as in the data's own
+description."""
 
 from __future__ import annotations
 
@@ -129,7 +130,8 @@ def _arrays(split):
 
 
 def test_a_run_of_a_part(cli: Cli):
-    """The teacher of the whole is not the teacher of the part; the result says what part it is; export and eval find it again."""
+    """The teacher of the whole is not the teacher of the part; the result says what part it is; export and
+    eval find it again."""
     words = ["--data", random_npz("x.npz", 4), "--epochs", 1, "--batch-size", 10, "--set", "model.width=4"]
     weak = "--allow-weak-teacher"
     part = ["--set", "data.classes=2", "--set", "data.train_per_class=20"]
@@ -198,7 +200,7 @@ def test_check_counts_the_part_of_data_that_are_not_here(
 ):
     monkeypatch.setenv("SNNKD_DATA", str(tmp_path / "none"))
     Path("r.yaml").write_text(
-        "{schema: 1, stage: teach, data: {name: cifar100, classes: 20, train_per_class: 100}, model: resnet20}"
+        "{stage: teach, data: {name: cifar100, classes: 20, train_per_class: 100}, model: resnet20}"
     )
     (found,) = facts(resolve_pipeline("r.yaml"))
     assert (found["classes"], found["train_images"], found["data_present"]) == (20, 2000, False)

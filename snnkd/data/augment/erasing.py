@@ -14,7 +14,7 @@ ATTEMPTS = 10
 
 
 def cutout_boxes(rng: BatchRng, height: int, width: int, size: int) -> Tensor:
-    """Squares of side `size` centred on a random pixel, clipped at the border; `[B, 4]` on the CPU: top, left, bottom, right.
+    """Squares of side `size` around a random pixel, clipped: top, left, bottom, right `[B, 4]` on the CPU.
 
     Cutout: DeVries and Taylor 2017 (arXiv 1708.04552).
     """
@@ -32,10 +32,11 @@ def erasing_boxes(
     scale: tuple[float, float],
     ratio: tuple[float, float],
 ) -> Tensor:
-    """Rectangles of random area and aspect ratio inside the image, with probability `p`; otherwise empty ones.
+    """Rectangles of random area and aspect ratio with probability `p`, otherwise empty ones.
 
-    `[B, 4]` as from `cutout_boxes`. The distribution is that of torchvision's `RandomErasing` (Zhong et al. 2020, AAAI,
-    arXiv 1708.04896): the share of the area uniform in `scale`, height over width log-uniform in `ratio`.
+    `[B, 4]` as from `cutout_boxes`. The distribution is that of torchvision's `RandomErasing` (Zhong et al.
+    2020, AAAI, arXiv 1708.04896): the share of the area uniform in `scale`, height over width log-uniform in
+    `ratio`.
     """
     applied = rng.fractions() < p
     area = height * width * _between(rng.fractions(ATTEMPTS), scale)

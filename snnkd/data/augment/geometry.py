@@ -1,7 +1,8 @@
 """Shear, translation and rotation of uint8 images with nearest-neighbour interpolation.
 
-The convention is torchvision's for tensors (`torchvision.transforms.v2.functional.affine` and `rotate`): coordinates are
-those of pixel centres relative to the image's centre, the matrix maps output to input, and pixels from outside are 0.
+The convention is torchvision's for tensors (`torchvision.transforms.v2.functional.affine` and `rotate`):
+coordinates are those of pixel centres relative to the image's centre, the matrix maps output to input, and
+pixels from outside are 0.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ MATRICES: dict[str, Callable[[float, int, int], Matrix]] = {
 
 
 def transform(images: Tensor, name: str, magnitudes: Sequence[float]) -> Tensor:
-    """uint8 images `[B, C, H, W]`, each sheared (slope), translated (pixels, truncated) or rotated (degrees) by its magnitude."""
+    """Shear (slope), translate (pixels) or rotate (degrees) each image of a batch uint8 `[B, C, H, W]`."""
     count, channels, height, width = images.shape
     matrix = MATRICES[name]
     indices = torch.stack([_source_indices(matrix(m, height, width), height, width) for m in magnitudes])
@@ -67,10 +68,10 @@ def transform(images: Tensor, name: str, magnitudes: Sequence[float]) -> Tensor:
 # a policy has few distinct transforms: at most 310 (TrivialAugment)
 @lru_cache(maxsize=512)
 def _source_indices(matrix: Matrix, height: int, width: int) -> Tensor:
-    """For each output pixel the index of its input pixel, from 1, or 0 outside the image; `[H * W]` on the CPU.
+    """Index of the input pixel of each output pixel, from 1, or 0 if outside; `[H * W]` on the CPU.
 
-    torch samples an image of indices as torchvision samples the image itself, so that ties between two pixels break
-    alike; on the CPU, so that they do for every device.
+    torch samples an image of indices as torchvision samples the image itself, so that ties between two pixels
+    break alike; on the CPU, so that they do for every device.
     """
     # float32 counts exactly up to 4096x4096 pixels
     indices = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, 1, height, width)
@@ -79,7 +80,7 @@ def _source_indices(matrix: Matrix, height: int, width: int) -> Tensor:
 
 
 def _grid(matrix: Matrix, height: int, width: int) -> Tensor:
-    """Sampling positions in float32, as torchvision computes them; `[1, H, W, 2]` in units of half the image."""
+    """Sampling positions `[1, H, W, 2]` in units of half the image, computed in float32 as in torchvision."""
     x = torch.linspace((1.0 - width) * 0.5, (width - 1.0) * 0.5, width)
     y = torch.linspace((1.0 - height) * 0.5, (height - 1.0) * 0.5, height)
     centres = torch.stack(

@@ -1,9 +1,9 @@
 """Mixup and CutMix: each image is mixed with a partner of the batch, and so are their labels.
 
-The partner is the previous image of the batch (of the first, the last): batches are shuffled already, and each process
-needs only one image more than its own. The mixing weight and the rectangle are drawn for each image, where the papers
-draw one for a whole batch (mixup: Zhang et al. 2018, ICLR, arXiv 1710.09412; CutMix: Yun et al. 2019, ICCV, arXiv
-1905.04899).
+The partner is the previous image of the batch (of the first, the last): batches are shuffled already, and
+each process needs only one image more than its own. The mixing weight and the rectangle are drawn for each
+image, where the papers draw one for a whole batch (mixup: Zhang et al. 2018, ICLR, arXiv 1710.09412; CutMix:
+Yun et al. 2019, ICCV, arXiv 1905.04899).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def with_partner(batch_size: int, part: slice) -> Tensor:
 def mix(
     images: Tensor, labels: Tensor, operations: Sequence[Mixing], classes: int, rng: BatchRng
 ) -> tuple[Tensor, Tensor]:
-    """Mix float images `[B + 1, ..., H, W]` and labels `[B + 1]`, chosen by `with_partner`, to `[B, ..., H, W]` and soft
-    labels `[B, classes]`.
+    """Mix the images and labels that `with_partner` chose.
 
-    Of several operations each image goes through one, chosen uniformly. Cross-entropy with the soft labels is
-    w CE(own label) + (1 - w) CE(partner's label), also with label smoothing.
+    Float images `[B + 1, ..., H, W]` become `[B, ..., H, W]`, labels `[B + 1]` soft labels `[B, classes]`. Of
+    several operations each image goes through one, chosen uniformly. Cross-entropy with the soft labels is w
+    CE(own label) + (1 - w) CE(partner's label), also with label smoothing.
     """
     height, width = images.shape[-2:]
     weight, boxes = mixing_draws(operations, rng, height, width)
@@ -57,7 +57,7 @@ def mix(
 def mixing_draws(
     operations: Sequence[Mixing], rng: BatchRng, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """Each image's own weight in mixup `[B]` (1: not mixed) and the rectangle that CutMix replaces `[B, 4]` (or an empty one).
+    """Each image's weight in mixup `[B]` (1: not mixed) and its CutMix rectangle `[B, 4]` (or an empty one).
 
     On the CPU; rectangles are top, left, bottom, right.
     """
@@ -73,7 +73,7 @@ def mixing_draws(
 
 
 def _boxes(share: Tensor, rng: BatchRng, height: int, width: int) -> Tensor:
-    """Rectangles with the image's aspect ratio and 1 - share of its area, centred on a random pixel, clipped; `[B, 4]`."""
+    """Rectangles `[B, 4]` of the image's aspect ratio, 1 - share of its area, a random centre; clipped."""
     y, x, half = rng.choices(height), rng.choices(width), 0.5 * (1 - share).sqrt()
     high, wide = (half * height).long(), (half * width).long()
     ends = torch.stack((y - high, x - wide, y + high, x + wide), 1)

@@ -1,10 +1,10 @@
-"""The image operators of AutoAugment, RandAugment and TrivialAugment on batches: uint8 `[B, C, H, W]`, C 1 or 3.
+"""Image operators of AutoAugment, RandAugment and TrivialAugment on batches uint8 `[B, C, H, W]`, C 1 or 3.
 
-Each gives exactly the pixels of torchvision's (`torchvision.transforms.v2.functional`, for tensors) on a CPU with fused
-multiply-add, and the same pixels on every device: lookup tables are computed on the CPU, and sums that decide a level
-are rounded once, from float64. Every image has its own magnitude: brightness, color, contrast and sharpness use the
-factor 1 + magnitude, posterize keeps that many bits, solarize inverts from that level on; autocontrast, equalize,
-invert and identity ignore it.
+Each gives exactly the pixels of torchvision's (`torchvision.transforms.v2.functional`, for tensors) on a CPU
+with fused multiply-add, and the same pixels on every device: lookup tables are computed on the CPU, and sums
+that decide a level are rounded once, from float64. Every image has its own magnitude: brightness, color,
+contrast and sharpness use the factor 1 + magnitude, posterize keeps that many bits, solarize inverts from
+that level on; autocontrast, equalize, invert and identity ignore it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def _to_uint8(x: Tensor) -> Tensor:
 
 
 def _apply_tables(images: Tensor, tables: Tensor) -> Tensor:
-    """Replace each level by its entry in the lookup table of its image (and channel); tables are `[B, 1 or C, 256]`."""
+    """Replace each level by its entry in the lookup table `[B, 1 or C, 256]` of its image (and channel)."""
     pixels = images.flatten(2).long()
     return tables.expand(-1, images.shape[1], -1).gather(2, pixels).view(images.shape)
 
@@ -151,7 +151,7 @@ OPERATORS: dict[str, Operator] = {
 
 
 def apply_operators(images: Tensor, names: Sequence[str], magnitudes: Sequence[float]) -> Tensor:
-    """Apply operator `names[i]` with `magnitudes[i]` to image i; each operator runs once, on all its images."""
+    """Apply operator `names[i]` with `magnitudes[i]` to image i; an operator runs once for all its images."""
     groups: dict[str, list[int]] = {}
     for i, name in enumerate(names):
         groups.setdefault(name, []).append(i)

@@ -1,7 +1,7 @@
-"""Random augmentation as batched tensor operations on uint8 images `[B, C, H, W]`, independent for each image.
+"""Random augmentation of batches uint8 `[B, C, H, W]`, independent for each image.
 
-This module applies the operations of `data.augment` in order; they are implemented in geometry.py and operations.py
-(pixels), policies.py (random operators), erasing.py and mixing.py.
+This module applies the operations of `data.augment` in order; they are implemented in geometry.py and
+operations.py (pixels), policies.py (random operators), erasing.py and mixing.py.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from snnkd.schema.augment import (
 
 
 def crop(images: Tensor, rng: BatchRng) -> Tensor:
-    """Zero-pad each side by an eighth of its length (4 at 32x32) and crop a random window of the original size."""
+    """Zero-pad each side by an eighth of its length (4 at 32x32), then crop at random to the original
+    size."""
     count, _, height, width = images.shape
     pad_y, pad_x = max(1, height // 8), max(1, width // 8)
     top, left = rng.integers(2 * pad_y + 1, 1, 1), rng.integers(2 * pad_x + 1, 1, 1)
     windows = F.pad(images, (pad_x, pad_x, pad_y, pad_y)).unfold(2, height, 1).unfold(3, width, 1)
     crops = windows[torch.arange(count, device=images.device), :, top.flatten(), left.flatten()]
-    # with one channel the strides alone decide which memory format convolutions choose: channels last, as uncropped
+    # with one channel the strides alone decide the convolutions' memory format: channels last, as uncropped
     return crops if crops.shape[1] > 1 else crops[:, 0, ..., None].movedim(-1, 1)
 
 
@@ -77,7 +78,8 @@ def augment(
 ) -> Tensor:
     """Apply the operations in order, except those that mix images (see mixing.py).
 
-    cutout and erase paint with `colour`, uint8 `[C]`, by default black. Event frames `[B, T, C, H, W]` keep their shape.
+    cutout and erase paint with `colour`, uint8 `[C]`, by default black. Event frames `[B, T, C, H, W]` keep
+    their shape.
     """
     if images.ndim == 5:  # all frames of a sample are transformed alike; painted black they have no events
         return augment(images.flatten(1, 2), operations, rng).unflatten(1, images.shape[1:3])
@@ -102,10 +104,10 @@ def _operation(options: Options, colour: Tensor) -> Callable[[Tensor, BatchRng],
 
 
 def fill_colour(operations: Sequence[Operation], split: Split) -> Tensor | None:
-    """The colour that cutout and erase paint with: the rounded mean of each channel of the images, uint8 `[C]`.
+    """The colour that cutout and erase paint with, uint8 `[C]`: the rounded mean of each channel.
 
-    The papers' code paints 0 after normalisation, which is this colour before it. None, meaning black, for event frames,
-    where black is no events, and when no operation paints.
+    The papers' code paints 0 after normalisation, which is this colour before it. None, meaning black, for
+    event frames, where black is no events, and when no operation paints.
     """
     if split.images.ndim != 4 or not any(options_of(operation).name in PAINTING for operation in operations):
         return None
@@ -115,12 +117,12 @@ def fill_colour(operations: Sequence[Operation], split: Split) -> Tensor | None:
 
 
 def check_shape(operations: Sequence[Operation], shape: tuple[int, int, int]) -> None:
-    """Raise UsageError for an operation that does not apply to images of `shape` (channels, height, width)."""
+    """Raise UsageError for an operation unfit for images of `shape` (channels, height, width)."""
     channels, height, width = shape
     for options in map(options_of, operations):
         if options.name in COLOURS and channels not in (1, 3):
             raise UsageError(
-                f"data.augment: {options.name} needs grey or RGB images, these have {channels} channels; remove it"
+                f"data.augment: {options.name} needs grey or RGB images, not {channels} channels; remove it"
             )
         if isinstance(options, CutoutConfig) and (options.size or 0) > max(height, width):
             raise UsageError(

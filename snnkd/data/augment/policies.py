@@ -1,8 +1,8 @@
 """AutoAugment, RandAugment and TrivialAugment: random operators, drawn for each image.
 
-Operators and magnitudes are those of torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10)`, `RandAugment` and
-`TrivialAugmentWide` with their default interpolation (nearest) and fill (black). A policy draws for the whole batch
-on the CPU, so that images are grouped by operator without synchronising the device.
+Operators and magnitudes are those of torchvision's `AutoAugment(AutoAugmentPolicy.CIFAR10)`, `RandAugment`
+and `TrivialAugmentWide` with their default interpolation (nearest) and fill (black). A policy draws for the
+whole batch on the CPU, so that images are grouped by operator without synchronising the device.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 from snnkd.data.augment.rng import BatchRng
 
 Table = dict[str, tuple[tuple[float, ...], bool]]
-"""By operator name: its magnitude in each bin (empty for an operator without one), and whether its sign is random."""
+"""By operator name: its magnitude in each bin (empty if it has none), and whether its sign is random."""
 SubPolicy = tuple[tuple[str, float, int], tuple[str, float, int]]
 """Two operators, each with its probability and the bin of its magnitude."""
 
@@ -74,7 +74,7 @@ def wide_table(bins: int) -> Table:
 def _table(
     bins: int, shear: float, translate: tuple[float, float], rotate: float, factor: float, dropped_bits: int
 ) -> Table:
-    """Magnitudes from none to the given maxima, in torchvision's order; invert, for AutoAugment alone, comes last."""
+    """Magnitudes from 0 to the given maxima, in torchvision's order; invert, for AutoAugment, comes last."""
 
     def linear(end: float) -> tuple[tuple[float, ...], bool]:
         return tuple(torch.linspace(0.0, end, bins).tolist()), True
@@ -101,14 +101,14 @@ SAMPLED = 14
 
 
 def magnitude_of(table: Table, name: str, bin: int, negative: bool) -> float:
-    """The magnitude in a bin, 0 for an operator without one; `negative` applies to operators of random sign."""
+    """The magnitude in a bin, 0 for an operator without one; `negative` matters for random signs only."""
     magnitudes, signed = table[name]
     magnitude = magnitudes[bin] if magnitudes else 0.0
     return -magnitude if signed and negative else magnitude
 
 
 def autoaugment(rng: BatchRng, height: int, width: int) -> list[Step]:
-    """The CIFAR-10 policy: for each image one of 25 pairs of operators, each with its probability and a random sign."""
+    """The CIFAR-10 policy: one of 25 pairs of operators for each image, each applied with its probability."""
     table = standard_table(AUTOAUGMENT_BINS, height, width)
     pairs = rng.choices(len(CIFAR10)).tolist()
     fractions = rng.fractions(2).tolist()
@@ -127,13 +127,19 @@ def autoaugment(rng: BatchRng, height: int, width: int) -> list[Step]:
 
 
 def randaugment(rng: BatchRng, height: int, width: int, ops: int, magnitude: int, bins: int) -> list[Step]:
-    """`ops` of 14 operators for each image, at one magnitude with random sign (Cubuk et al. 2020, arXiv 1909.13719)."""
+    """`ops` of 14 operators for each image, at one magnitude with random sign.
+
+    Cubuk et al. 2020 (arXiv 1909.13719).
+    """
     table = standard_table(bins, height, width)
     return [_random_step(rng, table, lambda count: [magnitude] * count) for _ in range(ops)]
 
 
 def trivialaugment(rng: BatchRng, bins: int) -> list[Step]:
-    """One of 14 operators for each image, at a random magnitude and sign (Müller and Hutter 2021, ICCV, arXiv 2103.10158)."""
+    """One of 14 operators for each image, at a random magnitude and sign.
+
+    Müller and Hutter 2021, ICCV (arXiv 2103.10158).
+    """
     return [_random_step(rng, wide_table(bins), lambda count: rng.choices(bins).tolist())]
 
 

@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class BatchRng:
-    """Random numbers for `total` images, drawn on the CPU: the same batch on every device and for any number of processes."""
+    """Random numbers for `total` images, the same on every device and for any number of processes."""
 
     generator: Generator
     total: int

@@ -70,7 +70,7 @@ def checksum(path: Path, archive: Archive) -> str:
 
 
 def is_intact(path: Path, archive: Archive) -> bool:
-    """Whether the file exists with the published bytes. Raises FileError when it exists and cannot be read."""
+    """Whether the file has the published bytes. Raises FileError when it exists and cannot be read."""
     try:
         if archive.size is not None and path.stat().st_size != archive.size:
             return False

@@ -16,8 +16,8 @@ from snnkd.locks import dataset_lock
 def fetch_archive(archive: Archive, folder: Path, fetch: FetchOptions, console: Console) -> Path:
     """`folder`/`archive.name` with the published checksum; a damaged file is replaced.
 
-    Raises FileError (offline, wrong bytes, not in `fetch.source`) with the remedy, RunError when the disk is full,
-    UsageError for an invalid mirror.
+    Raises FileError (offline, wrong bytes, not in `fetch.source`) with the remedy, RunError when the disk is
+    full, UsageError for an invalid mirror.
     """
     path = folder / archive.name
     if is_intact(path, archive):
@@ -45,7 +45,7 @@ def fetch_archives(
 
 
 def find_copies(archives: Sequence[Archive], source: Path) -> dict[Archive, Path]:
-    """The user's copy of each archive. `source` is one file of any name, or a folder, searched recursively by file name.
+    """The user's copy of each archive in `source`: one file of any name, or a folder, searched by file name.
 
     Raises FileError that names what is missing or has a different checksum.
     """
@@ -71,9 +71,8 @@ def find_copies(archives: Sequence[Archive], source: Path) -> dict[Archive, Path
         )
     if missing:
         expected = "; ".join(f"{archive.name} has {archive.checksum}" for archive in missing)
-        raise FileError(
-            f"--from {source}: {_checksum_and_size(source, missing[0])}, but {expected}; damaged or a different file"
-        )
+        actual = _checksum_and_size(source, missing[0])
+        raise FileError(f"--from {source}: {actual}, but {expected}; damaged or a different file")
     return copies
 
 

@@ -1,8 +1,8 @@
 """Download one file over HTTP: resumed, retried, and kept only with the published checksum.
 
 Received bytes are appended to NAME.part. NAME.part.json holds the server's validator of the file (ETag or
-Last-Modified), sent as If-Range by a later request so that only the same file is continued. However a download ends,
-the next attempt resumes it.
+Last-Modified), sent as If-Range by a later request so that only the same file is continued. However a
+download ends, the next attempt resumes it.
 """
 
 from __future__ import annotations
@@ -56,10 +56,10 @@ class WrongFileError(Exception):
 
 
 def download(archive: Archive, path: Path, fetch: FetchOptions, console: Console) -> None:
-    """Download `archive` to `path` from the first URL that has it; no other bytes ever appear under that name.
+    """Download `archive` to `path`, which never has other bytes, from the first URL that has it.
 
-    Raises FileError with the reason of each URL, RunError when the disk is full, UsageError for an invalid mirror, and
-    what `fetch.stop` raises; received bytes are kept for the next attempt.
+    Raises FileError with the reason of each URL, RunError when the disk is full, UsageError for an invalid
+    mirror, and what `fetch.stop` raises; received bytes are kept for the next attempt.
     """
     reasons: list[str] = []
     for url in urls(archive, fetch.mirror):
@@ -142,7 +142,7 @@ def _attempt(archive: Archive, url: str, part: Path, stop: Callable[[str], None]
 
 
 def _is_partial(response: HTTPResponse, size: int) -> bool:
-    """Whether the response continues a file of `size` bytes. Raises TransferError for any other part of the file."""
+    """Whether the response continues a file of `size` bytes. Raises TransferError for another range."""
     if response.status != 206:
         return False
     match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
@@ -189,8 +189,9 @@ def _receive(
 def _wait(call: Callable[[], Result], stop: Callable[[], None]) -> Result:
     """The result of a blocking network `call`, which runs in a daemon thread while this one polls `stop`.
 
-    A name look-up cannot be interrupted, and a read continues after a signal handler returns (PEP 475). An abandoned
-    call keeps its connection until it returns. Raises TransferError when it fails or STALL seconds have passed.
+    A name look-up cannot be interrupted, and a read continues after a signal handler returns (PEP 475). An
+    abandoned call keeps its connection until it returns. Raises TransferError when it fails or STALL seconds
+    have passed.
     """
     results: queue.SimpleQueue[Result | TransferError] = queue.SimpleQueue()
 
@@ -283,7 +284,7 @@ def _mib(size: int) -> str:
 
 
 class _Progress:
-    """A progress bar in MiB on a terminal; elsewhere a line every ten seconds at most, once for each tenth."""
+    """A progress bar in MiB on a terminal; elsewhere a line for each tenth, at most every ten seconds."""
 
     def __init__(self, name: str, size: int, total: int | None, console: Console) -> None:
         self._name, self._total, self._console = name, total, console

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 through torchvision's classes, which verify each file's checksum before reading it."""
+"""CIFAR-10 and CIFAR-100 through torchvision's classes, which verify the checksum of each file."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def archive(kind: Any) -> Archive:
 
 
 def _read(kind: Any, root: Path) -> dict[str, Any]:
-    """Torchvision's data sets. Raises RuntimeError when a file is missing or its checksum is not the published one."""
+    """torchvision's data sets. Raises RuntimeError when a file is missing or its checksum is wrong."""
     return {split: kind(root, train=split == "train", download=False) for split in ("train", "test")}
 
 
@@ -84,7 +84,7 @@ def _fetch(kind: Any, root: Path, fetch: FetchOptions, console: Console) -> dict
 
 
 def _find_unpacked(kind: Any, source: Path | None) -> Path | None:
-    """The user's folder with the unpacked files, verified; None when there is none. Raises FileError for damaged files."""
+    """The user's folder of unpacked files, or None. Raises FileError for damaged files."""
     for folder in (source, source / kind.base_folder) if source is not None else ():
         if not all((folder / file).is_file() for file in _checksums(kind)):
             continue

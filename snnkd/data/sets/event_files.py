@@ -1,4 +1,4 @@
-"""Event data sets through SpikingJelly: fetch the published files and convert them to one npz file per sample."""
+"""Event data sets of SpikingJelly: fetch the published files, convert them to one npz file per sample."""
 
 from __future__ import annotations
 
@@ -93,7 +93,8 @@ def events_root(name: str, fetch: FetchOptions | None) -> Path:
 def prepare_events(name: str, console: Console, fetch: FetchOptions | None) -> Path:
     """The folder with the events of each sample, SpikingJelly's `root`; fetched and converted when missing.
 
-    With `fetch` None nothing is fetched or converted. Raises FileError with the remedy when the files are missing.
+    With `fetch` None nothing is fetched or converted. Raises FileError with the remedy when the files are
+    missing.
     """
     root = events_root(name, fetch)
     if _is_converted(root):
@@ -137,7 +138,7 @@ def _fetch(name: str, root: Path, fetch: FetchOptions, console: Console) -> list
 
 
 def _convert(name: str, root: Path, files: list[Path], console: Console) -> None:
-    """Unpack and convert in a temporary folder, renamed at the end: a kill leaves nothing that looks complete."""
+    """Unpack and convert in a temporary folder, renamed when complete."""
     tmp = root / f".{EVENTS}"
     shutil.rmtree(tmp, ignore_errors=True)  # left by a killed process
     console.log(f"converting the events of {name} once: {', '.join(path.name for path in files)}")
@@ -179,8 +180,7 @@ def _limit_threads(threads: int) -> Iterator[None]:
 
 
 def list_samples(name: str, root: Path) -> list[tuple[bool, int, Path]]:
-    """Whether it is an official test sample, label and file of each sample, sorted. Raises FileError for a folder of
-    other data."""
+    """Each sample as (is official test sample, label, path), sorted. Raises FileError for other data."""
     dataset, samples = DATASETS[name], []
     for split in ("train", "test") if dataset.has_test else ("",):
         try:
@@ -189,9 +189,8 @@ def list_samples(name: str, root: Path) -> list[tuple[bool, int, Path]]:
             reason = " ".join(str(error).split())[:200]
             raise FileError(f"{root / EVENTS / split}: not the events of {name}: {reason}") from error
         if sorted(tree.classes) != sorted(dataset.classes):
-            raise FileError(
-                f"{root / EVENTS / split}: its folders {', '.join(tree.classes)} are not the classes of {name}"
-            )
+            folders = ", ".join(tree.classes)
+            raise FileError(f"{root / EVENTS / split}: its folders {folders} are not the classes of {name}")
         # labels in the order of `classes`: 10 comes after 9, not after 1
         samples += [
             (split == "test", dataset.classes.index(tree.classes[label]), Path(path))

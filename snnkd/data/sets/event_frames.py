@@ -24,10 +24,11 @@ class Integrated:
 
 
 def integrate(path: Path, config: EventConfig) -> Integrated:
-    """The sample in `path` as `config.frames` frames of equal event number or equal time, by SpikingJelly's function.
+    """Integrate the sample in `path` into `config.frames` frames of equal event number or equal time.
 
-    At a smaller size each event is counted at floor(x * size / sensor size), so that none is lost and counts stay
-    integers. Raises FileError for a damaged file, UsageError when a frame of equal time would have no events.
+    SpikingJelly's function counts the events. At a smaller size each event is counted at floor(x * size /
+    sensor size), so that none is lost and counts stay integers. Raises FileError for a damaged file,
+    UsageError when a frame of equal time would have no events.
     """
     height, width = dataset_class(config.name).get_H_W()
     events = _read_events(path, height, width)
@@ -42,7 +43,8 @@ def integrate(path: Path, config: EventConfig) -> Integrated:
         )
     except IndexError as error:  # how it fails for a frame without events
         raise UsageError(
-            f"data.frames: of {config.frames} frames of equal time some have no events in {path}; use data.split_by=number"
+            f"data.frames: some of {config.frames} frames of equal time are empty in {path}; "
+            "use data.split_by=number"
         ) from error
     return Integrated(np.minimum(counts, MAX_COUNT).astype(np.uint8), int((counts > MAX_COUNT).sum()))
 
@@ -61,7 +63,6 @@ def _read_events(path: Path, height: int, width: int) -> dict[str, np.ndarray]:
         raise FileError(f"{path}: damaged: its events are not integers")
     for key, side in (("x", width), ("y", height)):
         if events[key].size and not 0 <= int(events[key].min()) <= int(events[key].max()) < side:
-            raise FileError(
-                f"{path}: damaged: {key} is {int(events[key].min())} to {int(events[key].max())} on a {width}x{height} sensor"
-            )
+            low, high = int(events[key].min()), int(events[key].max())
+            raise FileError(f"{path}: damaged: {key} is {low} to {high} on a {width}x{height} sensor")
     return events

@@ -1,7 +1,7 @@
-"""N-MNIST, CIFAR10-DVS and DVS128 Gesture as frames of event counts, integrated once into a memory-mapped file.
+"""N-MNIST, CIFAR10-DVS and DVS128 Gesture as event frames, integrated once into a memory-mapped file.
 
-SpikingJelly's classes read the published files and its function integrates the events; the frames of all samples are
-then stored in one array of bytes.
+SpikingJelly's classes read the published files and its function integrates the events; the frames of all
+samples are then stored in one array of bytes.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ Frames = tuple[Tensor, Tensor, dict[str, Any]]
 def load(config: EventConfig, console: Console, fetch: FetchOptions | None) -> ImageSet:
     """Frames `[N, frames, 2, size, size]` from the cache if it is intact, otherwise integrated now.
 
-    Raises FileError when the events are missing and cannot be fetched, when a file is damaged, or when the cached frames
-    come from other events than `--from` names.
+    Raises FileError when the events are missing and cannot be fetched, when a file is damaged, or when the
+    cached frames come from other events than `--from` names.
     """
     root = data_folder() / config.name
     folder = root / f"frames-{_key(config)}"
@@ -81,16 +81,17 @@ def _origin(config: EventConfig, events: Path) -> str:
 
 
 def _check_source(
-    folder: Path, about: dict[str, Any], config: EventConfig, fetch: FetchOptions | None
+    folder: Path, info: dict[str, Any], config: EventConfig, fetch: FetchOptions | None
 ) -> None:
     """Raise FileError when `--from` names other events than the frames were integrated from."""
     if fetch is None or fetch.source is None:
         return
-    origin = str(about.get("events"))
+    origin = str(info.get("events"))
     if origin != _origin(config, events_root(config.name, fetch)):
         events = folder.parent if origin == SAME_FOLDER else origin
         raise FileError(
-            f"--from {fetch.source}: cached frames are from the events in {events}; remove {folder} and repeat"
+            f"--from {fetch.source}: the cached frames are from the events in {events}; "
+            f"remove {folder} and repeat"
         )
 
 
@@ -119,12 +120,12 @@ def _key(config: EventConfig) -> str:
 
 def _to_image_set(frames: Frames, config: EventConfig, files: tuple[Path, ...]) -> ImageSet:
     """Training and test samples as views of the memory-mapped frames."""
-    images, labels, about = frames
-    is_test = torch.arange(len(labels)) >= int(about["train"])
+    images, labels, info = frames
+    is_test = torch.arange(len(labels)) >= int(info["train"])
     if isinstance(config, SplitEventConfig):
         is_test = _hold_out_test(labels, config)
     train_rows, test_rows = (~is_test).nonzero().flatten(), is_test.nonzero().flatten()
-    digest = sha256(about["sha256"].encode(), test_rows.numpy().astype("<i8").tobytes())
+    digest = sha256(info["sha256"].encode(), test_rows.numpy().astype("<i8").tobytes())
     return ImageSet(
         config.name,
         len(DATASETS[config.name].classes),
@@ -150,14 +151,15 @@ def split_rule(config: EventConfig) -> str:
 
 
 def _hold_out_test(labels: Tensor, config: SplitEventConfig) -> Tensor:
-    """Whether each sample is a test sample, bool `[N]`. Raises UsageError when a class would lack one of the splits."""
+    """Whether each sample is a test sample, bool `[N]`. Raises UsageError when a class lacks a split."""
     is_test = torch.zeros(len(labels), dtype=torch.bool)
     for label, name in enumerate(DATASETS[config.name].classes):
         rows = (labels == label).nonzero().flatten()
         count = round(len(rows) * config.test_fraction)
         if not 0 < count < len(rows):
             raise UsageError(
-                f"data.test_fraction: {config.test_fraction} of {len(rows)} samples of {name} leaves a split empty"
+                f"data.test_fraction: {config.test_fraction} of {len(rows)} samples of {name} "
+                "leaves a split empty"
             )
         seed = derive(config.split_seed, config.name, "test", label)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
@@ -170,7 +172,7 @@ def _read_cache(folder: Path, console: Console) -> Frames | None:
     if not (folder / ABOUT).is_file():
         return None
     try:
-        about = read_json(folder / ABOUT)
+        info = read_json(folder / ABOUT)
         # copy-on-write: torch requires writable memory, and writes never reach the file
         frames = np.load(folder / FRAMES, mmap_mode="c", allow_pickle=False)
         labels = np.load(folder / LABELS, allow_pickle=False)
@@ -178,8 +180,8 @@ def _read_cache(folder: Path, console: Console) -> Frames | None:
         for start in range(0, flat.size, BLOCK):
             digest.update(flat[start : start + BLOCK].data)
         digest.update(labels.astype("<i8").tobytes())
-        if digest.hexdigest() == about["sha256"]:
-            return torch.from_numpy(frames), torch.from_numpy(labels.astype(np.int64)), about
+        if digest.hexdigest() == info["sha256"]:
+            return torch.from_numpy(frames), torch.from_numpy(labels.astype(np.int64)), info
         reason = "its sha256 has changed"
     except Exception as error:  # whatever is wrong with the cache, integrating again replaces it
         reason = type(error).__name__
@@ -209,7 +211,7 @@ def _write_cache(
             np.save(file, labels, allow_pickle=False)
             _sync(file)
         digest.update(labels.tobytes())
-        about = {
+        info = {
             "data": config.name,
             "train": sum(not is_test for is_test, *_ in samples),
             "clipped": clipped,
@@ -217,7 +219,7 @@ def _write_cache(
             "sha256": digest.hexdigest(),
             "spikingjelly": version("spikingjelly"),
         }
-        write_json(tmp / ABOUT, about)
+        write_json(tmp / ABOUT, info)
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         tmp.rename(folder)
         sync_folder(folder.parent)
@@ -230,8 +232,8 @@ def _write_cache(
 def _write_frames(
     file: IO[bytes], paths: Sequence[Path], config: EventConfig, console: Console, fetch: FetchOptions
 ) -> tuple[Any, int]:
-    """Write all frames as one .npy array, one sample in memory at a time; returns its sha256 object and the number of
-    clipped pixels."""
+    """Write all frames as one .npy array, sample by sample; returns its hash and the number of clipped
+    pixels."""
     shape = (len(paths), config.frames, 2, config.size, config.size)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     digest, clipped = hashlib.sha256(), 0

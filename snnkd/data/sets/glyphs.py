@@ -1,8 +1,9 @@
-"""glyphs: generated images of characters, many of them look-alikes, so that a teacher's small probabilities inform.
+"""glyphs: generated images of characters, many of them look-alikes.
 
-Characters of the DejaVu fonts that matplotlib ships are drawn at twice the size; each image is one of them under a
-random affine map, with random contrast, brightness and pixel noise. Training and test images use separate random
-streams, and the same settings give the same bytes with the same versions of Pillow, matplotlib and numpy.
+Look-alikes give a teacher's small probabilities a meaning, as in photographs. Characters of the DejaVu fonts
+that matplotlib ships are drawn at twice the size; each image is one of them under a random affine map, with
+random contrast, brightness and pixel noise. Training and test images use separate random streams, and the
+same settings give the same bytes with the same versions of Pillow, matplotlib and numpy.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ CACHE_VERSION = 1
 
 
 def load(config: GlyphsConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
-    """The glyphs of `config`, from the cache if it is intact, else drawn (and cached if the folder is writable)."""
+    """The glyphs of `config`, from an intact cache, else drawn (and cached if the folder is writable)."""
     _check(config)
     path = data_folder() / f"glyphs-{_key(config)}.npz"
     arrays = _read_cache(path)
@@ -80,7 +81,8 @@ def _key(config: GlyphsConfig) -> str:
 
 
 def draw(config: GlyphsConfig) -> dict[str, np.ndarray]:
-    """Arrays train_images, train_labels, test_images, test_labels: uint8 `[N, H, W]` or `[N, H, W, 3]`, int64 `[N]`."""
+    """Draw SPLIT_images uint8 `[N, H, W]` or `[N, H, W, 3]` and SPLIT_labels int64 `[N]` of train and
+    test."""
     arrays = {}
     for split, count in (("train", config.train_images), ("test", config.test_images)):
         rng = np.random.default_rng(derive(config.seed, "glyphs", split))

@@ -1,7 +1,7 @@
-"""Your own data: a folder of pictures, PATH/train/CLASS/*.jpg and PATH/test (or val), as for torchvision's ImageFolder.
+"""Your own pictures, PATH/train/CLASS/*.jpg and PATH/test (or val), as for torchvision's ImageFolder.
 
-Decoded once, block by block, into a memory-mapped file under SNNKD_DATA; its name hashes the pictures' names, sizes and
-modification times, so that a changed folder is decoded again.
+Decoded once, block by block, into a memory-mapped file under SNNKD_DATA; its name hashes the pictures' names,
+sizes and modification times, so that a changed folder is decoded again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ TEST_NAMES = ("test", "val")
 
 @dataclass(frozen=True)
 class _Listing:
-    """The folder of each split, the classes in order, the number of pictures of each class, and a hash of it all."""
+    """Folder of each split, classes in order, number of pictures of each class, and a hash of all files."""
 
     folders: dict[str, Path]
     classes: list[str]
@@ -46,7 +46,7 @@ class _Listing:
 
 
 def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
-    """The pictures as RGB (or grey) images of `config.size`. Raises FileError that names the file or folder and the rule."""
+    """The pictures as RGB (or grey) images of `config.size`. Raises FileError that names file and rule."""
     root = Path(config.name.partition(":")[2])
     listing = _list(root, config)
     label = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name)[:60] or "root"
@@ -56,10 +56,8 @@ def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None
         if fetch is None:
             images = {split: sum(counts) for split, counts in listing.counts.items()}
             nominal = len(listing.classes), (config.channels, config.size, config.size), images["train"]
-            raise NotPrepared(
-                f"{root}: {sum(images.values()):,} pictures, not decoded yet; training or `snnkd data` does it",
-                nominal,
-            )
+            count = f"{sum(images.values()):,} pictures"
+            raise NotPrepared(f"{root}: {count}, not decoded yet; `snnkd data` or training does it", nominal)
         with dataset_lock(path.parent, path.stem, fetch.stop, console):
             data = open_cache(path, config.name) or _decode(root, listing, config, path, fetch.stop, console)
     absent = [name for name, count in zip(listing.classes, listing.counts["test"], strict=True) if count == 0]
@@ -79,7 +77,8 @@ def _list(root: Path, config: ImageFolderConfig) -> _Listing:
         for folder in folders.values():
             if not folder.is_dir():
                 raise FileError(
-                    f"{root}: no folder {folder.name}/; expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/)"
+                    f"{root}: no folder {folder.name}/; "
+                    "expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/)"
                 )
         classes = _class_folders(folders["train"])
         if len(classes) < 2:
@@ -124,7 +123,7 @@ def _counts(folder: Path, classes: list[str], digest: hashlib._Hash) -> list[int
 
 
 def _pictures(folder: Path, classes: list[str]) -> Iterator[tuple[int, Path]]:
-    """Label and path of each picture in torchvision's order, listed one class at a time to bound the memory."""
+    """Label and path of each picture in torchvision's order, listed by class to bound the memory."""
     extensions = _extensions()
     for label, name in enumerate(classes):
         for parent, _, files in sorted(os.walk(folder / name, followlinks=True)):

@@ -88,7 +88,7 @@ def mnist_archives(kind: Any) -> tuple[Archive, ...]:
 
 
 def svhn_archives(kind: Any) -> tuple[Archive, ...]:
-    """The published files, with torchvision's checksums; the extra training images are rarely used and left out."""
+    """The published files, with torchvision's checksums, but for the rarely used extra training images."""
     return tuple(
         Archive(file, url, md5=md5) for url, file, md5 in (kind.split_list["train"], kind.split_list["test"])
     )
@@ -171,7 +171,7 @@ def _find_unpacked(data: str, source: Path | None, names: Sequence[str]) -> list
 def _copy_unpacked(
     data: str, paths: Sequence[Path], files: Sequence[GzipFile], fetch: FetchOptions, console: Console
 ) -> None:
-    """Copy the user's unpacked files after checking their length and count, and their CRC if the archive is stored here."""
+    """Copy the user's unpacked files after checking length, count and, against a stored archive, CRC."""
     damaged = []
     for path, (packed, archive, _) in zip(paths, files, strict=True):
         if not _length_fits(path):
@@ -189,7 +189,8 @@ def _copy_unpacked(
             )
     if damaged:
         console.log(
-            f"warning: unpacked files have no published checksum; that {fetch.source} contains {data} is not verified"
+            f"warning: unpacked files have no published checksum; "
+            f"that {fetch.source} contains {data} is not verified"
         )
     for path, (packed, _, target) in zip(paths, files, strict=True):
         fetch.stop(f"before copying {path}")
@@ -201,10 +202,10 @@ def _copy_unpacked(
 
 
 def _is_unpacked(packed: Path, archive: Archive, path: Path) -> bool:
-    """Whether the unpacked file is the content of its archive; without an archive, whether its length fits its header.
+    """Whether the unpacked file is the content of its archive, or without one, as long as its header says.
 
-    The archive is checked by its published checksum, the unpacked file by the CRC-32 and the length that end every gzip
-    file.
+    The archive is checked by its published checksum, the unpacked file by the CRC-32 and the length that end
+    every gzip file.
     """
     try:
         if not packed.exists():
@@ -217,13 +218,14 @@ def _is_unpacked(packed: Path, archive: Archive, path: Path) -> bool:
 
 
 def _crc_matches(packed: Path, path: Path) -> bool:
-    """Whether the CRC-32 and the length at the end of an intact gzip file are those of `path`. Raises OSError."""
+    """Whether the CRC-32 and the length that end an intact gzip file are those of `path`. Raises OSError."""
     raw, trailer = path.read_bytes(), packed.read_bytes()[-8:]
     return struct.unpack("<II", trailer) == (zlib.crc32(raw), len(raw) % 2**32)
 
 
 def _length_fits(path: Path) -> bool:
-    """Whether the length fits the IDX header: 0, 0, 8 (uint8), the number of dimensions, the dimensions, big-endian."""
+    """Whether the length fits the IDX header: 0, 0, 8 (uint8), number of dimensions, big-endian
+    dimensions."""
     raw = path.read_bytes()
     try:
         dimensions = raw[3]

@@ -19,10 +19,11 @@ SPLITS = ("train", "test", "val")
 
 
 def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
-    """Read `npz:PATH`: train_images, train_labels, test_images, test_labels, optionally val_images and val_labels.
+    """Read `npz:PATH`.
 
-    Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels integers from 0, `[N]` or `[N, 1]`. Other keys are
-    ignored, and nothing is ever unpickled. Raises FileError that names the key and the rule.
+    Keys are train_images, train_labels, test_images, test_labels, optionally val_images and val_labels.
+    Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels integers from 0, `[N]` or `[N, 1]`. Other
+    keys are ignored, and nothing is ever unpickled. Raises FileError that names the key and the rule.
     """
     path = Path(config.name.partition(":")[2])
     with open_npz(path) as file:
@@ -33,8 +34,10 @@ def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None
 def to_image_set(
     where: str, name: str, splits: dict[str, tuple[np.ndarray, np.ndarray]], console: Console
 ) -> ImageSet:
-    """The ImageSet `name` of these arrays. Raises FileError, prefixed with `where`, for invalid labels or sizes; warns of
-    classes without training images."""
+    """The ImageSet `name` of these arrays; warns of classes without training images.
+
+    Raises FileError, prefixed with `where`, for invalid labels or sizes.
+    """
     data = from_arrays(name, _check_splits(where, splits), splits)
     absent = sorted(set(range(data.classes)) - set(np.unique(splits["train"][1]).tolist()))
     if absent:
@@ -46,8 +49,7 @@ def to_image_set(
 
 
 def has_split(keys: Collection[str], split: str, path: Path | str) -> bool:
-    """Whether the images and labels of a split are present. Raises FileError when one of the two is missing, or both of a
-    required split."""
+    """Whether the keys of a split are present. Raises FileError for a key missing from a required split."""
     missing = [key for key in (f"{split}_images", f"{split}_labels") if key not in keys]
     if split == "val" and len(missing) == 2:
         return False
@@ -57,7 +59,7 @@ def has_split(keys: Collection[str], split: str, path: Path | str) -> bool:
 
 
 def read_split(file: Mapping[str, np.ndarray], split: str, path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """Images `[N, H, W]` or `[N, H, W, C]` and labels `[N]` of a split. Raises FileError for a wrong type or shape."""
+    """Images `[N, H, W]` or `[N, H, W, C]` and labels `[N]`. Raises FileError for a wrong type or shape."""
     images, labels = file[f"{split}_images"], file[f"{split}_labels"]
     for key, value in (("images", images), ("labels", labels)):
         if not isinstance(value, np.ndarray):  # numpy returns zip members in other formats as bytes
@@ -73,24 +75,27 @@ def read_split(file: Mapping[str, np.ndarray], split: str, path: Path | str) -> 
         raise FileError(f"{path}: {split}_labels are {labels.dtype}; they must be integers")
     if labels.shape not in ((len(images),), (len(images), 1)):
         raise FileError(
-            f"{path}: {split}_labels have shape {labels.shape} for {len(images)} images; must be (N,) or (N, 1)"
+            f"{path}: {split}_labels have shape {labels.shape} for {len(images)} images; "
+            "they must be (N,) or (N, 1)"
         )
     return images, labels.reshape(-1)
 
 
 def _check_splits(where: str, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> int:
-    """The number of classes. Raises FileError for labels outside 0 to classes - 1 and for images of different sizes."""
+    """The number of classes. Raises FileError for labels out of range and for images of different sizes."""
     classes = int(splits["train"][1].max()) + 1
     if classes < 2 or classes > 100_000:
         raise FileError(
-            f"{where}: the largest of train_labels is {classes - 1}; 2 to 100000 classes, numbered from 0, are allowed"
+            f"{where}: the largest of train_labels is {classes - 1}; "
+            "there must be 2 to 100000 classes, numbered from 0"
         )
     size = splits["train"][0].shape[1:]
     for split, (images, labels) in splits.items():
         low, high = int(labels.min()), int(labels.max())
         if low < 0 or high >= classes:
             raise FileError(
-                f"{where}: {split}_labels contain {low if low < 0 else high}; training labels are 0 to {classes - 1}"
+                f"{where}: {split}_labels contain {low if low < 0 else high}; "
+                f"training labels are 0 to {classes - 1}"
             )
         if images.shape[1:] != size:
             raise FileError(f"{where}: {split}_images are {images.shape[1:]}, but train_images are {size}")

@@ -1,7 +1,8 @@
 """Tiny ImageNet: 200 classes, 64x64, unpacked once into a memory-mapped file.
 
-The labels of its official test images were never published: as usual in the literature, its validation images, 50 a
-class, are the test split here, and nothing is selected on them. Classes are numbered in the order of their WordNet ids.
+The labels of its official test images were never published: as usual in the literature, its validation
+images, 50 a class, are the test split here, and nothing is selected on them. Classes are numbered in the
+order of their WordNet ids.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _not_prepared(root: Path) -> FileError:
 
 @dataclass(frozen=True)
 class _Source:
-    """The published files, packed or unpacked: functions that list their names below tiny-imagenet-200/ and read one."""
+    """The published files, packed or unpacked: functions to list their names and to read one."""
 
     path: Path
     names: Callable[[], Iterable[str]]
@@ -133,7 +134,7 @@ def _check_size(picture: Image.Image) -> Image.Image:
 
 
 def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tuple[str, str]]]:
-    """The classes in order, then the name and the class of each training and test image. Raises FileError for missing files."""
+    """The classes; name and class of each training and test image. Raises FileError for missing files."""
     names = set(source.names())
     try:
         wnids = sorted(source.read("wnids.txt").decode().split())
@@ -157,7 +158,8 @@ def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tupl
     counts = (len(wnids), len(train), len(test) - len(missing))
     if counts != (CLASSES, TRAIN_IMAGES, TEST_IMAGES):
         raise FileError(
-            f"{source.path}: {counts[1]:,} training and {counts[2]:,} validation images of {counts[0]} classes; published "
-            f"are {TRAIN_IMAGES:,} and {TEST_IMAGES:,} of {CLASSES}; read a rearranged copy as imagefolder:PATH"
+            f"{source.path}: {counts[1]:,} training and {counts[2]:,} validation images of {counts[0]} classes; "
+            f"published are {TRAIN_IMAGES:,} and {TEST_IMAGES:,} of {CLASSES}; "
+            "read a rearranged copy as imagefolder:PATH"
         )
     return wnids, [(name, wnid) for wnid, _, name in sorted(train)], test

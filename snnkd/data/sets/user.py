@@ -14,7 +14,7 @@ from snnkd.usercode import load_function
 
 
 def load(config: UserData, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
-    """Call the function with the section's options; it returns a mapping with the keys of an npz file (see npz.py).
+    """Call the function with the section's options; it returns a mapping with the keys of npz.py.
 
     Raises UsageError that names the key and the rule.
     """
@@ -27,7 +27,7 @@ def load(config: UserData, console: Console, fetch: FetchOptions | None = None) 
         raise UsageError(f"{name}({arguments}) raised {type(error).__name__}: {error}") from error
     if not isinstance(arrays, Mapping):
         raise UsageError(
-            f"{name}: returned {type(arrays).__name__}; expected a mapping with train_images, train_labels, ..."
+            f"{name}: returned {type(arrays).__name__}, not a mapping with train_images, train_labels, ..."
         )
     try:
         splits = {
