@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from snnkd import pipeline
 from snnkd.console import Console
@@ -20,7 +20,7 @@ from snnkd.context import RunContext
 from snnkd.evaluation import EvalRequest
 from snnkd.models import Network
 from snnkd.models.files import load
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import not_swept
 from snnkd.runs.find import Finished
 from snnkd.schema import fields
@@ -92,33 +92,46 @@ Settings = Mapping[str, Any]
 """Any keys of a recipe by dotted path: `{"train.weight_decay": 1e-4}`, as `--set` on the command line."""
 
 
+class StageFlags(TypedDict, total=False):
+    """The flags of `snnkd teach`, as `snnkd teach --help` explains them."""
+
+    data: str | None
+    model: str | None
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    seed: int | None
+    device: str | None
+    track: str | None
+
+
+class DistillFlags(StageFlags, total=False):
+    """The flags of `snnkd distill`, as `snnkd distill --help` explains them; `teacher` may be a Run."""
+
+    loss: str | None
+    T: int | None
+    neuron: str | None
+    temperature: float | None
+    teacher: str | Path | Run | None
+    teacher_model: str | None
+    teacher_weights: str | Path | None
+    allow_weak_teacher: bool
+
+
 def teach(
     recipe: str = "glyphs",
     *,
-    data: str | None = None,
-    model: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seed: int | None = None,
-    device: str | None = None,
     settings: Settings | None = None,
     out: str | Path | None = None,
     fresh: bool = False,
     quiet: bool = False,
+    **flags: Unpack[StageFlags],
 ) -> Run:
-    """Train an ANN teacher, as `snnkd teach` does; a finished run is returned as it is, an unfinished one continued."""
-    flags = Flags(
-        data=data,
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        device=device,
-        settings=_words(settings),
-    )
-    resolved = resolve_stage(recipe, "teach", flags)
+    """Train an ANN teacher, as `snnkd teach` does; a finished run is returned as it is, an unfinished one continued.
+
+    `flags`: data, model, epochs, batch_size, lr, seed, device, track.
+    """
+    resolved = resolve_stage(recipe, "teach", settings=_words(settings), **flags)
     assert isinstance(resolved, TeachRecipe)
     return _run(pipeline.teach(resolved, _context(quiet, out, fresh, not_swept(recipe, resolved, "teach"))))
 
@@ -126,34 +139,22 @@ def teach(
 def distill(
     recipe: str = "glyphs",
     *,
-    loss: str | None = None,
-    T: int | None = None,
-    teacher: str | Path | Run | None = None,
-    temperature: float | None = None,
-    data: str | None = None,
-    model: str | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    seed: int | None = None,
-    device: str | None = None,
     settings: Settings | None = None,
-    allow_weak_teacher: bool = False,
     out: str | Path | None = None,
     fresh: bool = False,
     quiet: bool = False,
+    **flags: Unpack[DistillFlags],
 ) -> Run:
-    """Train a spiking student, as `snnkd distill` does. `teacher` is a run, its folder, or by default the only one of the same data."""
-    named = None if teacher is None else str(teacher.folder if isinstance(teacher, Run) else teacher)
-    flags = Flags(
-        data=data, model=model, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed, device=device, settings=_words(settings),
-        loss=loss, T=T, teacher=named, temperature=temperature, allow_weak_teacher=allow_weak_teacher,
-    )  # fmt: skip
-    resolved = resolve_stage(recipe, "distill", flags)
+    """Train a spiking student, as `snnkd distill` does; a finished run is returned as it is, an unfinished one continued.
+
+    `flags`: those of `teach`, and loss, T, neuron, temperature, teacher (a Run, its folder or a file of weights; by
+    default the only run of the same data), teacher_model, teacher_weights, allow_weak_teacher.
+    """
+    words = {key: _word(value) for key, value in flags.items()}
+    resolved = resolve_stage(recipe, "distill", settings=_words(settings), **words)
     assert isinstance(resolved, DistillRecipe)
-    return _run(
-        pipeline.distill(resolved, _context(quiet, out, fresh, not_swept(recipe, resolved, "distill")))
-    )
+    notes = not_swept(recipe, resolved, "distill")
+    return _run(pipeline.distill(resolved, _context(quiet, out, fresh, notes)))
 
 
 def evaluate(
@@ -194,6 +195,12 @@ def export(
     found = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
     known: dict[str, Any] = {f.name: found.get(f.name) for f in dataclasses.fields(Exported)}
     return Exported(**{**known, "path": Path(found["path"])})
+
+
+def _word(value: Any) -> Any:
+    """A run or path as text."""
+    path = value.folder if isinstance(value, Run) else value
+    return str(path) if isinstance(path, Path) else path
 
 
 def _words(settings: Settings | None) -> list[str]:

@@ -253,10 +253,9 @@ def test_a_network_of_torchvision(cli: Cli) -> None:
     from snnkd.console import Console
     from snnkd.data import load_data
     from snnkd.recipe import resolve_stage
-    from snnkd.recipe.resolve import Flags
 
     data = load_data(
-        resolve_stage("glyphs", "distill", Flags(settings=[word for word in DATA if word != "--set"])).data,
+        resolve_stage("glyphs", "distill", settings=[word for word in DATA if word != "--set"]).data,
         Console(),
     )
     see = v2.Compose(

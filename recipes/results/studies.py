@@ -22,7 +22,7 @@ from typing import Any, Literal
 from snnkd.catalog.paper_results import PAPER_RESULTS
 from snnkd.compare.formats import as_json
 from snnkd.compare.report import Report, make_report
-from snnkd.recipe import Flags, resolve_stage, resolve_tasks
+from snnkd.recipe import resolve_stage, resolve_tasks
 from snnkd.recipe.shipped import first_comment, shipped_names
 from snnkd.recipe.sweep import Tasks
 from snnkd.schema.fields import to_plain
@@ -130,7 +130,7 @@ def check_is_of(name: str, run: Path) -> None:
     stage: Literal["teach", "distill"] = result["stage"]
     if words[1:3] != ["run", name] or not all(setting.startswith(allowed) for setting in settings):
         sys.exit(f"{run}: result of {result['command']!r}, not of `snnkd run {name}`")
-    recipe = _identity(resolve_stage(str(run / "recipe.yaml"), stage, Flags()))
+    recipe = _identity(resolve_stage(str(run / "recipe.yaml"), stage))
     tasks = [getattr(task.pipeline, stage) for task in resolve_tasks(name, settings).all]
     if recipe not in [_identity(task) for task in tasks if task]:
         sys.exit(f"{run}: not a task of {name} as the recipe is now")

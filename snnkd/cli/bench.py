@@ -10,7 +10,7 @@ from snnkd import distributed
 from snnkd.cli import options as o
 from snnkd.cli.text import bench_lines
 from snnkd.errors import UsageError
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import not_swept
 from snnkd.schema.run import DistillRecipe
 
@@ -21,6 +21,7 @@ EXAMPLES = (
 
 
 def bench(
+    context: typer.Context,
     recipe: o.Recipe = "glyphs",
     loss: Annotated[
         str | None,
@@ -51,10 +52,7 @@ def bench(
     distributed.refuse_torchrun("bench")
     if not 2 <= rounds <= 100_000:
         raise UsageError(f"--rounds {rounds} must be 2 to 100000")
-    flags = Flags(
-        data=data, model=model, batch_size=batch_size, device=device, settings=settings or (), loss=loss, T=T
-    )
-    resolved = resolve_stage(recipe, "distill", flags)
+    resolved = resolve_stage(recipe, "distill", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, DistillRecipe)
     notes = not_swept(recipe, resolved, "bench")
     with o.watch_signals():

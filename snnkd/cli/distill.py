@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import not_swept
 from snnkd.schema.run import DistillRecipe
 
@@ -19,6 +19,7 @@ EXAMPLES = (
 
 
 def distill(
+    context: typer.Context,
     recipe: o.Recipe = "glyphs",
     loss: Annotated[
         str | None,
@@ -82,13 +83,7 @@ def distill(
     Run it again after an interruption to continue; a finished run is not repeated.
     """
     o.permit(code, data, model, loss, teacher_model, settings=settings)
-    flags = Flags(
-        data=data, model=model, neuron=neuron, epochs=epochs, batch_size=batch_size, lr=lr, seed=seed,
-        device=device, track=track, settings=settings or (), loss=loss, T=T, teacher=teacher,
-        teacher_model=teacher_model, teacher_weights=teacher_weights, temperature=temperature,
-        allow_weak_teacher=allow_weak_teacher,
-    )  # fmt: skip
-    resolved = resolve_stage(recipe, "distill", flags)
+    resolved = resolve_stage(recipe, "distill", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, DistillRecipe)
     notes = not_swept(recipe, resolved, "distill")
     with o.watch_signals(max_time) as stop:

@@ -16,6 +16,7 @@ import typer
 
 from snnkd import distributed, usercode
 from snnkd.errors import UsageError
+from snnkd.recipe import FLAGS
 
 if TYPE_CHECKING:
     from snnkd.console import Console
@@ -104,6 +105,11 @@ def permit(code: Sequence[str] | None, *names: str | None, settings: Sequence[st
     """Permit the user functions on the command line: by --code, as loss, model or data set, or in --set."""
     values = (setting.partition("=")[2] for setting in settings or ())
     usercode.permit([*(code or ()), *(name for name in names if name), *values])
+
+
+def stage_flags(context: typer.Context) -> dict[str, Any]:
+    """The options of a command that set keys of a stage's recipe."""
+    return {flag: context.params[flag] for flag in FLAGS if flag in context.params}
 
 
 def command_line() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import typer
+
 from snnkd.cli import options as o
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import not_swept
 from snnkd.schema.run import TeachRecipe
 
@@ -15,6 +17,7 @@ EXAMPLES = (
 
 
 def teach(
+    context: typer.Context,
     recipe: o.Recipe = "glyphs",
     data: o.Data = None,
     model: o.Model = None,
@@ -36,18 +39,7 @@ def teach(
     Run it again after an interruption to continue; a finished run is not repeated.
     """
     o.permit(code, data, model, settings=settings)
-    flags = Flags(
-        data=data,
-        model=model,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        device=device,
-        track=track,
-        settings=settings or (),
-    )
-    resolved = resolve_stage(recipe, "teach", flags)
+    resolved = resolve_stage(recipe, "teach", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, TeachRecipe)
     notes = not_swept(recipe, resolved, "teach")
     with o.watch_signals(max_time) as stop:

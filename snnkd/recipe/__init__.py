@@ -1,13 +1,14 @@
 """Recipes: how a YAML file and flags become checked objects; no torch here."""
 
 from snnkd.recipe.loader import read_recipe
-from snnkd.recipe.resolve import Flags, Pipeline, resolve_pipeline, resolve_stage
+from snnkd.recipe.overrides import FLAGS
+from snnkd.recipe.resolve import Pipeline, resolve_pipeline, resolve_stage
 from snnkd.recipe.shipped import shipped_names
 from snnkd.recipe.sweep import Task, Tasks, resolve_tasks
 from snnkd.recipe.yaml_io import dump_yaml
 
 __all__ = [
-    "Flags",
+    "FLAGS",
     "Pipeline",
     "Task",
     "Tasks",

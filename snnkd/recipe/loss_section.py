@@ -90,6 +90,20 @@ def replace_loss(values: Values, loss: str | Mapping[str, Any], student: Values 
         holder[section] = {**(keys if isinstance(keys, Mapping) else {}), key: value}
 
 
+def set_temperature(values: Values, temperature: float | str) -> None:
+    """Set the temperature of every term that has one, in place."""
+    loss = values.get("loss") or {}
+    terms = [
+        term for term in loss.get("terms") or () if "temperature" in fields.hints(term_entry(term)[1].options)
+    ]
+    if not terms:
+        raise UsageError(
+            f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one"
+        )
+    for term in terms:
+        term["temperature"] = temperature
+
+
 def term_entry(term: Mapping[str, Any], where: str = "loss.terms") -> tuple[str, SectionEntry]:
     """The kind of a plain term (divergence, penalty or feature) and the entry it names."""
     kinds = [kind for kind in KINDS if kind in term] or ["divergence"]

@@ -1,14 +1,72 @@
-"""`--set KEY=VALUE`, and the values of a sweep, on the plain values of a recipe."""
+"""What is set over a recipe's plain values: flags, `--set KEY=VALUE`, and the values of a sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from snnkd.catalog.data import DATA
 from snnkd.errors import FileError, UsageError
-from snnkd.recipe.keys import STAGES, Values, expand_names, holders
-from snnkd.recipe.loss_section import expand_loss, replace_loss
+from snnkd.recipe.keys import NAMED, STAGES, Values, expand_names, holders
+from snnkd.recipe.loss_section import expand_loss, replace_loss, set_temperature
+from snnkd.recipe.teacher_section import teacher_of_flags
 from snnkd.recipe.yaml_io import parse_value
+from snnkd.schema.events import EventConfig
+
+FLAGS = {
+    "data": "data",
+    "model": "model",
+    "neuron": "neuron",
+    "loss": "loss",
+    "T": "model.T",
+    "epochs": "train.epochs",
+    "batch_size": "train.batch_size",
+    "lr": "train.lr",
+    "seed": "seed",
+    "device": "execution.device",
+    "track": "execution.track",
+    "allow_weak_teacher": "execution.allow_weak_teacher",
+    "teacher": "teacher.run",
+    "teacher_model": "teacher.model",
+    "teacher_weights": "teacher.run",
+    "temperature": "loss.temperature",
+}
+"""The recipe key that each flag of a stage's command sets, in the order in which they are applied."""
+
+
+def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
+    """Set `flags` in the values of one stage, in place; None and False mean not given, numbers may be text."""
+    given = {flag: value for flag, value in flags.items() if value is not None and value is not False}
+    for flag in given:
+        if flag not in FLAGS:
+            raise TypeError(f"unknown flag {flag!r}; known: {', '.join(FLAGS)}")
+    teacher = teacher_of_flags(*(given.get(flag) for flag in ("teacher", "teacher_model", "teacher_weights")))
+    if teacher is not None:
+        values["teacher"] = teacher
+    for flag, key in FLAGS.items():
+        if flag not in given or key.startswith("teacher."):
+            continue
+        if key in NAMED:
+            replace_section(values, key, given[flag])
+        elif flag == "temperature":
+            set_temperature(values, given[flag])
+        else:
+            put(values, key, given[flag])
+
+
+def replace_section(values: Values, key: str, value: Any) -> None:
+    """Replace the data, model, neuron or loss section, in place, by a name or a section; a model keeps its T.
+
+    With event data the model's T goes too: it was for other data, and events bring their own.
+    """
+    if key == "loss":
+        replace_loss(values, value)
+        return
+    section = {"name": value} if isinstance(value, str) else value
+    model = values.get("model")
+    if key == "model" and isinstance(section, Mapping) and isinstance(model, Mapping) and "T" in model:
+        section = {"T": model["T"], **section}
+    values[key] = section
 
 
 def apply_setting(values: Values, setting: str) -> None:
@@ -45,25 +103,20 @@ def expand_sections(values: Values) -> Values:
 
 
 def put_swept(values: Values, path: str, value: Any) -> None:
-    """Put a swept value at its path, in place: a loss, data set, model or neuron replaces the whole section there (T kept)."""
+    """Put a swept value at its path, in place: a loss, data set, model or neuron replaces the whole section (T kept)."""
     before, _, last = path.rpartition(".")
     for stage in STAGES:
         if stage in values and values[stage] is None:  # an empty section in YAML
             values[stage] = {}
-    if before not in ("", *STAGES) or last not in ("data", "model", "neuron", "loss"):
+    holder = values[before] if before in STAGES else values
+    if before not in ("", *STAGES) or last not in NAMED:
         put(values, path, value, "sweep")
+    elif not isinstance(holder, dict):
+        raise UsageError(f"{before}: {holder!r} is not a mapping of keys to values")
+    elif last == "loss" and not before and isinstance(values.get("distill"), dict):
+        replace_loss(values, value, values["distill"])
     else:
-        holder = values[before] if before else values
-        if not isinstance(holder, dict):
-            raise UsageError(f"{before}: {holder!r} is not a mapping of keys to values")
-        if last == "loss":
-            student = values.get("distill") if not before else None
-            replace_loss(holder, value, student if isinstance(student, dict) else None)
-        else:
-            old = holder.get(last)
-            kept = {"T": old["T"]} if last == "model" and isinstance(old, Mapping) and "T" in old else {}
-            named = {"name": value} if isinstance(value, str) else value
-            holder[last] = {**kept, **named} if isinstance(named, Mapping) else named
+        replace_section(holder, last, value)
     expand_sections(values)
 
 

@@ -16,49 +16,17 @@ from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.data_section import check_part
 from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, stages_in
 from snnkd.recipe.loader import read_recipe
-from snnkd.recipe.loss_section import (
-    build_loss,
-    find_trait,
-    method_overrides,
-    replace_loss,
-    term_entry,
-)
+from snnkd.recipe.loss_section import build_loss, find_trait, method_overrides
 from snnkd.recipe.merge import merge_stage
-from snnkd.recipe.overrides import apply_setting, expand_sections, put
-from snnkd.recipe.teacher_section import build_teacher, teacher_of_flags
+from snnkd.recipe.overrides import apply_flags, apply_setting, expand_sections
+from snnkd.recipe.teacher_section import build_teacher
 from snnkd.schema import fields
 from snnkd.schema.augment import check_augment, mixing_names
-from snnkd.schema.events import EventConfig, check_events, frames_in
+from snnkd.schema.events import check_events, frames_in
 from snnkd.schema.run import CompareConfig, DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
 
 Values = dict[str, Any]
 DEFAULT_T = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flags:
-    """What the command line says over the recipe; None where nothing was said.
-
-    Numbers may be text as typed; `settings` are `--set` words.
-    """
-
-    data: str | None = None
-    model: str | None = None
-    neuron: str | None = None
-    loss: str | None = None
-    T: int | str | None = None
-    temperature: float | str | None = None
-    epochs: int | str | None = None
-    batch_size: int | str | None = None
-    lr: float | str | None = None
-    seed: int | str | None = None
-    device: str | None = None
-    track: str | None = None
-    teacher: str | None = None
-    teacher_model: str | None = None
-    teacher_weights: str | None = None
-    allow_weak_teacher: bool = False
-    settings: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,10 +40,17 @@ class Pipeline:
     compare: CompareConfig | None = None
 
 
-def resolve_stage(recipe: str, stage: Literal["teach", "distill"], flags: Flags) -> StageRecipe:
-    """The resolved recipe of one stage. Raises UsageError (request) or FileError (recipe file)."""
+def resolve_stage(
+    recipe: str, stage: Literal["teach", "distill"], *, settings: Sequence[str] = (), **flags: Any
+) -> StageRecipe:
+    """The resolved recipe of one stage, under `flags` (see FLAGS), then `settings` (`KEY=VALUE`) in their order.
+
+    Raises UsageError (request) or FileError (recipe file).
+    """
     values = _stage_values(read_recipe(recipe), stage, recipe)
-    _apply_flags(values, flags)
+    apply_flags(values, flags)
+    for setting in settings:
+        apply_setting(values, setting)
     return _build_stage(values, stage)
 
 
@@ -90,7 +65,8 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
     if "stage" in document:
         stage = stage_of(document)
         values = _stage_values(document, stage, recipe)
-        _apply_flags(values, Flags(settings=settings))
+        for setting in settings:
+            apply_setting(values, setting)
         made = _build_stage(values, stage)
         return Pipeline(teach=made) if isinstance(made, TeachRecipe) else Pipeline(distill=made)  # type: ignore[arg-type]
     own = [setting for setting in settings if setting.split(".")[0].split("=")[0] in PIPELINE_KEYS]
@@ -179,58 +155,6 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     if "stage" in section:
         raise UsageError(f"unknown key '{stage}.stage'; the section's name is its stage")
     return merge_stage(document, stage)
-
-
-def _apply_flags(values: Values, flags: Flags) -> None:
-    """In place: named sections first, then single flags, then --set in order."""
-    if flags.data is not None:
-        values["data"] = {"name": flags.data}
-        model = values.get("model")
-        if (
-            isinstance(model, dict)
-            and flags.data in DATA
-            and issubclass(DATA[flags.data].options, EventConfig)
-        ):
-            model.pop("T", None)  # the recipe's T was for other data; events bring their own
-    if flags.model is not None:
-        old = values.get("model")
-        kept = {"T": old["T"]} if isinstance(old, Mapping) and "T" in old else {}
-        values["model"] = {"name": flags.model, **kept}
-    if flags.neuron is not None:
-        values["neuron"] = {"name": flags.neuron}
-    if flags.loss is not None:
-        replace_loss(values, flags.loss)
-    singles = {
-        "model.T": flags.T,
-        "train.epochs": flags.epochs,
-        "train.batch_size": flags.batch_size,
-        "train.lr": flags.lr,
-        "seed": flags.seed,
-        "execution.device": flags.device,
-        "execution.track": flags.track,
-        "teacher": teacher_of_flags(flags.teacher, flags.teacher_model, flags.teacher_weights),
-        "execution.allow_weak_teacher": flags.allow_weak_teacher or None,
-    }
-    for path, value in singles.items():
-        if value is not None:
-            put(values, path, value)
-    if flags.temperature is not None:
-        _set_temperature(values, flags.temperature)
-    for setting in flags.settings:
-        apply_setting(values, setting)
-
-
-def _set_temperature(values: Values, temperature: float | str) -> None:
-    loss = values.get("loss") or {}
-    taking = [
-        term for term in loss.get("terms") or () if "temperature" in fields.hints(term_entry(term)[1].options)
-    ]
-    if not taking:
-        raise UsageError(
-            f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one"
-        )
-    for term in taking:
-        term["temperature"] = temperature
 
 
 def _build_stage(values: Values, stage: str) -> StageRecipe:

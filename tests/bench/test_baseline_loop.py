@@ -13,7 +13,7 @@ import torch
 from snnkd.bench.baseline_loop import FEATURES, BaselineLoop, PlainLIF
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.models.activation import LIF
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe
 from snnkd.seeds import derive
@@ -24,7 +24,7 @@ CPU = torch.device("cpu")
 
 def stage(loss: str = "hta-kl", *settings: str, T: int = 4) -> Stage:
     small = ["data.size=8", "data.channels=3", "data.augment=[]", "train.lr=0.1", "model.width=4", *settings]
-    recipe = resolve_stage("glyphs", "distill", Flags(loss=loss, T=T, batch_size=6, settings=small))
+    recipe = resolve_stage("glyphs", "distill", loss=loss, T=T, batch_size=6, settings=small)
     assert isinstance(recipe, DistillRecipe)
     return make_stage(recipe, CPU)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import DATA, SMALL, Cli, Outcome, finish, start, teach_and_distill
 
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.recipe.yaml_io import parse_yaml
 
 
@@ -239,12 +239,10 @@ def test_check_copies_a_recipe(cli: Cli) -> None:
     for word in ("parameters", "MACs", "steps", "MiB", "is present"):
         assert word in ended.err
     for stage in ("teach", "distill"):
-        assert resolve_stage(
-            "mine.yaml", stage, Flags(T=2) if stage == "distill" else Flags()
-        ) == resolve_stage(  # type: ignore[arg-type]
+        assert resolve_stage("mine.yaml", stage, **({"T": 2} if stage == "distill" else {})) == resolve_stage(  # type: ignore[arg-type]
             "glyphs",
             stage,
-            Flags(T=2) if stage == "distill" else Flags(),  # type: ignore[arg-type]
+            **({"T": 2} if stage == "distill" else {}),  # type: ignore[arg-type]
         )
 
 

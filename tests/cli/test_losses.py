@@ -241,9 +241,9 @@ def test_a_loss_takes_what_belongs_to_it_along(cli: Cli) -> None:
         Path("student.yaml").write_text(json.dumps({"schema": 1, "stage": "distill", **recipe}))
         stopped = cli("distill", "student.yaml", *ONE_EPOCH, "--loss", loss, "--teacher", "nowhere")
         assert stopped.code == 3
-        from snnkd.recipe import Flags, resolve_stage
+        from snnkd.recipe import resolve_stage
 
-        made = resolve_stage("./student.yaml", "distill", Flags(loss=loss))
+        made = resolve_stage("./student.yaml", "distill", loss=loss)
         assert made.neuron.last == last  # type: ignore[attr-defined]
 
 

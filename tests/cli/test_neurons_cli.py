@@ -18,7 +18,7 @@ from snnkd.catalog.neurons import NEURONS, describe_neuron
 from snnkd.console import Console
 from snnkd.errors import Preempted, UsageError
 from snnkd.models.files import load_network
-from snnkd.recipe import Flags, resolve_stage, resolve_tasks
+from snnkd.recipe import resolve_stage, resolve_tasks
 from snnkd.runs.folder import identity, recipe_hash
 from snnkd.schema.run import DistillRecipe
 from snnkd.stopping import Stop
@@ -122,7 +122,7 @@ def test_a_pipeline_that_would_ask_for_a_curve_is_refused_at_once(cli: Cli) -> N
 
 
 def resolved(*settings: str, **flags: Any) -> DistillRecipe:
-    made = resolve_stage("glyphs", "distill", Flags(settings=settings, **flags))
+    made = resolve_stage("glyphs", "distill", settings=settings, **flags)
     assert isinstance(made, DistillRecipe)
     return made
 

@@ -15,7 +15,7 @@ from conftest import DATA, SMALL, Cli
 from snnkd import pipeline
 from snnkd.console import Console
 from snnkd.errors import Preempted
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.runs.find import Finished
 from snnkd.schema.run import TeachRecipe
 from snnkd.stopping import Stop
@@ -38,7 +38,7 @@ def _meanwhile(monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]) -> No
 
 def _other(seed: int = 0, stop: Stop | None = None) -> Finished:
     settings = [*DATA[1::2], "model.width=4"]
-    recipe = resolve_stage("glyphs", "teach", Flags(epochs=2, batch_size=50, seed=seed, settings=settings))
+    recipe = resolve_stage("glyphs", "teach", epochs=2, batch_size=50, seed=seed, settings=settings)
     assert isinstance(recipe, TeachRecipe)
     return pipeline.teach(
         recipe, pipeline.RunContext(out=Path("run"), console=Console(quiet=True), stop=stop or Stop())

@@ -23,7 +23,7 @@ from snnkd.models.activation import LIF
 from snnkd.models.blocks import enable_recompute
 from snnkd.models.features import Features, feature_shapes
 from snnkd.models.files import load, save_network
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe
 
@@ -230,7 +230,7 @@ def test_the_stored_run_has_the_parameters_of_the_model(name: str) -> None:
     row = stored_run(name)
     words = row["commands"][-1].split()
     settings = [value for key, value in itertools.pairwise(words) if key == "--set"]
-    recipe = resolve_stage("glyphs", "distill", Flags(model=name, T=row["T"], settings=settings))
+    recipe = resolve_stage("glyphs", "distill", model=name, T=row["T"], settings=settings)
     assert isinstance(recipe, DistillRecipe)
     network = build_network(Specification(model=recipe.model, neuron=recipe.neuron, classes=10, shape=SHAPE))
     assert sum(p.numel() for p in network.parameters()) == row["parameters"]

@@ -4,7 +4,7 @@ import pytest
 
 from snnkd.catalog.losses import LOSSES
 from snnkd.errors import UsageError
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.recipe.help_comments import commented_yaml
 from snnkd.recipe.loss_section import find_trait
 from snnkd.recipe.yaml_io import dump_yaml, parse_yaml
@@ -27,7 +27,7 @@ def augment(*items):
 
 
 def recipe(setting, stage="teach", **flags):
-    return resolve_stage("glyphs", stage, Flags(settings=[f"data.augment={setting}"], **flags))
+    return resolve_stage("glyphs", stage, settings=[f"data.augment={setting}"], **flags)
 
 
 def refused(setting, stage="teach", **flags):
@@ -143,14 +143,14 @@ def test_what_is_written_is_read_back(setting):
 
 def test_settings_reach_into_options():
     words = ["data.augment=[crop, {name: cutout, size: 8}]", "data.augment.1.size=6"]
-    assert resolve_stage("glyphs", "teach", Flags(settings=words)).data.augment == (
+    assert resolve_stage("glyphs", "teach", settings=words).data.augment == (
         "crop",
         CutoutConfig(size=6),
     )
     made = resolve_stage(
         "glyphs",
         "teach",
-        Flags(settings=["data.augment=[crop, cutout]", "data.augment.1={name: erase, p: 1}"]),
+        settings=["data.augment=[crop, cutout]", "data.augment.1={name: erase, p: 1}"],
     )
     assert made.data.augment == ("crop", EraseConfig(p=1))
 

@@ -6,14 +6,14 @@ import pytest
 
 from snnkd.catalog.losses import LOSSES
 from snnkd.errors import UsageError
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.recipe.loss_section import build_loss, expand_loss, loss_label
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import DistillRecipe
 
 
 def _distill(*settings: str, loss: str | None = None) -> DistillRecipe:
-    made = resolve_stage("glyphs", "distill", Flags(loss=loss, settings=settings))
+    made = resolve_stage("glyphs", "distill", loss=loss, settings=settings)
     assert isinstance(made, DistillRecipe)
     return made
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from recipe.children import ONE_STAGE, PIPELINE, SWEPT, made, refused, shown, student, written
 
-from snnkd.recipe import Flags, read_recipe, resolve_stage, resolve_tasks
+from snnkd.recipe import read_recipe, resolve_stage, resolve_tasks
 from snnkd.schema.fields import to_plain
 
 
@@ -179,7 +179,7 @@ def test_data_and_neurons() -> None:
     assert student("distill: {neuron: {name: if}}", base).neuron.threshold == 1.0
     found = made("data: cifar10\n")
     assert found.teach.data == found.distill.data
-    plain = resolve_stage(written("", "stage: teach\ndata: cifar10"), "teach", Flags())
+    plain = resolve_stage(written("", "stage: teach\ndata: cifar10"), "teach")
     assert (found.teach.data.name, found.teach.data.augment) == ("cifar10", plain.data.augment)
     assert made("data: {name: glyphs, size: 8}").teach.data.classes == 10
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snnkd.catalog.losses import DIVERGENCES
 from snnkd.errors import FileError, UsageError
-from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage
+from snnkd.recipe import dump_yaml, resolve_pipeline, resolve_stage
 from snnkd.schema.loss import SoftmaxTerm
 from snnkd.schema.run import DistillRecipe, TeachRecipe
 
@@ -46,20 +46,20 @@ def written(text: str) -> str:
 
 
 def distill(text: str = "stage: distill", **flags: object) -> DistillRecipe:
-    made = resolve_stage(written(text), "distill", Flags(**flags))  # type: ignore[arg-type]
+    made = resolve_stage(written(text), "distill", **flags)  # type: ignore[arg-type]
     assert isinstance(made, DistillRecipe)
     return made
 
 
 def teach(text: str = "stage: teach", **flags: object) -> TeachRecipe:
-    made = resolve_stage(written(text), "teach", Flags(**flags))  # type: ignore[arg-type]
+    made = resolve_stage(written(text), "teach", **flags)  # type: ignore[arg-type]
     assert isinstance(made, TeachRecipe)
     return made
 
 
 def refused(text: str = "stage: distill", stage: str = "distill", **flags: object) -> str:
     with pytest.raises(UsageError) as caught:
-        resolve_stage(written(text), stage, Flags(**flags))  # type: ignore[arg-type]
+        resolve_stage(written(text), stage, **flags)  # type: ignore[arg-type]
     assert str(caught.value).splitlines() == [str(caught.value)]
     return str(caught.value)
 
@@ -68,7 +68,7 @@ def refused(text: str = "stage: distill", stage: str = "distill", **flags: objec
 
 
 def test_the_shipped_recipe_resolves_for_both_stages():
-    teacher, student = resolve_stage("glyphs", "teach", Flags()), resolve_stage("glyphs", "distill", Flags())
+    teacher, student = resolve_stage("glyphs", "teach"), resolve_stage("glyphs", "distill")
     assert teacher.data == student.data
     assert (teacher.model.T, student.model.T) == (None, 4)
     assert student.loss.name == "hta-kl"
@@ -279,18 +279,18 @@ def test_unknown_names_have_a_suggestion():
     assert "unknown model 'resnet81'; did you mean 'resnet8'?" in refused(model="resnet81")
     assert "lacks its PATH" in refused(data="npz")
     with pytest.raises(UsageError, match="unknown recipe 'glyph'; did you mean 'glyphs'"):
-        resolve_stage("glyph", "teach", Flags())
+        resolve_stage("glyph", "teach")
 
 
 def test_what_has_a_slash_or_ends_in_yaml_is_a_path():
     for path in ("./glyphs", "absent.yaml", "recipes/absent.yml"):
         with pytest.raises(FileError, match="no such file") as caught:
-            resolve_stage(path, "teach", Flags())
+            resolve_stage(path, "teach")
         assert caught.value.exit_code == 3
     Path("mine").write_text("stage: teach")
-    assert resolve_stage("./mine", "teach", Flags()).stage == "teach"
+    assert resolve_stage("./mine", "teach").stage == "teach"
     with pytest.raises(UsageError, match=r"for the file write \./mine"):
-        resolve_stage("mine", "teach", Flags())
+        resolve_stage("mine", "teach")
 
 
 @pytest.mark.parametrize(
@@ -416,7 +416,7 @@ def test_a_recipe_of_one_stage_is_a_pipeline_of_one():
 
 def again(made: DistillRecipe | TeachRecipe) -> object:
     Path("again.yaml").write_text(dump_yaml(made))
-    return resolve_stage("again.yaml", made.stage, Flags())
+    return resolve_stage("again.yaml", made.stage)
 
 
 @pytest.mark.parametrize("text", [EXAMPLE, PIPELINE, "stage: distill"])
@@ -451,6 +451,6 @@ def test_whatever_the_flags_the_resolved_recipe_resolves_to_itself(flags, loss, 
 
 
 def test_no_torch_is_imported():
-    code = "import sys; from snnkd.recipe import *; resolve_stage('glyphs', 'distill', Flags()); print('torch' in sys.modules)"
+    code = "import sys; from snnkd.recipe import *; resolve_stage('glyphs', 'distill'); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

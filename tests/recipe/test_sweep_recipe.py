@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recipe.children import PIPELINE as BASE
 
 from snnkd.errors import UsageError
-from snnkd.recipe import Flags, dump_yaml, resolve_pipeline, resolve_stage, resolve_tasks
+from snnkd.recipe import dump_yaml, resolve_pipeline, resolve_stage, resolve_tasks
 from snnkd.recipe.render import write_out
 from snnkd.recipe.sweep import MOST_TASKS, Tasks, not_swept, tasks_of
 from snnkd.recipe.yaml_io import flow_yaml, parse_value, parse_yaml
@@ -196,10 +196,10 @@ def test_a_recipe_of_one_stage_has_tasks_too() -> None:
 
 def test_single_stages_do_not_see_the_sweep() -> None:
     Path("r.yaml").write_text(EXAMPLE + "compare: {baseline: kl}")
-    assert resolve_stage("r.yaml", "distill", Flags()).seed == 0
-    assert resolve_stage("r.yaml", "teach", Flags()).seed == 100
+    assert resolve_stage("r.yaml", "distill").seed == 0
+    assert resolve_stage("r.yaml", "teach").seed == 100
     Path("s.yaml").write_text("stage: distill\nseed: 5\nsweep: {seed: [0, 1]}")
-    assert resolve_stage("s.yaml", "distill", Flags()).seed == 5
+    assert resolve_stage("s.yaml", "distill").seed == 5
 
 
 def test_an_alias_is_a_copy() -> None:
@@ -424,23 +424,23 @@ def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
         BASE
         + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], distill.loss.head: [strict]}"
     )
-    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "distill", Flags(seed=5)), "bench")
+    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "distill", seed=5), "bench")
     assert line == (
         "r.yaml has a sweep of 12 tasks, which `snnkd bench` does not run: here distill.loss=hta-kl head=strict, seed=5, model.T=6, "
         "model=resnet20, distill.loss.head=strict, as its sections and the flags say; `snnkd run r.yaml --task K` runs one"
     )
-    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")
+    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
     assert "here seed=100, model=resnet20, as" in line
     Path("r.yaml").write_text("teach: {}\ndistill: {}\nsweep: {distill.loss: [kl]}")
-    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")
+    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
     assert (
         "has a sweep of 1 task, which `snnkd teach` does not run: none of its keys is this stage's; `snnkd run"
         in line
     )
-    assert not_swept("glyphs", resolve_stage("glyphs", "teach", Flags()), "teach") == []
+    assert not_swept("glyphs", resolve_stage("glyphs", "teach"), "teach") == []
 
 
 def test_a_sweep_that_no_command_could_run_is_refused_by_each() -> None:
     Path("r.yaml").write_text("teach: {}\nsweep: {sede: [0]}")
     with pytest.raises(UsageError, match="did you mean 'seed'"):
-        not_swept("r.yaml", resolve_stage("r.yaml", "teach", Flags()), "teach")
+        not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")

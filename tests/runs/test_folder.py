@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from snnkd.errors import FileError
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.runs.folder import (
     difference,
     identity,
@@ -24,7 +24,7 @@ STUDENT = ("distill", "d" * 64, "e" * 64)
 
 
 def recipe(stage: str = "distill", **flags: object) -> StageRecipe:
-    return resolve_stage("glyphs", stage, Flags(**flags))  # type: ignore[arg-type]
+    return resolve_stage("glyphs", stage, **flags)  # type: ignore[arg-type]
 
 
 def name(made: StageRecipe, data: str = "d" * 64, teacher: str | None = "e" * 64) -> str:
@@ -129,7 +129,7 @@ def test_keys_that_came_later_do_not_rename_runs() -> None:
     results = Path(__file__).parents[2] / "recipes" / "results" / "glyphs"
     for loss, name in (("hta-kl", "c4a0d6"), ("none", "e0a39c")):
         stored = json.loads((results / f"distill-glyphs-resnet8-{loss}-T4-{name}-s0.json").read_text())
-        recipe = resolve_stage("glyphs", "distill", Flags(loss=loss))
+        recipe = resolve_stage("glyphs", "distill", loss=loss)
         teacher = stored["teacher"]["sha256"] if stored["teacher"] else None
         assert recipe_hash(identity(recipe, stored["data_sha256"], teacher)) == name
 
@@ -138,7 +138,7 @@ def test_keys_that_came_later_count_when_they_say_something() -> None:
     def named(*settings: str) -> str:
         return recipe_hash(
             identity(
-                resolve_stage("glyphs", "distill", Flags(loss="kl", settings=settings)), "data", "teacher"
+                resolve_stage("glyphs", "distill", loss="kl", settings=settings), "data", "teacher"
             )
         )
 

@@ -11,7 +11,7 @@ import torch
 
 from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.runs.folder import identity
 from snnkd.runs.lock import Lock
 from snnkd.runs.open import begin, check_folder, check_same_data, set_aside
@@ -39,7 +39,7 @@ SETUP = Reproducibility(
 
 
 def recipe(**flags: object):
-    return resolve_stage("glyphs", "distill", Flags(**flags))  # type: ignore[arg-type]
+    return resolve_stage("glyphs", "distill", **flags)  # type: ignore[arg-type]
 
 
 def same(**flags: object) -> dict[str, object]:

@@ -24,7 +24,7 @@ from snnkd.data.loader import TrainBatches
 from snnkd.data.split import Split
 from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.models.activation import ReLU, SpikingLayer, make_neuron
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.schema.augment import MIXING, OPERATIONS
 from snnkd.schema.run import DistillRecipe
 
@@ -50,7 +50,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
 def subject(loss: str, *settings: str, model: str = "resnet8") -> Subject:
     words = ["data.size=8", "data.channels=3", "data.augment=[]", "model.width=4", *settings]
     recipe = resolve_stage(
-        "glyphs", "distill", Flags(loss=loss, model=model, T=3, batch_size=B, settings=words)
+        "glyphs", "distill", loss=loss, model=model, T=3, batch_size=B, settings=words
     )
     assert isinstance(recipe, DistillRecipe)
     with unset_fake_temporarily():
@@ -167,7 +167,7 @@ def test_every_augmentation_stays_on_the_device(
     monkeypatch.setattr(Tensor, "pin_memory", lambda x: x)  # fake tensors cannot be pinned
     names = [name for name in OPERATIONS if (name in MIXING) == mixed]
     settings = [f"data.augment=[{', '.join(names)}]", "data.channels=3"]
-    chosen = resolve_stage("glyphs", "teach", Flags(settings=settings)).data.augment
+    chosen = resolve_stage("glyphs", "teach", settings=settings).data.augment
     with unset_fake_temporarily():
         split = Split(torch.zeros(4 * B, 3, 32, 32, dtype=torch.uint8), torch.zeros(4 * B, dtype=torch.int64))
         batches = TrainBatches(split, B, chosen, 0, torch.device("cpu"), 10)

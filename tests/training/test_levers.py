@@ -16,7 +16,7 @@ from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.neurons import NEURONS
 from snnkd.models.activation import LIF
 from snnkd.models.blocks import enable_recompute
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.schema.augment import OPERATIONS
 from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe, ExecutionConfig
@@ -38,7 +38,7 @@ def subject(*settings: str, compile: Mode = "off", loss: str = "hta-kl", T: int 
     recipe = resolve_stage(
         "glyphs",
         "distill",
-        Flags(loss=loss, T=T, batch_size=8, settings=["data.size=8", "model.width=4", *settings]),
+        loss=loss, T=T, batch_size=8, settings=["data.size=8", "model.width=4", *settings],
     )
     assert isinstance(recipe, DistillRecipe)
     return make_subject(make_stage(recipe, CPU), compile)

@@ -17,7 +17,7 @@ from snnkd.catalog.neurons import NEURONS
 from snnkd.environment import gpu_has_bf16
 from snnkd.losses.hta_kl import hta_kl_with_stats
 from snnkd.models.activation import SpikingLayer, make_neuron
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.schema.run import DistillRecipe
 from snnkd.training.compiling import Mode
 
@@ -42,7 +42,7 @@ def subject(
     device: torch.device, *settings: str, loss: str = "hta-kl", compile: Mode = "off", T: int = 2
 ) -> Subject:
     words = ["data.size=8", "data.augment=[]", "model.width=4", "execution.precision=float32", *settings]
-    recipe = resolve_stage("glyphs", "distill", Flags(loss=loss, T=T, batch_size=16, settings=words))
+    recipe = resolve_stage("glyphs", "distill", loss=loss, T=T, batch_size=16, settings=words)
     assert isinstance(recipe, DistillRecipe)
     return make_subject(make_stage(recipe, device), compile)
 
@@ -100,7 +100,7 @@ def run_of(layer: SpikingLayer, x: Tensor, T: int) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", [entry.name for entry in NEURONS])
 def test_every_neuron_is_that_of_a_cpu(name: str) -> None:
     T = 4
-    config = resolve_stage("glyphs", "distill", Flags(loss="none", neuron=name, T=T)).neuron  # type: ignore[union-attr]
+    config = resolve_stage("glyphs", "distill", loss="none", neuron=name, T=T).neuron  # type: ignore[union-attr]
     torch.manual_seed(0)
     layer = make_neuron(config, T)
     x = torch.randn(T * 8, 3, 5, 5, generator=torch.Generator().manual_seed(0)).mul(2)

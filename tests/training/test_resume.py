@@ -49,7 +49,7 @@ class StopAfter(Stop):
 
 
 def _teach(out: str, stop: Stop | None = None, seed: int = 0) -> bytes:
-    recipe = resolve_stage("glyphs", "teach", Flags(**{**vars(FLAGS), "seed": seed}))
+    recipe = resolve_stage("glyphs", "teach", **{**vars(FLAGS), "seed": seed})
     assert isinstance(recipe, TeachRecipe)
     done = pipeline.teach(
         recipe, pipeline.RunContext(out=Path(out), console=Console(quiet=True), stop=stop or Stop())

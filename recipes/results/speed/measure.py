@@ -46,7 +46,7 @@ from snnkd.losses import hta_kl, kl
 from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.measure.curve import measure_curve
 from snnkd.models.files import load_network
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.schema.run import DistillRecipe
 from snnkd.training.setup import Stage
 
@@ -100,7 +100,7 @@ def measure_steps(run: Path, T: int, rounds: int) -> dict[str, Any]:
     for label in LOSSES:
         name, _, option = label.partition(" ")
         recipe = resolve_stage(
-            "glyphs", "distill", Flags(loss=name, T=T, settings=[f"loss.{option}"] if option else [])
+            "glyphs", "distill", loss=name, T=T, settings=[f"loss.{option}"] if option else []
         )
         assert isinstance(recipe, DistillRecipe)
         teacher = load_network(run) if name != "none" else None
@@ -170,14 +170,12 @@ def measure_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict
     recipe = resolve_stage(
         "glyphs",
         "distill",
-        Flags(
-            data="cifar100",
+        data="cifar100",
             model="resnet20",
             loss="hta-kl",
             T=T,
             batch_size=batch,
             settings=[f"execution.keep_memory={keep}"],
-        ),
     )
     assert isinstance(recipe, DistillRecipe)
     subject = make_subject(make_stage(recipe, CPU, (classes, (3, 32, 32))), "neurons")
@@ -224,7 +222,7 @@ def watch_loss(subject: Subject) -> list[float]:
 
 def measure_curve_cost(images: int, rounds: int) -> dict[str, Any]:
     """Time the curve of resnet20 at T = 4, with rates and SynOps, against plain forward passes."""
-    recipe = resolve_stage("glyphs", "distill", Flags(data="cifar100", model="resnet20", T=4, loss="none"))
+    recipe = resolve_stage("glyphs", "distill", data="cifar100", model="resnet20", T=4, loss="none")
     assert isinstance(recipe, DistillRecipe)
     stage = make_stage(recipe, CPU, (100, (3, 32, 32)))
     network = make_subject(stage, "off").network.eval()
