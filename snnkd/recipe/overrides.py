@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from snnkd.catalog.data import DATA
 from snnkd.errors import FileError, UsageError
 from snnkd.recipe.keys import NAMED, STAGES, Values, expand_names, holders
 from snnkd.recipe.loss_section import expand_loss, replace_loss, set_temperature
 from snnkd.recipe.teacher_section import teacher_of_flags
 from snnkd.recipe.yaml_io import parse_value
-from snnkd.schema.events import EventConfig
 
 FLAGS = {
     "data": "data",

@@ -17,7 +17,8 @@ from shim import PowerCut, Shim
 from snnkd import files
 from snnkd.console import Console
 from snnkd.errors import FileError
-from snnkd.training import checkpoint, metrics
+from snnkd.runs import metrics
+from snnkd.training import checkpoint
 
 LOSSES = ("names", "contents")
 QUIET = Console(quiet=True)

@@ -1,7 +1,5 @@
 """Terms between features: aligners, pairing, sizes, what gets gradients, and that each can be minimised."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -13,7 +11,7 @@ from snnkd.losses.features import attention_map, over_time, same_size
 from snnkd.losses.objective import NetworkInfo, make_objective
 from snnkd.losses.outputs import BatchOutputs
 from snnkd.recipe.loss_section import build_loss
-from snnkd.teachers import frozen
+from snnkd.training.step import Teacher
 
 D = torch.float64
 T, B, C = 2, 3, 4
@@ -140,35 +138,32 @@ def test_every_timestep_gets_the_same_gradient(name):
         assert torch.equal(first, second)
 
 
-class Teacher(nn.Module):
+class TeacherNetwork(nn.Module):
     """A network with the features of a stage, its mean and a map of classes."""
 
     def __init__(self):
         super().__init__()
         self.stage, self.head = nn.Conv2d(1, 5, 3, padding=1), nn.Linear(5, C)
 
-    def forward(self, images, T, found):
+    def forward(self, images, T, features):
         stage = self.stage(images).relu()
         output = stage.mean((2, 3))
         class_map = torch.einsum("nchw,kc->nkhw", stage, self.head.weight)
         for key, value in (("stage1", stage), ("output", output), ("class_map", class_map)):
-            found.kept[key] = value
+            features.kept[key] = value
         return self.head(output)[None]
 
 
 @every
 def test_the_teacher_gets_no_gradient(name):
     """Neither its features nor its head, through which classifier's gradient passes."""
-    network, features = Teacher().double(), SimpleNamespace(kept={})
-    logits = frozen(SimpleNamespace(network=network), torch.device("cpu"))(
-        torch.rand(B, 1, 4, 4, dtype=D), features
-    )
-    found = features.kept
+    network = TeacherNetwork().double()
+    logits, features = Teacher(network, ["stage1", "output", "class_map"])(torch.rand(B, 1, 4, 4, dtype=D))
     scene = Scene(name, (5,), (5,), head=network.head)
-    assert not any(x.requires_grad for x in found.values())
+    assert not any(x.requires_grad for x in features.values())
     before = [p.clone() for p in network.parameters()]
     optimizer = torch.optim.SGD([*scene.ours.values(), *scene.objective.parameters()], lr=0.1)
-    scene.value(teacher=logits, teacher_features=found).backward()
+    scene.value(teacher=logits, teacher_features=features).backward()
     optimizer.step()
     assert all(p.grad is None for p in network.parameters())
     assert all(torch.equal(p, old) for p, old in zip(network.parameters(), before, strict=True))

@@ -132,7 +132,8 @@ def test_the_network_is_measured_in_eval_mode_and_checked_between_batches():
 @pytest.mark.parametrize("kind", ["snn", "ann"])
 def test_result_and_table(kind):
     result = make_result(
-        measure_curve(network(kind), batches(), T if kind == "snn" else 1), {"run": "r", "stage": "distill", "teacher": None}
+        measure_curve(network(kind), batches(), T if kind == "snn" else 1),
+        {"run": "r", "stage": "distill", "teacher": None},
     )
     measured = {
         "images",

@@ -24,7 +24,7 @@ from snnkd.models.attention import TokenAttention
 from snnkd.schema.data import GlyphsConfig
 from snnkd.schema.fields import build as build_section
 from snnkd.schema.neuron import NeuronConfig
-from snnkd.training.firing_rates import LayerRates
+from snnkd.training.firing_rates import watch
 
 T = 3
 SMALL = {"spikformer": {"dim": 32, "depth": 2, "heads": 4}, "qkformer": {"dim": 32, "depth": 3, "heads": 4}}
@@ -273,10 +273,10 @@ def test_it_learns_glyphs_by_heart_and_no_layer_is_silent(name: str, depth: int,
     optimizer = torch.optim.SGD(made.parameters(), lr=0.05, momentum=0.9)
     for _ in range(100 if neuron else 20):
         optimizer.zero_grad()
-        with LayerRates(made) as rates:
+        with watch(made) as rates:
             answers = made(seen).mean(0)
         nn.functional.cross_entropy(answers, labels).backward()
         optimizer.step()
     assert (answers.argmax(1) == labels).float().mean() > 0.3
-    assert all(0 < rate < 0.95 for rate in rates.found.values())
-    assert bool(rates.found) == (kind == "snn")
+    assert all(0 < rate < 0.95 for rate in rates.values())
+    assert bool(rates) == (kind == "snn")

@@ -175,7 +175,7 @@ def test_fresh_is_refused_while_the_run_is_held(run):
 
 def test_what_begin_writes_is_runnable_and_read_back(run):
     assert (run / "recipe.yaml").read_text().startswith("# snnkd distill\n")
-    assert resolve_stage(str(run / "recipe.yaml"), "distill", Flags()) == recipe()
+    assert resolve_stage(str(run / "recipe.yaml"), "distill") == recipe()
     assert recorded_reproducibility(run) == SETUP
 
 

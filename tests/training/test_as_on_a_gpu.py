@@ -49,9 +49,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTensorMode]:
 
 def subject(loss: str, *settings: str, model: str = "resnet8") -> Subject:
     words = ["data.size=8", "data.channels=3", "data.augment=[]", "model.width=4", *settings]
-    recipe = resolve_stage(
-        "glyphs", "distill", loss=loss, model=model, T=3, batch_size=B, settings=words
-    )
+    recipe = resolve_stage("glyphs", "distill", loss=loss, model=model, T=3, batch_size=B, settings=words)
     assert isinstance(recipe, DistillRecipe)
     with unset_fake_temporarily():
         return make_subject(make_stage(recipe, torch.device("cpu")), "off")

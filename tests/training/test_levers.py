@@ -38,7 +38,10 @@ def subject(*settings: str, compile: Mode = "off", loss: str = "hta-kl", T: int 
     recipe = resolve_stage(
         "glyphs",
         "distill",
-        loss=loss, T=T, batch_size=8, settings=["data.size=8", "model.width=4", *settings],
+        loss=loss,
+        T=T,
+        batch_size=8,
+        settings=["data.size=8", "model.width=4", *settings],
     )
     assert isinstance(recipe, DistillRecipe)
     return make_subject(make_stage(recipe, CPU), compile)

@@ -8,6 +8,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import SMALL, Cli, finish, start, teach_and_distill
@@ -15,12 +16,12 @@ from conftest import SMALL, Cli, finish, start, teach_and_distill
 from snnkd import pipeline
 from snnkd.console import Console
 from snnkd.errors import Preempted
-from snnkd.recipe import Flags, resolve_stage
+from snnkd.recipe import resolve_stage
 from snnkd.schema.run import TeachRecipe
 from snnkd.stopping import Stop
 
 STEPS = 6  # per epoch: 300 images in batches of 50
-FLAGS = Flags(
+FLAGS: Any = dict(
     epochs=2,
     batch_size=50,
     settings=[
@@ -49,7 +50,7 @@ class StopAfter(Stop):
 
 
 def _teach(out: str, stop: Stop | None = None, seed: int = 0) -> bytes:
-    recipe = resolve_stage("glyphs", "teach", **{**vars(FLAGS), "seed": seed})
+    recipe = resolve_stage("glyphs", "teach", **{**FLAGS, "seed": seed})
     assert isinstance(recipe, TeachRecipe)
     done = pipeline.teach(
         recipe, pipeline.RunContext(out=Path(out), console=Console(quiet=True), stop=stop or Stop())
@@ -102,6 +103,18 @@ def test_metrics_of_a_continued_epoch_are_those_of_a_whole_one() -> None:
         a, b = json.loads(whole), json.loads(stopped)
         for key in a.keys() - {"seconds", "images_per_s"}:
             assert a[key] == b[key], key
+
+
+def test_a_checkpoint_of_another_format_version_is_refused_by_name(cli: Cli) -> None:
+    words = ["teach", *SMALL, "--out", "run"]
+    assert cli(*words, "--max-time", "0s").code == 75
+    later = Path("run/last.pt").read_bytes().replace(b"snnkd checkpoint 1", b"snnkd checkpoint 7", 1)
+    Path("run/last.pt").write_bytes(later)
+    Path("run/previous.pt").unlink(missing_ok=True)
+    ended = cli(*words)
+    assert ended.code == 3
+    assert "snnkd checkpoint 7" in ended.complaint
+    assert Path("run/last.pt").read_bytes() == later
 
 
 def test_student_continues_with_its_teacher(cli: Cli) -> None:

@@ -171,11 +171,11 @@ def measure_setting(T: int, batch: int, classes: int, keep: bool = True) -> dict
         "glyphs",
         "distill",
         data="cifar100",
-            model="resnet20",
-            loss="hta-kl",
-            T=T,
-            batch_size=batch,
-            settings=[f"execution.keep_memory={keep}"],
+        model="resnet20",
+        loss="hta-kl",
+        T=T,
+        batch_size=batch,
+        settings=[f"execution.keep_memory={keep}"],
     )
     assert isinstance(recipe, DistillRecipe)
     subject = make_subject(make_stage(recipe, CPU, (classes, (3, 32, 32))), "neurons")
