@@ -1,7 +1,8 @@
 """What the commands do, from Python: `snnkd.teach`, `distill`, `evaluate`, `export`, with typed results.
 
 Recipes, names, keys and errors are those of the command line. Every function raises a subclass of
-`snnkd.errors.SnnkdError`, whose message is the line that the command prints and whose `exit_code` is its exit code. Signals
+`snnkd.errors.SnnkdError`, whose message is the line that the command prints and whose `exit_code` is its exit
+code. Signals
 are left alone: Ctrl-C raises KeyboardInterrupt, and the next call continues from the last finished epoch.
 """
 
@@ -29,7 +30,8 @@ from snnkd.schema.run import DistillRecipe, EvalConfig, ExecutionConfig, TeachRe
 
 @dataclass(frozen=True)
 class Point:
-    """The measures of one timestep: top1 and top5 in percent, nll in nats, ece 0..1, synops and energy_mj an image until t."""
+    """The measures of one timestep: top1 and top5 in percent, nll in nats, ece 0..1, synops and energy_mj an
+    image until t."""
 
     t: int
     top1: float
@@ -75,7 +77,8 @@ class Run:
 class Exported:
     """An export that was read back by another implementation.
 
-    `agreement` is the share of equal predictions, 0..1, `max_difference` the largest of logits, over `images` and all timesteps.
+    `agreement` is the share of equal predictions, 0..1, `max_difference` the largest of logits, over `images`
+    and all timesteps.
     """
 
     path: Path
@@ -127,7 +130,8 @@ def teach(
     quiet: bool = False,
     **flags: Unpack[StageFlags],
 ) -> Run:
-    """Train an ANN teacher, as `snnkd teach` does; a finished run is returned as it is, an unfinished one continued.
+    """Train an ANN teacher, as `snnkd teach` does; a finished run is returned as it is, an unfinished one
+    continued.
 
     `flags`: data, model, epochs, batch_size, lr, seed, device, track.
     """
@@ -145,9 +149,11 @@ def distill(
     quiet: bool = False,
     **flags: Unpack[DistillFlags],
 ) -> Run:
-    """Train a spiking student, as `snnkd distill` does; a finished run is returned as it is, an unfinished one continued.
+    """Train a spiking student, as `snnkd distill` does; a finished run is returned as it is, an unfinished
+    one continued.
 
-    `flags`: those of `teach`, and loss, T, neuron, temperature, teacher (a Run, its folder or a file of weights; by
+    `flags`: those of `teach`, and loss, T, neuron, temperature, teacher (a Run, its folder or a file of
+    weights; by
     default the only run of the same data), teacher_model, teacher_weights, allow_weak_teacher.
     """
     words = {key: _word(value) for key, value in flags.items()}
@@ -170,7 +176,8 @@ def evaluate(
     device: str = "auto",
     quiet: bool = False,
 ) -> Result:
-    """Measure a run or an export at every timestep, as `snnkd eval` does. `settings` are keys of the data: `{"data.noise": 0.2}`."""
+    """Measure a run or an export at every timestep, as `snnkd eval` does. `settings` are keys of the data:
+    `{"data.noise": 0.2}`."""
     asked = EvalRequest(
         settings=fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval"),
         data=data,
@@ -190,7 +197,8 @@ def export(
     force: bool = False,
     quiet: bool = False,
 ) -> Exported:
-    """Write a run's network in `format`, read it back, compare, as `snnkd export` does; RunError when the two disagree."""
+    """Write a run's network in `format`, read it back, compare, as `snnkd export` does; RunError when the two
+    disagree."""
     target = None if out is None else Path(out)
     found = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
     known: dict[str, Any] = {f.name: found.get(f.name) for f in dataclasses.fields(Exported)}

@@ -1,4 +1,5 @@
-"""What a run says while it works, on stderr: a progress bar on a terminal, one plain line per epoch elsewhere."""
+"""What a run says while it works, on stderr: a progress bar on a terminal, one plain line per epoch
+elsewhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The ranks of one job, as torchrun starts them. In a single process everything here is a no-op.
 
-Each rank works on its share of every batch; rank 0 writes the files. DistributedDataParallel averages the gradients;
+Each rank works on its share of every batch; rank 0 writes the files. DistributedDataParallel averages the
+gradients;
 `all_gather` collects what a loss needs of the whole batch.
 """
 
@@ -27,7 +28,8 @@ V = TypeVar("V")
 TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Set by torchrun; RANK and WORLD_SIZE alone may be left over from another launcher."""
 LOST_PEER = re.compile(
-    r"gloo/transport|connection (?:closed|reset|refused)|broken pipe|pair closure|failed to (?:recv|connect)|remote process exited|"
+    r"gloo/transport|connection (?:closed|reset|refused)|broken pipe|pair closure|failed to "
+    r"(?:recv|connect)|remote process exited|"
     r"communicator was aborted",
     re.IGNORECASE,
 )
@@ -45,7 +47,8 @@ COLLECTIVE_TIMEOUT = timedelta(hours=2)
 STORE_TIMEOUT = timedelta(minutes=5)
 """torchrun starts its store before the workers; one that does not answer is gone."""
 REPORT_DELAY = 1.0
-"""Seconds that other ranks leave rank 0 to print an error of all: torchrun ends all ranks as soon as one exits."""
+"""Seconds that other ranks leave rank 0 to print an error of all: torchrun ends all ranks as soon as one
+exits."""
 _launchers: list[int] = []
 _groups = itertools.count()
 
@@ -115,7 +118,8 @@ def peer_failures() -> Iterator[None]:
             first_line = (str(error).strip().splitlines() or [""])[0]
             reason = re.sub(r"^\[\S*\]\s*", "", first_line)  # without the line of gloo's source
             raise PeerLost(
-                f"another process of this job ended ({reason[:100].strip(' :')}); the last checkpoint is intact, "
+                f"another process of this job ended ({reason[:100].strip(' :')}); the last checkpoint is "
+                f"intact, "
                 "the same command continues"
             ) from error
         raise
@@ -149,7 +153,8 @@ def _join() -> None:
 
 @contextlib.contextmanager
 def _default_signals() -> Iterator[None]:
-    """Let a signal end the process at once, also while torch waits for a rank that never comes: nothing is to be saved yet."""
+    """Let a signal end the process at once, also while torch waits for a rank that never comes: nothing is to
+    be saved yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -162,7 +167,8 @@ def _default_signals() -> Iterator[None]:
 
 
 def exit_with_launcher() -> None:
-    """Ask Linux for a SIGTERM when torchrun dies: it does not forward every signal, nor the one that kills it."""
+    """Ask Linux for a SIGTERM when torchrun dies: it does not forward every signal, nor the one that kills
+    it."""
     if world_size() > 1 and sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             parent = os.getppid()
@@ -175,7 +181,8 @@ def exit_with_launcher() -> None:
 def should_report(error: BaseException) -> bool:
     """Whether this rank prints `error`: rank 0 what all ranks raise, any other rank what it raises alone.
 
-    Ranks other than 0 exit a little later: torchrun ends all ranks with the first exit, and rank 0 must have printed
+    Ranks other than 0 exit a little later: torchrun ends all ranks with the first exit, and rank 0 must have
+    printed
     by then. A rank that is still alive after that has an error of its own.
     """
     if is_rank0() or not isinstance(error, SnnkdError):
@@ -203,7 +210,8 @@ def any_rank(flag: bool) -> bool:
 
 
 def on_rank0(function: Callable[P, V]) -> Callable[P, V]:
-    """Decorator: call `function` on rank 0 alone, and return its value, or raise its SnnkdError, on every rank.
+    """Decorator: call `function` on rank 0 alone, and return its value, or raise its SnnkdError, on every
+    rank.
 
     Every rank has to make the call. Inside, calls of other `on_rank0` functions are plain calls.
     """
@@ -248,7 +256,8 @@ def on_every_rank(function: Callable[P, V]) -> Callable[P, V]:
 
 
 def local_rank0_first(function: Callable[P, V]) -> Callable[P, V]:
-    """Decorator: as `on_every_rank`, but each machine's first rank returns before the others start and find its files."""
+    """Decorator: as `on_every_rank`, but each machine's first rank returns before the others start and find
+    its files."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> V:

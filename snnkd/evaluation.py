@@ -1,4 +1,5 @@
-"""Measuring the network of a run or an export anew: on which images, for how many timesteps, and what is written."""
+"""Measuring the network of a run or an export anew: on which images, for how many timesteps, and what is
+written."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ from snnkd.usercode import check_permitted
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest:
-    """What is measured: `data` names another data set than the run's own, `data_settings` are `data.KEY=VALUE` words."""
+    """What is measured: `data` names another data set than the run's own, `data_settings` are
+    `data.KEY=VALUE` words."""
 
     settings: EvalConfig = field(default_factory=EvalConfig)
     data: str | None = None
@@ -46,7 +48,8 @@ class EvalRequest:
         for setting in self.data_settings:
             if not setting.startswith("data."):
                 raise UsageError(
-                    f"--set {setting!r}: what is measured is chosen by data.KEY=VALUE; a network's own keys are fixed"
+                    f"--set {setting!r}: what is measured is chosen by data.KEY=VALUE; a network's own keys "
+                    f"are fixed"
                 )
             if self.data is None and setting.startswith("data.val_fraction"):
                 raise UsageError(
@@ -66,7 +69,8 @@ class EvalRequest:
 def measure_run(
     folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig, device: torch.device
 ) -> dict[str, Any]:
-    """The result object of a network; with other settings than the run's own it is also written to RUN/eval/<settings>.json."""
+    """The result object of a network; with other settings than the run's own it is also written to
+    RUN/eval/<settings>.json."""
     loaded = distributed.on_every_rank(load_network)(folder)
     check_fits_timesteps(loaded.network.specification, asked.settings, folder)
     data = data_of(loaded, context.console, asked, FetchOptions(stop=context.stop.check))
@@ -167,7 +171,8 @@ def data_of(
     data = load_data(config, console, fetch=fetch)
     if asked.data is None and not asked.data_settings and data.sha256 != loaded.config.get("data_sha256"):
         console.log(
-            f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of {loaded.folder}"
+            f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of "
+            f"{loaded.folder}"
         )
     _check_fits(loaded, data)
     return data
@@ -197,7 +202,8 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
 def measured_already(
     folders: Sequence[Path], asked: EvalRequest, console: Console
 ) -> list[tuple[Path, dict[str, Any] | None]]:
-    """The finished runs in `folders` (without any, in the runs folder), each with its result where it was measured as asked.
+    """The finished runs in `folders` (without any, in the runs folder), each with its result where it was
+    measured as asked.
 
     Runs that are damaged are left out, which is said. Raises FileError for a folder without a finished run.
     """

@@ -43,7 +43,8 @@ def write_atomic(path: Path, content: bytes, keep: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file to write, which becomes `path` at the end: temporary file in the same folder, fsync, rename and folder fsync.
+    """A file to write, which becomes `path` at the end: temporary file in the same folder, fsync, rename and
+    folder fsync.
 
     A reader sees the old file or the new one, never a part. With `keep`, the file that stood at `path` is
     renamed to `keep` first; a kill between the two renames leaves `keep`, from which a reader falls back.
@@ -78,7 +79,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_bytes(path: Path, most: int = -1) -> bytes:
-    """The bytes of a file, the first `most` where that is given; raises FileError in one line when it cannot be read."""
+    """The bytes of a file, the first `most` where that is given; raises FileError in one line when it cannot
+    be read."""
     try:
         with path.open("rb") as file:
             return file.read(most)
@@ -101,7 +103,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """A JSON value as snnkd writes them. Raises ValueError for other text: also for NaN, numbers that no computation
+    """A JSON value as snnkd writes them. Raises ValueError for other text: also for NaN, numbers that no
+    computation
     gives (more than 19 digits, beyond float), half UTF-16 pairs, and nesting without end."""
     try:
         value = json.loads(text, parse_constant=_no_number, parse_int=_whole, parse_float=_real)
@@ -128,13 +131,15 @@ def _real(text: str) -> float:
 def open_npz(path: Path) -> Iterator[NpzFile]:
     """An npz file, whose arrays are read inside the `with` block; nothing in it is ever unpickled.
 
-    Raises FileError for a file that cannot be read, is damaged, has arrays of Python objects, or would expand to far
+    Raises FileError for a file that cannot be read, is damaged, has arrays of Python objects, or would expand
+    to far
     more than its size. What is raised inside the block for the bytes of an array becomes FileError as well.
     """
     import numpy as np
 
     try:
-        # given a path, numpy leaves a damaged file open; it warns of headers written by Python 2, which it can read
+        # given a path, numpy leaves a damaged file open; it warns of headers written by Python 2, which it
+        # can read
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
             arrays = np.load(file, allow_pickle=False)
@@ -164,7 +169,8 @@ def _check_compression(path: Path) -> None:
 
 
 def from_os_error(error: OSError, where: object) -> FileError | RunError:
-    """What to raise for an operating system's error at `where`: a full disk is failed work, anything else a bad place."""
+    """What to raise for an operating system's error at `where`: a full disk is failed work, anything else a
+    bad place."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
             f"{where}: the disk is full; free some space and repeat the command, earlier files are intact"

@@ -1,4 +1,5 @@
-"""flock, which the system releases when its holder exits: the primitive, and a lock for preparing a data set."""
+"""flock, which the system releases when its holder exits: the primitive, and a lock for preparing a data
+set."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ POLL = 0.2
 
 
 def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
-    """Lock an open file without waiting; False while another process has the lock. Closing the file releases it.
+    """Lock an open file without waiting; False while another process has the lock. Closing the file releases
+    it.
 
     Raises FileError where the file system has no locks.
     """
@@ -31,16 +33,19 @@ def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
         if error.errno in LOCKED:
             return False
         raise FileError(
-            f"{Path(file.name).parent}: cannot be locked ({reason(error)}); use a file system with flock, such as a local disk"
+            f"{Path(file.name).parent}: cannot be locked ({reason(error)}); use a file system with flock, "
+            f"such as a local disk"
         ) from error
     return True
 
 
 @contextlib.contextmanager
 def dataset_lock(folder: Path, name: str, stop: Callable[[str], None], console: Console) -> Iterator[None]:
-    """Lock `folder`/.`name`.lock, so that one process fetches or unpacks a data set and the others wait for it.
+    """Lock `folder`/.`name`.lock, so that one process fetches or unpacks a data set and the others wait for
+    it.
 
-    The empty file stays. Raises FileError for a folder that cannot be written, and what `stop` raises while waiting.
+    The empty file stays. Raises FileError for a folder that cannot be written, and what `stop` raises while
+    waiting.
     """
     path = folder / f".{name}.lock"
     try:

@@ -1,4 +1,5 @@
-"""The verbs: teach, distill, evaluate, export and run. Each command of the command line is one call of these."""
+"""The verbs: teach, distill, evaluate, export and run. Each command of the command line is one call of
+these."""
 
 from __future__ import annotations
 
@@ -82,7 +83,8 @@ def check(recipe: Pipeline) -> list[dict[str, Any]]:
 
 
 def data(config: DataConfig, source: Path | None, mirror: str | None, context: RunContext) -> dict[str, Any]:
-    """Bring a data set here, from `source` (a copy of the user's) or `mirror` where these are given, and describe it."""
+    """Bring a data set here, from `source` (a copy of the user's) or `mirror` where these are given, and
+    describe it."""
     if not DATA[config.name].source:
         for option, given in (("--from", source), ("--mirror", mirror)):
             if given is not None:
@@ -133,7 +135,8 @@ def evaluate_all(
 ) -> list[dict[str, Any]]:
     """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`.
 
-    With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured so; the picture
+    With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured
+    so; the picture
     shows those that were, too.
     """
     _device(execution)
@@ -176,10 +179,13 @@ def export(
     latest: bool = False,
     T: int | None = None,
 ) -> dict[str, Any]:
-    """Write the network of `run` (by default the one finished student) in `format`, read it back, compare on 256 test images.
+    """Write the network of `run` (by default the one finished student) in `format`, read it back, compare on
+    256 test images.
 
-    `T` timesteps are unrolled, the trained ones by default. What was found is also kept beside RUN/export/<format>, as .json.
-    Raises UsageError for an unknown format, one whose packages are missing or that cannot say the network, or an `out`
+    `T` timesteps are unrolled, the trained ones by default. What was found is also kept beside
+    RUN/export/<format>, as .json.
+    Raises UsageError for an unknown format, one whose packages are missing or that cannot say the network, or
+    an `out`
     that exists; RunError (nothing left behind) on disagreement.
     """
     entry = EXPORTS[format]
@@ -206,7 +212,8 @@ def export(
 
 
 def _source(folder: Path, T: int | None) -> Source:
-    """The network of `folder` with its result, where that is of these weights, to be exported with `T` timesteps."""
+    """The network of `folder` with its result, where that is of these weights, to be exported with `T`
+    timesteps."""
     loaded = load_network(folder)
     specification = loaded.network.specification
     if T is not None:
@@ -217,7 +224,8 @@ def _source(folder: Path, T: int | None) -> Source:
         check_timesteps(specification.neuron, specification.T, T, f"--T {T}")
         if specification.frames is not None and specification.frames < T:
             raise UsageError(
-                f"--T {T}: every timestep sees a frame of its own, and these events have {specification.frames}"
+                f"--T {T}: every timestep sees a frame of its own, and these events have "
+                f"{specification.frames}"
             )
     result = read_result(folder) if is_finished(folder) else None
     same = result is not None and result.get("weights_sha256") == loaded.sha256
@@ -227,22 +235,26 @@ def _source(folder: Path, T: int | None) -> Source:
 def bench(
     recipe: DistillRecipe, rounds: int, baseline: bool = False, ablations: bool = False
 ) -> dict[str, Any]:
-    """Time the training step of `recipe` by part, against the baseline loop, and adding one optimization at a time."""
+    """Time the training step of `recipe` by part, against the baseline loop, and adding one optimization at a
+    time."""
     return bench_report.bench(recipe, rounds, baseline, ablations)
 
 
 @distributed.process_group()
 def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
-    """The tasks of a recipe in turn, in the same directories as the single commands; finished runs are not repeated.
+    """The tasks of a recipe in turn, in the same directories as the single commands; finished runs are not
+    repeated.
 
-    Everything is checked before the first begins. A run that another process holds, such as a teacher that tasks
+    Everything is checked before the first begins. A run that another process holds, such as a teacher that
+    tasks
     share, is waited for (execution.wait). Returns each run once.
     """
     context = dataclasses.replace(context, wait=True)
     _check_all(tasks, context)
     done: dict[Path, Finished] = {}
     for i, task in enumerate(tasks):
-        # a time limit lets the next one make a step, as everywhere. Of several processes a script learns by `snnkd status`
+        # a time limit lets the next one make a step, as everywhere. Of several processes a script learns by
+        # `snnkd status`
         # alone whether something is left to do: there it begins, and stops at its first step
         if i > 0 and context.stop.signalled and distributed.world_size() == 1:
             raise context.stop.error(f"before {task.name}")
@@ -253,7 +265,8 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
 
 
 def compare(settings: CompareConfig, runs: Sequence[Finished], whole: bool, context: RunContext) -> None:
-    """The compare section of a recipe: a table over its students, said on stderr; made when the `whole` recipe was carried out."""
+    """The compare section of a recipe: a table over its students, said on stderr; made when the `whole`
+    recipe was carried out."""
     if not distributed.is_rank0():
         return
     if not whole:

@@ -84,7 +84,8 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
     # a teacher sees the event frames of a sample together; a student one a timestep, as images
     frames = None if isinstance(recipe, DistillRecipe) else frames_in(recipe.data)
     sizes = _sizes(recipe.model, classes, shape, frames)
-    # weights, gradients, momentum; and every layer's output of a batch, kept for the backward pass: what passes through,
+    # weights, gradients, momentum; and every layer's output of a batch, kept for the backward pass: what
+    # passes through,
     # teacher and allocator come on top (half as much again at batch 128 of resnet20, T = 4)
     memory = 3 * 4 * sizes.parameters + sizes.held * T * recipe.train.batch_size
     return {"parameters": sizes.parameters, "macs": sizes.macs, "memory_bytes": memory}
@@ -92,7 +93,8 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a network: its parameters, MACs of an image (and timestep), bytes of its layers' outputs for an image."""
+    """Of a network: its parameters, MACs of an image (and timestep), bytes of its layers' outputs for an
+    image."""
 
     parameters: int
     macs: int
@@ -126,7 +128,8 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
 
 
 def model_facts() -> list[dict[str, Any]]:
-    """Every model of the catalogue: what it is, and its size for `NOMINAL` (null where it takes a name or other images)."""
+    """Every model of the catalogue: what it is, and its size for `NOMINAL` (null where it takes a name or
+    other images)."""
     return [describe_model(entry) | _nominal_size(entry) for entry in MODELS]
 
 

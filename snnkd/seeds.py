@@ -1,4 +1,5 @@
-"""Separate random streams: each is named, and derived from the run's seed, so that changing one leaves the others."""
+"""Separate random streams: each is named, and derived from the run's seed, so that changing one leaves the
+others."""
 
 from __future__ import annotations
 

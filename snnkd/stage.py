@@ -39,7 +39,8 @@ from snnkd.training.train_state import Progress
 def run_stage(stage: Stage) -> Finished:
     """Train and measure; an unfinished run is resumed, a finished one returned.
 
-    Raises Held when another process has locked the run; with `context.wait` it waits up to `execution.wait` seconds.
+    Raises Held when another process has locked the run; with `context.wait` it waits up to `execution.wait`
+    seconds.
     """
     context, seconds = stage.context, stage.recipe.execution.wait
     if not context.wait:
@@ -53,7 +54,8 @@ def _run_now(stage: Stage) -> Finished:
     check_execution(recipe.train, recipe.execution, stage.device)
     if len(set(distributed.all_gather(recipe_hash(stage.identity)))) > 1:
         raise FileError(
-            "the processes of this job have different data, teachers or requests; give all machines the same files and command"
+            "the processes of this job have different data, teachers or requests; give all machines the same "
+            "files and command"
         )
     finished = _check_run(stage)
     if finished is not None:
@@ -137,7 +139,8 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
     check_resumable(folder, recorded, here)
     if recorded.processes != here.processes:
         context.console.log(
-            f"started with {recorded.processes} processes, continuing with {here.processes}: the last digits will differ"
+            f"started with {recorded.processes} processes, continuing with {here.processes}: the last digits "
+            f"will differ"
         )
         return replace(recorded, threads=here.threads)
     return recorded
@@ -165,7 +168,8 @@ def _network_config(
 
 @distributed.on_every_rank
 def _save_network(stage: Stage, network: Network, config: dict[str, Any]) -> LoadedNetwork:
-    """Save the network on rank 0 and read it back; the other ranks need no file that another machine has just written."""
+    """Save the network on rank 0 and read it back; the other ranks need no file that another machine has just
+    written."""
     if not distributed.is_rank0():
         return LoadedNetwork(network, {}, "", stage.folder)
     save_network(stage.folder, network, config)

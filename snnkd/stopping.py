@@ -1,6 +1,7 @@
 """Stopping in good order: a signal or a time limit sets a flag, and work ends at its next safe point.
 
-The first SIGTERM, SIGUSR1 or SIGINT asks; a second one ends the process at once, as the signal does by itself.
+The first SIGTERM, SIGUSR1 or SIGINT asks; a second one ends the process at once, as the signal does by
+itself.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ class Stop:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         several = distributed.world_size() > 1
         if several and self._signal is not None:
-            return  # torchrun forwards what the terminal or the batch system has sent already; if saving hangs, it kills
+            # torchrun forwards what the terminal or the batch system has sent already; if saving hangs, it
+            # kills
+            return
         if self._signal is not None or (several and not distributed.JOINED.is_set()):
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

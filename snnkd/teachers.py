@@ -28,8 +28,10 @@ from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, console: Console) -> LoadedNetwork:
     """The teacher that the recipe names, else the one finished teacher run of the same data.
 
-    Of several, the teacher that a run of this recipe in `runs` was started with, so that a command continues after
-    another teacher was trained. Raises FileError when there is none or it does not fit the data, UsageError when
+    Of several, the teacher that a run of this recipe in `runs` was started with, so that a command continues
+    after
+    another teacher was trained. Raises FileError when there is none or it does not fit the data, UsageError
+    when
     several are possible.
     """
     name = recipe.teacher.run
@@ -49,7 +51,8 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
 
 
 def recorded_teachers(recipe: DistillRecipe, data_sha256: str, runs: Path) -> list[set[str]]:
-    """sha256 of the teachers of the runs in `runs` that differ from `recipe` only in the teacher: unfinished, finished."""
+    """sha256 of the teachers of the runs in `runs` that differ from `recipe` only in the teacher: unfinished,
+    finished."""
     wanted = identity(recipe, data_sha256, None)
     teachers: dict[bool, set[str]] = {False: set(), True: set()}
     for run in recorded_runs(runs):
@@ -67,7 +70,10 @@ def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool) -> Path:
         matches = [run for run in runs if run.result.get("weights_sha256") in sha256s]
         if len(matches) == 1:
             return matches[0].folder
-    absent = f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` first, or give --teacher RUN"
+    absent = (
+        f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` "
+        f"first, or give --teacher RUN"
+    )
     return choose(runs, "teacher", latest, "--teacher latest", absent).folder
 
 
@@ -98,7 +104,8 @@ def pinned_teacher(teacher: TeacherConfig, loaded: LoadedNetwork) -> TeacherConf
 
 
 def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> LoadedNetwork:
-    """The network `teacher.model` with a plain file of weights. Raises FileError for weights of another network."""
+    """The network `teacher.model` with a plain file of weights. Raises FileError for weights of another
+    network."""
     assert teacher.model is not None
     assert teacher.run is not None
     path = Path(teacher.run)
@@ -123,7 +130,8 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
-    """The network without weights; image size and statistics of the recipe, else of the library, else of the data."""
+    """The network without weights; image size and statistics of the recipe, else of the library, else of the
+    data."""
     assert teacher.model is not None
     specification = Specification(
         model=teacher.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames
@@ -141,12 +149,14 @@ def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
         mean, std = map(tuple, data.channel_statistics())
     if len(mean) != channels or len(std) != channels:
         raise UsageError(
-            f"teacher.mean and teacher.std: {len(mean)} numbers; {teacher.model.name} takes {channels} channels"
+            f"teacher.mean and teacher.std: {len(mean)} numbers; {teacher.model.name} takes {channels} "
+            f"channels"
         )
     shape = (channels, size or data.shape[1], size or data.shape[2])
     if data.frames is not None and shape != data.shape:
         raise UsageError(
-            f"teacher.model: {teacher.model.name} takes {list(shape)}; event frames {list(data.shape)} cannot be resized "
+            f"teacher.model: {teacher.model.name} takes {list(shape)}; event frames {list(data.shape)} "
+            f"cannot be resized "
             "to the teacher's input"
         )
     if shape != specification.shape:
@@ -158,7 +168,8 @@ def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
 
 
 def _try_image(network: Network, path: Path) -> None:
-    """Raise UsageError for an image size that the network does not take; a transformer's is fixed when it is built."""
+    """Raise UsageError for an image size that the network does not take; a transformer's is fixed when it is
+    built."""
     shape = network.specification.shape
     try:
         with torch.inference_mode():
@@ -173,7 +184,8 @@ def _try_image(network: Network, path: Path) -> None:
 def _check_sha256(teacher: TeacherConfig, loaded: LoadedNetwork) -> None:
     if teacher.sha256 not in (None, loaded.sha256):
         raise FileError(
-            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe names {str(teacher.sha256)[:12]}..."
+            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe names "
+            f"{str(teacher.sha256)[:12]}..."
         )
 
 
@@ -202,7 +214,8 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
     # event frames are not resized: a pixel of another size counts other events
     if own.frames is not None and own.shape != data.shape:
         raise FileError(
-            f"{loaded.folder}: the teacher takes event frames {list(own.shape)}, {data.name} has {list(data.shape)}"
+            f"{loaded.folder}: the teacher takes event frames {list(own.shape)}, {data.name} has "
+            f"{list(data.shape)}"
         )
 
 

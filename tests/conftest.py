@@ -1,4 +1,5 @@
-"""Shared by all tests: the command line in this process, small runs, and a folder of their own for each test."""
+"""Shared by all tests: the command line in this process, small runs, and a folder of their own for each
+test."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> Iterator[None]:
-    """Every test works in an empty directory, with the default runs folder under it, and leaves no module of it imported."""
+    """Every test works in an empty directory, with the default runs folder under it, and leaves no module of
+    it imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNNKD_DATA", str(data_folder))
     monkeypatch.delenv("SNNKD_RUNS", raising=False)
@@ -177,7 +179,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A teacher and a student (T = 3) that have learned something: 10 glyph classes, trained once for all workers."""
+    """A teacher and a student (T = 3) that have learned something: 10 glyph classes, trained once for all
+    workers."""
     base = tmp_path_factory.getbasetemp()
     root = (base if "PYTEST_XDIST_WORKER" not in os.environ else base.parent) / "trained"
     with FileLock(f"{root}.lock"):

@@ -423,7 +423,8 @@ def test_a_library_network_sees_images_as_its_first_weights_did(name: str, size:
 
 def test_the_source_of_a_teacher_of_your_own_is_part_of_the_run(cli: Cli) -> None:
     source = (
-        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, classes):\n        super().__init__()\n"
+        "from torch import nn\n\n\nclass Net(nn.Module):\n    def __init__(self, classes):\n        "
+        "super().__init__()\n"
         "        self.head = nn.Linear(256, classes)\n\n    def forward(self, x, T):\n"
         "        return (FACTOR * self.head(x.flatten(1)))[None].expand(T, -1, -1)\n\n\n"
         "def build(*, classes, shape, activation):\n    return Net(classes)\n"

@@ -48,7 +48,8 @@ def _step(bench: dict[str, Any]) -> str:
         f"with an ANN teacher of the same topology: {_quartiles(bench['baseline']['ratio'])} times the "
         f"images/s of the baseline loop (median and quartiles of {bench['rounds']} rounds in turn, in one "
         f"process). Of the step: {shares}. A spiking step takes {_quartiles(bench['spiking_overhead'])} "
-        "times as long as the same topology as an ANN on T x B images (plain or compiled, whichever is faster: "
+        "times as long as the same topology as an ANN on T x B images (plain or compiled, whichever is "
+        "faster: "
         f"{bench['spiking_overhead']['against']}). Compiled: {bench['compile']}; {precision}. On: "
         f"{_machine(bench)}."
     )

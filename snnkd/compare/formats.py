@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # what another format than the terminal's needs not wait for
     from rich.table import Table as RichTable
 
 LEAST_LABEL, GAP = 6, 2
-"""Letters that the names of rows keep (where numbers leave them fewer, a table goes on below), and those between two cells."""
+"""Letters that the names of rows keep (where numbers leave them fewer, a table goes on below), and those
+between two cells."""
 
 
 def as_table(report: Report, width: int = 80) -> str:
@@ -42,7 +43,8 @@ def as_table(report: Report, width: int = 80) -> str:
 
 
 def _fitted(sheet: TextTable, console: Console) -> RichTable:
-    """As Rich lays it out; where that is too wide for the console (a least width counts for more), with widths of our own."""
+    """As Rich lays it out; where that is too wide for the console (a least width counts for more), with
+    widths of our own."""
     made = _rich_table(sheet, [None] * len(sheet.head))
     with console.capture() as said:
         console.print(made, crop=False)
@@ -99,7 +101,8 @@ def _most(sheet: TextTable, k: int) -> int:
 
 
 def _split(sheet: TextTable, width: int) -> list[TextTable]:
-    """The sheet as one, or as several below each other that have room in `width` columns, each with the names of the rows."""
+    """The sheet as one, or as several below each other that have room in `width` columns, each with the names
+    of the rows."""
     together: list[list[int]] = []
     for k, name in enumerate(sheet.head[1:], 1):
         if name == PAPER:  # stays beside the number that it belongs to
@@ -159,12 +162,16 @@ def _markdown_row(cells: list[str]) -> str:
 
 
 def as_latex(report: Report) -> str:
-    r"""`tabular`s with booktabs' rules (\usepackage{booktabs}); what is said around them stands as comments and text."""
+    (
+        r"""`tabular`s with booktabs rules; headings as comments, notes as text."""
+        ""
+    )
     return "\n\n".join(_blocks(report, _latex_sheet, _latex_text, lambda heading: f"% {heading}"))
 
 
 _LATEX = {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "µ": r"$\mu$", "<": "$<$", ">": "$>$",
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$",
+    "µ": r"$\mu$", "<": "$<$", ">": "$>$",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }  # fmt: skip
 
@@ -185,13 +192,20 @@ def _latex_sheet(sheet: TextTable) -> str:
 def as_json(report: Report) -> str:
     """One object, `{"schema": 1, "split", "rank_on", "tables", "left_out"}`.
 
-    A table: `data`, `part`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`, `usual`, `teacher`
-    (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes`, `rows` and `published`. A row: `label`, `loss`,
-    `recipe_hash`, `settings`, `seeds`, `runs`, `values` (top-1 in percent by seed), the spreads (`{"mean", "sd", "n"}`)
-    `top1`, `val_top1`, `rate`, `synops`, `energy_mj` and `device_seconds`, `devices`, `difference` (`mean`, `low`,
-    `high`, `p`, `p_holm`, `seeds`, `verdict`), `over_images` (`mean`, `low`, `high`, `seeds`, `images`, `draws`) and
-    `published`: what the paper of this loss reports for these data, model and T, mostly of the best test epoch (`method`,
-    `T`, `top1`, `rate` as a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's `published` is the list
+    A table: `data`, `part`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`,
+    `usual`, `teacher`
+    (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes`, `rows` and `published`. A
+    row: `label`, `loss`,
+    `recipe_hash`, `settings`, `seeds`, `runs`, `values` (top-1 in percent by seed), the spreads (`{"mean",
+    "sd", "n"}`)
+    `top1`, `val_top1`, `rate`, `synops`, `energy_mj` and `device_seconds`, `devices`, `difference` (`mean`,
+    `low`,
+    `high`, `p`, `p_holm`, `seeds`, `verdict`), `over_images` (`mean`, `low`, `high`, `seeds`, `images`,
+    `draws`) and
+    `published`: what the paper of this loss reports for these data, model and T, mostly of the best test
+    epoch (`method`,
+    `T`, `top1`, `rate` as a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's
+    `published` is the list
     of all that papers report there, `T` being null where it is not told. What does not apply is null.
     """
     return json.dumps(
@@ -200,7 +214,8 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """A line per row and T with all numbers; what does not apply is empty; `published_top1` is mostly of the best test epoch."""
+    """A line per row and T with all numbers; what does not apply is empty; `published_top1` is mostly of the
+    best test epoch."""
     out = io.StringIO()
     lines = [
         _flat(table, column, line)

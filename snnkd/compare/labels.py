@@ -73,7 +73,8 @@ def _text(value: Any) -> str:
 def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
     """A label for each row (by one of its students), and the usual value of each key in which rows differ.
 
-    A row's label says a key where its value is not the one that most rows have; without a most frequent one every
+    A row's label says a key where its value is not the one that most rows have; without a most frequent one
+    every
     row's does. Rows that differ in nothing that is known get the hash of their recipe.
     """
     flat = [settings_of(row) for row in rows]
@@ -102,7 +103,8 @@ def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
 
 
 def _held(key: str, rows: Sequence[Student], flat: Sequence[Flat]) -> dict[int, str | None]:
-    """The value of a key by row; None where it has its default, no entry where a result file does not tell."""
+    """The value of a key by row; None where it has its default, no entry where a result file does not
+    tell."""
     return {i: flat[i].get(key) for i, row in enumerate(rows) if row.identity is not None or key in flat[i]}
 
 
@@ -120,7 +122,8 @@ def _short(key: str, among: Collection[str]) -> str:
 def find_label(
     wanted: str, labels: Sequence[str], names: Sequence[str], option: str = "--baseline"
 ) -> str | None:
-    """The label that `wanted` means: a label itself, or the name of a loss that has one row; None where no row is meant.
+    """The label that `wanted` means: a label itself, or the name of a loss that has one row; None where no
+    row is meant.
 
     Raises UsageError when the name has several rows.
     """

@@ -37,7 +37,8 @@ class Reported:
 
 
 def reported(student: Student) -> tuple[Reported, ...]:
-    """All that papers report for what this student was tested on and is; nothing for a part of a data set or a model with options."""
+    """All that papers report for what this student was tested on and is; nothing for a part of a data set or
+    a model with options."""
     if student.part is not None or student.split != "test" or not _has_defaults(student.model):
         return ()
     return tuple(
@@ -69,7 +70,8 @@ def _found_at(key: str) -> str:
 def beside(student: Student, loss: str) -> Reported | None:
     """The accuracy that was reported for this loss (by name, whatever its options) at this T.
 
-    Recipes differ from paper to paper and need not be the same. A number that is of another neuron than lif is that
+    Recipes differ from paper to paper and need not be the same. A number that is of another neuron than lif
+    is that
     neuron's, and stands beside no other.
     """
     for each in reported(student):

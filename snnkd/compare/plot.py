@@ -15,7 +15,8 @@ FOLD = 28
 
 
 def plot_report(report: Report, path: Path) -> None:
-    """Draw mean ± sample standard deviation of every row, its seeds as dots below it, and the teacher. PNG, SVG or PDF by the suffix."""
+    """Draw mean ± sample standard deviation of every row, its seeds as dots below it, and the teacher. PNG,
+    SVG or PDF by the suffix."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -46,15 +47,24 @@ def plot_report(report: Report, path: Path) -> None:
             for panel in axes.flat
             for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
         }
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize="small",
-                      title="bar: ± 1 s.d. over n seeds" if spread else None, title_fontsize="small")  # fmt: skip
+        figure.legend(
+            named.values(),
+            named.keys(),
+            loc="outside lower center",
+            ncols=3,
+            frameon=False,
+            fontsize="small",
+            title="bar: ± 1 s.d. over n seeds" if spread else None,
+            title_fontsize="small",
+        )
         save_figure(figure, path)
     finally:
         plt.close(figure)
 
 
 def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
-    """Rows from the top down; the baseline's mean as a dotted line, the teacher's accuracy as a dashed one."""
+    """Rows from the top down; the baseline's mean as a dotted line, the teacher's accuracy as a dashed
+    one."""
     for place, line in enumerate(column.rows):
         colour = "C1" if line.label == column.baseline else "C0"
         axes.errorbar(

@@ -22,9 +22,11 @@ _Labels = dict[tuple[str, str, float | None], tuple[Path, NDArray[np.int64]]]
 
 
 def read_predictions(given: Sequence[Path], students: Sequence[Student]) -> tuple[Predictions, list[LeftOut]]:
-    """Predictions from the files and folders `given` and from RUN/eval/*.npz, and which of the latter are unusable.
+    """Predictions from the files and folders `given` and from RUN/eval/*.npz, and which of the latter are
+    unusable.
 
-    Raises FileError for a `given` file that is missing, damaged, of other data or images than its run, or of another
+    Raises FileError for a `given` file that is missing, damaged, of other data or images than its run, or of
+    another
     accuracy than the run's result. A file of no run here, or of another split, is skipped.
     """
     files = [path for place in given for path in _npz_files(place)]

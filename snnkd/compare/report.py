@@ -63,7 +63,8 @@ class Column:
     rows: tuple[Line, ...]
     notes: tuple[str, ...]
     published: tuple[Reported, ...]
-    """All that papers report for these data, model and T, or for a T that is not told; beside a row or not."""
+    """All that papers report for these data, model and T, or for a T that is not told; beside a row or
+    not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +101,8 @@ class Report:
 def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[Path] = ()) -> Report:
     """Compare the finished students among `runs` (see `gather`).
 
-    Raises FileError where there is none, or where `rank_on` finds no validation accuracy; UsageError for a baseline
+    Raises FileError where there is none, or where `rank_on` finds no validation accuracy; UsageError for a
+    baseline
     that is no row, or is several, and for two results of one recipe and seed.
     """
     found = gather(runs, settings.split)
@@ -144,7 +146,8 @@ def _table(
 
 
 def _usual_baseline(group: Group, ranked: bool) -> str | None:
-    """One for the whole table: the first usual loss that is there and means one row in every column that has it."""
+    """One for the whole table: the first usual loss that is there and means one row in every column that has
+    it."""
     for name in USUAL_BASELINES:
         labels = [[row.label for row in rows if row.loss == name] for rows in group.columns.values()]
         if any(labels) and all(ranked or len(held) <= 1 or name in held for held in labels):
@@ -191,7 +194,8 @@ def _column(
     if several and not settings.rank_on and settings.split == "test":
         shown = ", ".join(several)
         notes.append(
-            f"Several settings of {shown}: to choose among them by these numbers would be to select on the test split."
+            f"Several settings of {shown}: to choose among them by these numbers would be to select on the "
+            f"test split."
         )
     return Column(
         T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes), published=reported(rows[0].first)
@@ -199,7 +203,8 @@ def _column(
 
 
 def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
-    """Of each loss the setting of highest mean validation accuracy; of equal ones the first. Says how it was chosen."""
+    """Of each loss the setting of highest mean validation accuracy; of equal ones the first. Says how it was
+    chosen."""
     made: list[Row] = []
     for name in dict.fromkeys(row.loss for row in rows):
         same = [row for row in rows if row.loss == name]
@@ -224,7 +229,8 @@ def _val(row: Row, needed: bool = False) -> Spread | None:
     for student, value in values:
         if value is None and needed:
             raise FileError(
-                f"{student.place}: no validation accuracy, by which --rank-on val chooses; train with data.val_fraction above 0, "
+                f"{student.place}: no validation accuracy, by which --rank-on val chooses; train with "
+                f"data.val_fraction above 0, "
                 f"or `snnkd eval {student.place} --split val`"
             )
     known = [value for _, value in values if value is not None]

@@ -1,7 +1,9 @@
 """What may stand in one table, column and row.
 
-A table has one data set (by content), split, share of validation images, model, rule of selection and teacher (by
-content); runs of losses that look for no teacher stand in any table that is otherwise theirs. A column has one T, a
+A table has one data set (by content), split, share of validation images, model, rule of selection and teacher
+(by
+content); runs of losses that look for no teacher stand in any table that is otherwise theirs. A column has
+one T, a
 row the runs that differ in nothing but their seed.
 """
 
@@ -92,7 +94,8 @@ def _of_seeds(same: Sequence[Student]) -> dict[int, Student]:
         twin = found.setdefault(student.seed, student)
         if twin.weights_sha256 != student.weights_sha256:
             raise UsageError(
-                f"{twin.place} and {student.place} are two results of one recipe and seed ({twin.top1:.2f} and {student.top1:.2f} %), "
+                f"{twin.place} and {student.place} are two results of one recipe and seed ({twin.top1:.2f} "
+                f"and {student.top1:.2f} %), "
                 "made by other versions, devices or threads; compare one of them"
             )
     return dict(sorted(found.items()))
@@ -107,7 +110,8 @@ def _order(row: Row) -> tuple[int, str]:
 def settings_tried(students: Sequence[Student]) -> dict[tuple[str, str, int, str], int]:
     """How many settings of a loss there are among all runs given, by data, model, T and loss name.
 
-    Settings that differ only in seed, teacher, share of validation images or rule of selection are one: to tune on
+    Settings that differ only in seed, teacher, share of validation images or rule of selection are one: to
+    tune on
     held-out images and then to train on all is no further trial.
     """
     seen: dict[tuple[str, str, int, str], set[str]] = {}

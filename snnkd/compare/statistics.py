@@ -1,6 +1,7 @@
 """Spread over seeds, paired differences with Student's t, Holm's correction, and a bootstrap over images.
 
-Textbook formulas: Student 1908 (paired t), Holm 1979 (step-down correction), Efron 1979 (percentile bootstrap).
+Textbook formulas: Student 1908 (paired t), Holm 1979 (step-down correction), Efron 1979 (percentile
+bootstrap).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference of pairs, its interval and p where there are two pairs or more, and what it says in words."""
+    """A mean difference of pairs, its interval and p where there are two pairs or more, and what it says in
+    words."""
 
     mean: float
     low: float | None
@@ -58,7 +60,8 @@ class Difference:
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
     """`ours` minus `theirs`, by Student's t on the seeds that both have; None without such a seed.
 
-    One pair has no interval. Pairs that all differ by the same have none either, as t has no meaning there, and are
+    One pair has no interval. Pairs that all differ by the same have none either, as t has no meaning there,
+    and are
     told apart by nobody (all equal: p is 1).
     """
     from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]  # scipy.stats takes a second to import
@@ -92,7 +95,8 @@ def _verdict(mean: float, p: float) -> Verdict:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the i-th smallest of m (from 0) times m - i, never below the one before, at most 1."""
+    """Holm's step-down correction: the i-th smallest of m (from 0) times m - i, never below the one before,
+    at most 1."""
     made, worst = [0.0] * len(ps), 0.0
     for i, at in enumerate(sorted(range(len(ps)), key=lambda k: ps[k])):
         worst = max(worst, min(1.0, (len(ps) - i) * ps[at]))
@@ -134,9 +138,12 @@ def over_images(
 ) -> Resampled:
     """Paired bootstrap: `pairs` holds by seed which images (bool `[N]`) the row and the baseline have right.
 
-    Images are drawn with replacement, the same for both and for all seeds: the interval is that of these trained
-    networks over other images, not of other seeds. The mean over the seeds takes few different values on an image,
-    so that drawing how often each occurs is the same as drawing images, and fast. Raises ValueError without pairs or
+    Images are drawn with replacement, the same for both and for all seeds: the interval is that of these
+    trained
+    networks over other images, not of other seeds. The mean over the seeds takes few different values on an
+    image,
+    so that drawing how often each occurs is the same as drawing images, and fast. Raises ValueError without
+    pairs or
     for sizes that differ.
     """
     gaps = [ours.astype(np.int64) - theirs.astype(np.int64) for ours, theirs in pairs.values()]

@@ -60,7 +60,8 @@ class Student:
 
     @property
     def teacher_key(self) -> Values | None:
-        """What makes the teacher this one: its weights, and how it sees an image where the recipe says that."""
+        """What makes the teacher this one: its weights, and how it sees an image where the recipe says
+        that."""
         told = (self.identity or {}).get("teacher")
         return (
             {**(told if isinstance(told, dict) else {}), "sha256": self.teacher["sha256"]}
@@ -76,7 +77,8 @@ class Student:
         return float(share) if isinstance(share, (int, float)) else None
 
     def val_top1(self) -> float | None:
-        """Validation accuracy of these weights: RUN/eval/val-T<T>.json, else what was logged at their epoch."""
+        """Validation accuracy of these weights: RUN/eval/val-T<T>.json, else what was logged at their
+        epoch."""
         if self.split == "val":
             return self.top1
         if not self.is_run:
@@ -107,9 +109,11 @@ class Gathered:
 
 
 def gather(places: Sequence[Path], split: Split) -> Gathered:
-    """The students of `places`: runs, folders of runs (or of result files), result files; without any, the runs folder.
+    """The students of `places`: runs, folders of runs (or of result files), result files; without any, the
+    runs folder.
 
-    Teachers are passed over. Raises FileError for a place that holds nothing of the kind, and when there is no student.
+    Teachers are passed over. Raises FileError for a place that holds nothing of the kind, and when there is
+    no student.
     """
     found = Gathered()
     for place in places or [runs_folder()]:
@@ -191,7 +195,8 @@ def _identity(place: Path) -> Values | None:
 
 
 def _student(place: Path, result: Values, own: Values, identity: Values | None, is_run: bool) -> Student:
-    """From result objects: `result` of the split asked for, `own` that of the run. Raises FileError where one is damaged."""
+    """From result objects: `result` of the split asked for, `own` that of the run. Raises FileError where one
+    is damaged."""
     try:
         end, hardware = (
             result["curve"][-1],
@@ -237,7 +242,8 @@ def _student(place: Path, result: Values, own: Values, identity: Values | None, 
 
 
 def _model(told: Values, identity: Values | None) -> Values:
-    """The section without keys that came later and hold their defaults, so that a result of an earlier version has the same."""
+    """The section without keys that came later and hold their defaults, so that a result of an earlier
+    version has the same."""
     held = (identity or {}).get("model")
     if isinstance(held, dict) and isinstance(held.get("name"), str):
         return held
@@ -255,6 +261,7 @@ def _neuron(result: Values, identity: Values | None) -> str:
 
 
 def _device(hardware: Values, precision: str | None) -> str:
-    """What it was trained on, and how where that is not in float32; results of the first versions do not tell."""
+    """What it was trained on, and how where that is not in float32; results of the first versions do not
+    tell."""
     made = str(hardware["gpu"]) if "gpu" in hardware else f"{hardware['cpu']}, threads: {hardware['threads']}"
     return made if precision in (None, "float32") else f"{made}, {precision}"

@@ -90,7 +90,8 @@ def caption(table: Table, report: Report) -> str:
             else "no test image was looked at"
         )
     return (
-        f"Top-1 accuracy in percent on the {table.images} {table.split} images after the T timesteps trained with, mean ± sample "
+        f"Top-1 accuracy in percent on the {table.images} {table.split} images after the T timesteps trained "
+        f"with, mean ± sample "
         f"standard deviation over n seeds; {chosen}, {ranked}{honest}."
     )
 
@@ -99,11 +100,13 @@ def _closing(table: Table, report: Report) -> list[str]:
     said = []
     if table.usual:
         said.append(
-            f"Where a row does not say otherwise: {', '.join(f'{key}={value}' for key, value in table.usual.items())}."
+            f"Where a row does not say otherwise: "
+            f"{', '.join(f'{key}={value}' for key, value in table.usual.items())}."
         )
     if any(line.difference for column in table.columns for line in column.rows):
         said.append(
-            f"Differences are paired by seed, each with its own {PERCENT} interval by Student's t; p is two-sided, corrected by Holm over "
+            f"Differences are paired by seed, each with its own {PERCENT} interval by Student's t; p is "
+            f"two-sided, corrected by Holm over "
             f"the rows of a column; below {1 - LEVEL:.2g} a row counts as above or below."
         )
         said += _images_said(table)
@@ -114,7 +117,8 @@ def _closing(table: Table, report: Report) -> list[str]:
         energy = table.teacher.get("energy_mj")
         cost = "" if energy is None else f", {1000 * float(energy):.3f} µJ an image"
         said.append(
-            f"teacher {table.teacher.get('run', '')}: {float(table.teacher['top1']):.2f} % on the test split{cost}."
+            f"teacher {table.teacher.get('run', '')}: {float(table.teacher['top1']):.2f} % on the test "
+            f"split{cost}."
         )
     return [*said, *table.notes]
 
@@ -123,11 +127,13 @@ def _images_said(table: Table) -> list[str]:
     found = [line.over_images for column in table.columns for line in column.rows if line.over_images]
     if found:
         return [
-            f"Over images: percentile interval ({PERCENT}) of a paired bootstrap, {found[0].draws:,} draws of {found[0].images} images; "
+            f"Over images: percentile interval ({PERCENT}) of a paired bootstrap, {found[0].draws:,} draws "
+            f"of {found[0].images} images; "
             "of these trained networks, not of other seeds."
         ]
     return [
-        "No interval over images: `snnkd eval RUN --save-logits FILE.npz` saves what it needs, --logits reads it."
+        "No interval over images: `snnkd eval RUN --save-logits FILE.npz` saves what it needs, --logits "
+        "reads it."
     ]
 
 
@@ -141,7 +147,8 @@ def _published_said(table: Table) -> list[str]:
     rates = [each for each in found if each.rate is not None]
     what = f"for {table.data} and {table.model['name']}"
     said = [
-        "* As the papers report it, mostly of the best test epoch, which snnkd never selects. Recipes and teachers are each paper's own."
+        "* As the papers report it, mostly of the best test epoch, which snnkd never selects. Recipes and "
+        "teachers are each paper's own."
     ]
     if others:
         said.append(

@@ -16,6 +16,6 @@ if TYPE_CHECKING:
     def __getattr__(name: str) -> Callable[..., Tensor]: ...
 
 
-__all__ = sorted(entry.function_name for entry in DIVERGENCES)
+__all__ = sorted(entry.function_name for entry in DIVERGENCES)  # noqa: PLE0605
 # at once, not when first used: importing a submodule would put it in the place of the function of its name
 globals().update({entry.function_name: entry.load() for entry in DIVERGENCES})

@@ -1,8 +1,12 @@
-"""Counting operations by hooks: spikes of each neuron layer, synaptic operations and MACs of each weight layer.
+"""Counting operations by hooks: spikes of each neuron layer, synaptic operations and MACs of each weight
+layer.
 
-A synaptic operation is one spike arriving over one connection that really exists: a spike near the border has fewer
-connections, since padding does not count. A weight layer counts SynOps when its input comes straight from a neuron
-layer; any other input (the image, an average or a sum of spikes) makes MACs. The products of attention have no weights:
+A synaptic operation is one spike arriving over one connection that really exists: a spike near the border has
+fewer
+connections, since padding does not count. A weight layer counts SynOps when its input comes straight from a
+neuron
+layer; any other input (the image, an average or a sum of spikes) makes MACs. The products of attention have
+no weights:
 models/attention.py says what a spike costs there. Event frames hold counts, not spikes: the first
 layer makes MACs there too, at every timestep.
 """
@@ -60,7 +64,8 @@ class Counts:
 
 
 def merged(parts: Sequence[Counts]) -> Counts:
-    """What several processes counted on their images, as one; MACs are per image and the same in all that saw any."""
+    """What several processes counted on their images, as one; MACs are per image and the same in all that saw
+    any."""
     if len(parts) == 1:
         return parts[0]
     seen = [part for part in parts if part.images]
@@ -141,7 +146,8 @@ class Counter:
         return hook
 
     def _summed(self, spikes: Tensor) -> Tensor:
-        """Over the images of the batch, `[T, ...]`, kept per position: the border decides how far a spike reaches."""
+        """Over the images of the batch, `[T, ...]`, kept per position: the border decides how far a spike
+        reaches."""
         wide = (
             spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()
         )  # bf16 counts to 256
@@ -157,7 +163,8 @@ class Counter:
 
 
 def fan_out(module: Counted, x: Tensor) -> Tensor:
-    """How many connections each input position has, `[C, H, W]` (or a scalar for Linear), for inputs shaped as `x`."""
+    """How many connections each input position has, `[C, H, W]` (or a scalar for Linear), for inputs shaped
+    as `x`."""
     if isinstance(module, Product):
         return module.synops_per_spike(x)
     if isinstance(module, nn.Linear):
@@ -175,7 +182,8 @@ def fan_out(module: Counted, x: Tensor) -> Tensor:
 def macs(module: Counted, output: Tensor, rows: int | None = None) -> int:
     """Multiply-accumulates per row of `output`, padding included, as the field counts them (bias left out).
 
-    `rows` is how many images, or images x timesteps, `output` is of: its own rows unless it is laid out otherwise, as `[T, B, C]`.
+    `rows` is how many images, or images x timesteps, `output` is of: its own rows unless it is laid out
+    otherwise, as `[T, B, C]`.
     """
     if isinstance(module, Product):
         return module.macs(output)

@@ -1,4 +1,5 @@
-"""Accuracy against timesteps from one forward pass per batch: the prediction at t is the mean of the logits of 1..t.
+"""Accuracy against timesteps from one forward pass per batch: the prediction at t is the mean of the logits
+of 1..t.
 
 Of neurons that are not causal only the prediction at T exists: earlier timesteps depend on later ones.
 """
@@ -59,7 +60,8 @@ def measure_curve(
 ) -> Curve:
     """Measure `network` in eval mode over `batches` of (images, labels).
 
-    `check` is called between batches, to raise a stop request; not with several processes, which would stop at
+    `check` is called between batches, to raise a stop request; not with several processes, which would stop
+    at
     different batches.
     """
     network.eval()
@@ -81,7 +83,8 @@ def measure_curve(
 
 
 def _gather(parts: list[Tensor], dim: int) -> Tensor:
-    """The batches of all ranks in the order of the images: rank r measured every world-size-th batch from r."""
+    """The batches of all ranks in the order of the images: rank r measured every world-size-th batch from
+    r."""
     rounds = zip_longest(*distributed.all_gather(parts))
     return torch.cat([batch for each in rounds for batch in each if batch is not None], dim)
 

@@ -1,6 +1,8 @@
-"""Dynamic inference, or early exit: an image stops at the first timestep whose prediction is confident enough.
+"""Dynamic inference, or early exit: an image stops at the first timestep whose prediction is confident
+enough.
 
-Confidence is the largest softmax probability of the mean logits so far (Li, Jones, Furber 2023, arXiv 2304.10230; Li et
+Confidence is the largest softmax probability of the mean logits so far (Li, Jones, Furber 2023, arXiv
+2304.10230; Li et
 al. 2023, SEENN, arXiv 2304.01230). The thresholds are fixed; none is tuned on the images.
 """
 

@@ -1,7 +1,10 @@
-"""Energy by the 45 nm convention: 4.6 pJ a MAC, 0.9 pJ a synaptic operation (Horowitz 2014, float32 add and multiply).
+"""Energy by the 45 nm convention: 4.6 pJ a MAC, 0.9 pJ a synaptic operation (Horowitz 2014, float32 add and
+multiply).
 
-Memory traffic is not counted, nor are normalisation, pooling and the neurons' own updates. Inputs that are not spikes,
-the first layer among them, count as MACs; a first layer computed once for a static image is counted once, on event
+Memory traffic is not counted, nor are normalisation, pooling and the neurons' own updates. Inputs that are
+not spikes,
+the first layer among them, count as MACs; a first layer computed once for a static image is counted once, on
+event
 frames once a timestep.
 """
 

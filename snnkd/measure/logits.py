@@ -37,7 +37,8 @@ KEYS = tuple(field.name for field in dataclasses.fields(Logits))
 
 
 def check_logits_path(path: Path) -> None:
-    """Raise UsageError unless `path` ends in .npz and is new or a logits file, FileError without its folder."""
+    """Raise UsageError unless `path` ends in .npz and is new or a logits file, FileError without its
+    folder."""
     if path.suffix != ".npz":
         raise UsageError(f"--save-logits {path}: the file must end in .npz")
     if not path.parent.is_dir():

@@ -1,4 +1,5 @@
-"""The timestep curve of one or more results as a picture; results that differ only in seed become one line with spread."""
+"""The timestep curve of one or more results as a picture; results that differ only in seed become one line
+with spread."""
 
 from __future__ import annotations
 
@@ -85,9 +86,14 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
     # outside: within the axes it would lie on the teacher's level or on a band
     title = "band: ± 1 s.d. over n seeds" if any(len(results) > 1 for results in groups.values()) else None
     figure.legend(
-        *panels["top1"].get_legend_handles_labels(), loc="outside upper center", ncols=2, frameon=False, title=title, fontsize="small",
+        *panels["top1"].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+        title=title,
+        fontsize="small",
         title_fontsize="small",
-    )  # fmt: skip
+    )
     if spiking:
         _draw_energy(panels["energy"], spiking, colours)
         _draw_rates(panels["rates"], spiking, colours)
@@ -98,7 +104,8 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure; the same drawing gives the same bytes. Raises FileError or RunError that names `--plot`."""
+    """Write a figure; the same drawing gives the same bytes. Raises FileError or RunError that names
+    `--plot`."""
     import matplotlib
 
     try:
@@ -133,8 +140,17 @@ def _draw_energy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
         _line(axes, t, [1000 * m for m in means], [1000 * s for s in spreads], colours[label])
     for energy in _teachers(groups, "energy_mj"):
         axes.axhline(1000 * energy, color="0.4", linestyle="--", linewidth=1)
-        axes.annotate(f"teacher {1000 * energy:.3g}", (0.98, 1000 * energy), xycoords=("axes fraction", "data"), xytext=(0, -3),
-                      textcoords="offset points", ha="right", va="top", fontsize="small", color="0.4")  # fmt: skip
+        axes.annotate(
+            f"teacher {1000 * energy:.3g}",
+            (0.98, 1000 * energy),
+            xycoords=("axes fraction", "data"),
+            xytext=(0, -3),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize="small",
+            color="0.4",
+        )
     axes.set_ylabel("energy (µJ an image)")
     if _teachers(groups, "energy_mj"):
         axes.set_yscale("log")  # a teacher may cost a hundred times as much
@@ -143,7 +159,8 @@ def _draw_energy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
 
 
 def _draw_rates(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
-    """Of each neuron layer in the order of the network; layers of different networks stand at their numbers."""
+    """Of each neuron layer in the order of the network; layers of different networks stand at their
+    numbers."""
     most = 0
     for label, results in groups.items():
         columns = list(zip(*(result["rate_per_layer"].values() for result in results), strict=False))

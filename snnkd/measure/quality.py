@@ -40,7 +40,8 @@ def quality(logits: Tensor, labels: Tensor) -> Quality:
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
-    """Expected calibration error: mean over equal-width confidence bins of |accuracy - confidence|, weighted by count.
+    """Expected calibration error: mean over equal-width confidence bins of |accuracy - confidence|, weighted
+    by count.
 
     Guo, Pleiss, Sun, Weinberger 2017 (arXiv 1706.04599), eq. 3.
     """

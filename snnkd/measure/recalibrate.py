@@ -21,9 +21,11 @@ MOST_IMAGES = 10_000
 def recalibrate_norms(
     network: Network, train: Split, T: int, batch_size: int, check: Callable[[str], None]
 ) -> int:
-    """Set running statistics to the averages over batches of training images run for `T` timesteps; returns how many images.
+    """Set running statistics to the averages over batches of training images run for `T` timesteps; returns
+    how many images.
 
-    At most MOST_IMAGES, drawn at random, always the same, since a file may hold them class by class. Everything else stays in
+    At most MOST_IMAGES, drawn at random, always the same, since a file may hold them class by class.
+    Everything else stays in
     eval mode. Raises UsageError for a network without such norms.
     """
     norms = [

@@ -91,7 +91,8 @@ class ResultDict(TypedDict):
 
 
 def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> dict[str, Any]:
-    """Put a measurement below the `description` of its run; `ann_macs` are those of the topology as an ANN."""
+    """Put a measurement below the `description` of its run; `ann_macs` are those of the topology as an
+    ANN."""
     values: dict[str, Any] = {
         "schema": 1,
         **description,
@@ -108,7 +109,8 @@ def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | No
 
 
 def cost_sentence(result: ResultDict) -> str | None:
-    """Compare a student's energy with its teacher's and with its own topology's as an ANN; None for a teacher."""
+    """Compare a student's energy with its teacher's and with its own topology's as an ANN; None for a
+    teacher."""
     if result["rate"] is None:
         return None
     end = result["curve"][-1]

@@ -1,4 +1,5 @@
-"""Reading a recipe, and the recipes that it extends under it: `extends: NAME`, or a path from the file that says it."""
+"""Reading a recipe, and the recipes that it extends under it: `extends: NAME`, or a path from the file that
+says it."""
 
 from __future__ import annotations
 
@@ -17,10 +18,12 @@ MOST_BASES = 10
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """The mapping of a shipped recipe, or of a file when `name` has a slash or ends in .yaml, laid over what it extends.
+    """The mapping of a shipped recipe, or of a file when `name` has a slash or ends in .yaml, laid over what
+    it extends.
 
     The result has no `extends` left; merge.py has the rule.
-    Raises UsageError for an unknown name, a circle, a chain of more than 10 bases and keys that do not go together,
+    Raises UsageError for an unknown name, a circle, a chain of more than 10 bases and keys that do not go
+    together,
     FileError for a file, or a base's, that is missing or not plain YAML.
     """
     path = find_recipe(name)
@@ -41,11 +44,13 @@ def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Pa
     called = str(under) if is_path(asked) else asked
     if os.path.realpath(under) in map(os.path.realpath, chain):
         raise UsageError(
-            f"{name}: extends: {' -> '.join(map(str, (*chain, under)))} is a circle; one of them must stand by itself"
+            f"{name}: extends: {' -> '.join(map(str, (*chain, under)))} is a circle; one of them must stand "
+            f"by itself"
         )
     if len(chain) > MOST_BASES:
         raise UsageError(
-            f"{name}: extends: {asked} would be base {len(chain)} of {chain[0]}; at most {MOST_BASES} follow each other"
+            f"{name}: extends: {asked} would be base {len(chain)} of {chain[0]}; at most {MOST_BASES} follow "
+            f"each other"
         )
     try:
         content = parse_yaml(read_bytes(under, LARGEST + 1), str(under))

@@ -1,7 +1,10 @@
-"""The rule by which a recipe is merged into the one it extends, and a stage's section into the keys beside it.
+"""The rule by which a recipe is merged into the one it extends, and a stage's section into the keys beside
+it.
 
-Mappings merge, everything else replaces. A different `name` (a teacher's `run`) starts that section over; a model keeps its
-T. In a recipe that extends another, null removes a key of the base, and a key that would have no effect is refused.
+Mappings merge, everything else replaces. A different `name` (a teacher's `run`) starts that section over; a
+model keeps its
+T. In a recipe that extends another, null removes a key of the base, and a key that would have no effect is
+refused.
 """
 
 from __future__ import annotations
@@ -66,8 +69,9 @@ def _merge(base: Mapping[str, Any], child: Mapping[str, Any], names: Names = NO_
         if isinstance(value, Mapping):
             under = merged.get(key)
             kept = _kept(under, value, names.get(key)) if isinstance(under, Mapping) else {}
-            value = _merge(kept, value, names if names and key in STAGES else NO_NAMES)
-        merged[key] = value
+            merged[key] = _merge(kept, value, names if names and key in STAGES else NO_NAMES)
+        else:
+            merged[key] = value
     return merged
 
 
@@ -88,7 +92,8 @@ def _check_form(base: Values, child: Values, name: str) -> None:
         )
     for key in (key for key in sections if "stage" in base and key in child):
         raise UsageError(
-            f"{key}: {name}, which it extends, is a recipe of one stage and has no sections; extend a pipeline"
+            f"{key}: {name}, which it extends, is a recipe of one stage and has no sections; extend a "
+            f"pipeline"
         )
 
 
@@ -99,14 +104,16 @@ def _remove_nulls(merged: Values, base: Any, child: Mapping[str, Any], name: str
         elif value is None and value_at(base, (key,)) is ...:
             known = [f"{where}{other}" for other in base] if isinstance(base, Mapping) else []
             raise UsageError(
-                f"{where}{key}: null removes a key of {name}, and {name} does not set it{did_you_mean(f'{where}{key}', known)}"
+                f"{where}{key}: null removes a key of {name}, and {name} does not set "
+                f"it{did_you_mean(f'{where}{key}', known)}"
             )
         elif value is None:
             del merged[key]
 
 
 def _check_effect(merged: Values, child: Values, name: str) -> None:
-    """Refuse a key of `child` that a stage's section, or an axis of the base's sweep, overrides wherever it counts."""
+    """Refuse a key of `child` that a stage's section, or an axis of the base's sweep, overrides wherever it
+    counts."""
     kept = [axis for axis in _mapping(merged.get("sweep")) if axis not in _mapping(child.get("sweep"))]
     axes = {tuple(str(axis).split(".")): axis for axis in kept}
     stages = {
@@ -130,10 +137,12 @@ def _check_effect(merged: Values, child: Values, name: str) -> None:
             continue
         for axis in filter(None, swept):
             raise UsageError(
-                f"{shown}: no effect, {name} sweeps {axes[axis]}; remove the key, or the axis (sweep: {{{axes[axis]}: null}})"
+                f"{shown}: no effect, {name} sweeps {axes[axis]}; remove the key, or the axis (sweep: "
+                f"{{{axes[axis]}: null}})"
             )
         raise UsageError(
-            f"{shown}: no effect, {takers[0]}.{shown} overrides it (extends {name}); write {takers[0]}.{shown}"
+            f"{shown}: no effect, {takers[0]}.{shown} overrides it (extends {name}); write "
+            f"{takers[0]}.{shown}"
         )
 
 

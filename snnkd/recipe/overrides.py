@@ -33,7 +33,8 @@ FLAGS = {
 
 
 def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
-    """Set `flags` in the values of one stage, in place; None and False mean not given, numbers may be text."""
+    """Set `flags` in the values of one stage, in place; None and False mean not given, numbers may be
+    text."""
     given = {flag: value for flag, value in flags.items() if value is not None and value is not False}
     for flag in given:
         if flag not in FLAGS:
@@ -68,7 +69,8 @@ def replace_section(values: Values, key: str, value: Any) -> None:
 
 
 def apply_setting(values: Values, setting: str) -> None:
-    """Put one setting into `values`, in place; a section named by it is expanded, so that the next may reach into it."""
+    """Put one setting into `values`, in place; a section named by it is expanded, so that the next may reach
+    into it."""
     path, equals, text = setting.partition("=")
     if not equals or not path:
         raise UsageError(f"--set {setting!r} is not KEY=VALUE, for example --set train.weight_decay=1e-4")
@@ -101,7 +103,8 @@ def expand_sections(values: Values) -> Values:
 
 
 def put_swept(values: Values, path: str, value: Any) -> None:
-    """Put a swept value at its path, in place: a loss, data set, model or neuron replaces the whole section (T kept)."""
+    """Put a swept value at its path, in place: a loss, data set, model or neuron replaces the whole section
+    (T kept)."""
     before, _, last = path.rpartition(".")
     for stage in STAGES:
         if stage in values and values[stage] is None:  # an empty section in YAML

@@ -54,7 +54,8 @@ class Written:
 
 
 def write_out(tasks: Tasks) -> Written:
-    """The recipe of `tasks` in full; with a sweep, the first task's keys and the sweep, where that says the same.
+    """The recipe of `tasks` in full; with a sweep, the first task's keys and the sweep, where that says the
+    same.
 
     Raises UsageError where --set reaches into what is swept in a way that one recipe cannot say.
     """
@@ -70,12 +71,14 @@ def write_out(tasks: Tasks) -> Written:
         if [(task.number, repr(task.pipeline)) for task in again.all] == wanted:
             return made
     raise UsageError(
-        f"{tasks.recipe}: its sweep with these --set cannot be written as one recipe; write their values into the recipe"
+        f"{tasks.recipe}: its sweep with these --set cannot be written as one recipe; write their values "
+        f"into the recipe"
     )
 
 
 def _sections(pipeline: Pipeline, flat: bool | None = None) -> Values:
-    """One stage flat, several as sections; left to itself, a pipeline of one stage and nothing else is written flat."""
+    """One stage flat, several as sections; left to itself, a pipeline of one stage and nothing else is
+    written flat."""
     stages = {name: stage for name in STAGES if (stage := getattr(pipeline, name)) is not None}
     ends = {
         name: end for name in ("eval", "export", "compare") if (end := getattr(pipeline, name)) is not None
@@ -94,7 +97,8 @@ def _keys(stage: StageRecipe, but: tuple[str, ...]) -> Values:
 
 
 def _with_sweep(tasks: Tasks, axes: Axes) -> Written:
-    """The first task's sections; what a swept shared key decides stands above them, where the sweep can reach it."""
+    """The first task's sections; what a swept shared key decides stands above them, where the sweep can reach
+    it."""
     flat = "stage" in tasks.document
     sections = _sections(tasks.all[0].pipeline, flat)
     if flat:

@@ -43,7 +43,8 @@ class Pipeline:
 def resolve_stage(
     recipe: str, stage: Literal["teach", "distill"], *, settings: Sequence[str] = (), **flags: Any
 ) -> StageRecipe:
-    """The resolved recipe of one stage, under `flags` (see FLAGS), then `settings` (`KEY=VALUE`) in their order.
+    """The resolved recipe of one stage, under `flags` (see FLAGS), then `settings` (`KEY=VALUE`) in their
+    order.
 
     Raises UsageError (request) or FileError (recipe file).
     """
@@ -55,7 +56,8 @@ def resolve_stage(
 
 
 def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
-    """Every stage that `recipe` names, without its sweep; `settings` are paths from its top, such as `distill.train.epochs=3`."""
+    """Every stage that `recipe` names, without its sweep; `settings` are paths from its top, such as
+    `distill.train.epochs=3`."""
     return resolve_document(read_recipe(recipe), recipe, settings)
 
 
@@ -138,7 +140,8 @@ def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[
 
 
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
-    """The plain keys of one stage: of a one-stage recipe itself, of a pipeline its section over the shared keys."""
+    """The plain keys of one stage: of a one-stage recipe itself, of a pipeline its section over the shared
+    keys."""
     document = expand_sections(copy.deepcopy(document))
     if "stage" in document:
         if document["stage"] != stage:
@@ -189,13 +192,15 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
 
 
 def _complete_preset(values: Values) -> None:
-    """What belongs to a published method outside `loss:`. A recipe that says otherwise is refused: the name would not describe it."""
+    """What belongs to a published method outside `loss:`. A recipe that says otherwise is refused: the name
+    would not describe it."""
     name = values["loss"].name
     for section, key, value in method_overrides(name):
         held = values.setdefault(section, {})
         if isinstance(held, dict) and str(held.setdefault(key, value)) != value:
             raise UsageError(
-                f"loss.name: {name!r} has {section}.{key}: {value}, the recipe says {held[key]!r}; set it, or name the loss custom"
+                f"loss.name: {name!r} has {section}.{key}: {value}, the recipe says {held[key]!r}; set it, "
+                f"or name the loss custom"
             )
 
 

@@ -50,7 +50,8 @@ def find_recipe(name: str, folder: Path = Path()) -> Path:
 
 
 def first_comment(name: str) -> str:
-    """What a shipped recipe is: its opening comment after the commands that run it, up to the first line with a full stop at its end."""
+    """What a shipped recipe is: its opening comment after the commands that run it, up to the first line with
+    a full stop at its end."""
     lines = (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     opening = [
         line.lstrip("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)

@@ -1,4 +1,5 @@
-"""Sweeps: from a recipe's `sweep:` section to its tasks, the cells of a product, each resolved before any of them runs."""
+"""Sweeps: from a recipe's `sweep:` section to its tasks, the cells of a product, each resolved before any of
+them runs."""
 
 from __future__ import annotations
 
@@ -70,11 +71,13 @@ class Tasks:
         if not self.axes:
             return []
         return [
-            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); what follows is of {self.all[0].name}"
+            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); what follows is "
+            f"of {self.all[0].name}"
         ]
 
     def chosen(self, number: str | None) -> tuple[Task, ...]:
-        """The task of that number, as typed; all of them without one. Raises UsageError that names the range."""
+        """The task of that number, as typed; all of them without one. Raises UsageError that names the
+        range."""
         if number is None:
             return self.all
         last = len(self.all) - 1
@@ -118,7 +121,8 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
         if twin is not task:
             raise UsageError(
                 f"sweep: {twin.name} and {task.name} are the same work: "
-                "another key wins over a swept one, or two values mean the same; sweep that other key, or remove one"
+                "another key wins over a swept one, or two values mean the same; sweep that other key, or "
+                "remove one"
             )
         made.append(task)
     _check_compare(made)
@@ -126,7 +130,8 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
 
 
 def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
-    """What a command that carries out one stage says of a sweep beside it: a line, or none where there is no sweep.
+    """What a command that carries out one stage says of a sweep beside it: a line, or none where there is no
+    sweep.
 
     `stage` is the recipe as it is carried out. Raises UsageError for a sweep that no command could run.
     """
@@ -147,12 +152,14 @@ def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
         else "none of its keys is this stage's"
     )
     return [
-        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {held}; `snnkd run {recipe} --task K` runs one"
+        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {held}; `snnkd run {recipe} "
+        f"--task K` runs one"
     ]
 
 
 def _value_at(stage: Values, path: str) -> Any:
-    """What a stage has at a swept key: of a section that goes by a name the name, of a loss's options the first term's."""
+    """What a stage has at a swept key: of a section that goes by a name the name, of a loss's options the
+    first term's."""
     held: Any = stage
     for key in path.split("."):
         if isinstance(held, list) and key.isdecimal() and int(key) < len(held):
@@ -176,7 +183,8 @@ def _check_compare(tasks: Sequence[Task]) -> None:
         f"{compare.baseline} ".startswith(f"{name} ") for name in known
     ):
         raise UsageError(
-            f"compare.baseline: {compare.baseline!r} is no loss of this recipe{did_you_mean(compare.baseline, known)}"
+            f"compare.baseline: {compare.baseline!r} is no loss of this "
+            f"recipe{did_you_mean(compare.baseline, known)}"
         )
     lacking = [
         student for student in students if student.data.val_fraction == 0 and ":" not in student.data.name
@@ -231,7 +239,8 @@ def _axes(section: Any, base: Values) -> Axes:
     """The checked `sweep:` section."""
     if not isinstance(section, Mapping) or not section:
         raise UsageError(
-            f"sweep: {section!r} is not a mapping of keys to lists of values; write sweep: {{seed: [0, 1, 2]}}, or remove it"
+            f"sweep: {section!r} is not a mapping of keys to lists of values; write sweep: {{seed: [0, 1, "
+            f"2]}}, or remove it"
         )
     for key, values in section.items():
         _check_key(key, base)
@@ -239,7 +248,8 @@ def _axes(section: Any, base: Values) -> Axes:
     count = math.prod(map(len, section.values()))
     if count > MOST_TASKS:
         raise UsageError(
-            f"sweep: {count} tasks are too many; at most {MOST_TASKS}, so shorten a list or write several recipes"
+            f"sweep: {count} tasks are too many; at most {MOST_TASKS}, so shorten a list or write several "
+            f"recipes"
         )
     return dict(section)
 
@@ -266,7 +276,8 @@ def _check_key(key: Any, base: Values) -> None:
         raise UsageError(f"sweep: unknown key {str(key)!r}{hint}")
     if head in PIPELINE_KEYS and head not in base:
         raise UsageError(
-            f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; add it, or remove the key"
+            f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; add it, or remove the "
+            f"key"
         )
 
 
@@ -280,7 +291,8 @@ def _check_values(key: str, values: Any) -> None:
     for i, value in enumerate(values):
         if value in values[:i]:
             raise UsageError(
-                f"sweep: the value {_shown(key, value)} of {key!r} stands twice; each is a task of its own, remove one"
+                f"sweep: the value {_shown(key, value)} of {key!r} stands twice; each is a task of its own, "
+                f"remove one"
             )
 
 

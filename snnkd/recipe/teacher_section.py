@@ -17,7 +17,8 @@ PLAIN = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 
 
 def teacher_of_flags(teacher: str | None, model: str | None, weights: str | None) -> dict[str, Any] | None:
-    """The section that `--teacher`, `--teacher-model` and `--teacher-weights` stand for; None when none was given."""
+    """The section that `--teacher`, `--teacher-model` and `--teacher-weights` stand for; None when none was
+    given."""
     if teacher is not None and teacher.partition(":")[0] in LIBRARIES:
         if model is not None:
             raise UsageError(
@@ -49,11 +50,13 @@ def build_teacher(values: Any) -> TeacherConfig:
                 )
         if run is not None and run.partition(":")[0] in LIBRARIES:
             raise UsageError(
-                f"teacher.run: {run!r} is a network; write it as teacher.model, and its file of weights as teacher.run"
+                f"teacher.run: {run!r} is a network; write it as teacher.model, and its file of weights as "
+                f"teacher.run"
             )
         if run is not None and run.endswith(PLAIN):
             raise UsageError(
-                f"teacher.run: {run} holds weights alone; name their network with --teacher-model (`snnkd list models`)"
+                f"teacher.run: {run} holds weights alone; name their network with --teacher-model (`snnkd "
+                f"list models`)"
             )
         return made
     if run is None or run == "latest":

@@ -23,9 +23,11 @@ LONGEST = 2_000
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader that also refuses a key given twice, and that merges (<<) as YAML says whatever PyYAML's version.
+    """SafeLoader that also refuses a key given twice, and that merges (<<) as YAML says whatever PyYAML's
+    version.
 
-    6.0.4 tells the keys of merged mappings apart by their strings' identity: of two keys of one letter, such as T, it
+    6.0.4 tells the keys of merged mappings apart by their strings' identity: of two keys of one letter, such
+    as T, it
     takes the wrong one.
     """
 
@@ -41,7 +43,8 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Write merged mappings out: a mapping's own keys win, then those of the first mapping that has them."""
+        """Write merged mappings out: a mapping's own keys win, then those of the first mapping that has
+        them."""
         own: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
         merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
         for key, value in node.value:
@@ -73,7 +76,8 @@ def _name(key: yaml.Node) -> Any:
 
 
 def _decimal_numbers_only() -> None:
-    """Numbers as people mean them: YAML 1.1 reads 010 as 8, 1:30 as 90 and 2026-01-01 as a date; here they are text."""
+    """Numbers as people mean them: YAML 1.1 reads 010 as 8, 1:30 as 90 and 2026-01-01 as a date; here they
+    are text."""
     odd = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
     kept = {
         first: [pair for pair in pairs if pair[0] not in odd]
@@ -94,7 +98,8 @@ _decimal_numbers_only()
 def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
     """A mapping from YAML text; `where` names the source in messages.
 
-    Raises FileError when the text is not plain YAML: bad syntax, tags, too large, too deep, too many aliases, a
+    Raises FileError when the text is not plain YAML: bad syntax, tags, too large, too deep, too many aliases,
+    a
     key twice, or no mapping at the top.
     """
     if len(text) > LARGEST:
@@ -115,7 +120,8 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
 
 
 def parse_value(text: str, where: str) -> Any:
-    """Any plain value from YAML text, as a file or the command line gives it; raises FileError like `parse_yaml`."""
+    """Any plain value from YAML text, as a file or the command line gives it; raises FileError like
+    `parse_yaml`."""
     try:
         _refuse_tricks(text, where)
         return _apart(yaml.load(text, Loader=_PlainLoader))
@@ -124,7 +130,8 @@ def parse_value(text: str, where: str) -> Any:
 
 
 def _apart(value: Any) -> Any:
-    """A copy in which an anchor and its aliases are no longer one object: a setting on one must not change the other."""
+    """A copy in which an anchor and its aliases are no longer one object: a setting on one must not change
+    the other."""
     if isinstance(value, dict):
         return {key: _apart(held) for key, held in value.items()}
     return [_apart(item) for item in value] if isinstance(value, list) else value
@@ -158,7 +165,8 @@ def _refuse_tricks(text: str, where: str) -> None:
                 raise FileError(f"{where}: line {_line(event)}: half a UTF-16 pair is no text")
             if len(event.value) > LONGEST:
                 raise FileError(
-                    f"{where}: line {_line(event)}: a value of {len(event.value)} characters; at most {LONGEST}"
+                    f"{where}: line {_line(event)}: a value of {len(event.value)} characters; at most "
+                    f"{LONGEST}"
                 )
         elif isinstance(event, yaml.CollectionEndEvent):
             name, size = open_nodes.pop()
@@ -167,7 +175,8 @@ def _refuse_tricks(text: str, where: str) -> None:
         open_nodes[-1] = around, before + size
         if len(open_nodes) - 1 > DEEPEST or aliases > MOST_ALIASES or before + size > MOST_NODES:
             raise FileError(
-                f"{where}: more than {DEEPEST} levels, {MOST_ALIASES} aliases or {MOST_NODES} values; that is no recipe"
+                f"{where}: more than {DEEPEST} levels, {MOST_ALIASES} aliases or {MOST_NODES} values; that "
+                f"is no recipe"
             )
 
 
@@ -196,7 +205,8 @@ _Dumper.add_representer(list, _short_list)
 
 
 def dump_yaml(value: Any) -> str:
-    """YAML of a dataclass or plain mapping, keys in their own order; parse_yaml reads it back to the same value."""
+    """YAML of a dataclass or plain mapping, keys in their own order; parse_yaml reads it back to the same
+    value."""
     return yaml.dump(to_plain(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 

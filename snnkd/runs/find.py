@@ -32,7 +32,8 @@ def run_folders(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run that was started, from its run.json: its identity, its `data:` section, and whether it is finished."""
+    """A run that was started, from its run.json: its identity, its `data:` section, and whether it is
+    finished."""
 
     folder: Path
     identity: dict[str, Any]
@@ -106,7 +107,8 @@ class Status:
 def run_status(folder: Path) -> Status:
     """The state of a run.
 
-    done: it has a result; running: its lock is held; stopped or failed: its last command ended so; stale: its process
+    done: it has a result; running: its lock is held; stopped or failed: its last command ended so; stale: its
+    process
     was killed.
     """
     holder = read_holder(folder)
@@ -143,7 +145,8 @@ def all_status(folder: Path) -> list[Status]:
         raise FileError(f"{folder}: a file, not a folder of runs")
     if not folder.is_dir():
         raise FileError(
-            f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out names another"
+            f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out names "
+            f"another"
         )
     folders = run_folders(folder)
     if not folders:

@@ -77,7 +77,8 @@ def _user_code(recipe: StageRecipe) -> list[str]:
 
 
 def run_name(recipe: StageRecipe, identity: dict[str, Any]) -> str:
-    """`<stage>-<data>-<model>[-<loss>-T<T>]-<hash>-s<seed>`; the hash is over the identity keys other than seed."""
+    """`<stage>-<data>-<model>[-<loss>-T<T>]-<hash>-s<seed>`; the hash is over the identity keys other than
+    seed."""
     parts = [recipe.stage, _data_label(recipe.data.name), _file_name(recipe.model.name)]
     if isinstance(recipe, DistillRecipe):
         parts += [_file_name(recipe.loss.name), f"T{recipe.model.T}"]

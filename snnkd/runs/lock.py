@@ -29,7 +29,8 @@ class Held(FileError):
 
 
 class Lock:
-    """Lock a run directory, on rank 0 for all ranks. On exit the file records the outcome: done, stopped or failed.
+    """Lock a run directory, on rank 0 for all ranks. On exit the file records the outcome: done, stopped or
+    failed.
 
     Raises Held when another process has the lock, FileError when the folder cannot be written.
     """
@@ -123,9 +124,11 @@ def check_free(folder: Path) -> None:
 def in_turn(
     work: Callable[[], T], folder: Path, seconds: float, stop: Callable[[str], None], console: Console
 ) -> T:
-    """Call `work`, and again each time it raised Held, after waiting until `folder` is free (see `wait_until_free`).
+    """Call `work`, and again each time it raised Held, after waiting until `folder` is free (see
+    `wait_until_free`).
 
-    `work` checks whether something is left to do. Of several waiting processes one gets the lock; the others raise
+    `work` checks whether something is left to do. Of several waiting processes one gets the lock; the others
+    raise
     Held again and wait on.
     """
     waited = 0.0
@@ -142,7 +145,8 @@ def in_turn(
 def wait_until_free(
     folder: Path, seconds: float, stop: Callable[[str], None], console: Console, waited: float = 0.0
 ) -> float:
-    """Wait until no process has locked the run, `seconds` in all; returns the seconds waited, including `waited`.
+    """Wait until no process has locked the run, `seconds` in all; returns the seconds waited, including
+    `waited`.
 
     Logs each holder once. Raises Preempted after `seconds`, and what `stop` raises.
     """
@@ -153,12 +157,15 @@ def wait_until_free(
         stop(f"while waiting for {folder}, held by {holder}")
         if waited >= seconds:
             raise Preempted(
-                f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command continues"
+                f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command "
+                f"continues"
             )
-        # the holder changes when another process is faster; one that does not record "running" is about to release it
+        # the holder changes when another process is faster; one that does not record "running" is about to
+        # release it
         if record.get("state") == "running" and holder != logged:
             console.log(
-                f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more (execution.wait)"
+                f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more "
+                f"(execution.wait)"
             )
             logged = holder
         time.sleep(min(POLL, seconds - waited))

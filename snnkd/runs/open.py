@@ -39,14 +39,17 @@ def check_folder(folder: Path, identity: dict[str, Any] | None) -> None:
     if change:
         key, old, new = change
         raise UsageError(
-            f"{folder}: its run has {key} = {_short(old)}, this command {_short(new)}; use another --out, or --fresh to set it aside"
+            f"{folder}: its run has {key} = {_short(old)}, this command {_short(new)}; use another --out, or "
+            f"--fresh to set it aside"
         )
 
 
 def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any]) -> None:
-    """Refuse a new run where an unfinished one under `runs` differs only in the bytes of the same `data:` section.
+    """Refuse a new run where an unfinished one under `runs` differs only in the bytes of the same `data:`
+    section.
 
-    Such as glyphs drawn by another Pillow, or a replaced file: the directory's name changes with the bytes, and the
+    Such as glyphs drawn by another Pillow, or a replaced file: the directory's name changes with the bytes,
+    and the
     unfinished run would be forgotten silently. Raises UsageError.
     """
     sha256 = identity["data"]["sha256"]
@@ -59,7 +62,8 @@ def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any
             continue
         if {**run.identity, "data": {**data, "sha256": sha256}} == identity:
             raise UsageError(
-                f"{run.folder}: was started on other bytes of {section['name']} (data.sha256 = {old[:12]}..., now {sha256[:12]}...); "
+                f"{run.folder}: was started on other bytes of {section['name']} (data.sha256 = "
+                f"{old[:12]}..., now {sha256[:12]}...); "
                 "resume it where its data are, or remove it"
             )
 
@@ -76,7 +80,8 @@ def _short(value: Any) -> str:
 
 @distributed.on_rank0
 def set_aside(folder: Path, console: Console) -> None:
-    """Move a run to .aside/ in the same folder, numbered; nothing is deleted. Raises FileError when it is locked."""
+    """Move a run to .aside/ in the same folder, numbered; nothing is deleted. Raises FileError when it is
+    locked."""
     if not folder.exists():
         return
     if is_held(folder):

@@ -1,4 +1,5 @@
-"""Everything besides the recipe that a run's bytes depend on: recorded at its start, compared when it is resumed."""
+"""Everything besides the recipe that a run's bytes depend on: recorded at its start, compared when it is
+resumed."""
 
 from __future__ import annotations
 
@@ -84,6 +85,7 @@ def check_resumable(folder: Path, recorded: Reproducibility, here: Reproducibili
     if change:
         key, old, new = change
         raise UsageError(
-            f"{folder}: started with {key} = {old!r}, here it is {new!r}: the result would not be bitwise identical; "
+            f"{folder}: started with {key} = {old!r}, here it is {new!r}: the result would not be bitwise "
+            f"identical; "
             "resume on the original setup, or --fresh"
         )

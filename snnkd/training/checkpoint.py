@@ -38,7 +38,8 @@ def load_state(
 ) -> dict[str, Any] | None:
     """The newest whole checkpoint that `restore` takes, or None where there is none.
 
-    A damaged last.pt, or one that `restore` fails with, is reported and previous.pt taken. Raises FileError when there
+    A damaged last.pt, or one that `restore` fails with, is reported and previous.pt taken. Raises FileError
+    when there
     are only such.
     """
     trouble: list[str] = []
@@ -83,7 +84,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not head.startswith(MAGIC):
         version = head[:40].decode("ascii", "replace")
         raise FileError(
-            f"{path}: begins with {version!r}, not {MAGIC.decode()!r}; not a checkpoint of this version of snnkd"
+            f"{path}: begins with {version!r}, not {MAGIC.decode()!r}; not a checkpoint of this version of "
+            f"snnkd"
         )
     if sha256(payload) != head[len(MAGIC) :].decode("ascii", "replace"):
         raise FileError(f"{path}: its checksum does not match its {len(payload)} bytes; the file is damaged")
@@ -102,7 +104,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _check_archive(payload: bytes) -> None:
-    """Raise ValueError for what torch.save does not write and what could take any memory: packed members, other globals."""
+    """Raise ValueError for what torch.save does not write and what could take any memory: packed members,
+    other globals."""
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(payload):

@@ -18,26 +18,32 @@ from snnkd.models.activation import SpikingLayer, configure_compiler
 from snnkd.schema.run import ExecutionConfig
 
 SAVED = 4e-9
-"""Seconds saved by compiled neurons for each neuron, timestep and training image (snnkd bench, resnet20, T = 4, two cores
+"""Seconds saved by compiled neurons for each neuron, timestep and training image (snnkd bench, resnet20, T =
+4, two cores
 of an AMD EPYC: 200 ms a step of 48 million)."""
 WORTH = 100.0
-"""Seconds to save, by that measure, before compiling pays. It took 3 to 10 s there; it is slower elsewhere."""
+"""Seconds to save, by that measure, before compiling pays. It took 3 to 10 s there; it is slower
+elsewhere."""
 
 Mode = Literal["neurons", "on", "off"]
 
 
 def decide(execution: ExecutionConfig, network: Network, images: int, device: torch.device) -> Mode:
-    """`execution.compile`, with `auto` decided for training on `images` images in all (epochs x steps x batch size).
+    """`execution.compile`, with `auto` decided for training on `images` images in all (epochs x steps x batch
+    size).
 
-    By counting, not by timing: a run's bytes depend on it, so the same recipe on the same machine has to decide alike.
-    On GPUs SpikingJelly's neurons are fused kernels already. Loops over timesteps stay uncompiled: torch 2.14 fails on
+    By counting, not by timing: a run's bytes depend on it, so the same recipe on the same machine has to
+    decide alike.
+    On GPUs SpikingJelly's neurons are fused kernels already. Loops over timesteps stay uncompiled: torch 2.14
+    fails on
     some of them. Raises UsageError without a C++ compiler.
     """
     available = device.type != "cpu" or compiler() is not None
     if execution.compile != "auto":
         if execution.compile != "off" and not available:
             raise UsageError(
-                f"execution.compile: {execution.compile} needs a C++ compiler (CXX, g++ or clang++); install one or set it to off"
+                f"execution.compile: {execution.compile} needs a C++ compiler (CXX, g++ or clang++); install "
+                f"one or set it to off"
             )
         return execution.compile
     if device.type != "cpu" or not available or not is_fused(network.specification.neuron):
@@ -74,7 +80,8 @@ def neurons(network: Network) -> int:
 
 
 def compile_network(network: Network, mode: Mode) -> nn.Module:
-    """The network as training calls it: its neurons compiled in place, or all of it as a module with the same parameters."""
+    """The network as training calls it: its neurons compiled in place, or all of it as a module with the same
+    parameters."""
     compile_neurons(network, mode == "neurons")
     if mode != "on":
         return network

@@ -11,9 +11,11 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class EMA(AveragedModel):
-    """average <- d x average + (1 - d) x weights after every step n = 1, 2, ..., with d = min(decay, n / (n + 9)).
+    """average <- d x average + (1 - d) x weights after every step n = 1, 2, ..., with d = min(decay, n / (n +
+    9)).
 
-    The growing d makes the initial weights fade (as in timm and TensorFlow). Running statistics of norms are averaged
+    The growing d makes the initial weights fade (as in timm and TensorFlow). Running statistics of norms are
+    averaged
     alike, so that they fit the weights.
     """
 

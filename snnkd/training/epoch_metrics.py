@@ -13,7 +13,8 @@ from snnkd.losses.outputs import Loss
 
 
 class EpochMetrics:
-    """Running sums of an epoch's losses, hits and gradient norms; `state` and `restore` carry them over an interruption."""
+    """Running sums of an epoch's losses, hits and gradient norms; `state` and `restore` carry them over an
+    interruption."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -51,7 +52,8 @@ class EpochMetrics:
                 )
 
     def means(self) -> dict[str, float]:
-        """Means over the steps, and the training accuracy `train_top1` in percent; empty before the first step."""
+        """Means over the steps, and the training accuracy `train_top1` in percent; empty before the first
+        step."""
         if not self.steps:
             return {}
         means = {name: float(value) / self.steps for name, value in self._sums.items() if name != "hits"}

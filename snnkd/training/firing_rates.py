@@ -1,4 +1,5 @@
-"""Firing rates of the spiking layers while training: silent layers pass no gradient, saturated ones no information."""
+"""Firing rates of the spiking layers while training: silent layers pass no gradient, saturated ones no
+information."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ SATURATED = 0.95
 
 @contextmanager
 def watch(network: nn.Module, on: bool = True) -> Iterator[dict[str, Tensor]]:
-    """Record the firing rate of every spiking layer, by name, from the forward passes inside; nothing unless `on`."""
+    """Record the firing rate of every spiking layer, by name, from the forward passes inside; nothing unless
+    `on`."""
     calls: dict[str, list[Tensor]] = {}
     rates: dict[str, Tensor] = {}
 
@@ -49,7 +51,8 @@ def silent_or_saturated(rates: Mapping[str, float]) -> dict[str, list[str]]:
 def warn(
     rates: Mapping[str, float], previous: dict[str, list[str]], epoch: int, console: Console
 ) -> dict[str, list[str]]:
-    """Log the silent and saturated layers when they are not the `previous` ones; returns them. `epoch` counts from 0."""
+    """Log the silent and saturated layers when they are not the `previous` ones; returns them. `epoch` counts
+    from 0."""
     layers = silent_or_saturated(rates)
     if layers != previous:
         console.log(warning(epoch + 1, layers))

@@ -29,7 +29,8 @@ from snnkd.training.train_state import Progress, TrainState
 def train(stage: Stage, network: Network, objective: Objective, compile: Mode = "off") -> Progress:
     """Train `network` in place, from its newest checkpoint if there is one; returns the progress at the end.
 
-    Writes a checkpoint after every epoch and on a request to stop. Raises Preempted or Interrupted after saving,
+    Writes a checkpoint after every epoch and on a request to stop. Raises Preempted or Interrupted after
+    saving,
     RunError when the loss is not finite (the last checkpoint then stays), FileError for damaged checkpoints.
     """
     recipe, device, context = stage.recipe, stage.device, stage.context
@@ -109,7 +110,8 @@ def make_teacher(stage: Stage, objective: Objective) -> Teacher:
 def stop_if_requested(state: TrainState, stepped: bool) -> None:
     """Save and raise Preempted or Interrupted when any rank has a signal, or a time limit that is over.
 
-    A time limit waits until this command has `stepped`, so that repeating it under a limit that is too short ends.
+    A time limit waits until this command has `stepped`, so that repeating it under a limit that is too short
+    ends.
     """
     stop, progress = state.stage.context.stop, state.progress
     if distributed.any_rank(bool(stop.asked and (stop.signalled or stepped))):

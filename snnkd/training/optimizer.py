@@ -15,7 +15,8 @@ from snnkd.schema.run import TrainConfig
 def make_optimizer(modules: Iterable[nn.Module], train: TrainConfig) -> torch.optim.SGD:
     """SGD over all parameters of `modules`, with weight decay on weight matrices and kernels only.
 
-    Decay of a norm's scale or a bias regularises nothing, and 0 is no better value for a neuron's own parameters, of
+    Decay of a norm's scale or a bias regularises nothing, and 0 is no better value for a neuron's own
+    parameters, of
     whatever shape.
     """
     modules = list(modules)

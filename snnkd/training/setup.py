@@ -53,11 +53,13 @@ def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torc
     if train.batch_size % parts or train.batch_size < 2 * parts:
         factors = f"{distributed.world_size()} processes x execution.accumulate {execution.accumulate}"
         raise UsageError(
-            f"train.batch_size: {train.batch_size} cannot be cut into equal parts of 2 or more by {factors}; choose a multiple"
+            f"train.batch_size: {train.batch_size} cannot be cut into equal parts of 2 or more by {factors}; "
+            f"choose a multiple"
         )
     if execution.sync_norm and device.type == "cpu":
         raise UsageError(
-            "execution.sync_norm: true works on GPUs only (SyncBatchNorm has no gloo backend); set it to false"
+            "execution.sync_norm: true works on GPUs only (SyncBatchNorm has no gloo backend); set it to "
+            "false"
         )
 
 
@@ -77,7 +79,8 @@ def random_network(recipe: StageRecipe, data: ImageSet) -> Network:
 
 
 def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork | None) -> Network:
-    """The network that training starts from: `random_network`, with the teacher's weights under `train.init: teacher`.
+    """The network that training starts from: `random_network`, with the teacher's weights under `train.init:
+    teacher`.
 
     Raises UsageError for a teacher of another architecture, and for a network without blocks to recompute.
     """
@@ -89,7 +92,8 @@ def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork 
         _copy_weights(teacher.network, network)
     if recipe.execution.activation_checkpointing and not enable_recompute(network):
         raise UsageError(
-            f"execution.activation_checkpointing: {recipe.model.name} has no blocks to recompute; set it to false"
+            f"execution.activation_checkpointing: {recipe.model.name} has no blocks to recompute; set it to "
+            f"false"
         )
     return network
 
@@ -102,7 +106,8 @@ def _copy_weights(teacher: Network, student: Network) -> None:
     }:
         name = teacher.specification.model.name
         raise UsageError(
-            f"train.init: teacher: the teacher is a {name}, the student a {student.specification.model.name} with other "
+            f"train.init: teacher: the teacher is a {name}, the student a {student.specification.model.name} "
+            f"with other "
             f"weights; use --model {name} with the teacher's width"
         )
     student.body.load_state_dict(weights)

@@ -27,7 +27,8 @@ class TeacherOutputs(NamedTuple):
 
 
 class Teacher:
-    """The frozen teacher: images to its logits and the features in `names`, without gradient. `network` None: no teacher."""
+    """The frozen teacher: images to its logits and the features in `names`, without gradient. `network` None:
+    no teacher."""
 
     def __init__(
         self, network: Network | None, names: Collection[str] = (), execution: ExecutionConfig | None = None
@@ -67,7 +68,8 @@ class TrainStep(nn.Module):
     def forward(
         self, images: Tensor, labels: Tensor, teacher: TeacherOutputs, epoch: int, hooked: bool = False
     ) -> Loss:
-        """The loss of one batch; `hooked` runs the network uncompiled, so that its forward hooks are called."""
+        """The loss of one batch; `hooked` runs the network uncompiled, so that its forward hooks are
+        called."""
         names = self.objective.student_features
         features = Features(names) if names else None
         network = self.network if hooked else self.compiled
@@ -97,12 +99,14 @@ def data_parallel(step: TrainStep, device: torch.device, sync_norm: bool) -> nn.
 
 
 def micro_batches(images: Tensor, labels: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """`count` equal parts of a batch, each with whether it is the last. Event frames are `[T, B, C, H, W]`."""
+    """`count` equal parts of a batch, each with whether it is the last. Event frames are `[T, B, C, H,
+    W]`."""
     parts = zip(images.chunk(count, -4), labels.chunk(count), strict=True)
     for i, (some_images, some_labels) in enumerate(parts):
         yield some_images, some_labels, i == count - 1
 
 
 def gradient_sync(step: nn.Module, on: bool) -> AbstractContextManager[object]:
-    """Whether a backward pass inside averages gradients over the ranks: the last micro-batch of a step does, for all."""
+    """Whether a backward pass inside averages gradients over the ranks: the last micro-batch of a step does,
+    for all."""
     return nullcontext() if on or not isinstance(step, DistributedDataParallel) else step.no_sync()

@@ -32,7 +32,8 @@ Track = Callable[[dict[str, Any]], None]
 def tracking(track: str, folder: Path) -> Iterator[Track]:
     """Where the row of each epoch goes, of the first process only; `track` is execution.track.
 
-    The rows so far are written anew, so that a run that was tracked only later, or went on after a kill, shows each epoch once.
+    The rows so far are written anew, so that a run that was tracked only later, or went on after a kill,
+    shows each epoch once.
     """
     if track == "none" or not distributed.is_rank0():
         yield lambda row: None

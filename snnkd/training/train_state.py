@@ -25,7 +25,8 @@ from snnkd.training.setup import Stage
 
 @dataclass
 class Progress:
-    """Finished epochs, steps of the current one, seconds of work, and the best epoch's weights under `select: best`."""
+    """Finished epochs, steps of the current one, seconds of work, and the best epoch's weights under `select:
+    best`."""
 
     epoch: int = 0
     step: int = 0
@@ -111,7 +112,8 @@ class TrainState:
         rewind_metrics(folder, progress.epoch)
         if state is not None and progress.epoch < epochs:
             console.log(
-                f"continuing in epoch {progress.epoch + 1} of {epochs}, after step {progress.step} of {self.steps}"
+                f"continuing in epoch {progress.epoch + 1} of {epochs}, after step {progress.step} of "
+                f"{self.steps}"
             )
 
     def _restore(self, state: dict[str, Any]) -> None:

@@ -16,7 +16,8 @@ TINY = ["--set", "data.classes=4", "--set", "data.train_images=48", "--set", "da
         "--epochs", 1, "--batch-size", 12, "--set", "model.width=4"]  # fmt: skip
 EVERY = f"data.augment=[{', '.join(OPERATIONS)}]"
 OPTIONS = (
-    "data.augment=[crop, {name: randaugment, ops: 3, magnitude: 5, bins: 11}, {name: trivialaugment, bins: 7}, {name: cutout, size: 3}, "
+    "data.augment=[crop, {name: randaugment, ops: 3, magnitude: 5, bins: 11}, {name: trivialaugment, bins: "
+    "7}, {name: cutout, size: 3}, "
     "{name: erase, p: 1, scale_high: 0.1}, {name: cutmix, alpha: 0.5, p: 0.8}, {name: mixup, alpha: 0.3}]"
 )
 
@@ -83,7 +84,8 @@ def test_check_writes_a_recipe_that_says_the_same(cli: Cli) -> None:
         (["--set", "data.augment=[mirror]"], "data.augment.0: 'mirror' is not one of crop, flip"),
         (["--set", "data.augment=[mixup, crop]"], "crop after mixup; put mixup, cutmix last"),
         (["--set", "data.augment=[crop, mixup]", "--loss", "dkd"],
-         "loss.terms.0.divergence: dkd needs one true label, and mixup gives an image two; leave one of them out"),
+         "loss.terms.0.divergence: dkd needs one true label, and mixup gives an image two; leave one of them "
+         "out"),
         (["--set", "data.augment=[cutmix]", "--loss", "seal"], "loss.terms.0.correct_errors needs one true label, and cutmix gives"),
         (["--set", "data.augment=[mixup]", "--code", "mine.py", "--loss", "mine:own"],
          "loss.terms.0.divergence: mine:own needs one true label"),

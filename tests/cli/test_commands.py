@@ -257,7 +257,8 @@ def test_check_downloads_nothing(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_check_says_what_is_missing(cli: Cli) -> None:
     Path("r.yaml").write_text(
-        "schema: 1\nstage: distill\ndata: {name: 'npz:nowhere.npz'}\nmodel: {name: resnet20, T: 2}\nloss: kl\n"
+        "schema: 1\nstage: distill\ndata: {name: 'npz:nowhere.npz'}\nmodel: {name: resnet20, T: 2}\nloss: "
+        "kl\n"
     )
     ended = cli("check", "r.yaml")
     assert ended.code == 0
@@ -411,7 +412,8 @@ def test_check_of_data_that_are_not_here_still_counts(cli: Cli, monkeypatch: pyt
 def test_a_loss_of_two_terms_of_one_divergence(cli: Cli) -> None:
     assert cli("teach", *SMALL).code == 0
     Path("r.yaml").write_text(
-        "stage: distill\nloss: {terms: [{divergence: kl, temperature: 1}, {divergence: kl, temperature: 4}]}\n"
+        "stage: distill\nloss: {terms: [{divergence: kl, temperature: 1}, {divergence: kl, temperature: "
+        "4}]}\n"
     )
     ended = cli("distill", "r.yaml", *SMALL, "--T", 1, "--allow-weak-teacher")
     assert ended.code == 0, ended.err

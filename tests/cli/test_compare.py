@@ -1,4 +1,5 @@
-"""`snnkd compare` end to end: three seeds of three losses, trained here by one recipe with a compare section."""
+"""`snnkd compare` end to end: three seeds of three losses, trained here by one recipe with a compare
+section."""
 
 from __future__ import annotations
 

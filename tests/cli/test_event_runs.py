@@ -285,7 +285,8 @@ def test_check_knows_sizes_before_the_data_are_there(
     for sees in ("mean", "stack"):
         keys = "{name: cifar10-dvs, frames: 8, size: 32, test_fraction: 0.2}"
         Path("events.yaml").write_text(
-            f"data: {keys}\nteach: {{model: {{event_input: {sees}}}}}\ndistill: {{train: {{batch_size: 100}}}}\n"
+            f"data: {keys}\nteach: {{model: {{event_input: {sees}}}}}\ndistill: {{train: {{batch_size: "
+            f"100}}}}\n"
         )
         done = fine(cli("check", "./events.yaml"))
         assert "distill: 24,000 steps" in done.err  # 8,000 of 10,000 samples in 80 steps, 300 epochs

@@ -290,7 +290,8 @@ def test_a_read_only_place(cli: Cli) -> None:
 
 
 def test_a_loss_that_is_not_finite(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the second epoch, so that there is a good checkpoint to stay intact; continuing without the fault finishes."""
+    """In the second epoch, so that there is a good checkpoint to stay intact; continuing without the fault
+    finishes."""
     assert cli("teach", *SMALL, "--out", "whole").code == 0
     honest = TrainBatches.batch
 

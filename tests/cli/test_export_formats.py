@@ -113,7 +113,8 @@ def test_without_the_packages_it_says_which_extra(
     assert f"--format {format} needs {named} not installed: pip install 'snnkd[all]'" in ended.complaint
     recipe = Path("mine.yaml")
     recipe.write_text(
-        f"schema: 1\ndata: {{name: glyphs}}\nteach: {{train: {{epochs: 1}}}}\nexport: {{formats: [{format}]}}\n"
+        f"schema: 1\ndata: {{name: glyphs}}\nteach: {{train: {{epochs: 1}}}}\nexport: {{formats: "
+        f"[{format}]}}\n"
     )
     ended = cli("run", recipe)
     assert ended.code == 2

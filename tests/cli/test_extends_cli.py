@@ -143,8 +143,8 @@ def test_single_stages_say_that_they_run_no_sweep(cli: Cli, child: str) -> None:
     assert made.code == 0, made.err
     assert "-kl-T2-" in made.folder.name
     assert (
-        f"{begun} distill` does not run: here distill.loss=kl, distill.model.T=2, as its sections and the flags say{TAIL}"
-        in made.err
+        f"{begun} distill` does not run: here distill.loss=kl, distill.model.T=2, as its sections and the "
+        f"flags say{TAIL}" in made.err
     )
     assert made.err.count("sweep") == 1
     again = cli("distill", child, "--loss", "kl", "--seed", 5, "--json")
@@ -153,8 +153,8 @@ def test_single_stages_say_that_they_run_no_sweep(cli: Cli, child: str) -> None:
     assert timed.code == 0, timed.err
     assert timed.json["images_per_s"] is not None
     assert (
-        f"{begun} bench` does not run: here distill.loss=hta-kl, distill.model.T=2, as its sections and the flags say{TAIL}"
-        in timed.err
+        f"{begun} bench` does not run: here distill.loss=hta-kl, distill.model.T=2, as its sections and the "
+        f"flags say{TAIL}" in timed.err
     )
 
 

@@ -1,4 +1,5 @@
-"""Every model of the catalogue through the command line: a teacher of two steps, and a student that learns from it for two more."""
+"""Every model of the catalogue through the command line: a teacher of two steps, and a student that learns
+from it for two more."""
 
 from __future__ import annotations
 

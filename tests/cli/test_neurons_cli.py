@@ -146,7 +146,8 @@ def test_every_neuron_is_a_run_of_its_own_and_lif_the_old_one() -> None:
 
 def test_neurons_can_be_swept(cli: Cli) -> None:
     Path("recipe.yaml").write_text(
-        "schema: 1\nstage: distill\nneuron: {name: lif, tau: 3.0}\nmodel: {T: 2}\nsweep: {neuron: [lif, if, {name: psn, alpha: 2}]}\n"
+        "schema: 1\nstage: distill\nneuron: {name: lif, tau: 3.0}\nmodel: {T: 2}\nsweep: {neuron: [lif, if, "
+        "{name: psn, alpha: 2}]}\n"
     )
     found = [task.pipeline.distill.neuron for task in resolve_tasks("./recipe.yaml").all]  # type: ignore[union-attr]
     assert [neuron.name for neuron in found] == ["lif", "if", "psn"]
@@ -258,7 +259,8 @@ def test_a_network_of_your_own_takes_neurons_bound_to_t(cli: Cli, T: int) -> Non
         "class Net(nn.Module):\n"
         "    def __init__(self, classes, shape, activation):\n"
         "        super().__init__()\n"
-        "        self.conv, self.act, self.head = nn.Conv2d(shape[0], 4, 3, 1, 1), activation(), nn.Linear(4, classes)\n"
+        "        self.conv, self.act, self.head = nn.Conv2d(shape[0], 4, 3, 1, 1), activation(), "
+        "nn.Linear(4, classes)\n"
         "    def forward(self, images, T):\n"
         "        x = self.act(self.conv(images.repeat(T, 1, 1, 1)), T)\n"
         "        return self.head(x.mean((2, 3))).unflatten(0, (T, -1))\n"

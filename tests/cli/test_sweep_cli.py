@@ -74,7 +74,10 @@ def test_a_recipe_without_a_sweep_has_task_0(cli: Cli) -> None:
 
 
 def test_listing_does_not_import_torch(recipe: str) -> None:
-    code = "import sys; sys.argv[0] = 'snnkd'; from snnkd.cli import main\ntry: main()\nfinally: assert 'torch' not in sys.modules"
+    code = (
+        "import sys; sys.argv[0] = 'snnkd'; from snnkd.cli import main\ntry: main()\nfinally: assert "
+        "'torch' not in sys.modules"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code, "run", recipe, "--tasks"], capture_output=True, text=True, check=False
     )
@@ -130,8 +133,8 @@ def test_check_prints_a_recipe_with_its_sweep(cli: Cli, recipe: str) -> None:
     checked = cli("check", recipe)
     assert checked.code == 0, checked.err
     assert (
-        "sweep: 4 tasks (`snnkd run table.yaml --tasks` lists them); what follows is of task 0 (distill.loss=none, seed=0)"
-        in checked.err
+        "sweep: 4 tasks (`snnkd run table.yaml --tasks` lists them); what follows is of task 0 "
+        "(distill.loss=none, seed=0)" in checked.err
     )
     Path("again.yaml").write_text(checked.out)
     assert cli("run", "again.yaml", "--tasks").out.splitlines() == LINES

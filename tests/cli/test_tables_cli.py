@@ -1,4 +1,5 @@
-"""A cell of a paper's table, and the table: the shipped recipes through the command line, on images of the right shape."""
+"""A cell of a paper's table, and the table: the shipped recipes through the command line, on images of the
+right shape."""
 
 from __future__ import annotations
 

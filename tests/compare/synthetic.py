@@ -93,7 +93,8 @@ def make_seeds(loss: Any, values: list[float], **options: Any) -> list[Path]:
 
 
 def make_logits(run: Path, path: Path, right: np.ndarray, **changes: Any) -> Path:
-    """Logits of two classes that are right on the images of `right` (bool `[N]`), and the run's accuracy with them.
+    """Logits of two classes that are right on the images of `right` (bool `[N]`), and the run's accuracy with
+    them.
 
     The first timestep alone is wrong everywhere: only the mean over the timesteps has the right answers.
     """

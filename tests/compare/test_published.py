@@ -263,8 +263,8 @@ def test_a_t_that_is_not_told_is_said_and_beside_no_row(cli: Cli) -> None:
     assert list(rows(cli).values()) == [None]
     said = words(cli("compare").out)
     assert (
-        "Published* for cifar100 and resnet18, beside no row here: sakd 80.48 (T = 4); tser 78.30 (T not told)."
-        in said
+        "Published* for cifar100 and resnet18, beside no row here: sakd 80.48 (T = 4); tser 78.30 (T not "
+        "told)." in said
     )
     assert "Papers: sakd Neural Networks 2024, tser arXiv 2503.03144." in said
 
@@ -308,8 +308,8 @@ def test_the_closing_lines(cli: Cli) -> None:
         "Firing rates published* for cifar100 and resnet19: hta-kl 0.2744, lasnn 0.3649 (T not told)." in text
     )
     assert (
-        "Papers: hta-kl arXiv 2504.20445, twsnn arXiv 2501.15925, MEOM ICLR 2026, lasnn arXiv 2504.20445, ckdsnn"
-        in text
+        "Papers: hta-kl arXiv 2504.20445, twsnn arXiv 2501.15925, MEOM ICLR 2026, lasnn arXiv 2504.20445, "
+        "ckdsnn" in text
     )
     assert "enof NeurIPS 2024." in text
 

@@ -1,4 +1,5 @@
-"""Intervals, corrections and the bootstrap, against scipy, against numbers worked out by hand, and against their laws."""
+"""Intervals, corrections and the bootstrap, against scipy, against numbers worked out by hand, and against
+their laws."""
 
 import itertools
 import math
@@ -34,7 +35,8 @@ def test_mean_and_sample_deviation():
 
 
 def test_student_1908():
-    """The sleep data with which Student introduced the test: additional hours by two drugs on ten patients; t = 4.0621."""
+    """The sleep data with which Student introduced the test: additional hours by two drugs on ten patients; t
+    = 4.0621."""
     one = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0]
     two = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4]
     found = paired(seeds(two), seeds(one))
@@ -136,7 +138,8 @@ def test_rows_without_p_do_not_count_in_the_correction():
 
 
 def test_the_bootstrap_has_the_binomials_quantiles():
-    """Against a network that is never right, the difference is an accuracy: its quantiles are a binomial's."""
+    """Against a network that is never right, the difference is an accuracy: its quantiles are a
+    binomial's."""
     right = np.arange(400) < 300
     found = over_images({0: (right, np.zeros(400, bool))}, draws=40_000)
     assert found.mean == 75.0

@@ -72,7 +72,8 @@ def test_other_ways_to_choose_are_said() -> None:
     make_seeds("kl", [80, 81], rule="best", val_fraction=0.1, val=75, epochs=8)
     caption = only(parts(make_report([], CompareConfig(rank_on="val")))).caption
     assert caption == (
-        f"{WITHIN} each run's epoch was chosen on validation images, each loss's setting was chosen by validation accuracy, "
+        f"{WITHIN} each run's epoch was chosen on validation images, each loss's setting was chosen by "
+        f"validation accuracy, "
         "nothing was selected on the test split."
     )
 

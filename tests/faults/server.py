@@ -1,6 +1,7 @@
 """Runs console commands in children forked after the imports, with a fault at a chosen file operation.
 
-Reads one JSON request a line: words, folder, stop_at, act (kill, full, read-only or none), only, log, phase. Answers
+Reads one JSON request a line: words, folder, stop_at, act (kill, full, read-only or none), only, log, phase.
+Answers
 with the child's pid when it runs, and with its exit status when it has ended.
 """
 

@@ -1,7 +1,9 @@
 """A shim over the file calls: counts them, stops at a chosen one, and knows what a power cut would lose.
 
-Every write, flush to disk (fsync), rename, removal and creation is a point where a fault may strike. What is not yet
-on the disk by POSIX' promises, the contents of a file before its fsync, a name before the fsync of its folder, is lost
+Every write, flush to disk (fsync), rename, removal and creation is a point where a fault may strike. What is
+not yet
+on the disk by POSIX' promises, the contents of a file before its fsync, a name before the fsync of its
+folder, is lost
 by a power cut (`lose`), though a killed process would have left it.
 """
 
@@ -26,7 +28,8 @@ def kill(operation: str, path: str) -> None:
 
 
 class Shim:
-    """Patches the file calls of this process while it is entered; `act` strikes at operation number `stop_at` (from 1)."""
+    """Patches the file calls of this process while it is entered; `act` strikes at operation number `stop_at`
+    (from 1)."""
 
     def __init__(
         self, stop_at: int = 0, act: Callable[[str, str], None] = kill, log: int | None = None, only: str = ""
@@ -157,7 +160,8 @@ class Shim:
     # what the cut takes away
 
     def lose(self, what: str) -> None:
-        """Bring the disk to what it may hold after a power cut now: `names` or `contents` that were not synced are lost."""
+        """Bring the disk to what it may hold after a power cut now: `names` or `contents` that were not
+        synced are lost."""
         if what == "contents":
             for folder in {change[1] for change in self._names} | {Path.cwd()}:
                 for path in folder.rglob("*") if folder.is_dir() else ():

@@ -1,6 +1,7 @@
 """A fault at a file operation of a command; then the command again, and the same bytes as without the fault.
 
-By default once for each kind of operation on each file (the second epoch repeats the first); nightly at every operation.
+By default once for each kind of operation on each file (the second epoch repeats the first); nightly at every
+operation.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def _fresh(tmp_path: Path, name: str, finished: Path | None) -> Path:
 
 
 def _to_strike(operations: list[str], every: int) -> list[int]:
-    """Numbers of operations, from 1: all for `every` 0, else the first of each kind on each file, or every n-th of these."""
+    """Numbers of operations, from 1: all for `every` 0, else the first of each kind on each file, or every
+    n-th of these."""
     if every == 0:
         return list(range(1, len(operations) + 1))
     kinds = [re.sub(r"\.[a-z0-9_]{8}\.tmp$", "", operation) for operation in operations]
@@ -89,7 +91,8 @@ def _nothing_unfinished_looks_finished(weights: Path, expected: bytes) -> bool:
 def test_killed_at_every_operation_a_run_ends_with_the_same_bytes(
     forks: Forks, tmp_path: Path, finished: Path, words: list[str], needs: bool, every: int
 ) -> None:
-    """Recipe, lock, data cache, metrics, checkpoints, weights, result: half a write, and before each other operation."""
+    """Recipe, lock, data cache, metrics, checkpoints, weights, result: half a write, and before each other
+    operation."""
     struck = _struck(
         forks, tmp_path, words, finished if needs else None, "kill", "run/model.safetensors", every
     )
@@ -161,7 +164,8 @@ def test_struck_at_every_operation_an_export_is_whole_or_absent(
 def test_struck_at_every_operation_an_evaluation_is_whole_or_absent(
     forks: Forks, tmp_path: Path, finished: Path, act: str, every: int
 ) -> None:
-    """The split has no result of its own, so eval writes one; the data cache is gone, so it is drawn and written again."""
+    """The split has no result of its own, so eval writes one; the data cache is gone, so it is drawn and
+    written again."""
     student = _fresh(tmp_path, "student", finished)
     assert forks.run(student, ["distill", *SMALL, "--T", "1", "--loss", "none", "--out", "run"]) == 0
     shutil.rmtree(student / "data")

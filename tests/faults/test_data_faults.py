@@ -1,4 +1,5 @@
-"""`snnkd data` struck at its file operations while it decodes a folder: then the command again, and the same bytes."""
+"""`snnkd data` struck at its file operations while it decodes a folder: then the command again, and the same
+bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""A disk that is really full, and a run directory that disappears: one line, the right exit code, nothing lost."""
+"""A disk that is really full, and a run directory that disappears: one line, the right exit code, nothing
+lost."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""A power cut at every file operation of a save: what was finished is there, what was not is never taken for finished.
+"""A power cut at every file operation of a save: what was finished is there, what was not is never taken for
+finished.
 
-The harness must also be able to fail: without one fsync, or with the renames swapped, it finds a cut that loses work.
+The harness must also be able to fail: without one fsync, or with the renames swapped, it finds a cut that
+loses work.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ def _number() -> int:
 def _violations(
     work: Callable[[list[int]], None], found: Callable[[], int], folder: Path
 ) -> tuple[list[str], int]:
-    """Every cut after which less is found than was finished, or what cannot be read; and how many cuts there were."""
+    """Every cut after which less is found than was finished, or what cannot be read; and how many cuts there
+    were."""
     counted = _run(folder / "counted", work, 0, "names")[1]
     wrong = [] if found() == 3 else ["without a cut, not all is found"]
     for stop_at in range(1, counted + 1):

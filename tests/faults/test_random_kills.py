@@ -1,4 +1,5 @@
-"""Real SIGKILL at random moments, the command repeated until it ends: the same bytes as a run that was left alone."""
+"""Real SIGKILL at random moments, the command repeated until it ends: the same bytes as a run that was left
+alone."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ WORDS = ["teach", "--set", "data.classes=10", "--set", "data.train_images=400", 
 def _kill_once(
     forks: Forks, folder: Path, phase: mmap.mmap, rng: random.Random, wanted: str | None
 ) -> tuple[int, str]:
-    """Start the command, kill it at a random moment (of the wanted phase); its status and the phase it was in."""
+    """Start the command, kill it at a random moment (of the wanted phase); its status and the phase it was
+    in."""
     phase[0] = 0
     pid = forks.start(folder, WORDS, phase=str(folder / "phase"))
     pause = rng.uniform(0, 0.001) if wanted else rng.uniform(0, 0.9)

@@ -1,4 +1,5 @@
-"""SIGTERM, SIGUSR1 and SIGINT while preparing, training, saving, measuring and exporting; once, and twice in a row."""
+"""SIGTERM, SIGUSR1 and SIGINT while preparing, training, saving, measuring and exporting; once, and twice in
+a row."""
 
 from __future__ import annotations
 
@@ -115,7 +116,8 @@ def test_a_second_one_ends_it_at_once_and_it_continues(
     "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("SIGUSR1", "SIGINT"))]
 )
 def test_an_export_that_is_signalled_writes_nothing(forks: Forks, tmp_path: Path, name: str) -> None:
-    """The signal comes while the draft's weights are written; what stands at the target is whole or not there."""
+    """The signal comes while the draft's weights are written; what stands at the target is whole or not
+    there."""
     here = tmp_path / "here"
     assert forks.run(here, [*TEACH, "--epochs", "1"]) == 0
     status = _signalled(forks, here, ["export", "run", "--out", "exported"], "saving", [signal.Signals[name]])

@@ -1,7 +1,10 @@
-"""Run as a program: commands of snnkd, one after the other, in a process that has everything imported already.
+"""Run as a program: commands of snnkd, one after the other, in a process that has everything imported
+already.
 
-One JSON request a line on stdin, one JSON answer a line on stdout. The commands have streams as real ones have them; the process has a
-limit on its address space, and dies when a command takes too long. So nothing of this touches the process that pytest runs in.
+One JSON request a line on stdin, one JSON answer a line on stdout. The commands have streams as real ones
+have them; the process has a
+limit on its address space, and dies when a command takes too long. So nothing of this touches the process
+that pytest runs in.
 """
 
 from __future__ import annotations

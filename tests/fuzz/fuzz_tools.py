@@ -1,4 +1,5 @@
-"""What the fuzz tests share: commands in a limited process, the promise that all of them keep, and mutations."""
+"""What the fuzz tests share: commands in a limited process, the promise that all of them keep, and
+mutations."""
 
 from __future__ import annotations
 
@@ -89,7 +90,8 @@ class Server:
         return made
 
     def call(self, cwd: Path, *words: object, seconds: int = SECONDS) -> Ended:
-        """A command under `cwd`; its code is minus the signal when it was killed, minus 14 after `seconds`."""
+        """A command under `cwd`; its code is minus the signal when it was killed, minus 14 after
+        `seconds`."""
         out, err = self.root / "out", self.root / "err"
         said = tuple(map(str, words))
         request = {"words": said, "cwd": str(cwd), "out": str(out), "err": str(err), "seconds": seconds}
@@ -137,7 +139,8 @@ KNOWN: list[str] = []
 
 
 def judge(ended: Ended, codes: Collection[int], known: Sequence[str]) -> None:
-    """The promise: one of `codes`, one error line that comes last when it is not 0, no traceback, no memory to speak of."""
+    """The promise: one of `codes`, one error line that comes last when it is not 0, no traceback, no memory
+    to speak of."""
     shown = f"{ended.words}: exit {ended.code}, {ended.growth / MIB:.0f} MiB: {ended.err[-600:]}"
     if any(re.search(pattern, ended.err) for pattern in known):
         return
@@ -158,7 +161,8 @@ def run(
     changing: Collection[str] = (),
     known: Sequence[str] = KNOWN,
 ) -> Ended:
-    """A command under `cwd` that keeps the promise; all files stay, but those named `changing`; a refused one leaves nothing new."""
+    """A command under `cwd` that keeps the promise; all files stay, but those named `changing`; a refused one
+    leaves nothing new."""
     before = snapshot(cwd, changing)
     ended = server().call(cwd, *words)
     after = snapshot(cwd, changing)
@@ -193,9 +197,11 @@ class EpochMetrics:
         self.passed += 1
 
     def close(self) -> None:
-        """Print what was done; enough inputs must have come past the first parser, or the others were not tested."""
+        """Print what was done; enough inputs must have come past the first parser, or the others were not
+        tested."""
         print(
-            f"fuzz: {self.kind}: {self.inputs} inputs, {self.passed} past the first parser, exit codes {dict(sorted(self.codes.items()))}"
+            f"fuzz: {self.kind}: {self.inputs} inputs, {self.passed} past the first parser, exit codes "
+            f"{dict(sorted(self.codes.items()))}"
         )
         assert self.passed >= LEAST_SHARE * self.inputs > 0
 
@@ -215,7 +221,8 @@ ODD: list[Any] = [
     "\ud800", "\x85", "\ufeff", "é" * 40, "trap_module:spring", "os:getcwd", "npz:none.npz", "cifar10", "resnet8", "../..", "/", "a/b",
     "none", "kl", "hta-kl", "custom", "*", "&a",
 ]  # fmt: skip
-"""Values of other types, huge, deep, odd; between 100 and 2**31 there is none, where a recipe may ask for hours of honest work."""
+"""Values of other types, huge, deep, odd; between 100 and 2**31 there is none, where a recipe may ask for
+hours of honest work."""
 NAMES = [
     "",
     "x",
@@ -254,7 +261,8 @@ def _parent(value: Any, path: tuple[Any, ...]) -> Any:
 
 @st.composite
 def damaged(draw: Any, bases: list[Any], most: int = 3, extra: list[Any] | None = None) -> Any:
-    """One of `bases` (plain mappings) with one to `most` values replaced, removed, renamed, moved, wrapped or added."""
+    """One of `bases` (plain mappings) with one to `most` values replaced, removed, renamed, moved, wrapped or
+    added."""
     made = copy.deepcopy(draw(st.sampled_from(bases)))
     values = [*ODD, *(extra or []), *(extra or [])]
     for _ in range(draw(st.integers(1, most))):
@@ -294,7 +302,8 @@ def damaged(draw: Any, bases: list[Any], most: int = 3, extra: list[Any] | None 
 
 @st.composite
 def scratched(draw: Any, bases: list[bytes], tokens: list[bytes] = (), most: int = 3) -> bytes:  # type: ignore[assignment]
-    """One of `bases` with one to `most` places flipped, overwritten, cut, doubled or truncated, or a token put in."""
+    """One of `bases` with one to `most` places flipped, overwritten, cut, doubled or truncated, or a token
+    put in."""
     made = bytearray(draw(st.sampled_from(bases)))
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.integers(0, len(made)))
@@ -323,7 +332,8 @@ def scratched(draw: Any, bases: list[bytes], tokens: list[bytes] = (), most: int
 
 @st.composite
 def respelled(draw: Any, bases: list[bytes], most: int = 3) -> bytes:
-    """One of `bases` with digits and letters replaced by others: the same syntax with other words and numbers."""
+    """One of `bases` with digits and letters replaced by others: the same syntax with other words and
+    numbers."""
     made = bytearray(draw(st.sampled_from(bases)))
     for _ in range(draw(st.integers(1, most))):
         at = draw(st.sampled_from([i for i, byte in enumerate(made) if chr(byte).isalnum()]))
@@ -357,7 +367,7 @@ def reset(folder: Path, files: dict[str, bytes]) -> Path:
 
 @cache
 def made() -> dict[str, dict[str, bytes]]:
-    """The files of small finished runs: a teacher `t`, its student `s`, the student's export `x`; `u` was interrupted, `v` lacks its result."""  # noqa: E501
+    """The files of small finished runs: a teacher `t`, its student `s`, the student's export `x`; `u` was interrupted, `v` lacks its result."""
     folder = server().folder()
     for words in (
         ["teach", *SMALL, "--epochs", 1, "--out", "t"],

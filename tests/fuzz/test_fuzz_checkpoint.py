@@ -1,4 +1,5 @@
-"""last.pt and previous.pt of any kind: a run continues from a whole one, or is refused with both as they were."""
+"""last.pt and previous.pt of any kind: a run continues from a whole one, or is refused with both as they
+were."""
 
 from __future__ import annotations
 

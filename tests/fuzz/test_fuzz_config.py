@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 CONFIG_WORDS = [
-    10**6, 10**5, [1, 4096, 4096], [4096, 4096, 4096], [3, 8, 8], [1, 8], [0, 0, 0], [-1, 8, 8], ["1", "8", "8"], "resnet18", "resnet19", 4096, 1024,  # noqa: E501
+    10**6, 10**5, [1, 4096, 4096], [4096, 4096, 4096], [3, 8, 8], [1, 8], [0, 0, 0], [-1, 8, 8], ["1", "8", "8"], "resnet18", "resnet19", 4096, 1024,
     {"name": "resnet18", "width": 4096, "T": 1}, {"name": "resnet8"}, {"name": "trap_module:spring"}, {"name": "npz:/dev/null"},
     {"name": "npz:/dev/zero"}, {"name": "cifar10x"}, {"top1": "x"}, {"top1": None}, {"top1": 1.0}, {"top1": 1.0, "energy_mj": "x"}, "soft",
 ]  # fmt: skip
@@ -148,7 +148,7 @@ def test_results():
     tally = EpochMetrics("result.json", json.loads)
     commands = [["status"], ["status", "runs/s"], ["eval"], ["distill", *SMALL, "--epochs", 0], ["status", "--json"],
                 ["distill", *SMALL, "--epochs", 1, "--T", 1, "--set", "teacher.sha256=x"],
-                ["teach", *SMALL, "--epochs", 1, "--out", "runs/t"], ["teach", *SMALL, "--epochs", 1, "--out", "runs/t", "--json"]]  # fmt: skip  # noqa: E501
+                ["teach", *SMALL, "--epochs", 1, "--out", "runs/t"], ["teach", *SMALL, "--epochs", 1, "--out", "runs/t", "--json"]]  # fmt: skip
 
     @examples(24)
     @given(

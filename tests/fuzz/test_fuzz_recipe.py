@@ -54,11 +54,11 @@ loss:
 LOSS_WORDS = [
     {"divergence": "kl", "penalty": "confidence"}, {"feature": "mse", "divergence": "kl"}, {"feature": "mse", "student": ["stage9"]},
     {"feature": "classifier", "teacher": ["stage1"]}, {"divergence": "kll"}, {"divergence": "trap_module:spring", "options": {"a": 1}},
-    {"penalty": "trap_module:spring"}, {"feature": "trap_module:spring"}, {"feature": "saliency", "student": "stage1"}, {"divergence": None},  # noqa: E501
+    {"penalty": "trap_module:spring"}, {"feature": "trap_module:spring"}, {"feature": "saliency", "student": "stage1"}, {"divergence": None},
     "step", "strong", "other-steps", "stage1", "class_map", ["stage1"], "trap_module:spring", "os:system", "teacher", "resnet19", "best",
 ]  # fmt: skip
 TOKENS = [
-    b"&a ", b"*a", b"&d ", b"*d", b"<<: *t\n", b"!!python/object/apply:os.mkdir [sprung]", b"!!python/name:os.system ", b"!!binary ", b"!x ",  # noqa: E501
+    b"&a ", b"*a", b"&d ", b"*d", b"<<: *t\n", b"!!python/object/apply:os.mkdir [sprung]", b"!!python/name:os.system ", b"!!binary ", b"!x ",
     b"!!set {a}", b"\t", b": ", b"- ", b"? ", b"{", b"}", b"[", b"]", b"'", b'"', b"|\n", b">\n", b"---\n", b"...\n", b"%YAML 1.1\n", b"# ",
     b"%TAG ! tag:x,2000:\n", b"\x00", b"\xef\xbb\xbf", "\u202e".encode(), b"\xe9", b"\xff\xfe", b'"\\ud800"', b'"\\U0010ffff"', b"=", b"\\",
     b"\xc2\x85", b"\xe2\x80\xa8", b"\r", b"\r\n", b".nan", b"-.inf", b"9" * 300, b"1e999", b"\x1b[2J", b"[" * 30, b"seed: 1\n", b"x" * 2500,
@@ -216,7 +216,7 @@ KEYS = [
     "train.lr", "train.epochs", "train.select", "loss", "loss.terms", "loss.terms.0", "loss.terms.0.delta", "loss.terms.9", "loss.terms.x",
     "loss.terms.0.divergence", "loss.hard", "loss.hard.weight", "loss.name", "loss.x", "neuron.tau", "teacher", "teacher.run", "execution",
     "execution.device", "stage", "schema", "teach", "distill", "distill.loss", "distill.loss.terms.0.head", "eval.T", "export.formats.0",
-    "", ".", "..", "a..b", ".seed", "seed.", "seed.x", "x", "é", "\u202e", "sweep", "loss.terms.-1", "loss.terms.1e9", "loss.terms.٣", "distill.x",  # noqa: E501
+    "", ".", "..", "a..b", ".seed", "seed.", "seed.x", "x", "é", "\u202e", "sweep", "loss.terms.-1", "loss.terms.1e9", "loss.terms.٣", "distill.x",
 ]  # fmt: skip
 
 

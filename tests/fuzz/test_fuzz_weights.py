@@ -147,7 +147,7 @@ def test_damaged_bytes():
     bodies = scratched([data]).map(lambda body: joined(header, body)) | respelled([whole])
 
     @examples(26)
-    @given(bodies | scratched([whole, short], [b'"', b"{", b"}", b"[", b"]", b",", b"\\ud800", b"-", b"1e9", b"99999999999999999999", b"null"]), COMMANDS,  # noqa: E501
+    @given(bodies | scratched([whole, short], [b'"', b"{", b"}", b"[", b"]", b",", b"\\ud800", b"-", b"1e9", b"99999999999999999999", b"null"]), COMMANDS,
            st.sampled_from([True] * 4 + [False]))  # fmt: skip
     def each(content, command, agree):
         tally.add(content, try_it(content, agree, command))

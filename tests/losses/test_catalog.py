@@ -96,12 +96,11 @@ def test_references_are_there_and_used() -> None:
     cited |= {each.source for each in PAPER_RESULTS}
     assert cited | {"sun2024logit", "lee2021energy"} == set(REFERENCES), "but for a transform and the energy"
     for key, reference in REFERENCES.items():
-        assert reference.bibtex.startswith("@") and reference.bibtex.count("{") == reference.bibtex.count("}")
-        assert (
-            reference.authors
-            and reference.title
-            and key.startswith(re.sub(r"\W", "", reference.authors[0].split()[-1].lower()))
-        )
+        assert reference.bibtex.startswith("@")
+        assert reference.bibtex.count("{") == reference.bibtex.count("}")
+        assert reference.authors
+        assert reference.title
+        assert key.startswith(re.sub(r"\W", "", reference.authors[0].split()[-1].lower()))
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

@@ -18,7 +18,8 @@ T = 3
 
 
 def network(name="resnet8", width=4, kind="snn", shape=(3, 16, 16), T=T):
-    """An untrained network whose layers all fire, in float64: no rounding can flip a spike between two ways to run it."""
+    """An untrained network whose layers all fire, in float64: no rounding can flip a spike between two ways
+    to run it."""
     torch.manual_seed(0)
     snn = kind == "snn"
     model = ResNetConfig(name=name, width=width, T=T if snn else None)
@@ -46,7 +47,8 @@ def count(made, *batches, T=None):
 
 
 def oracle(made, batch):
-    """SpikingJelly's count, summed over images and timesteps. no_grad: inference mode hides the operators from it."""
+    """SpikingJelly's count, summed over images and timesteps. no_grad: inference mode hides the operators
+    from it."""
     counter = SynOpCounter()
     with torch.no_grad(), DispatchCounterMode([counter]):
         made(batch)
@@ -58,7 +60,8 @@ def oracle(made, batch):
     [("resnet8", 4, (3, 16, 16)), ("resnet8", 5, (1, 15, 18)), ("resnet19", 2, (3, 16, 16))],
 )
 def test_synops_are_those_of_spikingjelly(name, width, shape):
-    """Strided convolutions, padding, 1x1 shortcuts, odd sizes, and (resnet19) a linear layer between neurons."""
+    """Strided convolutions, padding, 1x1 shortcuts, odd sizes, and (resnet19) a linear layer between
+    neurons."""
     made, batch = network(name, width, shape=shape), images(shape=shape)
     found = count(made, batch)
     assert all(rate > 0.02 for rate in found.rates().values())
@@ -152,7 +155,8 @@ def test_macs_of_a_grouped_convolution():
 
 
 class Tokens(nn.Module):
-    """Layers over tokens as a network of the user's may have them: Conv1d over `[T*B, D, N]`, Linear over `[T*B, N, D]` and `[T, B, D]`."""
+    """Layers over tokens as a network of the user's may have them: Conv1d over `[T*B, D, N]`, Linear over
+    `[T*B, N, D]` and `[T, B, D]`."""
 
     def __init__(self, activation):
         super().__init__()
@@ -202,7 +206,8 @@ def test_synops_of_every_kind_of_neuron_are_those_of_spikingjelly(neuron):
 
 @torch.inference_mode()
 def test_linear_after_a_neuron_counts_synops_and_after_a_mean_macs():
-    """resnet19: hidden layer behind the pooling (MACs at each step), head behind the hidden neurons (SynOps)."""
+    """resnet19: hidden layer behind the pooling (MACs at each step), head behind the hidden neurons
+    (SynOps)."""
     found = count(network("resnet19", 2), images())
     assert found.macs_per_step == 8 * 256  # 2 x 2 x 2 channels into 256 hidden units
     assert found.spikes["body.hidden_act"].sum() > 0

@@ -147,7 +147,8 @@ def drawn(groups, tmp_path, monkeypatch):
 
 
 def test_what_is_drawn(tmp_path, monkeypatch):
-    """Mean over seeds with a band of one sample deviation, the teacher as a level, labels that say what and how many."""
+    """Mean over seeds with a band of one sample deviation, the teacher as a level, labels that say what and
+    how many."""
     axes = drawn(group_by_seed(seeds(KL)), tmp_path, monkeypatch)
     line, level = axes.lines
     assert line.get_label() == "kl, T = 4, 16 epochs (n = 3)"

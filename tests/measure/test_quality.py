@@ -93,7 +93,8 @@ def test_errors_of_one_bin_cancel():
 
 
 def test_a_bound_belongs_to_the_bin_below():
-    """15 equal logits have confidence 1/15, the end of the first bin; a little more lies in the second: errors do not cancel."""
+    """15 equal logits have confidence 1/15, the end of the first bin; a little more lies in the second:
+    errors do not cancel."""
     assert ECE_BINS == 15
     logits = torch.zeros(2, 15, dtype=torch.float64)
     logits[1, 3] = 1e-6

@@ -35,7 +35,8 @@ class Ended:
 
 
 class Jobs:
-    """`run(folder, words)` carries out a command in `count` processes, 2 by default; with 1, without torchrun."""
+    """`run(folder, words)` carries out a command in `count` processes, 2 by default; with 1, without
+    torchrun."""
 
     def __init__(self, data: Path) -> None:
         self._data = str(data)

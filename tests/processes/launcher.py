@@ -1,8 +1,12 @@
-"""torchrun itself, forked after the imports; the workers that it starts are forked likewise, and are its own children.
+"""torchrun itself, forked after the imports; the workers that it starts are forked likewise, and are its own
+children.
 
-Reads one JSON request a line: words, folder, count (processes; 1: without torchrun), options (of torchrun), frozen
-(norms use their running statistics), code (python that the workers run first). Answers with the launcher's pid when it
-runs, and with its exit status when it has ended. The workers' pids stand in FOLDER/workers, their states after training
+Reads one JSON request a line: words, folder, count (processes; 1: without torchrun), options (of torchrun),
+frozen
+(norms use their running statistics), code (python that the workers run first). Answers with the launcher's
+pid when it
+runs, and with its exit status when it has ended. The workers' pids stand in FOLDER/workers, their states
+after training
 in FOLDER/weights-<rank>.pt.
 """
 
@@ -37,7 +41,8 @@ LIF(NeuronConfig())
 
 
 class Worker:
-    """A process forked ahead, which waits for torchrun's order to begin; as much of a Popen as torchrun uses."""
+    """A process forked ahead, which waits for torchrun's order to begin; as much of a Popen as torchrun
+    uses."""
 
     def __init__(self, request: dict[str, Any]) -> None:
         reading, self._order = os.pipe()

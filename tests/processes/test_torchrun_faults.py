@@ -1,4 +1,5 @@
-"""Workers and launchers that are killed, stopped or interrupted: nobody is left behind, and the same command continues."""
+"""Workers and launchers that are killed, stopped or interrupted: nobody is left behind, and the same command
+continues."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ def expected(torchrun: Jobs, tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def _struck(torchrun: Jobs, folder: Path, number: signal.Signals, pick: Pick, **request: object) -> Ended:
-    """The command, of which `pick` are signalled once two epochs are done; again where it was done before that was seen."""
+    """The command, of which `pick` are signalled once two epochs are done; again where it was done before
+    that was seen."""
     for _attempt in range(8):
         launcher = torchrun.start(folder, TEACH, **request)
         _wait(launcher, lambda: _lines(folder / "run/metrics.jsonl") >= 2)

@@ -1,4 +1,5 @@
-"""What several processes refuse, each once, and what they write, each thing once; and the real torchrun from end to end."""
+"""What several processes refuse, each once, and what they write, each thing once; and the real torchrun from
+end to end."""
 
 from __future__ import annotations
 
@@ -91,7 +92,8 @@ pipeline.load_data = lambda *w, **k: dataclasses.replace(honest(*w, **k), sha256
 """
     ended = torchrun.run(tmp_path, TEACH, code=code)
     assert ended.said == [
-        "snnkd: the processes of this job have different data, teachers or requests; give all machines the same files and command"
+        "snnkd: the processes of this job have different data, teachers or requests; give all machines the "
+        "same files and command"
     ]
 
 

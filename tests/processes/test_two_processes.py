@@ -1,4 +1,5 @@
-"""Two gloo processes train as one does: the same losses where norms do not look at the batch, and one set of weights."""
+"""Two gloo processes train as one does: the same losses where norms do not look at the batch, and one set of
+weights."""
 
 from __future__ import annotations
 
@@ -72,7 +73,8 @@ def exactly(of, network, objective, compile):
 stage.train = exactly
 """
 IN_FLOAT64 = {"dist"}
-"""In float32 their gradients make of a rounding a spike more or less within 20 steps, on one machine or another."""
+"""In float32 their gradients make of a rounding a spike more or less within 20 steps, on one machine or
+another."""
 
 
 @pytest.fixture(scope="module")

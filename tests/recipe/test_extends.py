@@ -112,7 +112,8 @@ def test_extends_that_is_no_name(value: str) -> None:
         (
             "list.yaml",
             FileError,
-            "child.yaml extends list.yaml: list.yaml: a recipe is a mapping of keys to sections, this is list",
+            "child.yaml extends list.yaml: list.yaml: a recipe is a mapping of keys to sections, this is "
+            "list",
         ),
         ("onward.yaml", FileError, "onward.yaml extends gone.yaml: gone.yaml: no such file or directory"),
     ],
@@ -163,5 +164,8 @@ def test_code_in_a_base_is_refused_as_in_any_recipe() -> None:
 
 
 def test_reading_does_not_import_torch() -> None:
-    code = f"import sys; from snnkd.recipe import resolve_tasks; resolve_tasks({written('distill: {loss: null}')!r}); assert 'torch' not in sys.modules"
+    code = (
+        f"import sys; from snnkd.recipe import resolve_tasks; "
+        f"resolve_tasks({written('distill: {loss: null}')!r}); assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -29,7 +29,8 @@ def test_an_empty_child_is_its_base(base: str) -> None:
 
 def test_mappings_merge_and_everything_else_replaces() -> None:
     found = made(
-        "data: {augment: [crop, flip], noise: 0.3}\nteach: {train: {lr: 0.5}}\neval: {split: val}\ncompare: {baseline: hta-kl}\n"
+        "data: {augment: [crop, flip], noise: 0.3}\nteach: {train: {lr: 0.5}}\neval: {split: val}\ncompare: "
+        "{baseline: hta-kl}\n"
     )
     assert (found.teach.data, found.distill.data.augment) == (found.distill.data, ("crop", "flip"))
     assert (found.distill.data.classes, found.distill.data.noise) == (10, 0.3)
@@ -267,7 +268,8 @@ def test_null_for_a_key_that_the_base_does_not_set_is_refused(key: str) -> None:
         (
             "train: {epohcs: null}",
             PIPELINE,
-            "train.epohcs: null removes a key of base.yaml, and base.yaml does not set it; did you mean 'train.epochs'?",
+            "train.epohcs: null removes a key of base.yaml, and base.yaml does not set it; did you mean "
+            "'train.epochs'?",
         ),
         (
             "",

@@ -108,7 +108,7 @@ def test_every_key_of_the_child_has_an_effect(
             if path not in child[1][stage] and path not in child[0] and not anew:
                 assert value_at(recipe, path) == value
     now, then = found.distill.model, before.distill.model
-    assert now.T == {**child[0], **base[1]["distill"], **child[1]["distill"]}.get("model.T", then.T)
+    assert {**child[0], **base[1]["distill"], **child[1]["distill"]}.get("model.T", then.T) == now.T
 
 
 def restarts(

@@ -451,6 +451,9 @@ def test_whatever_the_flags_the_resolved_recipe_resolves_to_itself(flags, loss, 
 
 
 def test_no_torch_is_imported():
-    code = "import sys; from snnkd.recipe import *; resolve_stage('glyphs', 'distill'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from snnkd.recipe import *; resolve_stage('glyphs', 'distill'); print('torch' in "
+        "sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

@@ -1,4 +1,5 @@
-"""The recipes that travel with snnkd: each resolves, builds its networks, takes a step, and says what it is."""
+"""The recipes that travel with snnkd: each resolves, builds its networks, takes a step, and says what it
+is."""
 
 from __future__ import annotations
 
@@ -61,7 +62,8 @@ def few(recipe: StageRecipe, width: int | None) -> StageRecipe:
 
 
 def subjects(pipeline: Pipeline, width: int | None) -> list[Subject]:
-    """Student and teacher of one task on random images of the data's shape; the teacher as a stage of its own."""
+    """Student and teacher of one task on random images of the data's shape; the teacher as a stage of its
+    own."""
     assert isinstance(pipeline.distill, DistillRecipe)
     student = few(pipeline.distill, width)
     assert isinstance(student, DistillRecipe)
@@ -297,7 +299,8 @@ def test_only_tasks_of_a_recipe_are_stored_as_its_results(studies: ModuleType, c
 
 
 def test_shared_parts_stand_once() -> None:
-    """What a table says is what it has apart: no line of settings is copied into another, but augmentation, which belongs to its data."""
+    """What a table says is what it has apart: no line of settings is copied into another, but augmentation,
+    which belongs to its data."""
     lines = [line for name in TABLES for line in text_of(name).splitlines() if not line.startswith("#")]
     copied = {
         line

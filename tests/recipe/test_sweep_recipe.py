@@ -1,4 +1,5 @@
-"""From `sweep:` to tasks: order, where values go, what is refused, and the recipe written out with its sweep."""
+"""From `sweep:` to tasks: order, where values go, what is refused, and the recipe written out with its
+sweep."""
 
 from __future__ import annotations
 
@@ -149,7 +150,8 @@ def test_what_belongs_to_a_shared_loss_is_the_students() -> None:
 def test_a_model_or_data_set_replaces_its_section_but_for_the_timesteps() -> None:
     made = students(
         tasks(
-            f"{FULL}sweep: {{distill.model: [resnet20, {{name: resnet8, width: 2}}], distill.data: [cifar10, glyphs]}}"
+            f"{FULL}sweep: {{distill.model: [resnet20, {{name: resnet8, width: 2}}], distill.data: [cifar10, "
+            f"glyphs]}}"
         )
     )
     assert [(s.model.name, s.model.width, s.model.T, s.data.name) for s in made] == [
@@ -340,14 +342,16 @@ def test_too_many_tasks() -> None:
         (f"{PIPELINE}sweep: {{data: [glyphs, cifar10]}}", ["data.val_fraction=0.1"]),
         (f"{PIPELINE}sweep: {{train.lr: [0.1, 1.0e-2], data.noise: [0, 0.1], model.width: [null, 4]}}", []),
         (
-            f"{PIPELINE}sweep: {{train: [{{epochs: 3}}, {{epochs: 4, batch_size: 10}}], data.augment: [[], [crop]]}}",
+            f"{PIPELINE}sweep: {{train: [{{epochs: 3}}, {{epochs: 4, batch_size: 10}}], data.augment: [[], "
+            f"[crop]]}}",
             [],
         ),
         (f"{PIPELINE}sweep: {{teach.train: [{{epochs: 3}}, {{epochs: 4}}], train.lr: [1, 2]}}", []),
         (f"{PIPELINE}loss: hta-kl\nsweep: {{loss.head: [top1, strict], distill.neuron.tau: [2, 3]}}", []),
         ("distill: {}\nsweep: {distill.loss: [none, kl], seed: [0, 1]}", []),
         (
-            "model: {width: 8}\nloss: enof\nneuron: {last: relu}\nteach:\ndistill: {loss: kl, model: {width: null}}\n"
+            "model: {width: 8}\nloss: enof\nneuron: {last: relu}\nteach:\ndistill: {loss: kl, model: {width: "
+            "null}}\n"
             "sweep: {distill.loss: [enof, hta-kl, sakd]}",
             [],
         ),
@@ -421,21 +425,23 @@ def test_flow_yaml_is_one_line_that_reads_back(value: Any) -> None:
 
 def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
     Path("r.yaml").write_text(
-        BASE
-        + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], distill.loss.head: [strict]}"
+        BASE + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], "
+        "distill.loss.head: [strict]}"
     )
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "distill", seed=5), "bench")
     assert line == (
-        "r.yaml has a sweep of 12 tasks, which `snnkd bench` does not run: here distill.loss=hta-kl head=strict, seed=5, model.T=6, "
-        "model=resnet20, distill.loss.head=strict, as its sections and the flags say; `snnkd run r.yaml --task K` runs one"
+        "r.yaml has a sweep of 12 tasks, which `snnkd bench` does not run: here distill.loss=hta-kl "
+        "head=strict, seed=5, model.T=6, "
+        "model=resnet20, distill.loss.head=strict, as its sections and the flags say; `snnkd run r.yaml "
+        "--task K` runs one"
     )
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
     assert "here seed=100, model=resnet20, as" in line
     Path("r.yaml").write_text("teach: {}\ndistill: {}\nsweep: {distill.loss: [kl]}")
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
     assert (
-        "has a sweep of 1 task, which `snnkd teach` does not run: none of its keys is this stage's; `snnkd run"
-        in line
+        "has a sweep of 1 task, which `snnkd teach` does not run: none of its keys is this stage's; `snnkd "
+        "run" in line
     )
     assert not_swept("glyphs", resolve_stage("glyphs", "teach"), "teach") == []
 

@@ -15,7 +15,8 @@ from snnkd.schema.loss import LossConfig
 
 
 def letters(most: int) -> st.SearchStrategy[str]:
-    """Text without the line ends of other alphabets, which PyYAML writes as they are and reads as line ends."""
+    """Text without the line ends of other alphabets, which PyYAML writes as they are and reads as line
+    ends."""
     return st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\x85\u2028\u2029"), max_size=most
     )
@@ -137,7 +138,8 @@ def test_a_merged_mapping_may_be_merged_again():
 
 @pytest.mark.parametrize("key", ["T", "name"])
 def test_merge_keys_mean_what_yaml_says_whatever_the_version_of_pyyaml(key):
-    """6.0.4 takes the wrong one of two keys of one letter in the first case, of more letters in the second."""
+    """6.0.4 takes the wrong one of two keys of one letter in the first case, of more letters in the
+    second."""
     made = yaml_io.parse_yaml(f"""
 one: &one {{{key}: 1, other: 1}}
 two: &two {{{key}: 2, third: 2}}

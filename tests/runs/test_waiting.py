@@ -31,7 +31,8 @@ def never(where: str) -> None:
 
 @contextmanager
 def held_for(folder: Path, seconds: float) -> Iterator[None]:
-    """Hold the run for that long; its lock is another open file, which is what counts, not another process."""
+    """Hold the run for that long; its lock is another open file, which is what counts, not another
+    process."""
     taken = threading.Event()
 
     def hold() -> None:

@@ -1,6 +1,8 @@
-"""A step as a GPU would make it, where there is none: torch's fake tensors have its device, shapes and types, and no numbers.
+"""A step as a GPU would make it, where there is none: torch's fake tensors have its device, shapes and types,
+and no numbers.
 
-They refuse tensors of different devices in one operation, and every look at a value. The fetch back, which autograd
+They refuse tensors of different devices in one operation, and every look at a value. The fetch back, which
+autograd
 refuses without a driver, is left to test_on_a_gpu.py.
 """
 
@@ -120,7 +122,8 @@ FUSED = ("lif", "plif", "if", "qif", "eif", "izhikevich")
 
 @pytest.mark.parametrize("name", [entry.name for entry in NEURONS])
 def test_fused_neurons_read_bf16_as_it_is(fake: FakeTensorMode, name: str) -> None:
-    """A copy of their input in float32, and of their spikes, would be more memory to move than they move themselves."""
+    """A copy of their input in float32, and of their spikes, would be more memory to move than they move
+    themselves."""
     with unset_fake_temporarily():
         layer = make_neuron(build_neuron(name), 3)
     moved(layer)

@@ -1,4 +1,5 @@
-"""Silent and saturated layers are reported while training, with epoch and layer; so are gradients that are not finite."""
+"""Silent and saturated layers are reported while training, with epoch and layer; so are gradients that are
+not finite."""
 
 from __future__ import annotations
 
@@ -41,8 +42,8 @@ def test_what_is_troubled() -> None:
 def test_the_warning_is_one_line_with_few_names() -> None:
     line = warning(7, {"silent": list("abcde"), "saturated": ["x"]})
     assert (
-        line
-        == "warning: epoch 7: silent layers (rate 0): a, b, c and 2 more; saturated layers (rate above 0.95): x"
+        line == "warning: epoch 7: silent layers (rate 0): a, b, c and 2 more; saturated layers (rate above "
+        "0.95): x"
     )
     assert "no layer is silent" in warning(8, {})
 

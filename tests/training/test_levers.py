@@ -1,4 +1,5 @@
-"""Each way to be faster or smaller computes what the plain way computes, and none waits for a device inside an epoch."""
+"""Each way to be faster or smaller computes what the plain way computes, and none waits for a device inside
+an epoch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What only a GPU can show: the same losses, neurons and runs as on a CPU, and that no step waits. Skipped where there is none."""
+"""What only a GPU can show: the same losses, neurons and runs as on a CPU, and that no step waits. Skipped
+where there is none."""
 
 from __future__ import annotations
 

@@ -21,17 +21,17 @@ from snnkd.schema.run import TeachRecipe
 from snnkd.stopping import Stop
 
 STEPS = 6  # per epoch: 300 images in batches of 50
-FLAGS: Any = dict(
-    epochs=2,
-    batch_size=50,
-    settings=[
+FLAGS: Any = {
+    "epochs": 2,
+    "batch_size": 50,
+    "settings": [
         "data.classes=10",
         "data.train_images=300",
         "data.test_images=100",
         "model.width=4",
         "data.augment=[crop, flip]",
     ],
-)
+}
 
 
 class StopAfter(Stop):
@@ -190,7 +190,8 @@ def test_a_killed_run_continues_from_its_last_checkpoint(long_bytes: bytes, cli:
 
 
 def test_a_second_signal_ends_at_once() -> None:
-    """Stopped (SIGSTOP) while the two arrive, so that both are pending before the loop can act on the first."""
+    """Stopped (SIGSTOP) while the two arrive, so that both are pending before the loop can act on the
+    first."""
     process = start("teach", *LONG)
     _wait_for(Path("run/last.pt"))
     process.send_signal(signal.SIGSTOP)
