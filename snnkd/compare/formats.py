@@ -162,10 +162,7 @@ def _markdown_row(cells: list[str]) -> str:
 
 
 def as_latex(report: Report) -> str:
-    (
-        r"""`tabular`s with booktabs rules; headings as comments, notes as text."""
-        ""
-    )
+    """`tabular`s with booktabs rules; headings as comments, notes as text."""
     return "\n\n".join(_blocks(report, _latex_sheet, _latex_text, lambda heading: f"% {heading}"))
 
 
