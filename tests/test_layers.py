@@ -3,63 +3,89 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 import snnkd
 import snnkd.losses
 import snnkd.models
 
 PACKAGE = Path(snnkd.__file__).parent
-LAYERS = [
-    {"cli", "api"},
-    {"pipeline"},
-    {"bench", "compare", "preflight"},
-    {"evaluation"},
-    {"stage"},
-    {"teachers"},
-    {"training", "measure", "exports", "runs"},
-    {"losses", "models", "data"},
-    {"recipe"},
-    {"catalog"},
-    {"schema"},
-    {"usercode", "context", "locks"},
-    {"stopping"},
-    {"console", "files", "seeds", "distributed"},
-    {"errors"},
-]
-ROOM = {room: i for i, layer in enumerate(LAYERS) for room in layer}
+LAYERS = """
+    cli  api                                               what people call
+    pipeline                                               one function for each command
+    stage  evaluation  compare  bench  preflight           one run; a finished run; many runs; speed; a recipe
+    training  teachers                                     the loop; the network that it learns from
+    measure  exports                                       accuracy, rates, energy; files for other programs
+    losses  models  runs                                   tensors in, tensors out; the run directory
+    recipe  data                                           a file becomes checked objects; images
+    catalog  context                                       which names exist; what a command runs with
+    environment  usercode  stopping  locks
+    schema  files  distributed                             which keys exist
+    console  errors  seeds
+"""
+"""A room imports only from rooms on lower lines; two spaces part the rooms from each other and from the remark."""
+ROOMS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+ROOMS -= {"__init__", "__main__"}
+LINE = {
+    room: number
+    for number, line in enumerate(LAYERS.strip().splitlines())
+    for room in line.split("  ")
+    if room.strip() in ROOMS
+    for room in [room.strip()]
+}
+MODULES = {
+    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in PACKAGE.rglob("*.py")
+}
 
 
 def _imports(path: Path) -> set[str]:
-    found = set()
+    """Modules of the package that a file imports, also inside functions and under TYPE_CHECKING."""
+    imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("snnkd"):
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-    return found - {"__version__"}
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "snnkd":
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= {name if name in MODULES else node.module for name in names}
+        elif isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names if alias.name.split(".")[0] == "snnkd"}
+    return imported - {"snnkd"}  # __version__
 
 
-def test_every_room_has_a_layer() -> None:
-    rooms = {
-        p.stem if p.suffix else p.name
-        for p in PACKAGE.iterdir()
-        if p.suffix == ".py" or (p.is_dir() and (p / "__init__.py").exists())
-    }
-    assert rooms - {"__init__", "__main__"} == set(ROOM)
+def _room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def test_every_room_has_a_line() -> None:
+    assert set(LINE) == ROOMS
 
 
 def test_imports_run_downward() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        if room.startswith("__"):
+    for module, path in MODULES.items():
+        if module in ("snnkd", "snnkd.__main__"):
             continue
-        for other in _imports(path) - {room}:
-            assert ROOM[other] > ROOM[room], f"{path} imports {other}"
+        for other in _imports(path):
+            if _room(other) != _room(module):
+                assert LINE[_room(other)] > LINE[_room(module)], f"{module} imports {other}"
+
+
+def test_no_circle_of_modules() -> None:
+    graph = {module: _imports(path) for module, path in MODULES.items() if module != "snnkd"}
+    for node in graph.values():
+        assert node <= set(MODULES), node
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
 
 
 def test_a_loss_never_imports_a_model_nor_a_model_a_loss() -> None:
     for room, other in (("losses", "models"), ("models", "losses")):
-        assert not any(other in _imports(path) for path in (PACKAGE / room).rglob("*.py"))
+        assert not any(
+            _room(module) == other for path in (PACKAGE / room).rglob("*.py") for module in _imports(path)
+        )
 
 
 def test_public_surface() -> None:

@@ -9,7 +9,7 @@ import dataclasses
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from snnkd import distributed
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, open_npz, write_atomic
-from snnkd.measure.curve import Curve
+
+if TYPE_CHECKING:  # compare reads logits without torch
+    from snnkd.measure.curve import Curve
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from snnkd.catalog.data import DATA
 from snnkd.errors import FileError, UsageError
 from snnkd.recipe.keys import NAMED, STAGES, Values, expand_names, holders
 from snnkd.recipe.loss_section import expand_loss, replace_loss, set_temperature
 from snnkd.recipe.teacher_section import teacher_of_flags
 from snnkd.recipe.yaml_io import parse_value
+from snnkd.schema.events import EventConfig
 
 FLAGS = {
     "data": "data",
@@ -65,7 +67,14 @@ def replace_section(values: Values, key: str, value: Any) -> None:
     model = values.get("model")
     if key == "model" and isinstance(section, Mapping) and isinstance(model, Mapping) and "T" in model:
         section = {"T": model["T"], **section}
+    if key == "data" and isinstance(model, dict) and _is_event_data(section):
+        model.pop("T", None)
     values[key] = section
+
+
+def _is_event_data(section: Any) -> bool:
+    name = section.get("name") if isinstance(section, Mapping) else None
+    return isinstance(name, str) and name in DATA and issubclass(DATA[name].options, EventConfig)
 
 
 def apply_setting(values: Values, setting: str) -> None:

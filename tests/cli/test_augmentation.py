@@ -107,6 +107,6 @@ def test_images_that_an_operation_cannot_take_are_refused_before_a_run_begins(cl
         "teach", "--data", data, "--set", "data.augment=[{name: cutout, size: 9}]", "--batch-size", 20
     )
     assert ended.code == 2
-    assert "data.augment: cutout's size 9 is above that of the images, 8x8" in ended.complaint
+    assert "data.augment: cutout's size 9 is above the image size 8x8" in ended.complaint
     assert not Path("runs").exists()
     assert np.load("small.npz")["train_images"].shape == (200, 8, 8)

@@ -14,7 +14,7 @@ from conftest import SMALL, Cli, finish, random_npz, start, teach_and_distill
 
 from snnkd.data.loader import TrainBatches
 from snnkd.stopping import Stop
-from snnkd.training import loop
+from snnkd.training import train_state
 
 # ---- 0: done, or already done
 
@@ -321,7 +321,7 @@ def test_a_learning_rate_that_explodes(cli: Cli, lr: str, codes: set[int]) -> No
 
 def test_a_full_disk(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     saves = iter(range(10))
-    honest = loop.save_state
+    honest = train_state.save_state
 
     def full(*words: Any) -> None:
         if next(saves) == 1:
@@ -329,7 +329,7 @@ def test_a_full_disk(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         honest(*words)
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "save_state", full)
+        patch.setattr(train_state, "save_state", full)
         ended = cli("teach", *SMALL, "--out", "run")
     assert ended.code == 4
     assert "run/last.pt" in ended.complaint

@@ -77,14 +77,14 @@ def test_a_place_that_takes_no_more(
 INTERRUPTED = """
 import os, signal, sys
 sys.argv = ["snnkd", *sys.argv[1:]]
-from snnkd import inspection
+from snnkd import preflight
 from snnkd.exports import safetensors
 def interrupted(honest):
     def call(*words):
         os.kill(os.getpid(), signal.SIGINT)
         return honest(*words)
     return call
-inspection.facts, safetensors.write = interrupted(inspection.facts), interrupted(safetensors.write)
+preflight.facts, safetensors.write = interrupted(preflight.facts), interrupted(safetensors.write)
 from snnkd.cli import main
 main()
 """

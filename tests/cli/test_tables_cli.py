@@ -69,7 +69,7 @@ def test_tasks_and_the_comparison_give_the_papers_table(cli: Cli) -> None:
 
 def test_the_small_scale_recipe_is_of_a_part_and_beside_no_published_number(cli: Cli) -> None:
     settings = [
-        "train.batch_size=10",
+        "train.batch_size=4",
         "teach.train.epochs=1",
         "distill.train.epochs=1",
         "execution.allow_weak_teacher=true",

@@ -187,7 +187,7 @@ def test_metrics(content, words):
 def checkpoint(**changes: object) -> bytes:
     state = torch.load(io.BytesIO(payload(made()["v"]["previous.pt"])), weights_only=True)
     for key, value in changes.items():
-        state[key] = {**state[key], **value} if key == "position" and isinstance(value, dict) else value
+        state[key] = {**state[key], **value} if key == "progress" and isinstance(value, dict) else value
     return sealed(stored(state))
 
 
@@ -210,13 +210,13 @@ def bomb() -> bytes:
         "no-keys": (lambda: sealed(stored({})), WORDS),
         "network-is-a-list": (lambda: checkpoint(network=[]), WORDS),
         "network-of-another-run": (lambda: checkpoint(network={"mean": torch.zeros(3)}), WORDS),
-        "position-is-a-list": (lambda: checkpoint(position=[1]), WORDS),
-        "position-with-another-key": (lambda: checkpoint(position={"x": 1}), WORDS),
-        "epoch-negative": (lambda: checkpoint(position={"epoch": -1}), WORDS),
-        "step-beyond-the-epoch": (lambda: checkpoint(position={"step": 99}), WORDS),
-        "step-negative": (lambda: checkpoint(position={"step": -1}), WORDS),
-        "seconds-nan": (lambda: checkpoint(position={"seconds": float("nan")}), WORDS),
-        "best-of-another-run": (lambda: checkpoint(position={"best": {"a": 1}}), WORDS),
+        "position-is-a-list": (lambda: checkpoint(progress=[1]), WORDS),
+        "position-with-another-key": (lambda: checkpoint(progress={"x": 1}), WORDS),
+        "epoch-negative": (lambda: checkpoint(progress={"epoch": -1}), WORDS),
+        "step-beyond-the-epoch": (lambda: checkpoint(progress={"step": 99}), WORDS),
+        "step-negative": (lambda: checkpoint(progress={"step": -1}), WORDS),
+        "seconds-nan": (lambda: checkpoint(progress={"seconds": float("nan")}), WORDS),
+        "best-of-another-run": (lambda: checkpoint(progress={"best": {"a": 1}}), WORDS),
         "tally-empty": (lambda: checkpoint(tally={}), WORDS),
         "optimizer-empty": (lambda: checkpoint(optimizer={}), WORDS),
         "objective-of-another-run": (lambda: checkpoint(objective={"x": torch.zeros(1)}), WORDS),

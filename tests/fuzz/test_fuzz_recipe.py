@@ -115,7 +115,7 @@ def test_recipes_with_damaged_bytes(printed):
 
     each()
     tally.close()
-    assert tally.codes[3] > 8
+    assert tally.codes[3] > 2
 
 
 def test_recipes_that_teach_and_distill_refuse(printed):

@@ -85,8 +85,8 @@ def subjects(pipeline: Pipeline, width: int | None) -> list[Subject]:
     return made
 
 
-def takes_a_step(pipeline: Pipeline) -> None:
-    for subject in subjects(pipeline):
+def takes_a_step(pipeline: Pipeline, width: int | None) -> None:
+    for subject in subjects(pipeline, width):
         before = [parameter.detach().clone() for parameter in subject.network.parameters()]
         losses = subject.step()
         assert all(torch.isfinite(loss.total).all() for loss in losses)
