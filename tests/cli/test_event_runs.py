@@ -75,9 +75,7 @@ def test_a_teacher_and_its_student(cli: Cli, name: str, sees: str | None) -> Non
     assert [entry["top1"] for entry in shorter["curve"]] == [entry["top1"] for entry in done["curve"][:2]]
     beyond = cli("eval", "--T", 4)
     assert beyond.code == 2
-    assert (
-        f"--T 4: every timestep sees a frame of its own, and {name} has 3 (data.frames)" in beyond.complaint
-    )
+    assert f"--T 4: every timestep takes one event frame, and {name} has 3 (data.frames)" in beyond.complaint
 
 
 def test_the_same_command_gives_the_same_bytes(cli: Cli, tmp_path: Path) -> None:
@@ -262,7 +260,7 @@ def test_a_teacher_from_a_plain_file_of_weights(cli: Cli) -> None:
     refused = cli(
         "distill", *words("n-mnist"), *given, "--set", "teacher.model.width=4", "--set", "teacher.size=20"
     )
-    assert (refused.code, "resnet8 sees [2, 20, 20]; event frames" in refused.complaint) == (2, True)
+    assert (refused.code, "resnet8 takes [2, 20, 20]; event frames" in refused.complaint) == (2, True)
 
 
 def test_micro_batches_features_and_validation(cli: Cli) -> None:
