@@ -1,4 +1,4 @@
-"""YAML in and out: plain data only, so that no recipe can run code or swell."""
+"""Reading and writing YAML: plain data only, bounded in size; no recipe can run code."""
 
 from __future__ import annotations
 
@@ -11,136 +11,96 @@ from snnkd.errors import FileError
 from snnkd.schema.fields import to_plain
 
 LARGEST = 1_000_000
-"""Bytes; a recipe is a page of text."""
+"""Bytes of a file."""
 MOST_ALIASES = 100
-"""Ordinary anchors stay legal, alias bombs do not."""
+"""Aliases in a file; allows ordinary anchors, not alias bombs."""
 DEEPEST = 20
 """Levels of nesting."""
 MOST_NODES = 20_000
-"""Keys and values, aliases written out: a few nested aliases can stand for gigabytes."""
+"""Keys and values after aliases are expanded: a few nested aliases can expand to gigabytes."""
 LONGEST = 2_000
-"""Characters of one value; longer whole numbers could not even be printed in a message."""
+"""Characters of one value; Python cannot print an integer of more than 4,300 digits."""
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader that also refuses a key given twice, and that merges (<<) as YAML says whatever PyYAML's
-    version.
+    """SafeLoader that refuses a key given twice."""
 
-    6.0.4 tells the keys of merged mappings apart by their strings' identity: of two keys of one letter, such
-    as T, it
-    takes the wrong one.
-    """
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:  # before merge keys (<<) add to the node
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen: set[str] = set()
+        keys: set[str] = set()
         for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
-            if key.value in seen and key.value != "<<":
+            if key.value in keys:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
-            seen.add(key.value)
+            keys.add(key.value)
         return node
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        """Write merged mappings out: a mapping's own keys win, then those of the first mapping that has
-        them."""
-        own: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
-        merged: dict[Any, tuple[yaml.Node, yaml.Node]] = {}
-        for key, value in node.value:
-            if key.tag == "tag:yaml.org,2002:merge":
-                for mapping in _mappings(value):
-                    self.flatten_mapping(mapping)
-                    for pair in mapping.value:
-                        merged.setdefault(_name(pair[0]), pair)
-            else:
-                if key.tag == "tag:yaml.org,2002:value":  # a key =, which is text like any other
-                    key.tag = "tag:yaml.org,2002:str"
-                own[_name(key)] = (key, value)
-        node.value = list({**merged, **own}.values())
-
-
-def _mappings(merged: yaml.Node) -> list[yaml.MappingNode]:
-    """What a merge key names: a mapping, or a list of them."""
-    found = merged.value if isinstance(merged, yaml.SequenceNode) else [merged]
-    for node in found:
-        if not isinstance(node, yaml.MappingNode):
-            raise yaml.constructor.ConstructorError(
-                None, None, "<< takes a mapping or a list of mappings", node.start_mark
-            )
-    return list(found)
-
-
-def _name(key: yaml.Node) -> Any:
-    return (key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key)
 
 
 def _decimal_numbers_only() -> None:
-    """Numbers as people mean them: YAML 1.1 reads 010 as 8, 1:30 as 90 and 2026-01-01 as a date; here they
-    are text."""
+    """Read only decimal numbers as numbers.
+
+    YAML 1.1 reads 010 as 8, 1:30 as 90 and 2026-01-01 as a date; here they are text.
+    """
     odd = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
-    kept = {
+    resolvers = {
         first: [pair for pair in pairs if pair[0] not in odd]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
-    _PlainLoader.yaml_implicit_resolvers = kept
-    whole = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
-    real = re.compile(
+    _PlainLoader.yaml_implicit_resolvers = resolvers
+    integer = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
+    decimal = re.compile(
         r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
     )
-    _PlainLoader.add_implicit_resolver(odd[0], whole, list("-+0123456789"))
-    _PlainLoader.add_implicit_resolver(odd[1], real, list("-+0123456789."))
+    _PlainLoader.add_implicit_resolver(odd[0], integer, list("-+0123456789"))
+    _PlainLoader.add_implicit_resolver(odd[1], decimal, list("-+0123456789."))
 
 
 _decimal_numbers_only()
 
 
 def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
-    """A mapping from YAML text; `where` names the source in messages.
+    """Parse YAML text whose top level is a mapping; `where` names the source in messages.
 
-    Raises FileError when the text is not plain YAML: bad syntax, tags, too large, too deep, too many aliases,
-    a
-    key twice, or no mapping at the top.
+    Raises FileError for anything but plain YAML: bad syntax, a tag, a merge key, a key given twice, a file
+    too large or too deep, too many aliases, no mapping at the top.
     """
     if len(text) > LARGEST:
-        raise FileError(f"{where}: {len(text)} bytes or more; a recipe has at most {LARGEST}")
+        raise FileError(f"{where}: at least {len(text)} bytes; a recipe has at most {LARGEST}")
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(f"{where}: not UTF-8 text (byte {error.start})") from error
     value = parse_value(decoded, where)
     if not isinstance(value, dict):
-        raise FileError(f"{where}: a recipe is a mapping of keys to sections, this is {type(value).__name__}")
+        raise FileError(f"{where}: a recipe is a mapping of keys to values, not {type(value).__name__}")
     for key in value:
         if not isinstance(key, str):
-            raise FileError(
-                f"{where}: the key {key!r} is not text; a recipe is a mapping of keys to sections"
-            )
+            raise FileError(f"{where}: the key {key!r} is not text; quote it")
     return value
 
 
 def parse_value(text: str, where: str) -> Any:
-    """Any plain value from YAML text, as a file or the command line gives it; raises FileError like
-    `parse_yaml`."""
+    """Parse YAML text of any plain value. Raises FileError like `parse_yaml`."""
     try:
-        _refuse_tricks(text, where)
-        return _apart(yaml.load(text, Loader=_PlainLoader))
+        _check_events(text, where)
+        return _unshare(yaml.load(text, Loader=_PlainLoader))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise FileError(f"{where}: not plain YAML: {_one_line(error)}") from error
 
 
-def _apart(value: Any) -> Any:
-    """A copy in which an anchor and its aliases are no longer one object: a setting on one must not change
-    the other."""
+def _unshare(value: Any) -> Any:
+    """Copy an anchor for each alias, so that a setting on one does not change the other."""
     if isinstance(value, dict):
-        return {key: _apart(held) for key, held in value.items()}
-    return [_apart(item) for item in value] if isinstance(value, list) else value
+        return {key: _unshare(item) for key, item in value.items()}
+    return [_unshare(item) for item in value] if isinstance(value, list) else value
 
 
-def _refuse_tricks(text: str, where: str) -> None:
+def _check_events(text: str, where: str) -> None:
+    """Refuse tags, merge keys, surrogates and alias bombs before any object is built."""
     aliases = 0
     sizes: dict[str, int] = {}
-    open_nodes = [("", 0)]  # anchor and size of the collections around this place
+    open_nodes = [("", 0)]  # anchor and size of each enclosing collection
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
@@ -154,29 +114,32 @@ def _refuse_tricks(text: str, where: str) -> None:
             aliases += 1
             if any(name == anchor for anchor, _ in open_nodes):
                 raise FileError(
-                    f"{where}: line {_line(event)}: the alias {'*' + name!r} stands inside what it stands for"
+                    f"{where}: line {_line(event)}: the alias {'*' + name!r} is inside its own anchor"
                 )
             size = sizes.get(name, 0)
         elif isinstance(event, yaml.ScalarEvent):
             sizes[name] = size = 1
+            if event.value == "<<" and event.implicit[0]:
+                raise FileError(
+                    f"{where}: line {_line(event)}: merge keys (<<) are not supported; use `extends`, or "
+                    f"write the keys out"
+                )
             if not event.value.isprintable() and any(
                 "\ud800" <= letter <= "\udfff" for letter in event.value
             ):
-                raise FileError(f"{where}: line {_line(event)}: half a UTF-16 pair is no text")
+                raise FileError(f"{where}: line {_line(event)}: unpaired UTF-16 surrogate")
             if len(event.value) > LONGEST:
                 raise FileError(
-                    f"{where}: line {_line(event)}: a value of {len(event.value)} characters; at most "
-                    f"{LONGEST}"
+                    f"{where}: line {_line(event)}: value of {len(event.value)} characters; at most {LONGEST}"
                 )
         elif isinstance(event, yaml.CollectionEndEvent):
             name, size = open_nodes.pop()
             sizes[name] = size
-        around, before = open_nodes[-1]
-        open_nodes[-1] = around, before + size
-        if len(open_nodes) - 1 > DEEPEST or aliases > MOST_ALIASES or before + size > MOST_NODES:
+        parent, total = open_nodes[-1]
+        open_nodes[-1] = parent, total + size
+        if len(open_nodes) - 1 > DEEPEST or aliases > MOST_ALIASES or total + size > MOST_NODES:
             raise FileError(
-                f"{where}: more than {DEEPEST} levels, {MOST_ALIASES} aliases or {MOST_NODES} values; that "
-                f"is no recipe"
+                f"{where}: more than {DEEPEST} levels, {MOST_ALIASES} aliases or {MOST_NODES} values"
             )
 
 
@@ -191,9 +154,8 @@ def _one_line(error: Exception) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers = (
-        _PlainLoader.yaml_implicit_resolvers
-    )  # quotes the texts that would be read as something else, such as 1e5
+    # quotes text that would be read as another type, such as 1e5
+    yaml_implicit_resolvers = _PlainLoader.yaml_implicit_resolvers
 
 
 def _short_list(dumper: yaml.SafeDumper, value: list[Any]) -> yaml.Node:
@@ -205,20 +167,18 @@ _Dumper.add_representer(list, _short_list)
 
 
 def dump_yaml(value: Any) -> str:
-    """YAML of a dataclass or plain mapping, keys in their own order; parse_yaml reads it back to the same
-    value."""
+    """Write a dataclass or plain mapping as YAML, keys in order; `parse_yaml` reads the same value back."""
     return yaml.dump(to_plain(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 
 class _FlowDumper(_Dumper):
     def ignore_aliases(self, data: Any) -> bool:
-        return True  # what stands twice is written twice
+        return True
 
 
 def _escaped_text(dumper: yaml.SafeDumper, value: str) -> yaml.Node:
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"'
-    )  # on one line
+    style = None if value.isprintable() else '"'  # escapes keep it on one line
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _FlowDumper.add_representer(list, yaml.SafeDumper.represent_list)
@@ -226,7 +186,7 @@ _FlowDumper.add_representer(str, _escaped_text)
 
 
 def flow_yaml(value: Any) -> str:
-    """Any plain value as YAML on one line; parse_value reads it back."""
+    """Write any plain value as YAML on one line; `parse_value` reads it back."""
     text = yaml.dump(
         to_plain(value),
         Dumper=_FlowDumper,
