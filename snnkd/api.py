@@ -200,9 +200,9 @@ def export(
     """Write a run's network in `format`, read it back, compare, as `snnkd export` does; RunError when the two
     disagree."""
     target = None if out is None else Path(out)
-    found = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
-    known: dict[str, Any] = {f.name: found.get(f.name) for f in dataclasses.fields(Exported)}
-    return Exported(**{**known, "path": Path(found["path"])})
+    report = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
+    known: dict[str, Any] = {f.name: report.get(f.name) for f in dataclasses.fields(Exported)}
+    return Exported(**{**known, "path": Path(report["path"])})
 
 
 def _word(value: Any) -> Any:
@@ -237,8 +237,8 @@ def _run(finished: Finished) -> Run:
     return Run(finished.folder, _result(finished.result))
 
 
-def _result(found: dict[str, Any]) -> Result:
+def _result(result: dict[str, Any]) -> Result:
     curve = tuple(
-        Point(**{f.name: entry[f.name] for f in dataclasses.fields(Point)}) for entry in found["curve"]
+        Point(**{f.name: entry[f.name] for f in dataclasses.fields(Point)}) for entry in result["curve"]
     )
-    return Result(curve, found["rate"], found["split"], found["images"], found)
+    return Result(curve, result["rate"], result["split"], result["images"], result)

@@ -1,5 +1,4 @@
-"""Measuring the network of a run or an export anew: on which images, for how many timesteps, and what is
-written."""
+"""Evaluate a run's network or an export: on chosen data, for chosen timesteps."""
 
 from __future__ import annotations
 
@@ -35,8 +34,7 @@ from snnkd.usercode import check_permitted
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRequest:
-    """What is measured: `data` names another data set than the run's own, `data_settings` are
-    `data.KEY=VALUE` words."""
+    """What to measure: `data` replaces the run's data set, `data_settings` are `data.KEY=VALUE` settings."""
 
     settings: EvalConfig = field(default_factory=EvalConfig)
     data: str | None = None
@@ -44,24 +42,21 @@ class EvalRequest:
     save_logits: Path | None = None
 
     def check(self) -> None:
-        """Raise UsageError or FileError for what is known to be wrong before anything is loaded."""
+        """Raise UsageError or FileError for an invalid request, before anything is loaded."""
         for setting in self.data_settings:
             if not setting.startswith("data."):
                 raise UsageError(
-                    f"--set {setting!r}: what is measured is chosen by data.KEY=VALUE; a network's own keys "
-                    f"are fixed"
+                    f"--set {setting!r}: only data.KEY=VALUE applies to eval; the network's keys are fixed"
                 )
             if self.data is None and setting.startswith("data.val_fraction"):
                 raise UsageError(
-                    f"--set {setting}: which images are held out was decided when the run was trained"
+                    f"--set {setting}: the validation split is fixed by training; remove the setting"
                 )
         if self.data is not None and not DATA.is_users(self.data):
             _section({"name": self.data}, self.data_settings)
         if self.save_logits:
             folder = self.save_logits.parent
-            if (
-                folder.name == "eval" and (folder.parent / RUN).exists()
-            ):  # where `compare` finds them by itself
+            if folder.name == "eval" and (folder.parent / RUN).exists():  # `compare` looks here
                 _make_folder(folder)
             check_logits_path(self.save_logits)
 
@@ -69,13 +64,12 @@ class EvalRequest:
 def measure_run(
     folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig, device: torch.device
 ) -> dict[str, Any]:
-    """The result object of a network; with other settings than the run's own it is also written to
-    RUN/eval/<settings>.json."""
+    """Measure a network and return its result; non-default settings also write RUN/eval/<settings>.json."""
     loaded = distributed.on_every_rank(load_network)(folder)
     check_fits_timesteps(loaded.network.specification, asked.settings, folder)
     data = data_of(loaded, context.console, asked, FetchOptions(stop=context.stop.check))
     name = eval_file(asked, loaded, data) if (folder / RUN).exists() else None
-    if name:  # before the work, so that a read-only folder is refused at once
+    if name:  # refuse a read-only folder before the work
         _make_folder(folder / "eval")
     recalibrated = {}
     if asked.settings.recalibrate_bn:
@@ -107,7 +101,7 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 def check_fits_timesteps(specification: Specification, settings: EvalConfig, folder: Path) -> None:
     """Raise UsageError for timesteps that the network cannot be measured at."""
     if settings.T is not None and specification.kind == "ann" and settings.T != 1:
-        raise UsageError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps")
+        raise UsageError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps; remove --T")
     check_timesteps(specification.neuron, specification.T, settings.T or specification.T, f"--T {settings.T}")
 
 
@@ -154,7 +148,7 @@ def data_of(
     asked: EvalRequest | None = None,
     fetch: FetchOptions = DEFAULT_FETCH,
 ) -> ImageSet:
-    """The data that a network was trained on, as its config.json names it, or what `asked` says over that."""
+    """Load the data that `asked` selects; by default those of the network's config.json."""
     asked = asked or EvalRequest()
     own = loaded.config.get("data")
     if asked.data is None:
@@ -171,30 +165,30 @@ def data_of(
     data = load_data(config, console, fetch=fetch)
     if asked.data is None and not asked.data_settings and data.sha256 != loaded.config.get("data_sha256"):
         console.log(
-            f"warning: {data.name} here has other bytes (sha256 {data.sha256[:12]}...) than the data of "
-            f"{loaded.folder}"
+            f"warning: {data.name} differs from the data {loaded.folder} was trained on (sha256 "
+            f"{data.sha256[:12]}...)"
         )
     _check_fits(loaded, data)
     return data
 
 
 def _section(values: Any, settings: Sequence[str]) -> DataConfig:
-    held = {"data": dict(values)}
+    document = {"data": dict(values)}
     for setting in settings:
-        apply_setting(held, setting)
-    made: DataConfig = fields.build(DATA[str(held["data"]["name"])].options, held["data"], "data")
-    return made
+        apply_setting(document, setting)
+    config: DataConfig = fields.build(DATA[str(document["data"]["name"])].options, document["data"], "data")
+    return config
 
 
 def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
-    made = loaded.network.specification
-    if data.classes != made.classes:
+    network = loaded.network.specification
+    if data.classes != network.classes:
         raise FileError(
-            f"{data.name} has {data.classes} classes, {loaded.folder} answers with {made.classes}"
+            f"{data.name} has {data.classes} classes, {loaded.folder} has {network.classes} output classes"
         )
-    if data.shape != made.shape:
+    if data.shape != network.shape:
         raise FileError(
-            f"{data.name} has images {list(data.shape)}, {loaded.folder} takes {list(made.shape)}"
+            f"{data.name} has images {list(data.shape)}, {loaded.folder} takes {list(network.shape)}"
         )
 
 
@@ -202,34 +196,33 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
 def measured_already(
     folders: Sequence[Path], asked: EvalRequest, console: Console
 ) -> list[tuple[Path, dict[str, Any] | None]]:
-    """The finished runs in `folders` (without any, in the runs folder), each with its result where it was
-    measured as asked.
+    """List the finished runs in `folders` (default: the runs folder), each with its stored result or None.
 
-    Runs that are damaged are left out, which is said. Raises FileError for a folder without a finished run.
+    Damaged runs are skipped with a log line. Raises FileError for a folder without a finished run.
     """
-    found = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, asked)]
-    made: list[tuple[Path, dict[str, Any] | None]] = []
-    for run in found:
+    runs = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, asked)]
+    measured: list[tuple[Path, dict[str, Any] | None]] = []
+    for run in runs:
         try:
             loaded = load_network(run)
             name = eval_file(asked, loaded, data_of(loaded, Console(quiet=True), asked))
             place = run / "eval" / name if name else run / RESULT
             stored = read_json(place) if place.exists() else None
         except FileError as error:
-            console.log(f"left out: {error}")
+            console.log(f"skipped: {error}")
             continue
         if stored:
-            console.log(f"{run}: measured already ({f'eval/{name}' if name else RESULT})")
-        made.append((run, stored))
-    return made
+            console.log(f"{run}: already measured ({f'eval/{name}' if name else RESULT})")
+        measured.append((run, stored))
+    return measured
 
 
 def _finished_in(folder: Path, asked: EvalRequest) -> list[Path]:
-    # a teacher has no timesteps to ask for
+    # teachers have no timesteps
     stages = ("distill",) if asked.settings.T not in (None, 1) else ("teach", "distill")
-    found = [run.folder for stage in stages for run in finished_runs(stage, folder)] or (
+    runs = [run.folder for stage in stages for run in finished_runs(stage, folder)] or (
         [folder] if is_finished(folder) else []
     )
-    if not found:
+    if not runs:
         raise FileError(f"no finished run under {folder}; run `snnkd distill` first")
-    return found
+    return runs

@@ -197,18 +197,18 @@ def export(
     check_supported(entry, source)
     check_target(target, force)
     images = sample_images(data_of(source.loaded, context.console, fetch=_fetch_options(context)).test)
-    found = export_network(entry, source, target, force, images, context.stop.check)
-    made = {
+    verification = export_network(entry, source, target, force, images, context.stop.check)
+    report = {
         "schema": 1,
         "run": str(folder),
         "format": entry.name,
         "path": str(target),
         "T": source.T,
-        **found,
+        **verification,
     }
     if out is None and (folder / RUN).exists():
-        write_report(target, made)
-    return made
+        write_report(target, report)
+    return report
 
 
 def _source(folder: Path, T: int | None) -> Source:

@@ -1,4 +1,4 @@
-"""What a recipe would cost and whether what it needs is here: the facts behind `snnkd check`."""
+"""Cost of a recipe, and whether its data and teacher are present: the facts of `snnkd check`."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import DistillRecipe, StageRecipe
 
 NOMINAL_INPUT = (3, 32, 32)
-"""Channels, height and width of the image for which models are listed, as CIFAR's."""
+"""Channels, height and width of the image that listed sizes assume, as CIFAR's."""
 NOMINAL_CLASSES = 100
 
 
 def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
-    """For each stage: parameters, MACs per image, steps, training memory, and what is missing."""
+    """Per stage: parameters, MACs per image, steps, training memory in bytes, and what is missing."""
     return [
         _stage_facts(stage, pipeline) for stage in (pipeline.teach, pipeline.distill) if stage is not None
     ]
 
 
 def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
-    made: dict[str, Any] = {"stage": recipe.stage, "data": recipe.data.name, "model": recipe.model.name}
+    facts: dict[str, Any] = {"stage": recipe.stage, "data": recipe.data.name, "model": recipe.model.name}
     pick_device(recipe.execution.device)
     data_sha256 = None
     try:
         data = load_data(recipe.data, Console(quiet=True), fetch=None)
     except FileError as error:
-        made |= {"data_present": False, "missing": str(error)}
+        facts |= {"data_present": False, "missing": str(error)}
         nominal = getattr(error, "nominal", None) or DATA[recipe.data.name].nominal
         if nominal is None:
-            return made
+            return facts
         classes, shape, images = nominal
         if isinstance(recipe.data, SubsetConfig):
             classes, images = _nominal_part(recipe.data, classes, images)
@@ -56,66 +56,63 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     else:
         check_fit(recipe.train, data, recipe.data.augment)
         classes, shape, images, data_sha256 = data.classes, data.shape, len(data.train), data.sha256
-        made |= {"data_present": True, "data_sha256": data_sha256}
+        facts |= {"data_present": True, "data_sha256": data_sha256}
     T = recipe.model.T or 1
-    made |= {
+    facts |= {
         "train_images": images,
         "classes": classes,
         "steps": images // recipe.train.batch_size * recipe.train.epochs,
     }
-    made |= _network_facts(recipe, classes, shape, T)
+    facts |= _network_facts(recipe, classes, shape, T)
     if isinstance(recipe, DistillRecipe):
-        made["T"] = T
-        made["teacher_present"], made["teacher"] = (
+        facts["T"] = T
+        facts["teacher_present"], facts["teacher"] = (
             _teacher_present(recipe, data_sha256, pipeline),
             recipe.teacher.run,
         )
-    return made
+    return facts
 
 
 def _nominal_part(data: SubsetConfig, classes: int, images: int) -> tuple[int, int]:
-    """Classes and training images of the part that is asked for, classes being of one size."""
+    """Classes and training images of a subset, assuming classes of equal size."""
     kept = data.classes or classes
     of_each = images // classes
     return kept, kept * min(data.train_per_class or of_each, of_each)
 
 
 def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:
-    # a teacher sees the event frames of a sample together; a student one a timestep, as images
+    # a teacher takes all event frames of a sample at once, a student one per timestep
     frames = None if isinstance(recipe, DistillRecipe) else frames_in(recipe.data)
     sizes = _sizes(recipe.model, classes, shape, frames)
-    # weights, gradients, momentum; and every layer's output of a batch, kept for the backward pass: what
-    # passes through,
-    # teacher and allocator come on top (half as much again at batch 128 of resnet20, T = 4)
-    memory = 3 * 4 * sizes.parameters + sizes.held * T * recipe.train.batch_size
+    # weights, gradients, momentum, and each layer's output kept for backward; the teacher, temporaries and
+    # the allocator add about half of that (resnet20, T = 4, batch 128)
+    memory = 3 * 4 * sizes.parameters + sizes.output_bytes * T * recipe.train.batch_size
     return {"parameters": sizes.parameters, "macs": sizes.macs, "memory_bytes": memory}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Of a network: its parameters, MACs of an image (and timestep), bytes of its layers' outputs for an
-    image."""
+    """Size of a network: parameters, MACs per image and timestep, bytes of layer outputs per image."""
 
     parameters: int
     macs: int
-    held: int
+    output_bytes: int
 
 
 def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames: int | None = None) -> Sizes:
-    """Counted on the ANN of the same topology with one image; a spiking one runs its layers T times."""
-    computes = (
-        MODELS.is_users(model.name) or model.name.partition(":")[0] in LIBRARIES
-    )  # with numbers, while it is built
-    device = "cpu" if computes else "meta"  # sizes need no memory
+    """Count on the ANN of the same topology with one image; an SNN runs its layers T times."""
+    # the constructors of users and libraries may compute with real tensors, which meta cannot
+    computes = MODELS.is_users(model.name) or model.name.partition(":")[0] in LIBRARIES
+    device = "cpu" if computes else "meta"
     with torch.device(device):
         network = build_network(
             Specification(model=model, neuron=None, classes=classes, shape=shape, frames=frames)
         ).eval()
-    held = 0
+    output_bytes = 0
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal held
-        held += output.numel() * output.element_size()
+        nonlocal output_bytes
+        output_bytes += output.numel() * output.element_size()
 
     kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
     handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
@@ -124,12 +121,11 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
     for handle in handles:
         handle.remove()
     parameters = sum(p.numel() for p in network.parameters())
-    return Sizes(parameters, counter.counts.macs_once + counter.counts.macs_per_step, held)
+    return Sizes(parameters, counter.counts.macs_once + counter.counts.macs_per_step, output_bytes)
 
 
 def model_facts() -> list[dict[str, Any]]:
-    """Every model of the catalogue: what it is, and its size for `NOMINAL` (null where it takes a name or
-    other images)."""
+    """Describe every model with its size for NOMINAL_INPUT; None if it needs an argument or other images."""
     return [describe_model(entry) | _nominal_size(entry) for entry in MODELS]
 
 
@@ -145,7 +141,7 @@ def _nominal_size(entry: ModelEntry) -> dict[str, int | None]:
 
 
 def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: Pipeline) -> bool | None:
-    """None where the loss needs no teacher; a teacher that this very recipe trains counts as present."""
+    """Whether the teacher exists or this recipe trains it; None if the loss needs no teacher."""
     if not recipe.needs_teacher:
         return None
     named = recipe.teacher.run

@@ -1,4 +1,4 @@
-"""A `data:` section by itself, as `snnkd data` takes it."""
+"""The `data:` section: resolved by itself for `snnkd data`, checked, and its label in reports."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from snnkd.schema.data import DataConfig, SubsetConfig
 
 
 def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
-    """The data set `name` with its defaults, and `data.KEY=VALUE` of `settings`. Raises UsageError."""
+    """Resolve data set `name` with defaults and `data.KEY=VALUE` settings. Raises UsageError."""
     values: dict[str, Any] = {"data": {"name": name}}
     for setting in settings:
         if not setting.startswith("data.") or setting.startswith("data.name="):
             raise UsageError(
-                f"--set {setting!r}: here only keys of data can be set, for example --set data.size=32"
+                f"--set {setting!r}: only data.KEY=VALUE applies here, for example --set data.size=32"
             )
         apply_setting(values, setting)
-    made: DataConfig = fields.build(DATA[name].options, values["data"], "data")
-    check_part(made)
-    return made
+    config: DataConfig = fields.build(DATA[name].options, values["data"], "data")
+    check_part(config)
+    return config
 
 
 def check_part(data: DataConfig) -> None:
-    """Raise UsageError for more classes than a published data set has; of others the files tell."""
+    """Raise UsageError for more classes than a published data set has; others are checked on loading."""
     nominal = DATA[data.name].nominal
     if isinstance(data, SubsetConfig) and nominal is not None and (data.classes or 0) > nominal[0]:
-        raise UsageError(f"data.classes: {data.classes} is more than {data.name} has, {nominal[0]}")
+        raise UsageError(f"data.classes: {data.classes}, but {data.name} has {nominal[0]}")
 
 
 def data_label(name: str, part: object) -> str:
-    """A data set as reports call it: `cifar100`, of a part `cifar100 [20 classes, 100 training images each]`.
+    """Label of a data set in reports: `cifar100`, or `cifar100 [20 classes, 100 training images each]`.
 
-    `part` as results and config.json hold it; one that is damaged says nothing.
+    `part` is as stored in result.json and config.json; a damaged one is ignored.
     """
     if not isinstance(part, Mapping) or "classes" not in part:
         return name

@@ -1,4 +1,4 @@
-"""What is set over a recipe's plain values: flags, `--set KEY=VALUE`, and the values of a sweep."""
+"""Apply flags, `--set KEY=VALUE` and swept values to the plain values of a recipe."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ FLAGS = {
 
 
 def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
-    """Set `flags` in the values of one stage, in place; None and False mean not given, numbers may be
-    text."""
+    """Set `flags` in the values of one stage, in place; None and False mean not given."""
     given = {flag: value for flag, value in flags.items() if value is not None and value is not False}
     for flag in given:
         if flag not in FLAGS:
@@ -56,10 +55,7 @@ def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
 
 
 def replace_section(values: Values, key: str, value: Any) -> None:
-    """Replace the data, model, neuron or loss section, in place, by a name or a section; a model keeps its T.
-
-    With event data the model's T goes too: it was for other data, and events bring their own.
-    """
+    """Replace the data, model, neuron or loss section, in place, by a name or a section; a model keeps T."""
     if key == "loss":
         replace_loss(values, value)
         return
@@ -78,8 +74,7 @@ def _is_event_data(section: Any) -> bool:
 
 
 def apply_setting(values: Values, setting: str) -> None:
-    """Put one setting into `values`, in place; a section named by it is expanded, so that the next may reach
-    into it."""
+    """Set `KEY=VALUE` in `values`, in place; bare names become sections for the settings that follow."""
     path, equals, text = setting.partition("=")
     if not equals or not path:
         raise UsageError(f"--set {setting!r} is not KEY=VALUE, for example --set train.weight_decay=1e-4")
@@ -88,7 +83,7 @@ def apply_setting(values: Values, setting: str) -> None:
     except FileError as error:
         raise UsageError(f"--set {setting[:80]!r}: {str(error).removeprefix('--set: ')}") from None
     if path.split(".")[-1] == "stage":
-        raise UsageError(f"--set {setting!r}: the stage is chosen by the command")
+        raise UsageError(f"--set {setting!r}: the command chooses the stage")
     holder = (
         values
         if path == "loss"
@@ -112,8 +107,7 @@ def expand_sections(values: Values) -> Values:
 
 
 def put_swept(values: Values, path: str, value: Any) -> None:
-    """Put a swept value at its path, in place: a loss, data set, model or neuron replaces the whole section
-    (T kept)."""
+    """Set a swept value, in place; named sections are replaced, but a model keeps its T."""
     before, _, last = path.rpartition(".")
     for stage in STAGES:
         if stage in values and values[stage] is None:  # an empty section in YAML
@@ -130,31 +124,31 @@ def put_swept(values: Values, path: str, value: Any) -> None:
     expand_sections(values)
 
 
-def put(values: Values, path: str, value: Any, said: str = "--set") -> None:
-    """Put a value at its path, in place; `said` names in a refusal who asked for it."""
+def put(values: Values, path: str, value: Any, source: str = "--set") -> None:
+    """Set the value at a dotted path, in place; `source` opens error messages."""
     *parents, last = path.split(".")
     place: Any = values
     for i, key in enumerate(parents):
         if isinstance(place, list):
-            place = place[_index(place, key, f"{said} {path}")]
+            place = place[_index(place, key, f"{source} {path}")]
             if not isinstance(place, (dict, list)):
-                raise UsageError(f"{said} {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
+                raise UsageError(f"{source} {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
             continue
         if not isinstance(place.get(key), (dict, list)):
             if place.get(key) is not None:
                 raise UsageError(
-                    f"{said} {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section"
+                    f"{source} {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section"
                 )
             place[key] = {}
         place = place[key]
     if isinstance(place, list):
-        place[_index(place, last, f"{said} {path}")] = value
+        place[_index(place, last, f"{source} {path}")] = value
     else:
         place[last] = value
 
 
 def _index(items: list[Any], key: str, where: str) -> int:
     if not key.isdecimal() or int(key) >= len(items):
-        held = f"0 to {len(items) - 1}" if items else "no item"
-        raise UsageError(f"{where}: {key!r} is no item of the list, which has {held}")
+        valid = f"0 to {len(items) - 1}" if items else "none"
+        raise UsageError(f"{where}: {key!r} is not an index of the list; valid: {valid}")
     return int(key)

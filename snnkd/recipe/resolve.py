@@ -1,4 +1,4 @@
-"""From a recipe's text and the command line's flags to one checked dataclass per stage."""
+"""Resolve a recipe, flags and settings to one checked dataclass per stage."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ DEFAULT_T = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """The stages of one recipe, each resolved; None for a stage that it does not name."""
+    """The resolved stages of a recipe; None for a stage without a section."""
 
     teach: TeachRecipe | None = None
     distill: DistillRecipe | None = None
@@ -43,8 +43,7 @@ class Pipeline:
 def resolve_stage(
     recipe: str, stage: Literal["teach", "distill"], *, settings: Sequence[str] = (), **flags: Any
 ) -> StageRecipe:
-    """The resolved recipe of one stage, under `flags` (see FLAGS), then `settings` (`KEY=VALUE`) in their
-    order.
+    """Resolve one stage with `flags` (see FLAGS) applied, then `settings` (`KEY=VALUE`) in order.
 
     Raises UsageError (request) or FileError (recipe file).
     """
@@ -56,21 +55,23 @@ def resolve_stage(
 
 
 def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
-    """Every stage that `recipe` names, without its sweep; `settings` are paths from its top, such as
-    `distill.train.epochs=3`."""
+    """Resolve every stage of `recipe`, ignoring its sweep.
+
+    The keys of `settings` start at the top of the recipe: `distill.train.epochs=3`.
+    """
     return resolve_document(read_recipe(recipe), recipe, settings)
 
 
 def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()) -> Pipeline:
-    """`resolve_pipeline` of a recipe in hand, which stays as it is; `recipe` names it in messages."""
+    """Resolve a parsed recipe, without changing it; `recipe` names it in messages."""
     document = expand_sections(copy.deepcopy(document))
     if "stage" in document:
         stage = stage_of(document)
         values = _stage_values(document, stage, recipe)
         for setting in settings:
             apply_setting(values, setting)
-        made = _build_stage(values, stage)
-        return Pipeline(teach=made) if isinstance(made, TeachRecipe) else Pipeline(distill=made)  # type: ignore[arg-type]
+        built = _build_stage(values, stage)
+        return Pipeline(teach=built) if isinstance(built, TeachRecipe) else Pipeline(distill=built)  # type: ignore[arg-type]
     own = [setting for setting in settings if setting.split(".")[0].split("=")[0] in PIPELINE_KEYS]
     shared = [setting for setting in settings if setting not in own]
     for setting in own:
@@ -91,14 +92,14 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
 
 
 def _check_eval(section: Any, student: StageRecipe | None) -> None:
-    """Refuse timesteps that the student's neurons will not have."""
+    """Refuse an eval.T that the student's neurons do not support."""
     if section and isinstance(student, DistillRecipe) and student.model.T is not None:
-        asked = fields.build(EvalConfig, section, "eval").T
-        check_timesteps(student.neuron, student.model.T, asked or student.model.T, f"eval.T: {asked}")
+        T = fields.build(EvalConfig, section, "eval").T
+        check_timesteps(student.neuron, student.model.T, T or student.model.T, f"eval.T: {T}")
 
 
 def stage_of(document: Values) -> str:
-    """The stage that a recipe of one stage names. Raises UsageError for another word."""
+    """Return the stage of a one-stage recipe. Raises UsageError for an unknown stage."""
     stage: str = fields.coerce(Literal["teach", "distill"], document["stage"], "stage")
     return stage
 
@@ -114,7 +115,7 @@ def _check_pipeline_keys(document: Values, recipe: str) -> None:
         raise UsageError(f"{recipe}: 'compare' needs a section 'distill'; teachers are not compared")
     if not any(stage in document for stage in STAGES):
         raise UsageError(
-            f"{recipe}: names no stage; it needs 'stage: teach', 'stage: distill' or a section of that name"
+            f"{recipe}: no stage; add 'stage: teach', 'stage: distill', or a section teach or distill"
         )
 
 
@@ -128,7 +129,7 @@ def _check_shared_setting(setting: str, document: Values) -> None:
 
 
 def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[str]) -> StageRecipe:
-    """One stage of a pipeline; settings on shared keys win over its section, as flags do."""
+    """Resolve one stage of a pipeline; settings on shared keys override its section, as flags do."""
     try:
         values = _stage_values(document, stage, recipe)
         for setting in shared:
@@ -140,8 +141,7 @@ def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[
 
 
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
-    """The plain keys of one stage: of a one-stage recipe itself, of a pipeline its section over the shared
-    keys."""
+    """Return the plain keys of one stage; in a pipeline, its section merged into the shared keys."""
     document = expand_sections(copy.deepcopy(document))
     if "stage" in document:
         if document["stage"] != stage:
@@ -156,7 +156,7 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     if not isinstance(section, Mapping):
         raise UsageError(f"{stage}: {section!r} is not a mapping of keys to values")
     if "stage" in section:
-        raise UsageError(f"unknown key '{stage}.stage'; the section's name is its stage")
+        raise UsageError(f"unknown key '{stage}.stage'; remove it, the section's name is its stage")
     return merge_stage(document, stage)
 
 
@@ -180,27 +180,27 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
         _complete_preset(values)
         values["neuron"] = build_neuron(values.get("neuron", "lif"))
     elif values["model"].T is not None:
-        raise UsageError(
-            f"model.T: {values['model'].T} given for a teacher, which has no timesteps; remove the key"
-        )
+        raise UsageError(f"model.T: {values['model'].T}, but a teacher has no timesteps; remove the key")
     elif values["model"].event_input is None and frames_in(values["data"]):
         values["model"] = dataclasses.replace(values["model"], event_input="mean")
-    made = fields.build(STAGES[stage], values, "")
-    _check_together(made)
-    check_events(made)
-    return made
+    recipe = fields.build(STAGES[stage], values, "")
+    _check_together(recipe)
+    check_events(recipe)
+    return recipe
 
 
 def _complete_preset(values: Values) -> None:
-    """What belongs to a published method outside `loss:`. A recipe that says otherwise is refused: the name
-    would not describe it."""
+    """Set the keys outside `loss:` that belong to a published method, in place.
+
+    Another value is refused: the label would no longer describe the loss.
+    """
     name = values["loss"].name
     for section, key, value in method_overrides(name):
-        held = values.setdefault(section, {})
-        if isinstance(held, dict) and str(held.setdefault(key, value)) != value:
+        keys = values.setdefault(section, {})
+        if isinstance(keys, dict) and str(keys.setdefault(key, value)) != value:
             raise UsageError(
-                f"loss.name: {name!r} has {section}.{key}: {value}, the recipe says {held[key]!r}; set it, "
-                f"or name the loss custom"
+                f"{section}.{key}: {keys[key]!r}, but the loss {name!r} needs {value}; change it, or set "
+                f"loss.name: custom"
             )
 
 
@@ -216,10 +216,10 @@ def _section(registry: Any, values: Any, where: str, default: str) -> Any:
 
 
 def _check_together(recipe: StageRecipe) -> None:
-    """Rules over several keys."""
+    """Check rules that involve several keys."""
     train = recipe.train
     if train.warmup_epochs > train.epochs:
-        raise UsageError(f"train.warmup_epochs: {train.warmup_epochs} is above train.epochs, {train.epochs}")
+        raise UsageError(f"train.warmup_epochs: {train.warmup_epochs} exceeds train.epochs, {train.epochs}")
     if train.select == "best" and recipe.data.val_fraction == 0 and ":" not in recipe.data.name:
         raise UsageError(
             "train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split"
@@ -231,20 +231,20 @@ def _check_together(recipe: StageRecipe) -> None:
         label = find_trait(recipe.loss, "one_label") if mixing else None
         if label:
             raise UsageError(
-                f"{label} needs one true label, and {mixing[0]} gives an image two; leave one of them out"
+                f"{label} needs one label per image, and {mixing[0]} mixes two; remove one of them"
             )
         alone = find_trait(recipe.loss, "needs_timesteps") if recipe.model.T == 1 else None
         if alone:
-            raise UsageError(f"{alone} compares timesteps; model.T must be at least 2, it is 1")
+            raise UsageError(f"{alone} compares timesteps; set model.T to at least 2")
         across = find_trait(recipe.loss, "across_batch") if recipe.execution.accumulate > 1 else None
         if across:
-            cut = recipe.execution.accumulate
+            parts = recipe.execution.accumulate
             raise UsageError(
-                f"{across} looks across the whole batch; execution.accumulate must be 1, it is {cut}"
+                f"{across} compares samples of a batch; set execution.accumulate to 1, not {parts}"
             )
     elif train.init != "random":
         raise UsageError(
-            f"train.init: {train.init} given for a teacher, which starts from random weights; remove the key"
+            f"train.init: {train.init}, but a teacher starts from random weights; remove the key"
         )
     device = recipe.execution.device.split(":")[0]
     if device not in ("auto", "cpu", "cuda"):

@@ -1,4 +1,4 @@
-"""Where recipes stand: a path the user names, or one of those that travel with snnkd."""
+"""Find a recipe: a path that the user names, or one that ships with snnkd."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from snnkd.errors import UsageError, did_you_mean
 
 COMMANDS = ("snnkd ", "sbatch ", "srun ", "torchrun ")
-"""How a line begins that says how the recipe is run."""
+"""How a line that shows a command begins."""
 LONGEST = 200
-"""Characters of a list of known names in a message."""
+"""Characters of the hint in a message."""
 
 
 def recipes_folder() -> Path:
@@ -33,7 +33,7 @@ def is_path(name: str) -> bool:
 def find_recipe(name: str, folder: Path = Path()) -> Path:
     """The file of a shipped recipe, or the path `name`, from `folder`, when it has a slash or ends in .yaml.
 
-    Raises UsageError for an unknown name; whether the file is there is not looked at.
+    Raises UsageError for an unknown name; does not check that the file exists.
     """
     if is_path(name):
         return folder / name
@@ -45,20 +45,19 @@ def find_recipe(name: str, folder: Path = Path()) -> Path:
         else did_you_mean(name, shipped_names())
     )
     if len(hint) > LONGEST:
-        hint = "; `snnkd list recipes` shows those there are"
+        hint = "; see `snnkd list recipes`"
     raise UsageError(f"unknown recipe {name!r}{hint}")
 
 
 def first_comment(name: str) -> str:
-    """What a shipped recipe is: its opening comment after the commands that run it, up to the first line with
-    a full stop at its end."""
+    """Describe a shipped recipe: its opening comment after the commands, up to a full stop."""
     lines = (recipes_folder() / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     opening = [
         line.lstrip("#").strip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)
     ]
-    told = []
+    sentence = []
     for line in itertools.dropwhile(lambda line: not line or line.startswith(COMMANDS), opening):
-        told.append(line)
+        sentence.append(line)
         if not line or line.endswith("."):
             break
-    return " ".join(told).strip()
+    return " ".join(sentence).strip()

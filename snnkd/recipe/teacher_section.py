@@ -1,4 +1,4 @@
-"""`teacher:`: whose answers the student learns from, from flags and text to one checked section."""
+"""The `teacher:` section: built from flags or plain values, and checked."""
 
 from __future__ import annotations
 
@@ -13,58 +13,54 @@ from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import TeacherConfig
 
 PLAIN = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-"""Endings of files that torch.save writes."""
+"""Suffixes of files that torch.save writes."""
 
 
 def teacher_of_flags(teacher: str | None, model: str | None, weights: str | None) -> dict[str, Any] | None:
-    """The section that `--teacher`, `--teacher-model` and `--teacher-weights` stand for; None when none was
-    given."""
+    """Build the section from `--teacher`, `--teacher-model` and `--teacher-weights`; None without any."""
     if teacher is not None and teacher.partition(":")[0] in LIBRARIES:
         if model is not None:
-            raise UsageError(
-                f"--teacher {teacher} names a network, and so does --teacher-model {model}; give one"
-            )
+            raise UsageError(f"--teacher {teacher} and --teacher-model {model} both name a network; give one")
         teacher, model = None, teacher
     if teacher is not None and weights is not None:
         raise UsageError(
-            f"--teacher {teacher} and --teacher-weights {weights} both say where the weights are; give one"
+            f"--teacher {teacher} and --teacher-weights {weights} both name the weights; give one"
         )
     run = teacher if weights is None else weights
-    said = {"run": run, "model": None if model is None else {"name": model}}
-    return {key: value for key, value in said.items() if value is not None} or None
+    section = {"run": run, "model": None if model is None else {"name": model}}
+    return {key: value for key, value in section.items() if value is not None} or None
 
 
 def build_teacher(values: Any) -> TeacherConfig:
-    """The section from plain values. Raises UsageError for what does not go together."""
+    """Build the section from plain values. Raises UsageError for keys that contradict each other."""
     if isinstance(values, str):
         values = teacher_of_flags(values, None, None)
     if not isinstance(values, Mapping):
         raise UsageError(f"teacher: {values!r} is neither a run nor a section")
-    made = fields.build(TeacherConfig, {**values, "model": _model(values.get("model"))}, "teacher")
-    run, model = made.run, made.model
+    config = fields.build(TeacherConfig, {**values, "model": _model(values.get("model"))}, "teacher")
+    run, model = config.run, config.model
     if model is None:
         for key in ("size", "mean", "std"):
-            if getattr(made, key) is not None:
+            if getattr(config, key) is not None:
                 raise UsageError(
-                    f"teacher.{key}: goes with a plain file of weights, whose network teacher.model names"
+                    f"teacher.{key}: only for a plain weights file; name its network in teacher.model"
                 )
         if run is not None and run.partition(":")[0] in LIBRARIES:
             raise UsageError(
-                f"teacher.run: {run!r} is a network; write it as teacher.model, and its file of weights as "
-                f"teacher.run"
+                f"teacher.run: {run!r} is a network; write it as teacher.model, its weights as teacher.run"
             )
         if run is not None and run.endswith(PLAIN):
             raise UsageError(
-                f"teacher.run: {run} holds weights alone; name their network with --teacher-model (`snnkd "
-                f"list models`)"
+                f"teacher.run: {run} has only weights; name the network with --teacher-model "
+                f"(`snnkd list models`)"
             )
-        return made
+        return config
     if run is None or run == "latest":
         raise UsageError(
-            f"teacher.model: {model.name} needs its weights from a local file; add --teacher-weights FILE"
+            f"teacher.model: {model.name} needs a local weights file; add --teacher-weights FILE"
         )
-    _check_statistics(made)
-    return made
+    _check_statistics(config)
+    return config
 
 
 def _model(values: Any) -> ModelConfig | None:
@@ -74,22 +70,20 @@ def _model(values: Any) -> ModelConfig | None:
     if not isinstance(values, Mapping) or "name" not in values:
         raise UsageError(f"teacher.model: {values!r} is neither a name nor a section with one")
     library = str(values["name"]).partition(":")[0]
-    made: ModelConfig = fields.build(MODELS[str(values["name"])].options, values, "teacher.model")
-    if made.T is not None:
-        raise UsageError(
-            f"teacher.model.T: {made.T} given for a teacher, which has no timesteps; remove the key"
-        )
+    config: ModelConfig = fields.build(MODELS[str(values["name"])].options, values, "teacher.model")
+    if config.T is not None:
+        raise UsageError(f"teacher.model.T: {config.T}, but a teacher has no timesteps; remove the key")
     if library in LIBRARIES and find_spec(library) is None:
         raise UsageError(
-            f"teacher.model: {made.name} needs {library}, which is not installed: pip install {library}"
+            f"teacher.model: {config.name} needs {library}, which is not installed: pip install {library}"
         )
-    return made
+    return config
 
 
-def _check_statistics(made: TeacherConfig) -> None:
-    if (made.mean is None) != (made.std is None) or (
-        made.mean and made.std and len(made.mean) != len(made.std)
+def _check_statistics(config: TeacherConfig) -> None:
+    if (config.mean is None) != (config.std is None) or (
+        config.mean and config.std and len(config.mean) != len(config.std)
     ):
-        raise UsageError("teacher.mean and teacher.std go together, a number for each channel")
-    if made.std is not None and min(made.std, default=0.0) <= 0:
-        raise UsageError(f"teacher.std: {list(made.std)} must be above 0")
+        raise UsageError("teacher.mean and teacher.std: give both, one number per channel")
+    if config.std is not None and min(config.std, default=0.0) <= 0:
+        raise UsageError(f"teacher.std: {list(config.std)} must be above 0")

@@ -84,11 +84,10 @@ def test_check_writes_a_recipe_that_says_the_same(cli: Cli) -> None:
         (["--set", "data.augment=[mirror]"], "data.augment.0: 'mirror' is not one of crop, flip"),
         (["--set", "data.augment=[mixup, crop]"], "crop after mixup; put mixup, cutmix last"),
         (["--set", "data.augment=[crop, mixup]", "--loss", "dkd"],
-         "loss.terms.0.divergence: dkd needs one true label, and mixup gives an image two; leave one of them "
-         "out"),
-        (["--set", "data.augment=[cutmix]", "--loss", "seal"], "loss.terms.0.correct_errors needs one true label, and cutmix gives"),
+         "loss.terms.0.divergence: dkd needs one label per image, and mixup mixes two; remove one of them"),
+        (["--set", "data.augment=[cutmix]", "--loss", "seal"], "loss.terms.0.correct_errors needs one label per image, and cutmix mixes two"),
         (["--set", "data.augment=[mixup]", "--code", "mine.py", "--loss", "mine:own"],
-         "loss.terms.0.divergence: mine:own needs one true label"),
+         "loss.terms.0.divergence: mine:own needs one label per image"),
     ],
 )  # fmt: skip
 def test_refusals_come_before_a_file_is_opened(cli: Cli, words: list[str], why: str) -> None:

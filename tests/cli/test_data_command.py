@@ -81,8 +81,8 @@ def test_data_that_are_not_downloaded_are_described(cli: Cli) -> None:
         (["cifar100", "--mirror", "x"], "--mirror 'x' is not a URL"),
         (["cifar100", "--mirror", "http://x", "--from", "y"], "name one of them"),
         (["glyphs", "--mirror", "http://x"], "glyphs is not downloaded"),
-        (["glyphs", "--set", "model.width=3"], "only keys of data"),
-        (["glyphs", "--set", "data.name=cifar10"], "only keys of data"),
+        (["glyphs", "--set", "model.width=3"], "only data.KEY=VALUE applies here"),
+        (["glyphs", "--set", "data.name=cifar10"], "only data.KEY=VALUE applies here"),
     ],
 )
 def test_what_is_wrong_with_a_request(cli: Cli, words: list[str], said: str) -> None:

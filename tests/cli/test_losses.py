@@ -142,12 +142,12 @@ def test_bibtex(cli: Cli) -> None:
         (["list", "data", "--bibtex"], "is for losses only"),
         (
             ["distill", "--loss", "w2s", "--T", "1"],
-            "loss.terms.0.target: strong compares timesteps; model.T must be at least 2",
+            "loss.terms.0.target: strong compares timesteps; set model.T to at least 2",
         ),
         (["distill", "--loss", "seal", "--T", "1"], "loss.terms.1.against: other-steps compares timesteps"),
         (["distill", "--loss", "tet", "--temperature", "2"], "has no term that takes one"),
         (["distill", "--loss", "mse", "--temperature", "2"], "has no term that takes one"),
-        (["teach", "--set", "train.init=teacher"], "train.init: teacher given for a teacher"),
+        (["teach", "--set", "train.init=teacher"], "train.init: teacher, but a teacher starts from random weights"),
         (["distill", "--loss", "kl", "--set", "loss.against=other-steps"], "it needs target: step"),
         (["distill", "--set", "loss.terms=[{divergence: kl, penalty: confidence}]"], "a term has one of"),
     ],
@@ -225,7 +225,7 @@ def test_enof_replaces_the_last_spikes(cli: Cli, teachers: dict[str, Path]) -> N
     refused = cli("distill", *words, *spiking)
     assert refused.code == 2
     assert (
-        "'enof' has neuron.last: relu, the recipe says 'spike'; set it, or name the loss custom"
+        "neuron.last: 'spike', but the loss 'enof' needs relu; change it, or set loss.name: custom"
         in refused.complaint
     )
     named = cli("distill", *words, *spiking, "--set", "loss.name=custom")

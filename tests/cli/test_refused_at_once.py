@@ -31,7 +31,7 @@ def test_run_refuses_before_it_trains(cli: Cli, words: list[str], said: str) -> 
         ("schema: 1\nteach: {}\ntrian: {epochs: 1}\n", "unknown key 'trian'"),
         ("schema: 7\nteach: {}\n", "schema: 7"),
         ("schema: 7\nstage: teach\n", "schema: 7"),
-        ("schema: 1\nseed: 0\n", "names no stage"),
+        ("schema: 1\nseed: 0\n", "no stage; add"),
     ],
 )
 def test_recipes_that_check_and_run_refuse(cli: Cli, text: str, said: str) -> None:

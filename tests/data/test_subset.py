@@ -192,7 +192,7 @@ def test_more_classes_than_are_published_are_refused_before_any_file_is_sought(
     refused = cli(*words)
     assert refused.code == 2
     assert "data.classes: 1" in refused.complaint
-    assert "is more than cifar10" in refused.complaint
+    assert ", but cifar10" in refused.complaint
 
 
 def test_check_counts_the_part_of_data_that_are_not_here(

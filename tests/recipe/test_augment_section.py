@@ -171,7 +171,9 @@ def test_losses_that_need_one_label_are_refused_beside_mixing(loss):
         setting = f"[crop, {mixing}]"
         if loss in NEED_A_LABEL:
             name = mixing.strip("{}").removeprefix("name: ").partition(",")[0]
-            wanted = f"{NEED_A_LABEL[loss]} needs one true label, and {name} gives an image two; leave one of them out"
+            wanted = (
+                f"{NEED_A_LABEL[loss]} needs one label per image, and {name} mixes two; remove one of them"
+            )
             assert refused(setting, "distill", loss=loss) == wanted
         else:
             assert find_trait(recipe(setting, "distill", loss=loss).loss, "one_label") is None

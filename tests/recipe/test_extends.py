@@ -112,8 +112,7 @@ def test_extends_that_is_no_name(value: str) -> None:
         (
             "list.yaml",
             FileError,
-            "child.yaml extends list.yaml: list.yaml: a recipe is a mapping of keys to sections, this is "
-            "list",
+            "child.yaml extends list.yaml: list.yaml: a recipe is a mapping of keys to values, not list",
         ),
         ("onward.yaml", FileError, "onward.yaml extends gone.yaml: gone.yaml: no such file or directory"),
     ],

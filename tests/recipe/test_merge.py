@@ -74,7 +74,7 @@ def test_another_loss_replaces_terms_without_a_name() -> None:
 
 def test_what_a_method_fixes_outside_its_loss_may_not_be_contradicted() -> None:
     base = "distill: {loss: kl, neuron: {last: spike, tau: 3.0}}\n"
-    assert "'enof' has neuron.last: relu, the recipe says 'spike'" in refused("distill: {loss: enof}", base)
+    assert "neuron.last: 'spike', but the loss 'enof' needs relu" in refused("distill: {loss: enof}", base)
     found = student("distill: {loss: enof, neuron: {last: null}}", base)
     assert (found.neuron.last, found.neuron.tau) == ("relu", 3.0)
 
@@ -254,7 +254,7 @@ def test_null_for_a_key_that_the_base_does_not_set_is_refused(key: str) -> None:
 @pytest.mark.parametrize(
     ("child", "base", "message"),
     [
-        ("stage: teach", ONE_STAGE, "model.T: 2 given for a teacher"),
+        ("stage: teach", ONE_STAGE, "model.T: 2, but a teacher has no timesteps"),
         ("distill: {seed: 1}", ONE_STAGE, "distill: base.yaml, which it extends, is a recipe of one stage"),
         ("teach: {}", ONE_STAGE, "teach: base.yaml, which it extends, is a recipe of one stage"),
         ("export: {}", ONE_STAGE, "export: base.yaml, which it extends, is a recipe of one stage"),
@@ -276,7 +276,7 @@ def test_null_for_a_key_that_the_base_does_not_set_is_refused(key: str) -> None:
             PIPELINE.replace("augment", "augmnt"),
             "unknown key 'data.augmnt'; did you mean 'data.augment'?",
         ),
-        ("", "seed: 1", "names no stage"),
+        ("", "seed: 1", "no stage; add"),
         ("distill: 3", PIPELINE, "distill: 3 is not a mapping"),
         ("", "distill: 3", "distill: 3 is not a mapping"),
         ("extends_: x", PIPELINE, "unknown key 'extends_'"),

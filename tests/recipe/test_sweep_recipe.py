@@ -284,9 +284,9 @@ def test_settings_of_swept_keys_are_refused(setting: str) -> None:
         ("{distill.model.T: [2, 0]}", "task 1 (distill.model.T=0): distill: model.T: 0 is too small"),
         ("{distill.model: [resnet8, 3]}", "model: 3 is neither a name nor a section"),
         ("{distill.seed.x.y: [1]}", "distill"),
-        ("{distill.loss.terms.4.weight: [1]}", "distill.loss.terms.4.weight: '4' is no item of the list"),
+        ("{distill.loss.terms.4.weight: [1]}", "distill.loss.terms.4.weight: '4' is not an index of the list"),
         ("{distill.loss: [mine:loss]}", "add --code mine:loss"),
-        ("{teach.model.T: [2]}", "model.T: 2 given for a teacher"),
+        ("{teach.model.T: [2]}", "model.T: 2, but a teacher has no timesteps"),
     ],
 )  # fmt: skip
 def test_sweeps_that_are_refused(sweep: str, hint: str) -> None:

@@ -177,7 +177,7 @@ def test_accumulated_micro_batches_of_mixed_images_are_the_batch() -> None:
 def test_what_looks_across_the_batch_is_not_cut(cli: Cli, loss: str) -> None:
     ended = cli("distill", "--loss", loss, "--set", "execution.accumulate=2")
     assert ended.code == 2
-    assert "looks across the whole batch; execution.accumulate must be 1, it is 2" in ended.complaint
+    assert "compares samples of a batch; set execution.accumulate to 1, not 2" in ended.complaint
 
 
 class NoWaiting(TorchDispatchMode):
