@@ -1,4 +1,4 @@
-"""The app, and how an error becomes one line and an exit code."""
+"""The Typer app; maps errors to one line and an exit code."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from snnkd.files import from_os_error
 TYPER_SIGINT_CODE = 130
 """Exit code that Typer returns for KeyboardInterrupt."""
 COMPILERS = ("torch._dynamo", "torch._inductor")
-"""Packages whose errors are those of torch.compile."""
+"""Packages that torch.compile raises errors from."""
 
 
 def help_examples(commands: Sequence[str]) -> str:
@@ -118,7 +118,7 @@ def _exit_with(error: BaseException) -> NoReturn:
         prefix = "" if distributed.is_rank0() else f"process {rank} of {distributed.world_size()}: "
         print(f"snnkd: {prefix}{' '.join(message.split())}", file=sys.stderr, flush=True)
     if isinstance(error, Interrupted):
-        # a shell loop ends only if the process dies of the signal
+        # a shell loop ends only if the process is killed by the signal
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
     sys.exit(code)
@@ -146,7 +146,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
 
 
 def _compiler_failed(error: BaseException) -> bool:
-    """By the error's class, or by where it was raised: torch's compiler also fails by assertions."""
+    """Check the error's class and origin: torch's compiler also raises plain AssertionErrors."""
     frames = traceback.extract_tb(error.__traceback__)
     raised_in = frames[-1].filename.replace(os.sep, "/") if frames else ""
     return type(error).__module__.startswith(COMPILERS) or any(
@@ -159,7 +159,7 @@ def _allocation_failed(error: BaseException) -> bool:
 
 
 def _usage(error: BaseException) -> str:
-    """Typer's message with one suggestion for an option: the closest one."""
+    """Typer's message, with only the closest option suggested."""
     message = str(error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
     unknown, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if unknown and context:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what every command does with stdout, signals and user code."""
+"""Options shared by several commands; handling of stdout, signals and user code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from snnkd.context import RunContext
     from snnkd.stopping import Stop
 
-# numbers stay text: the recipe's own coercion then names key, value and rule
+# numbers stay strings: the recipe's own conversion then names key, value and rule in its errors
 Recipe = Annotated[
     str,
     typer.Argument(
@@ -113,12 +113,12 @@ def stage_flags(context: typer.Context) -> dict[str, Any]:
 
 
 def command_line() -> str:
-    """The command as it can be pasted into a shell."""
+    """Quote the command for a shell."""
     return shlex.join(["snnkd", *sys.argv[1:]])
 
 
 def watch_signals(max_time: str | None = None) -> Stop:
-    """Turn signals and the time limit into stop requests, from before torch's slow import on."""
+    """Turn signals and the time limit into stop requests; called before torch's slow import."""
     limit = parse_duration(max_time)
     from snnkd.stopping import Stop
 

@@ -34,11 +34,11 @@ def status(
     States: done, running, stopped, failed, or stale (killed; the same command continues it).
     Exit code: 0 if all are done, 4 if any failed, else 75.
     """
-    found = all_status(folder or runs_folder())
+    runs = all_status(folder or runs_folder())
     if as_json:
         o.echo_json(
-            {"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in found]}
+            {"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in runs]}
         )
-    elif found:
-        o.echo(columns([[s.state, str(s.folder), s.note] for s in found], left=3))
-    raise typer.Exit(exit_code(found))
+    elif runs:
+        o.echo(columns([[s.state, str(s.folder), s.note] for s in runs], left=3))
+    raise typer.Exit(exit_code(runs))

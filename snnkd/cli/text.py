@@ -1,4 +1,4 @@
-"""Results as text for people."""
+"""Results as text for the terminal."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def curve_rows(result: ResultDict) -> list[list[str]]:
 
 
 def export_line(exported: dict[str, Any]) -> str:
-    """How well an export agrees with its network."""
+    """Agreement of an export with its network."""
     line = f"agreement {exported['agreement']:.4f} on {exported['images']} images"
     if "agreement_unfolded" in exported:
         line += f", {exported['agreement_unfolded']:.4f} with norms unfolded"
@@ -128,7 +128,7 @@ def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _common_place(files: list[str]) -> str:
-    """The only file, else the folder that holds them all, else their folders."""
+    """The only file, else the folders of the files."""
     return files[0] if len(files) == 1 else ", ".join(sorted({str(Path(file).parent) for file in files}))
 
 

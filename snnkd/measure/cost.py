@@ -15,9 +15,9 @@ from snnkd.models import Specification, build_network
 def macs_as_ann(specification: Specification) -> int | None:
     """Count MACs per image of the same topology with ReLU for its neurons; event frames are averaged to one.
 
-    None where there is no such network.
+    None if no such network exists.
     """
-    device = "cpu" if MODELS.is_users(specification.model.name) else "meta"  # counting needs no values
+    device = "cpu" if MODELS.is_users(specification.model.name) else "meta"  # counting needs shapes only
     try:
         with torch.random.fork_rng(devices=[]), torch.device(device):
             ann = replace(

@@ -1,14 +1,10 @@
-"""Counting operations by hooks: spikes of each neuron layer, synaptic operations and MACs of each weight
-layer.
+"""Count operations by hooks: spikes per neuron layer, synaptic operations and MACs per weight layer.
 
-A synaptic operation is one spike arriving over one connection that really exists: a spike near the border has
-fewer
-connections, since padding does not count. A weight layer counts SynOps when its input comes straight from a
-neuron
-layer; any other input (the image, an average or a sum of spikes) makes MACs. The products of attention have
-no weights:
-models/attention.py says what a spike costs there. Event frames hold counts, not spikes: the first
-layer makes MACs there too, at every timestep.
+A synaptic operation is one spike passing one connection; spikes near the border have fewer connections, since
+padding does not count. A weight layer performs SynOps if its input comes directly from a neuron layer; any
+other input (the image, an average or a sum of spikes) costs MACs. The products of attention have no weights:
+models/attention.py defines the cost of a spike there. Event frames contain counts, not spikes: the first
+layer costs MACs there too, at every timestep.
 """
 
 from __future__ import annotations
@@ -33,7 +29,7 @@ Counted = nn.Conv1d | nn.Conv2d | nn.Linear | Product
 
 @dataclass
 class Counts:
-    """Sums over all images seen. Per timestep tensors have length T; MACs are per image."""
+    """Sums over all measured images. Per timestep tensors have length T; MACs are per image."""
 
     images: int = 0
     spikes: dict[str, Tensor] = field(default_factory=dict)
@@ -43,19 +39,19 @@ class Counts:
     synops: Tensor | None = None
     """Synaptic operations, `[T]`, summed over layers; None without a neuron layer."""
     macs_once: int = 0
-    """Per image, of layers computed once for all timesteps."""
+    """MACs per image of layers computed once for all timesteps."""
     macs_per_step: int = 0
-    """Per image and timestep."""
+    """MACs per image and timestep of the other layers."""
 
     def rates(self) -> dict[str, float]:
-        """Mean spikes per neuron per timestep of each layer."""
+        """Compute the mean spikes per neuron and timestep of each layer."""
         return {
             name: float(s.sum()) / (self.images * self.neurons[name] * len(s))
             for name, s in self.spikes.items()
         }
 
     def rate(self) -> float | None:
-        """Mean over all neurons, 0..1; None for an ANN."""
+        """Compute the mean over all neurons, 0..1; None for an ANN."""
         if not self.spikes:
             return None
         timesteps = len(next(iter(self.spikes.values())))
@@ -64,16 +60,15 @@ class Counts:
 
 
 def merged(parts: Sequence[Counts]) -> Counts:
-    """What several processes counted on their images, as one; MACs are per image and the same in all that saw
-    any."""
+    """Merge the counts of several processes; MACs per image are equal in all processes with images."""
     if len(parts) == 1:
         return parts[0]
-    seen = [part for part in parts if part.images]
-    first = seen[0]
-    synops = [part.synops for part in seen if part.synops is not None]
+    parts = [part for part in parts if part.images]
+    first = parts[0]
+    synops = [part.synops for part in parts if part.synops is not None]
     return Counts(
-        images=sum(part.images for part in seen),
-        spikes={name: torch.stack([part.spikes[name] for part in seen]).sum(0) for name in first.spikes},
+        images=sum(part.images for part in parts),
+        spikes={name: torch.stack([part.spikes[name] for part in parts]).sum(0) for name in first.spikes},
         neurons=first.neurons,
         synops=torch.stack(synops).sum(0) if synops else None,
         macs_once=first.macs_once,
@@ -109,9 +104,8 @@ class Counter:
 
     def _before(self, network: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
         T = inputs[1] if len(inputs) > 1 else named.get("T")
-        self._batch = (inputs[0] if inputs else named["images"]).shape[
-            -4
-        ]  # [B, C, H, W], or event frames [T, B, C, H, W]
+        images = inputs[0] if inputs else named["images"]
+        self._batch = images.shape[-4]  # [B, C, H, W], or event frames [T, B, C, H, W]
         self._T = T or self._network.specification.T
         self.counts.images += self._batch
         self._neurons = {}
@@ -134,8 +128,9 @@ class Counter:
             sums = getattr(inputs[0], "snnkd_sums", None)
             once = len(output) == self._batch and self._T != 1
             if sums is not None:
-                found = (sums.double() * self._reach(name, module, inputs[0])).flatten(1).sum(1).cpu()
-                self.counts.synops = found if self.counts.synops is None else self.counts.synops + found
+                synops = (sums.double() * self._reach(name, module, inputs[0])).flatten(1).sum(1).cpu()
+                total = self.counts.synops
+                self.counts.synops = synops if total is None else total + synops
                 if isinstance(module, Product) and module.outputs_spikes:
                     output.snnkd_sums = self._summed(output)  # type: ignore[attr-defined]
             elif once:
@@ -146,14 +141,13 @@ class Counter:
         return hook
 
     def _summed(self, spikes: Tensor) -> Tensor:
-        """Over the images of the batch, `[T, ...]`, kept per position: the border decides how far a spike
-        reaches."""
-        wide = (
-            spikes.detach() if spikes.element_size() >= 4 else spikes.detach().float()
-        )  # bf16 counts to 256
-        if wide.ndim == 4:  # in the order of memory, channels last, where a sum is several times as fast
-            return wide.permute(0, 2, 3, 1).unflatten(0, (self._T, -1)).sum(1).permute(0, 3, 1, 2)
-        return wide.unflatten(0, (self._T, -1)).sum(1)
+        """Sum over the images of the batch, `[T, ...]`, per position: fan-out depends on the border."""
+        spikes = spikes.detach()
+        if spikes.element_size() < 4:  # bf16 is exact up to 256 only
+            spikes = spikes.float()
+        if spikes.ndim == 4:  # channels last, the memory order, makes the sum several times faster
+            return spikes.permute(0, 2, 3, 1).unflatten(0, (self._T, -1)).sum(1).permute(0, 3, 1, 2)
+        return spikes.unflatten(0, (self._T, -1)).sum(1)
 
     def _reach(self, name: str, module: Counted, x: Tensor) -> Tensor:
         key = name, tuple(x.shape[1:])
@@ -163,8 +157,7 @@ class Counter:
 
 
 def fan_out(module: Counted, x: Tensor) -> Tensor:
-    """How many connections each input position has, `[C, H, W]` (or a scalar for Linear), for inputs shaped
-    as `x`."""
+    """Count the connections per input position of `x`, `[C, H, W]` (a scalar for Linear)."""
     if isinstance(module, Product):
         return module.synops_per_spike(x)
     if isinstance(module, nn.Linear):
@@ -180,17 +173,16 @@ def fan_out(module: Counted, x: Tensor) -> Tensor:
 
 
 def macs(module: Counted, output: Tensor, rows: int | None = None) -> int:
-    """Multiply-accumulates per row of `output`, padding included, as the field counts them (bias left out).
+    """Count the MACs per row of `output`, including padding and excluding the bias, as is usual.
 
-    `rows` is how many images, or images x timesteps, `output` is of: its own rows unless it is laid out
-    otherwise, as `[T, B, C]`.
+    `rows` is the number of images, or images x timesteps, of `output`: by default its first dimension, which
+    is wrong for other layouts, such as `[T, B, C]`.
     """
     if isinstance(module, Product):
         return module.macs(output)
-    # of each number of the output
-    each = (
+    per_element = (
         module.in_features
         if isinstance(module, nn.Linear)
         else module.in_channels // module.groups * math.prod(module.kernel_size)
     )
-    return output.numel() * each // (rows or len(output))
+    return output.numel() * per_element // (rows or len(output))

@@ -1,7 +1,7 @@
-"""Accuracy against timesteps from one forward pass per batch: the prediction at t is the mean of the logits
-of 1..t.
+"""Accuracy against timesteps from one forward pass per batch.
 
-Of neurons that are not causal only the prediction at T exists: earlier timesteps depend on later ones.
+The prediction at t is the mean of the logits of timesteps 1..t. Neurons that are not causal predict only
+at T, as their earlier timesteps depend on later ones.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ class Curve:
     """A measured split."""
 
     entries: list[CurveEntry]
-    """One per timestep; for neurons that are not causal the last one alone."""
+    """One per timestep; only the last one for neurons that are not causal."""
     rate: float | None
     """Spikes per neuron and timestep over all T timesteps; None for an ANN."""
     rate_per_layer: dict[str, float] | None
     images: int
     logits: Tensor
-    """Of each timestep, float32 `[T, N, C]` on the CPU."""
+    """Per timestep, float32 `[T, N, C]` on the CPU."""
     labels: Tensor
     """`[N]`."""
 
 
 def running_means(logits: Tensor) -> Tensor:
-    """Mean of the logits of timesteps 1..t for each t, `[T, N, C]` to `[T, N, C]`."""
+    """Average the logits of timesteps 1..t for each t, `[T, N, C]` to `[T, N, C]`."""
     steps = torch.arange(1, len(logits) + 1, device=logits.device).view(-1, 1, 1)
     return logits.cumsum(0) / steps
 
@@ -60,9 +60,8 @@ def measure_curve(
 ) -> Curve:
     """Measure `network` in eval mode over `batches` of (images, labels).
 
-    `check` is called between batches, to raise a stop request; not with several processes, which would stop
-    at
-    different batches.
+    `check` is called between batches to raise a stop request, but not with several processes, which would
+    stop at different batches.
     """
     network.eval()
     parts, labels = [], []
@@ -83,8 +82,7 @@ def measure_curve(
 
 
 def _gather(parts: list[Tensor], dim: int) -> Tensor:
-    """The batches of all ranks in the order of the images: rank r measured every world-size-th batch from
-    r."""
+    """Collect the batches of all ranks in image order: rank r has every world_size-th batch from r on."""
     rounds = zip_longest(*distributed.all_gather(parts))
     return torch.cat([batch for each in rounds for batch in each if batch is not None], dim)
 
@@ -96,7 +94,7 @@ def _entry(t: int, logits: Tensor, labels: Tensor, counts: Counts) -> CurveEntry
 
 
 def accuracy(network: Network, batches: Batches, T: int) -> float:
-    """Top-1 in percent after T timesteps, without counting operations."""
+    """Measure top-1 in percent after T timesteps, without counting operations."""
     network.eval()
     correct = total = 0
     for images, labels in batches:

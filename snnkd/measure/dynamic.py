@@ -1,9 +1,8 @@
-"""Dynamic inference, or early exit: an image stops at the first timestep whose prediction is confident
-enough.
+"""Dynamic inference (early exit): inference ends at the first timestep with a confident prediction.
 
-Confidence is the largest softmax probability of the mean logits so far (Li, Jones, Furber 2023, arXiv
-2304.10230; Li et
-al. 2023, SEENN, arXiv 2304.01230). The thresholds are fixed; none is tuned on the images.
+Confidence is the largest softmax probability of the mean logits up to t (Li, Jones, Furber 2023, arXiv
+2304.10230; Li et al. 2023, SEENN, arXiv 2304.01230). All thresholds are reported; none is tuned on
+test images.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ THRESHOLDS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 
 
 class DynamicEntry(TypedDict):
-    """Dynamic inference with one confidence threshold."""
+    """Result of early exit at one confidence threshold."""
 
     threshold: float
     timesteps: float

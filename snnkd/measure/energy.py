@@ -1,11 +1,7 @@
-"""Energy by the 45 nm convention: 4.6 pJ a MAC, 0.9 pJ a synaptic operation (Horowitz 2014, float32 add and
-multiply).
+"""Energy by the 45 nm convention: 4.6 pJ per MAC, 0.9 pJ per synaptic operation (Horowitz 2014, float32).
 
-Memory traffic is not counted, nor are normalisation, pooling and the neurons' own updates. Inputs that are
-not spikes,
-the first layer among them, count as MACs; a first layer computed once for a static image is counted once, on
-event
-frames once a timestep.
+Memory traffic, normalisation, pooling and neuron updates are not counted. Inputs other than spikes cost MACs,
+so the first layer does; it counts once for a static image and once per timestep for event frames.
 """
 
 from __future__ import annotations
@@ -23,5 +19,5 @@ CONVENTION: dict[str, Any] = {
 
 
 def energy_mj(macs: float, synops: float = 0.0) -> float:
-    """Millijoule per image."""
+    """Convert operations per image to millijoules per image."""
     return (PJ_PER_MAC * macs + PJ_PER_SYNOP * synops) * 1e-9

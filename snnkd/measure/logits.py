@@ -1,6 +1,6 @@
 """The .npz file of logits that `snnkd eval --save-logits` writes and `snnkd compare` reads.
 
-Its keys are the fields of `Logits`; the texts are 0-d arrays. Nothing in it is ever unpickled.
+Its keys are the fields of `Logits`, strings as 0-d arrays. Reading it never unpickles.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Logits:
     """Logits of one network on one split."""
 
     logits: NDArray[np.float32]
-    """Of each timestep, `[T, N, C]`; the prediction at t is the argmax of their mean over timesteps 1..t."""
+    """Per timestep, `[T, N, C]`; the prediction at t is the argmax of their mean over timesteps 1..t."""
     labels: NDArray[np.int64]
     """`[N]`."""
     weights_sha256: str
@@ -39,8 +39,7 @@ KEYS = tuple(field.name for field in dataclasses.fields(Logits))
 
 
 def check_logits_path(path: Path) -> None:
-    """Raise UsageError unless `path` ends in .npz and is new or a logits file, FileError without its
-    folder."""
+    """Check a path to write: raise UsageError for another suffix or file, FileError for a missing folder."""
     if path.suffix != ".npz":
         raise UsageError(f"--save-logits {path}: the file must end in .npz")
     if not path.parent.is_dir():
@@ -71,7 +70,7 @@ def save_logits(path: Path, curve: Curve, weights_sha256: str, data_sha256: str,
 
 
 def read_logits(path: Path) -> Logits:
-    """Raises FileError for a file that is unreadable, damaged, or not of this form."""
+    """Read and check a logits file. Raises FileError for one that is unreadable or malformed."""
     with open_npz(path) as file:
         missing = [key for key in KEYS if key not in file.files]
         if missing:

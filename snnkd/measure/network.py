@@ -1,4 +1,4 @@
-"""Measure a network on a split of its data: the result object, from one forward pass per batch."""
+"""Measure a network on a split of its data in one forward pass per batch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def measure_network(
     context: RunContext,
     logits: Path | None = None,
 ) -> dict[str, Any]:
-    """The result object of a network on a split of `data`; its logits are also written to `logits`.
+    """Measure a network on a split of `data`; also write its logits to the file `logits`.
 
     Raises Preempted or Interrupted between batches, RunError for logits that are not finite.
     """
@@ -42,7 +42,7 @@ def measure_network(
     spiking, trained_T = network.specification.kind == "snn", network.specification.T
     if data.frames and spiking and (settings.T or 0) > data.frames:
         raise UsageError(
-            f"--T {settings.T}: every timestep takes one event frame, and {data.name} has {data.frames} "
+            f"--T {settings.T}: each timestep takes one event frame, and {data.name} has {data.frames} "
             f"(data.frames)"
         )
     batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
@@ -50,7 +50,7 @@ def measure_network(
     start = time.monotonic()
     neuron = network.specification.neuron
     if not is_causal(neuron):
-        context.console.log(f"{NOT_CAUSAL}: t = {trained_T} alone is measured")
+        context.console.log(f"{NOT_CAUSAL}: measured at t = {trained_T} only")
     curve = measure_curve(
         network, batches, settings.T or trained_T, partial(context.stop.check, "while measuring")
     )
@@ -70,7 +70,7 @@ def measure_network(
         "trained_T": trained_T if spiking else None,
         "model": to_plain(network.specification.model),
         "neuron": None if neuron is None else to_plain(neuron),
-        **({} if is_causal(neuron) else {"curve_note": f"{NOT_CAUSAL}; the curve has its last entry alone"}),
+        **({} if is_causal(neuron) else {"curve_note": f"{NOT_CAUSAL}; the curve has only its last entry"}),
         **{key: config.get(key) for key in ("loss", "selection", "teacher", "precision")},
         "weights_sha256": loaded.sha256,
         "data_sha256": data.sha256,
@@ -85,7 +85,7 @@ def measure_network(
 
 
 def summary_line(result: dict[str, Any]) -> str:
-    """A result in one line: the accuracy after the last timestep, and the rate."""
+    """Format the accuracy after the last timestep and the rate in one line."""
     end = result["curve"][-1]
     rate = "" if result["rate"] is None else f", rate {result['rate']:.3f}"
     return f"{result['split']} accuracy {end['top1']:.2f} % at t = {end['t']}{rate}"

@@ -1,5 +1,4 @@
-"""The timestep curve of one or more results as a picture; results that differ only in seed become one line
-with spread."""
+"""Plot of the timestep curves of results; seeds of one recipe become one line with its spread."""
 
 from __future__ import annotations
 
@@ -19,7 +18,7 @@ SUFFIXES = (".png", ".svg", ".pdf")
 
 @distributed.on_rank0
 def check_plot_path(path: Path) -> None:
-    """Raise UsageError for a suffix that cannot be drawn, FileError for a folder that is not there."""
+    """Raise UsageError for an unknown suffix, FileError for a missing folder."""
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--plot {path}: the file must end in one of {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
@@ -27,9 +26,9 @@ def check_plot_path(path: Path) -> None:
 
 
 def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Results under a label each, those that differ only in seed under one; a result given twice counts once.
+    """Group results that differ only in seed, by label; duplicates count once.
 
-    The label says the loss, the timesteps trained, the epochs and, where it differs, the model.
+    A label shows the loss, the trained T, the epochs and, if models differ, the model.
     """
     groups: dict[str, dict[str, dict[str, Any]]] = {}
     for result in results:
@@ -38,9 +37,8 @@ def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str,
     members = [list(group.values()) for group in groups.values()]
     models = {group[0]["model"]["name"] for group in members}
     labels = [_label(group[0], len(models) > 1) for group in members]
-    for label in {
-        label for label in labels if labels.count(label) > 1
-    }:  # other settings, such as lr: tell them apart by hash
+    # the same label for other settings, such as lr: add the recipe hash
+    for label in {label for label in labels if labels.count(label) > 1}:
         labels = [
             f"{name} ({group[0]['recipe_hash']})" if name == label else name
             for name, group in zip(labels, members, strict=True)
@@ -52,7 +50,7 @@ def _label(result: dict[str, Any], with_model: bool) -> str:
     model = f"{result['model']['name']} " if with_model else ""
     if result["trained_T"] is None:
         return f"{model}teacher"
-    selection = result["selection"]  # a network that was put together elsewhere has none
+    selection = result["selection"]  # none in a network from another tool
     epochs = (
         f"{selection['epoch']} epoch{'s' if selection['epoch'] != 1 else ''}"
         if selection
@@ -83,7 +81,7 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
     )
     colours = {label: f"C{i % 10}" for i, label in enumerate(groups)}
     _draw_accuracy(panels["top1"], groups, colours)
-    # outside: within the axes it would lie on the teacher's level or on a band
+    # outside the axes, where it would cover the teacher's line or a band
     title = "band: ± 1 s.d. over n seeds" if any(len(results) > 1 for results in groups.values()) else None
     figure.legend(
         *panels["top1"].get_legend_handles_labels(),
@@ -104,12 +102,11 @@ def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> N
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure; the same drawing gives the same bytes. Raises FileError or RunError that names
-    `--plot`."""
+    """Write a figure, deterministic in its bytes. Raises FileError or RunError."""
     import matplotlib
 
     try:
-        with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # otherwise the ids in an SVG are random
+        with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # SVG ids are random otherwise
             figure.savefig(path, dpi=150, metadata=_dateless(path))
     except OSError as error:
         raise from_os_error(error, f"--plot {path}") from error
@@ -120,7 +117,7 @@ Groups = Mapping[str, Sequence[dict[str, Any]]]
 
 def _draw_accuracy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
     for label, results in groups.items():
-        if results[0]["trained_T"] is None:  # a teacher has no timesteps: its level
+        if results[0]["trained_T"] is None:  # a teacher has no timesteps: a horizontal line
             level = statistics.fmean(result["curve"][0]["top1"] for result in results)
             axes.axhline(
                 level, color=colours[label], linestyle="--", linewidth=1, label=f"{label} {level:.1f} %"
@@ -153,14 +150,13 @@ def _draw_energy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
         )
     axes.set_ylabel("energy (µJ an image)")
     if _teachers(groups, "energy_mj"):
-        axes.set_yscale("log")  # a teacher may cost a hundred times as much
+        axes.set_yscale("log")  # a teacher may cost 100 times more
         axes.yaxis.set_major_formatter("{x:g}")
     _against_t(axes, groups)
 
 
 def _draw_rates(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
-    """Of each neuron layer in the order of the network; layers of different networks stand at their
-    numbers."""
+    """Draw the rate of each neuron layer, by layer number in the network."""
     most = 0
     for label, results in groups.items():
         columns = list(zip(*(result["rate_per_layer"].values() for result in results), strict=False))
@@ -192,7 +188,7 @@ def _against_t(axes: Any, groups: Groups) -> None:
 
 
 def _statistics(results: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float], list[float]]:
-    """The t that all results have, means and sample deviations of `key` there."""
+    """Compute the shared timesteps of all results, and mean and standard deviation of `key` at each."""
     shared = min(len(result["curve"]) for result in results)
     columns = [[result["curve"][i][key] for result in results] for i in range(shared)]
     means = [statistics.fmean(column) for column in columns]
@@ -201,15 +197,15 @@ def _statistics(results: Sequence[dict[str, Any]], key: str) -> tuple[list[int],
 
 
 def _teachers(groups: Groups, key: str) -> list[float]:
-    """`key` of each teacher that is not drawn itself."""
+    """List `key` of each teacher that has no curve of its own."""
     drawn = {r.get("weights_sha256") for results in groups.values() for r in results}
-    found = {
+    values = {
         r["teacher"]["sha256"]: r["teacher"].get(key)
         for results in groups.values()
         for r in results
         if r.get("teacher")
     }
-    return sorted(value for sha256, value in found.items() if sha256 not in drawn and value is not None)
+    return sorted(value for sha256, value in values.items() if sha256 not in drawn and value is not None)
 
 
 def _splits(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
@@ -217,7 +213,7 @@ def _splits(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
 
 
 def _dateless(path: Path) -> dict[str, Any]:
-    """Metadata without a date, so that the same results give the same bytes."""
+    """Metadata without a date, for deterministic bytes."""
     return (
         {}
         if path.suffix.lower() == ".png"

@@ -1,4 +1,4 @@
-"""Statistics of batch normalisation taken anew, as for more timesteps than a network was trained with."""
+"""Re-estimate batch norm statistics, as for more timesteps than a network was trained with."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ from snnkd.models import Network
 from snnkd.seeds import derive
 
 MOST_IMAGES = 10_000
-"""Training images that are enough for a mean and a variance of each channel."""
+"""Training images: enough for the mean and variance of each channel."""
 
 
 @torch.no_grad()
 def recalibrate_norms(
     network: Network, train: Split, T: int, batch_size: int, check: Callable[[str], None]
 ) -> int:
-    """Set running statistics to the averages over batches of training images run for `T` timesteps; returns
-    how many images.
+    """Set running statistics to averages over batches of training images at `T` timesteps.
 
-    At most MOST_IMAGES, drawn at random, always the same, since a file may hold them class by class.
-    Everything else stays in
-    eval mode. Raises UsageError for a network without such norms.
+    Uses at most MOST_IMAGES images, drawn at random (files may be sorted by class) with a fixed seed, and
+    returns their number. Everything else stays in eval mode. Raises UsageError for a network without batch
+    norm.
     """
     norms = [
         m
@@ -44,13 +43,12 @@ def recalibrate_norms(
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(0, "recalibration")))[
         :MOST_IMAGES
     ]
-    whole = len(order) // batch_size * batch_size or len(
-        order
-    )  # a small last batch would count as much as a full one
-    for chosen in order[:whole].split(batch_size):
+    # full batches only: a small last batch would have the weight of a full one
+    images = len(order) // batch_size * batch_size or len(order)
+    for chosen in order[:images].split(batch_size):
         check("while recalibrating")
         network(to_batch(train.take(chosen).to(network.mean.device)), T)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
-    return whole
+    return images

@@ -11,14 +11,14 @@ from snnkd.measure.energy import CONVENTION, energy_mj
 
 
 class Selection(TypedDict):
-    """Which epoch's weights count."""
+    """Selection of the epoch whose weights are measured."""
 
     rule: Literal["last", "best"]
     epoch: int
 
 
 class TeacherEntry(TypedDict):
-    """The teacher of a student, as measured on the test split."""
+    """Teacher of a student, measured on the test split."""
 
     run: str
     sha256: str
@@ -38,14 +38,14 @@ class AnnCost(TypedDict):
 
 
 class Seconds(TypedDict):
-    """Wall time; `train` is None for a network without a recorded training."""
+    """Wall time; `train` is None if not recorded."""
 
     train: float | None
     eval: float
 
 
 class ResultDict(TypedDict):
-    """A measurement with what it was made of; keys absent from a network's config.json are None."""
+    """A measurement with its provenance; keys absent from a network's config.json are None."""
 
     schema: int
     run: str
@@ -54,7 +54,7 @@ class ResultDict(TypedDict):
     recipe_hash: str | None
     data: str
     part: NotRequired[dict[str, Any]]
-    """Part of the data set: `classes`, `train_per_class`."""
+    """Subset of the data set: `classes`, `train_per_class`."""
     split: Literal["test", "val"]
     data_split: NotRequired[str]
     """How the data set defines its test split."""
@@ -78,7 +78,7 @@ class ResultDict(TypedDict):
     images: int
     T: int
     curve: list[CurveEntry]
-    """One entry per timestep; for neurons that are not causal the last one alone."""
+    """One entry per timestep; only the last one for neurons that are not causal."""
     rate: float | None
     """Spikes per neuron and timestep; None for a teacher."""
     rate_per_layer: dict[str, float] | None
@@ -87,12 +87,11 @@ class ResultDict(TypedDict):
     energy_convention: dict[str, Any]
     energy_note: str | None
     recalibrated_on: NotRequired[int]
-    """Training images that batch norm statistics were re-estimated on."""
+    """Number of training images used to re-estimate batch norm statistics."""
 
 
 def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> dict[str, Any]:
-    """Put a measurement below the `description` of its run; `ann_macs` are those of the topology as an
-    ANN."""
+    """Combine a measurement with the `description` of its run; `ann_macs` is of the same ANN topology."""
     values: dict[str, Any] = {
         "schema": 1,
         **description,
