@@ -1,4 +1,4 @@
-"""The finished students among runs and result files, and what is left out of them, each with its reason."""
+"""The finished students among runs and result files, and those left out with the reason."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Split = Literal["test", "val"]
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """One finished student as its result says, measured at the timesteps it was trained with."""
+    """The result of one finished student at its trained timesteps."""
 
-    place: Path
-    """The run, or the result file."""
+    path: Path
+    """Run directory or result file."""
     seed: int
     recipe_hash: str
     T: int
@@ -35,66 +35,62 @@ class Student:
     """Its name."""
     data: str
     part: object
-    """Which part of the data set it is, as the result says; None for the whole."""
+    """Subset of the data set, as in result.json; None for the full data set."""
     data_sha256: str
     split: str
     images: int
     rule: str
-    """last or best."""
+    """Selection rule, last or best."""
     epoch: int
     teacher: Values | None
     weights_sha256: str
     top1: float
-    """In percent, after T timesteps; so are rate, synops and energy_mj."""
+    """In percent, after T timesteps (as rate, synops and energy_mj)."""
     rate: float
     synops: float
     energy_mj: float
     seconds: float | None
-    """Of training, times the processes."""
+    """Training time times the number of processes."""
     device: str
-    """What it was trained on."""
+    """Device of the training."""
     versions: Values
     identity: Values | None
-    """As run.json holds it; None for a result file."""
+    """From run.json; None for a result file."""
     is_run: bool
 
     @property
     def teacher_key(self) -> Values | None:
-        """What makes the teacher this one: its weights, and how it sees an image where the recipe says
-        that."""
-        told = (self.identity or {}).get("teacher")
-        return (
-            {**(told if isinstance(told, dict) else {}), "sha256": self.teacher["sha256"]}
-            if self.teacher
-            else None
-        )
+        """Identity of the teacher: its weights, and its input settings where the recipe has them."""
+        if not self.teacher:
+            return None
+        section = (self.identity or {}).get("teacher")
+        return {**(section if isinstance(section, dict) else {}), "sha256": self.teacher["sha256"]}
 
     @property
     def val_fraction(self) -> float | None:
-        """Share of the training images held out; None where only the result is known."""
+        """Share of the training images used for validation; None for a result file."""
         data = (self.identity or {}).get("data")
         share = data.get("val_fraction") if isinstance(data, dict) else None
         return float(share) if isinstance(share, (int, float)) else None
 
     def val_top1(self) -> float | None:
-        """Validation accuracy of these weights: RUN/eval/val-T<T>.json, else what was logged at their
-        epoch."""
+        """Validation accuracy of these weights, from RUN/eval/val-T<T>.json, else from metrics.jsonl."""
         if self.split == "val":
             return self.top1
         if not self.is_run:
             return None
-        measured = self.place / "eval" / f"val-T{self.T}.json"
+        measured = self.path / "eval" / f"val-T{self.T}.json"
         if measured.is_file():
-            found = read_json(measured)
-            if found.get("weights_sha256") == self.weights_sha256:
-                return _student(measured, found, found, None, False).top1
-        logged = [row.get("val_top1") for row in read_metrics(self.place) if row["epoch"] == self.epoch]
+            result = read_json(measured)
+            if result.get("weights_sha256") == self.weights_sha256:
+                return _student(measured, result, result, None, False).top1
+        logged = [row.get("val_top1") for row in read_metrics(self.path) if row["epoch"] == self.epoch]
         return float(logged[-1]) if logged and isinstance(logged[-1], (int, float)) else None
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A run, or a file of logits, that has no place in a table, and why."""
+    """A run or logits file that is in no table, with the reason."""
 
     place: str
     why: str
@@ -102,53 +98,51 @@ class LeftOut:
 
 @dataclass
 class Gathered:
-    """What was found, in the order of the names."""
+    """Students and left-out runs, in the order of their names."""
 
     students: list[Student] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
 
 
-def gather(places: Sequence[Path], split: Split) -> Gathered:
-    """The students of `places`: runs, folders of runs (or of result files), result files; without any, the
-    runs folder.
+def gather(paths: Sequence[Path], split: Split) -> Gathered:
+    """Read the students of `paths`: runs, folders of runs or result files, result files; default is runs/.
 
-    Teachers are passed over. Raises FileError for a place that holds nothing of the kind, and when there is
-    no student.
+    Teachers are skipped. Raises FileError for a path without any runs, and without a finished student.
     """
-    found = Gathered()
-    for place in places or [runs_folder()]:
-        for each in _runs_of(place, named=bool(places)):
+    gathered = Gathered()
+    for path in paths or [runs_folder()]:
+        for each in _runs_of(path, named=bool(paths)):
             try:
-                _add(found, each, split)
+                _add(gathered, each, split)
             except FileError as error:
-                found.left_out.append(LeftOut(str(each), _damage(error, each)))
-    if not found.students:
-        shown = "; ".join(f"{each.place}: {each.why}" for each in found.left_out[:3])
-        where = ", ".join(map(str, places[:3])) if places else str(runs_folder())
+                gathered.left_out.append(LeftOut(str(each), _damage(error, each)))
+    if not gathered.students:
+        shown = "; ".join(f"{each.place}: {each.why}" for each in gathered.left_out[:3])
+        where = ", ".join(map(str, paths[:3])) if paths else str(runs_folder())
         raise FileError(
             f"no finished student in {where}{f' ({shown})' if shown else ''}; run `snnkd distill` first"
         )
-    return found
+    return gathered
 
 
-def _damage(error: FileError, place: Path) -> str:
-    return str(error).removeprefix(f"{place}: ").removeprefix(f"{place}/")
+def _damage(error: FileError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
 
 
-def _runs_of(place: Path, named: bool) -> list[Path]:
-    if place.is_file():
-        return [place]
-    if not place.is_dir():
+def _runs_of(path: Path, named: bool) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
         remedy = "give runs, or a folder of runs" if named else "run `snnkd distill` first, or name runs"
-        raise FileError(f"{place}: no such run; {remedy}")
-    runs = run_folders(place) or sorted(path for path in place.iterdir() if _is_result(path))
+        raise FileError(f"{path}: no such run; {remedy}")
+    runs = run_folders(path) or sorted(file for file in path.iterdir() if _is_result(file))
     if not runs:
-        raise FileError(f"{place}: has no runs")
+        raise FileError(f"{path}: has no runs")
     return runs
 
 
 def _is_result(path: Path) -> bool:
-    """Whether a file holds a result object; a folder may hold other JSON, too."""
+    """Whether a file is a result object; a folder may contain other JSON files."""
     if path.suffix != ".json" or path.name.startswith(".") or not path.is_file():
         return False
     try:
@@ -157,57 +151,56 @@ def _is_result(path: Path) -> bool:
         return False
 
 
-def _add(found: Gathered, place: Path, split: Split) -> None:
-    run = place.is_dir()
-    if run and not is_finished(place):
+def _add(gathered: Gathered, path: Path, split: Split) -> None:
+    run = path.is_dir()
+    if run and not is_finished(path):
         raise FileError("not finished")
-    own = read_result(place) if run else read_json(place)
+    own = read_result(path) if run else read_json(path)
     if own.get("stage") == "teach":
         return
-    result = _of_split(place, own, split) if run else own
+    result = _of_split(path, own, split) if run else own
     if result.get("split") != split:
-        raise FileError(f"measured on {result.get('split')}, not on {split}")
+        raise FileError(f"measured on {result.get('split')} images, not on {split}")
     if result.get("recalibrated_on"):
-        raise FileError("measured with batch norms recalibrated, which is another network than was trained")
+        raise FileError("measured with recalibrated batch norms, not the network as trained")
     if result.get("trained_T") != result.get("T"):
         raise FileError(f"measured at T = {result.get('T')}, trained at T = {result.get('trained_T')}")
     if any(result.get(key) is None for key in ("seed", "recipe_hash", "selection")):
-        raise FileError("its result tells no seed, recipe or selection; it was put together elsewhere")
-    found.students.append(_student(place, result, own, _identity(place) if run else None, run))
+        raise FileError("result.json lacks seed, recipe_hash or selection")
+    gathered.students.append(_student(path, result, own, _identity(path) if run else None, run))
 
 
-def _of_split(place: Path, own: Values, split: Split) -> Values:
-    """The result of a run on a split; raises FileError where there is none."""
+def _of_split(path: Path, own: Values, split: Split) -> Values:
+    """Read the result of a run on a split. Raises FileError without one."""
     if split == "test":
         return own
-    path = place / "eval" / f"{split}-T{own.get('trained_T')}.json"
-    if not path.is_file():
-        raise FileError(f"not measured on {split}; `snnkd eval {place} --split {split}` does")
-    result = read_json(path)
+    file = path / "eval" / f"{split}-T{own.get('trained_T')}.json"
+    if not file.is_file():
+        raise FileError(f"not measured on {split}; run `snnkd eval {path} --split {split}`")
+    result = read_json(file)
     if result.get("weights_sha256") != own.get("weights_sha256"):
-        raise FileError(f"eval/{path.name} is of other weights")
+        raise FileError(f"eval/{file.name} was measured with other weights")
     return result
 
 
-def _identity(place: Path) -> Values | None:
-    found = read_json(place / RUN).get("identity") if (place / RUN).is_file() else None
-    return found if isinstance(found, dict) else None
+def _identity(path: Path) -> Values | None:
+    identity = read_json(path / RUN).get("identity") if (path / RUN).is_file() else None
+    return identity if isinstance(identity, dict) else None
 
 
-def _student(place: Path, result: Values, own: Values, identity: Values | None, is_run: bool) -> Student:
-    """From result objects: `result` of the split asked for, `own` that of the run. Raises FileError where one
-    is damaged."""
+def _student(path: Path, result: Values, own: Values, identity: Values | None, is_run: bool) -> Student:
+    """Build a student from the `result` on the requested split and the run's `own` result.
+
+    Raises FileError for a damaged one.
+    """
     try:
-        end, hardware = (
-            result["curve"][-1],
-            own["hardware"],
-        )  # at t = T, as was checked; a neuron that is not causal has no other
+        end, hardware = result["curve"][-1], own["hardware"]  # `end` is at t = T: `_add` checked it
         seconds = own["seconds"]["train"]
         teacher = result["teacher"]
         if teacher is not None:
             float(teacher["top1"]), teacher["sha256"]
         return Student(
-            place=place,
+            path=path,
             seed=int(result["seed"]),
             recipe_hash=str(result["recipe_hash"]),
             T=int(result["trained_T"]),
@@ -217,7 +210,7 @@ def _student(place: Path, result: Values, own: Values, identity: Values | None, 
                 "terms": [dict(term) for term in result["loss"]["terms"]],
             },
             model={key: value for key, value in _model({**result["model"]}, identity).items() if key != "T"},
-            neuron=_neuron(result, identity),
+            neuron=str(result["neuron"]["name"]),
             data=str(result["data"]),
             part=result.get("part"),
             data_sha256=str(result["data_sha256"]),
@@ -238,30 +231,24 @@ def _student(place: Path, result: Values, own: Values, identity: Values | None, 
             is_run=is_run,
         )
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise FileError(f"{place}: its result is damaged ({type(error).__name__}: {error})") from error
+        raise FileError(f"{path}: damaged result ({type(error).__name__}: {error})") from error
 
 
-def _model(told: Values, identity: Values | None) -> Values:
-    """The section without keys that came later and hold their defaults, so that a result of an earlier
-    version has the same."""
-    held = (identity or {}).get("model")
-    if isinstance(held, dict) and isinstance(held.get("name"), str):
-        return held
+def _model(values: Values, identity: Values | None) -> Values:
+    """The model section as in run.json, which a result file is brought to so that both are comparable."""
+    section = (identity or {}).get("model")
+    if isinstance(section, dict) and isinstance(section.get("name"), str):
+        return section
     try:
-        made: Values = identity_values(fields.build(MODELS[str(told["name"])].options, told, "model"))
-    except UsageError:  # the user's own, or of a later version
-        return told
-    return made
-
-
-def _neuron(result: Values, identity: Values | None) -> str:
-    """The name; results of the first versions, which had lif alone, do not tell it."""
-    told = (identity or {}).get("neuron") or result.get("neuron") or {}
-    return str(told.get("name", "lif"))
+        section = identity_values(fields.build(MODELS[str(values["name"])].options, values, "model"))
+    except UsageError:  # a model that is not in the catalogue, or has other options
+        return values
+    return dict(section)
 
 
 def _device(hardware: Values, precision: str | None) -> str:
-    """What it was trained on, and how where that is not in float32; results of the first versions do not
-    tell."""
-    made = str(hardware["gpu"]) if "gpu" in hardware else f"{hardware['cpu']}, threads: {hardware['threads']}"
-    return made if precision in (None, "float32") else f"{made}, {precision}"
+    """Device of the training, and its precision unless float32 or not recorded."""
+    device = (
+        str(hardware["gpu"]) if "gpu" in hardware else f"{hardware['cpu']}, threads: {hardware['threads']}"
+    )
+    return device if precision in (None, "float32") else f"{device}, {precision}"

@@ -63,14 +63,12 @@ def make_run(
     ]
     result = {
         "schema": 1, "stage": "distill", "seed": seed, "recipe_hash": recipe_hash, "data": name, "split": "test", "trained_T": T,
-        "model": identity["model"], "loss": to_plain(section), "selection": {"rule": rule, "epoch": epochs}, "teacher": taught,
+        "model": identity["model"], "neuron": identity["neuron"], "loss": to_plain(section), "selection": {"rule": rule, "epoch": epochs}, "teacher": taught,
         "weights_sha256": weights or digest(identity, weights), "data_sha256": data,
         "versions": {"torch": "2.15.0", "spikingjelly": "2.0.0"},
         "hardware": {"device": "cuda", "cpu": "x", "threads": 1, "gpu": gpu} if gpu else {"device": "cpu", "cpu": "x", "threads": 1},
         "seconds": {"train": 10.0 + seed, "eval": 1.0}, "images": images, "T": T, "curve": ends, "rate": 0.18, "rate_per_layer": {},
     }  # fmt: skip
-    if neuron != "lif":  # the first versions had no other and did not tell it
-        result["neuron"] = identity["neuron"]
     folder = root / f"distill-{name}-{model}-{section.name}-T{T}-{recipe_hash}-s{seed}"
     folder.mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps({"schema": 1, "identity": identity}))
@@ -93,10 +91,9 @@ def make_seeds(loss: Any, values: list[float], **options: Any) -> list[Path]:
 
 
 def make_logits(run: Path, path: Path, right: np.ndarray, **changes: Any) -> Path:
-    """Logits of two classes that are right on the images of `right` (bool `[N]`), and the run's accuracy with
-    them.
+    """Logits of two classes, correct on the images of `right` (bool `[N]`); also set the run's accuracy.
 
-    The first timestep alone is wrong everywhere: only the mean over the timesteps has the right answers.
+    The first timestep is wrong everywhere: only the mean over timesteps predicts correctly.
     """
     result = json.loads((run / "result.json").read_text())
     T, labels = result["trained_T"], np.arange(len(right)) % 2
