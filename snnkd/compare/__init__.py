@@ -1,2 +1,1 @@
-"""Comparing finished runs: what may share a table, mean and spread over seeds, paired differences, and the
-table as text."""
+"""Comparison of finished runs: tables, spread over seeds, paired differences, output formats."""

@@ -11,30 +11,29 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snnkd.compare.report import Column, Line, Report, Table
-from snnkd.compare.text import PAPER, Part, TextTable, parts
+from snnkd.compare.text import PAPER, TextTable, make_sections
 
-if TYPE_CHECKING:  # what another format than the terminal's needs not wait for
+if TYPE_CHECKING:  # other formats do without rich
     from rich.console import Console
     from rich.table import Table as RichTable
 
 LEAST_LABEL, GAP = 6, 2
-"""Letters that the names of rows keep (where numbers leave them fewer, a table goes on below), and those
-between two cells."""
+"""Minimum width of the row labels (narrower: the table continues below), and the space between two cells."""
 
 
 def as_table(report: Report, width: int = 80) -> str:
-    """For a terminal of `width` columns; long cells fold, and columns that find no room stand below."""
+    """Format for a terminal of `width` columns; long cells fold, columns that do not fit continue below."""
     from rich.console import Console
     from rich.text import Text
 
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, no_color=True)
-    for part in parts(report):
-        blocks: list[Any] = [part.heading + "\n" + part.caption]
-        for sheet in part.sheets:
-            fitting = [_fitted(each, console) for each in _split(sheet, width)]
-            blocks += [f"{sheet.title}\n", *fitting, *([" ".join(sheet.notes)] if sheet.notes else [])]
-        blocks.append("\n".join(part.closing))
+    for section in make_sections(report):
+        blocks: list[Any] = [section.heading + "\n" + section.caption]
+        for table in section.tables:
+            fitting = [_fitted(each, console) for each in _split(table, width)]
+            blocks += [f"{table.title}\n", *fitting, *([" ".join(table.notes)] if table.notes else [])]
+        blocks.append("\n".join(section.closing))
         for block in blocks:
             console.print(Text(block) if isinstance(block, str) else block)
             if not (isinstance(block, str) and block.endswith("\n")):
@@ -42,76 +41,74 @@ def as_table(report: Report, width: int = 80) -> str:
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().splitlines())
 
 
-def _fitted(sheet: TextTable, console: Console) -> RichTable:
-    """As Rich lays it out; where that is too wide for the console (a least width counts for more), with
-    widths of our own."""
-    made = _rich_table(sheet, [None] * len(sheet.head))
-    with console.capture() as said:
-        console.print(made, crop=False)
-    if max(len(line.rstrip(" ─")) for line in said.get().splitlines()) <= console.width:
-        return made
-    widths = [LEAST_LABEL, *(_least(sheet, k) for k in range(1, len(sheet.head)))]
-    words = [k for k in range(len(widths)) if _is_words(sheet, k)]
+def _fitted(table: TextTable, console: Console) -> RichTable:
+    """Use Rich's layout; where it exceeds the console's width, compute the column widths here."""
+    layout = _rich_table(table, [None] * len(table.head))
+    with console.capture() as output:
+        console.print(layout, crop=False)
+    if max(len(line.rstrip(" ─")) for line in output.get().splitlines()) <= console.width:
+        return layout
+    widths = [LEAST_LABEL, *(_least(table, k) for k in range(1, len(table.head)))]
+    words = [k for k in range(len(widths)) if _is_words(table, k)]
     numbers = [k for k in range(len(widths)) if k not in words]
-    # what there is more goes to the longest word of a label, to heads, to whole labels, to verdicts
-    for k, most in [(0, _least(sheet, 0)), *((k, _most(sheet, k)) for k in (*numbers, *words))]:
+    # spare width goes to the longest word of a label, then to headers, full labels and verdicts
+    for k, most in [(0, _least(table, 0)), *((k, _most(table, k)) for k in (*numbers, *words))]:
         spare = console.width - sum(widths) - GAP * (len(widths) - 1)
         widths[k] += max(0, min(most - widths[k], spare))
-    return _rich_table(sheet, widths)
+    return _rich_table(table, widths)
 
 
-def _rich_table(sheet: TextTable, widths: Sequence[int | None]) -> RichTable:
+def _rich_table(source: TextTable, widths: Sequence[int | None]) -> RichTable:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    made = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for k, (name, width) in enumerate(zip(sheet.head, widths, strict=True)):
-        # labels fold before numbers and verdicts do
-        least = _longest(sheet, k) if k else 0
-        made.add_column(
+    table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for k, (name, width) in enumerate(zip(source.head, widths, strict=True)):
+        # labels fold before numbers and verdicts
+        least = _longest(source, k) if k else 0
+        table.add_column(
             Text(name),
-            justify="left" if _is_words(sheet, k) else "right",
+            justify="left" if _is_words(source, k) else "right",
             overflow="fold",
             min_width=least,
             width=width,
         )
-    for row in sheet.rows:
-        made.add_row(*map(Text, row))
-    return made
+    for row in source.rows:
+        table.add_row(*map(Text, row))
+    return table
 
 
-def _is_words(sheet: TextTable, k: int) -> bool:
-    return k == 0 or sheet.head[k] == "verdict"
+def _is_words(table: TextTable, k: int) -> bool:
+    return k == 0 or table.head[k] == "verdict"
 
 
-def _longest(sheet: TextTable, k: int) -> int:
-    """Letters of what must not fold in the cells of column k: a number, a word."""
+def _longest(table: TextTable, k: int) -> int:
+    """Width of the longest unbreakable text in the cells of column k: a number or a word."""
     return max(
-        len(word) for row in sheet.rows for word in (row[k].split() if _is_words(sheet, k) else [row[k]])
+        len(word) for row in table.rows for word in (row[k].split() if _is_words(table, k) else [row[k]])
     )
 
 
-def _least(sheet: TextTable, k: int) -> int:
-    return max(_longest(sheet, k), *map(len, sheet.head[k].split()))
+def _least(table: TextTable, k: int) -> int:
+    return max(_longest(table, k), *map(len, table.head[k].split()))
 
 
-def _most(sheet: TextTable, k: int) -> int:
-    return max(len(row[k]) for row in (sheet.head, *sheet.rows))
+def _most(table: TextTable, k: int) -> int:
+    return max(len(row[k]) for row in (table.head, *table.rows))
 
 
-def _split(sheet: TextTable, width: int) -> list[TextTable]:
-    """The sheet as one, or as several below each other that have room in `width` columns, each with the names
-    of the rows."""
+def _split(table: TextTable, width: int) -> list[TextTable]:
+    """Split a table into tables that fit `width` columns, each with the row labels."""
     together: list[list[int]] = []
-    for k, name in enumerate(sheet.head[1:], 1):
-        if name == PAPER:  # stays beside the number that it belongs to
+    for k, name in enumerate(table.head[1:], 1):
+        if name == PAPER:  # stays next to its own number
             together[-1].append(k)
         else:
             together.append([k])
     blocks: list[list[int]] = [[0]]
     for columns in together:
-        needed = LEAST_LABEL + sum(GAP + _least(sheet, k) for k in (*blocks[-1][1:], *columns))
+        needed = LEAST_LABEL + sum(GAP + _least(table, k) for k in (*blocks[-1][1:], *columns))
         blocks = (
             [*blocks[:-1], [*blocks[-1], *columns]]
             if needed <= width or blocks[-1] == [0]
@@ -119,41 +116,41 @@ def _split(sheet: TextTable, width: int) -> list[TextTable]:
         )
     return [
         TextTable(
-            sheet.title, [sheet.head[k] for k in block], [[row[k] for k in block] for row in sheet.rows]
+            table.title, [table.head[k] for k in block], [[row[k] for k in block] for row in table.rows]
         )
         for block in blocks
     ]
 
 
 def as_markdown(report: Report) -> str:
-    """GitHub's tables under headings."""
+    """Format as GitHub tables under headings."""
     return "\n\n".join(
-        _blocks(report, _markdown_sheet, _markdown_text, lambda heading: f"### {_markdown_text(heading)}")
+        _blocks(report, _markdown_table, _markdown_text, lambda heading: f"### {_markdown_text(heading)}")
     )
 
 
 def _blocks(
     report: Report,
-    sheet: Callable[[TextTable], str],
+    table: Callable[[TextTable], str],
     text: Callable[[str], str],
     heading: Callable[[str], str],
 ) -> Iterator[str]:
-    for part in parts(report):
-        yield heading(part.heading)
-        yield text(part.caption)
-        for each in part.sheets:
-            yield sheet(each)
+    for section in make_sections(report):
+        yield heading(section.heading)
+        yield text(section.caption)
+        for each in section.tables:
+            yield table(each)
             yield from map(text, each.notes)
-        yield from map(text, part.closing)
+        yield from map(text, section.closing)
 
 
 def _markdown_text(text: str) -> str:
     return re.sub(r"([\\|*_<])", r"\\\1", text)
 
 
-def _markdown_sheet(sheet: TextTable) -> str:
-    lines = [f"**{_markdown_text(sheet.title)}**", ""]
-    lines += [_markdown_row(sheet.head), "|" + "---|" * len(sheet.head), *map(_markdown_row, sheet.rows)]
+def _markdown_table(table: TextTable) -> str:
+    lines = [f"**{_markdown_text(table.title)}**", ""]
+    lines += [_markdown_row(table.head), "|" + "---|" * len(table.head), *map(_markdown_row, table.rows)]
     return "\n".join(lines)
 
 
@@ -162,8 +159,8 @@ def _markdown_row(cells: list[str]) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """`tabular`s with booktabs rules; headings as comments, notes as text."""
-    return "\n\n".join(_blocks(report, _latex_sheet, _latex_text, lambda heading: f"% {heading}"))
+    """Format as `tabular`s with booktabs rules; headings as comments, notes as text."""
+    return "\n\n".join(_blocks(report, _latex_table, _latex_text, lambda heading: f"% {heading}"))
 
 
 _LATEX = {
@@ -179,15 +176,15 @@ def _latex_text(text: str) -> str:
     return re.sub(r"(?<![\w-])([+-])(?=\d)", r"$\1$", escaped)
 
 
-def _latex_sheet(sheet: TextTable) -> str:
-    columns = "".join("l" if i == 0 or name == "verdict" else "r" for i, name in enumerate(sheet.head))
-    rows = [" & ".join(map(_latex_text, row)) + r" \\" for row in [sheet.head, *sheet.rows]]
-    head = [f"% {sheet.title}", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule"]
+def _latex_table(table: TextTable) -> str:
+    columns = "".join("l" if i == 0 or name == "verdict" else "r" for i, name in enumerate(table.head))
+    rows = [" & ".join(map(_latex_text, row)) + r" \\" for row in [table.head, *table.rows]]
+    head = [f"% {table.title}", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule"]
     return "\n".join([*head, *rows[1:], r"\bottomrule", r"\end{tabular}"])
 
 
 def as_json(report: Report) -> str:
-    """One object, `{"schema": 1, "split", "rank_on", "tables", "left_out"}`.
+    """Format as one object, `{"schema": 1, "split", "rank_on", "tables", "left_out"}`.
 
     A table: `data`, `part`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`,
     `usual`, `teacher`
@@ -203,7 +200,7 @@ def as_json(report: Report) -> str:
     epoch (`method`,
     `T`, `top1`, `rate` as a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's
     `published` is the list
-    of all that papers report there, `T` being null where it is not told. What does not apply is null.
+    of all that papers report there, `T` being null where it is not reported. What does not apply is null.
     """
     return json.dumps(
         {"schema": 1, **dataclasses.asdict(report)}, indent=2, ensure_ascii=False, allow_nan=False
@@ -211,8 +208,10 @@ def as_json(report: Report) -> str:
 
 
 def as_csv(report: Report) -> str:
-    """A line per row and T with all numbers; what does not apply is empty; `published_top1` is mostly of the
-    best test epoch."""
+    """Format as one line per row and T with all numbers; what does not apply is empty.
+
+    `published_top1` is mostly of the best test epoch.
+    """
     out = io.StringIO()
     lines = [
         _flat(table, column, line)
@@ -227,7 +226,7 @@ def as_csv(report: Report) -> str:
 
 
 def _flat(table: Table, column: Column, line: Line) -> dict[str, Any]:
-    made: dict[str, Any] = {
+    cells: dict[str, Any] = {
         "data": table.data,
         "data_sha256": table.data_sha256,
         "part": None if table.part is None else json.dumps(table.part),
@@ -245,18 +244,18 @@ def _flat(table: Table, column: Column, line: Line) -> dict[str, Any]:
         "values": " ".join(map(repr, line.values)),
     }
     for key in ("top1", "val_top1", "rate", "synops", "energy_mj", "device_seconds"):
-        found = getattr(line, key)
-        made |= {f"{key}_{part}": getattr(found, part) if found else None for part in ("mean", "sd")}
-    made |= {"devices": "; ".join(line.devices), "baseline": column.baseline}
-    made |= {
+        spread = getattr(line, key)
+        cells |= {f"{key}_{part}": getattr(spread, part, None) for part in ("mean", "sd")}
+    cells |= {"devices": "; ".join(line.devices), "baseline": column.baseline}
+    cells |= {
         f"difference_{key}": getattr(line.difference, key, None)
         for key in ("mean", "low", "high", "p", "p_holm", "verdict")
     }
-    made["difference_seeds"] = " ".join(map(str, line.difference.seeds)) if line.difference else None
-    made |= {f"over_images_{key}": getattr(line.over_images, key, None) for key in ("mean", "low", "high")}
-    made["over_images_seeds"] = " ".join(map(str, line.over_images.seeds)) if line.over_images else None
-    made |= {f"published_{key}": getattr(line.published, key, None) for key in ("top1", "source")}
-    return made
+    cells["difference_seeds"] = " ".join(map(str, line.difference.seeds)) if line.difference else None
+    cells |= {f"over_images_{key}": getattr(line.over_images, key, None) for key in ("mean", "low", "high")}
+    cells["over_images_seeds"] = " ".join(map(str, line.over_images.seeds)) if line.over_images else None
+    cells |= {f"published_{key}": getattr(line.published, key, None) for key in ("top1", "source")}
+    return cells
 
 
 FORMATS: dict[str, Callable[[Report], str]] = {
@@ -266,6 +265,6 @@ FORMATS: dict[str, Callable[[Report], str]] = {
     "json": as_json,
     "latex": as_latex,
 }
-"""What `--format` takes."""
+"""Values of `--format`."""
 
-__all__ = ["FORMATS", "Part", "as_csv", "as_json", "as_latex", "as_markdown", "as_table"]
+__all__ = ["FORMATS", "as_csv", "as_json", "as_latex", "as_markdown", "as_table"]

@@ -1,4 +1,4 @@
-"""Names of rows: the loss with its options, and the settings in which a row is unlike the others."""
+"""Row labels: the loss with its options, and the settings that differ from the other rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.loss_section import CUSTOM, loss_label, method_overrides
 
 Flat = dict[str, str]
-APART = (
+NOT_IN_LABEL = (
     "seed",
     "teacher",
     "loss",
@@ -22,11 +22,11 @@ APART = (
     "model.T",
     "train.select",
 )
-"""What the table's heading, its columns or the loss's own label already say."""
+"""Keys that the heading, the columns or the label of the loss show."""
 
 
 def label_of(loss: Mapping[str, Any]) -> str:
-    """`loss_label`; of a loss that this version does not know, its name."""
+    """Return `loss_label`, or the name of a loss that is not in the catalogue."""
     try:
         return loss_label(loss)
     except (UsageError, KeyError, TypeError, ValueError, AttributeError):
@@ -34,36 +34,38 @@ def label_of(loss: Mapping[str, Any]) -> str:
 
 
 def loss_name(loss: Mapping[str, Any]) -> str:
-    """What settings are counted under; losses without a published name by their terms."""
+    """Name that settings are counted under; a custom loss goes by its terms."""
     return label_of(loss).split()[0] if loss["name"] == CUSTOM else str(loss["name"])
 
 
 def settings_of(student: Student) -> Flat:
-    """Dotted keys to values of what a table's heading does not say; of a result file the few that it tells.
+    """Map dotted keys to the values that the heading does not show; a result file records only its epochs.
 
-    What belongs to a published method outside `loss:` is no setting of its own.
+    Keys that a published method sets outside `loss:` are left out.
     """
     if student.identity is None:
         return {"train.epochs": str(student.epoch)} if student.rule == "last" else {}
-    own = {
+    of_method = {
         f"{section}.{key}": _text(value)
         for section, key, value in method_overrides(str(student.loss["name"]))
     }
-    flat = _flat({key: value for key, value in student.identity.items() if key not in APART})
-    return {key: value for key, value in flat.items() if key not in APART and own.get(key) != value}
+    flat = _flat({key: value for key, value in student.identity.items() if key not in NOT_IN_LABEL})
+    return {
+        key: value for key, value in flat.items() if key not in NOT_IN_LABEL and of_method.get(key) != value
+    }
 
 
-def _flat(value: Mapping[str, Any], where: str = "") -> Flat:
-    made: Flat = {}
-    for key, held in value.items():
-        path = f"{where}.{key}" if where else str(key)
-        made |= _flat(held, path) if isinstance(held, Mapping) else {path: _text(held)}
-    return made
+def _flat(section: Mapping[str, Any], prefix: str = "") -> Flat:
+    settings: Flat = {}
+    for key, value in section.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        settings |= _flat(value, path) if isinstance(value, Mapping) else {path: _text(value)}
+    return settings
 
 
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):  # an operation with options
-        options = ", ".join(f"{key}={_text(held)}" for key, held in value.items() if key != "name")
+        options = ", ".join(f"{key}={_text(option)}" for key, option in value.items() if key != "name")
         return f"{value.get('name', '')}({options})"
     if isinstance(value, list):
         return "+".join(map(_text, value)) or "none"
@@ -71,26 +73,29 @@ def _text(value: Any) -> str:
 
 
 def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
-    """A label for each row (by one of its students), and the usual value of each key in which rows differ.
+    """Label each row, given by one of its students; also return the usual value of each key that differs.
 
-    A row's label says a key where its value is not the one that most rows have; without a most frequent one
-    every
-    row's does. Rows that differ in nothing that is known get the hash of their recipe.
+    A label lists a key whose value is not the most frequent one, and every value if none is most frequent.
+    Rows with equal labels get the hash of their recipe.
     """
     flat = [settings_of(row) for row in rows]
-    held = {key: _held(key, rows, flat) for key in sorted({key for settings in flat for key in settings})}
-    held = {key: values for key, values in held.items() if len(set(values.values())) > 1}
-    usual = {key: common for key, values in held.items() if (common := _most_common(list(values.values())))}
+    differing = {
+        key: _values(key, rows, flat) for key in sorted({key for settings in flat for key in settings})
+    }
+    differing = {key: values for key, values in differing.items() if len(set(values.values())) > 1}
+    usual = {
+        key: common for key, values in differing.items() if (common := _most_common(list(values.values())))
+    }
     labels = []
     for i, row in enumerate(rows):
-        unlike = {
-            key: values[i] for key, values in held.items() if i in values and values[i] != usual.get(key)
+        unusual = {
+            key: values[i] for key, values in differing.items() if i in values and values[i] != usual.get(key)
         }
         labels.append(
             " ".join(
                 [
                     label_of(row.loss),
-                    *(f"{_short(key, held)}={value or 'default'}" for key, value in unlike.items()),
+                    *(f"{_short(key, differing)}={value or 'default'}" for key, value in unusual.items()),
                 ]
             )
         )
@@ -99,12 +104,11 @@ def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
         f"{label} ({row.recipe_hash})" if count[label, row.T] > 1 else label
         for label, row in zip(labels, rows, strict=True)
     ]
-    return labels, {_short(key, held): value for key, value in usual.items()}
+    return labels, {_short(key, differing): value for key, value in usual.items()}
 
 
-def _held(key: str, rows: Sequence[Student], flat: Sequence[Flat]) -> dict[int, str | None]:
-    """The value of a key by row; None where it has its default, no entry where a result file does not
-    tell."""
+def _values(key: str, rows: Sequence[Student], flat: Sequence[Flat]) -> dict[int, str | None]:
+    """Value of a key by row; None where it has its default, no entry where a result file lacks it."""
     return {i: flat[i].get(key) for i, row in enumerate(rows) if row.identity is not None or key in flat[i]}
 
 
@@ -114,7 +118,7 @@ def _most_common(values: Sequence[str | None]) -> str | None:
 
 
 def _short(key: str, among: Collection[str]) -> str:
-    """The last part of a dotted key where no other ends alike."""
+    """Return the last part of a dotted key if it is unique, else the full key."""
     last = key.rpartition(".")[2]
     return key if sum(other.rpartition(".")[2] == last for other in among) > 1 else last
 
@@ -122,21 +126,20 @@ def _short(key: str, among: Collection[str]) -> str:
 def find_label(
     wanted: str, labels: Sequence[str], names: Sequence[str], option: str = "--baseline"
 ) -> str | None:
-    """The label that `wanted` means: a label itself, or the name of a loss that has one row; None where no
-    row is meant.
+    """Find the row `wanted`, a label or the name of a loss with one row; None if there is none.
 
-    Raises UsageError when the name has several rows.
+    Raises UsageError when the loss has several rows.
     """
     if wanted in labels:
         return wanted
-    meant = [label for label, name in zip(labels, names, strict=True) if name == wanted]
-    if len(meant) > 1:
+    matches = [label for label, name in zip(labels, names, strict=True) if name == wanted]
+    if len(matches) > 1:
         raise UsageError(
-            f"{option} {wanted!r} has {len(meant)} rows: {', '.join(map(repr, meant))}; name one of them"
+            f"{option} {wanted!r} has {len(matches)} rows: {', '.join(map(repr, matches))}; give one label"
         )
-    return meant[0] if meant else None
+    return matches[0] if matches else None
 
 
 def unknown_label(wanted: str, labels: Sequence[str], option: str = "--baseline") -> UsageError:
-    """To raise where `wanted` is in no table."""
-    return UsageError(f"{option} {wanted!r} is no row{did_you_mean(wanted, set(labels))}")
+    """Error for a `wanted` row that is in no table."""
+    return UsageError(f"{option} {wanted!r} is not a row{did_you_mean(wanted, set(labels))}")

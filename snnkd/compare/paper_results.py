@@ -1,6 +1,6 @@
-"""Papers' numbers beside ours: which of them a row may be set against.
+"""Published numbers next to our own: which of them a row is comparable with.
 
-They are mostly of the best test epoch, which snnkd never selects; `words.py` says so wherever one is shown.
+Most are of the best test epoch, which snnkd never selects; every table with one has a note on it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ USUAL_NEURON = "lif"
 
 @dataclass(frozen=True, kw_only=True)
 class Reported:
-    """A number of `snnkd.catalog.paper_results`, with its source in words."""
+    """An entry of `snnkd.catalog.paper_results` with its citation."""
 
     method: str
     T: int | None
-    """None where our source tells none."""
+    """None if not reported."""
     top1: float | None
-    """In percent; None where only the rate is known."""
+    """In percent; None if only the rate is reported."""
     rate: float | None
-    """A fraction."""
+    """Spikes per neuron and timestep, 0..1."""
     neuron: str
     source: str
     """`arXiv 2504.20445`, or the venue and year."""
@@ -37,8 +37,10 @@ class Reported:
 
 
 def reported(student: Student) -> tuple[Reported, ...]:
-    """All that papers report for what this student was tested on and is; nothing for a part of a data set or
-    a model with options."""
+    """Published numbers for this student's data, model and T.
+
+    Empty for a subset of the data, a split other than test, or a model with options.
+    """
     if student.part is not None or student.split != "test" or not _has_defaults(student.model):
         return ()
     return tuple(
@@ -48,7 +50,7 @@ def reported(student: Student) -> tuple[Reported, ...]:
             top1=each.top1,
             rate=each.rate,
             neuron=each.neuron,
-            source=_found_at(each.source),
+            source=_citation(each.source),
             bibtex=each.source,
         )
         for each in find_paper_results(student.data, str(student.model["name"]), student.T)
@@ -56,23 +58,21 @@ def reported(student: Student) -> tuple[Reported, ...]:
 
 
 def _has_defaults(model: Mapping[str, Any]) -> bool:
-    """Whether all options of a network are its defaults."""
+    """Whether all options of a model are defaults."""
     name = str(model["name"])
     defaults = to_plain(MODELS[name].options(name=name)) if name in MODELS else {}
     return {**defaults, **model} == defaults
 
 
-def _found_at(key: str) -> str:
+def _citation(key: str) -> str:
     reference = REFERENCES[key]
     return f"arXiv {reference.arxiv}" if reference.arxiv else reference.short
 
 
-def beside(student: Student, loss: str) -> Reported | None:
-    """The accuracy that was reported for this loss (by name, whatever its options) at this T.
+def reported_for(student: Student, loss: str) -> Reported | None:
+    """Published accuracy of this loss (by name, whatever its options) at this T.
 
-    Recipes differ from paper to paper and need not be the same. A number that is of another neuron than lif
-    is that
-    neuron's, and stands beside no other.
+    The papers' recipes may differ from ours. Numbers with a neuron other than lif apply to it only.
     """
     for each in reported(student):
         if (

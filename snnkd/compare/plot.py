@@ -1,4 +1,4 @@
-"""A comparison as a picture: a panel for each T of each table, a line for each row."""
+"""Plot of a comparison: one panel per table and T, one line per row."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from snnkd.compare.text import heading
 from snnkd.measure.plot import save_figure
 
 FOLD = 28
-"""Characters after which the name of a row goes on below: longer ones would leave the panels no room."""
+"""Characters per line of a row label; longer lines would leave the panels too narrow."""
 
 
 def plot_report(report: Report, path: Path) -> None:
-    """Draw mean ± sample standard deviation of every row, its seeds as dots below it, and the teacher. PNG,
-    SVG or PDF by the suffix."""
+    """Plot mean ± sample standard deviation of every row, its seeds as dots, and the teacher.
+
+    The suffix of `path` selects PNG, SVG or PDF.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -42,14 +44,14 @@ def plot_report(report: Report, path: Path) -> None:
                 else:
                     axes[i][k].set_axis_off()
         spread = any(line.top1.n > 1 for _, column in panels for line in column.rows)
-        named = {
+        handles = {
             label: line
             for panel in axes.flat
             for line, label in zip(*panel.get_legend_handles_labels(), strict=True)
         }
         figure.legend(
-            named.values(),
-            named.keys(),
+            handles.values(),
+            handles.keys(),
             loc="outside lower center",
             ncols=3,
             frameon=False,
@@ -63,13 +65,12 @@ def plot_report(report: Report, path: Path) -> None:
 
 
 def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
-    """Rows from the top down; the baseline's mean as a dotted line, the teacher's accuracy as a dashed
-    one."""
-    for place, line in enumerate(column.rows):
+    """Draw rows from top to bottom, the baseline's mean dotted, the teacher's accuracy dashed."""
+    for y, line in enumerate(column.rows):
         colour = "C1" if line.label == column.baseline else "C0"
         axes.errorbar(
             line.top1.mean,
-            place,
+            y,
             xerr=line.top1.sd,
             fmt="|",
             color=colour,
@@ -79,7 +80,7 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
         )
         axes.plot(
             line.values,
-            [place + 0.25] * len(line.values),
+            [y + 0.25] * len(line.values),
             "o",
             color=colour,
             alpha=0.5,
@@ -101,5 +102,5 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
 
 
 def _folded(label: str, n: int) -> str:
-    text = f"{label} (n\u00a0=\u00a0{n})"  # stays together
+    text = f"{label} (n\u00a0=\u00a0{n})"  # no line break within n = N
     return textwrap.fill(text, FOLD, break_long_words=False, break_on_hyphens=False).replace("\u00a0", " ")

@@ -1,4 +1,4 @@
-"""Which images each student classifies correctly, from saved logits, for the bootstrap over images."""
+"""Correctly classified images of each student, from saved logits, for the bootstrap over images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnkd.errors import FileError
 from snnkd.measure.logits import Logits, read_logits
 
 TOLERANCE = 0.5
-"""Percentage points between the logits' accuracy and the result's: other kernels flip a few images."""
+"""Allowed gap in percentage points to the result's accuracy: other kernels flip a few images."""
 
 Predictions = dict[str, NDArray[np.bool_]]
 """Correctly classified images, bool `[N]`, by the sha256 of the weights."""
@@ -22,16 +22,14 @@ _Labels = dict[tuple[str, str, float | None], tuple[Path, NDArray[np.int64]]]
 
 
 def read_predictions(given: Sequence[Path], students: Sequence[Student]) -> tuple[Predictions, list[LeftOut]]:
-    """Predictions from the files and folders `given` and from RUN/eval/*.npz, and which of the latter are
-    unusable.
+    """Read predictions from the files and folders `given` and from RUN/eval/*.npz; also return unusable ones.
 
-    Raises FileError for a `given` file that is missing, damaged, of other data or images than its run, or of
-    another
-    accuracy than the run's result. A file of no run here, or of another split, is skipped.
+    Raises FileError for a `given` file that is missing or damaged, or whose data, images or accuracy differ
+    from the run's result. Files of other runs or splits are skipped.
     """
-    files = [path for place in given for path in _npz_files(place)]
+    files = [path for folder in given for path in _npz_files(folder)]
     in_runs = {
-        path for student in students if student.is_run for path in (student.place / "eval").glob("*.npz")
+        path for student in students if student.is_run for path in (student.path / "eval").glob("*.npz")
     } - set(files)
     by_weights = {student.weights_sha256: student for student in students}
     predictions: Predictions = {}
@@ -51,41 +49,43 @@ def read_predictions(given: Sequence[Path], students: Sequence[Student]) -> tupl
     return predictions, left_out
 
 
-def _npz_files(place: Path) -> list[Path]:
-    if not place.is_dir():
-        return [place]
-    files = sorted(place.glob("*.npz"))
+def _npz_files(path: Path) -> list[Path]:
+    if not path.is_dir():
+        return [path]
+    files = sorted(path.glob("*.npz"))
     if not files:
-        raise FileError(f"--logits {place}: no .npz files in this folder")
+        raise FileError(f"--logits {path}: the folder has no .npz files")
     return files
 
 
 def _check_fit(path: Path, saved: Logits, student: Student, labels: _Labels) -> None:
     if saved.data_sha256 != student.data_sha256:
-        raise FileError(f"{path}: other data (sha256 {saved.data_sha256[:12]}...) than {student.place}")
+        raise FileError(
+            f"{path}: data sha256 {saved.data_sha256[:12]}... differs from that of {student.path}"
+        )
     if len(saved.labels) != student.images:
         raise FileError(
-            f"{path}: {len(saved.labels)} images, but {student.place} was measured on {student.images}"
+            f"{path}: {len(saved.labels)} images, but {student.path} was measured on {student.images}"
         )
     first, expected = labels.setdefault(
         (student.data_sha256, student.split, student.val_fraction), (path, saved.labels)
     )
     if not np.array_equal(saved.labels, expected):
         raise FileError(
-            f"{path}: other labels than {first}; save both from the same images in the same order"
+            f"{path}: labels differ from those of {first}; save both from the same images in the same order"
         )
     if len(saved.logits) < student.T:
         raise FileError(
-            f"{path}: {len(saved.logits)} timesteps, but {student.place} was trained with {student.T}"
+            f"{path}: {len(saved.logits)} timesteps, but {student.path} was trained with {student.T}"
         )
 
 
 def _correct(path: Path, saved: Logits, student: Student) -> NDArray[np.bool_]:
-    """At the trained T, bool `[N]`."""
+    """Images classified correctly at the trained T, bool `[N]`."""
     correct: NDArray[np.bool_] = saved.logits[: student.T].sum(0).argmax(-1) == saved.labels
     top1 = 100 * float(correct.mean())
     if abs(top1 - student.top1) > TOLERANCE:
         raise FileError(
-            f"{path}: gives {top1:.2f} %, but the result of {student.place} has {student.top1:.2f} %"
+            f"{path}: accuracy {top1:.2f} %, but the result of {student.path} has {student.top1:.2f} %"
         )
     return correct

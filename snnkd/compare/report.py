@@ -1,4 +1,4 @@
-"""The comparison of finished students, as plain values: what `snnkd compare` prints in every format."""
+"""The comparison of finished students as plain values, the content of every format of `snnkd compare`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.compare.labels import find_label, loss_name, unknown_label
-from snnkd.compare.paper_results import Reported, beside, reported
+from snnkd.compare.paper_results import Reported, reported, reported_for
 from snnkd.compare.predictions import Predictions, read_predictions
-from snnkd.compare.rows import Group, Row, group, places, settings_tried, trial_key
+from snnkd.compare.rows import Group, Row, count_settings, group, paths, trial_key
 from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
 from snnkd.compare.students import LeftOut, Student, gather
 from snnkd.errors import FileError
 from snnkd.schema.run import CompareConfig
 
 USUAL_BASELINES = ("kl", "none")
-"""What a table is compared with where no baseline was named."""
+"""Losses that serve as baseline by default, in this order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,26 +28,26 @@ class Line:
     loss: str
     recipe_hash: str
     settings: int
-    """How many settings of this loss are among the runs given, with the same data, model and T."""
+    """Number of settings of this loss among the given runs, with the same data, model and T."""
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     values: tuple[float, ...]
     """Top-1 in percent by seed."""
     top1: Spread
     val_top1: Spread | None
-    """Validation accuracy, of all seeds; None where a run has none."""
+    """Validation accuracy over all seeds; None if a run has none."""
     difference: Difference | None
-    """To the baseline; None for the baseline itself and where there is none."""
+    """To the baseline; None for the baseline itself and without one."""
     over_images: Resampled | None
-    """The same difference with its interval over resampled images; None without saved logits."""
+    """The difference with its bootstrap interval over images; None without saved logits."""
     rate: Spread
     synops: Spread
     energy_mj: Spread
     device_seconds: Spread | None
-    """Of training, times the processes."""
+    """Training time times the number of processes."""
     devices: tuple[str, ...]
     published: Reported | None
-    """What the paper of this loss reports for these data, model and T; None where none does."""
+    """What the paper of this loss reports for these data, model and T."""
 
     @property
     def on_cpu(self) -> set[bool]:
@@ -63,17 +63,16 @@ class Column:
     rows: tuple[Line, ...]
     notes: tuple[str, ...]
     published: tuple[Reported, ...]
-    """All that papers report for these data, model and T, or for a T that is not told; beside a row or
-    not."""
+    """All published numbers for these data and model at this T, or at a T that is not reported."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """What may be compared: one data set, split, model, rule of selection and teacher."""
+    """Comparable students: one data set, split, model, selection rule and teacher."""
 
     data: str
     part: object
-    """Which part of the data set, as results say it; None for all of it."""
+    """Subset of the data set, as in result.json; None for the full data set."""
     data_sha256: str
     split: str
     images: int
@@ -81,7 +80,7 @@ class Table:
     model: dict[str, Any]
     selection: str
     epochs: tuple[int, ...]
-    """Those that count: the last ones, or the best by validation."""
+    """Epochs of the measured weights: last, or best by validation."""
     usual: dict[str, str]
     teacher: dict[str, Any] | None
     columns: tuple[Column, ...]
@@ -90,7 +89,7 @@ class Table:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """All tables, and the runs that are in none."""
+    """All tables, and the runs left out of them."""
 
     split: str
     rank_on: str | None
@@ -101,20 +100,19 @@ class Report:
 def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[Path] = ()) -> Report:
     """Compare the finished students among `runs` (see `gather`).
 
-    Raises FileError where there is none, or where `rank_on` finds no validation accuracy; UsageError for a
-    baseline
-    that is no row, or is several, and for two results of one recipe and seed.
+    Raises FileError without a student, or without validation accuracy for `rank_on`; UsageError for a
+    baseline that matches no row or several, and for two results of one recipe and seed.
     """
-    found = gather(runs, settings.split)
-    groups, tried = group(found.students), settings_tried(found.students)
-    predictions, unused = read_predictions(logits, found.students)
+    gathered = gather(runs, settings.split)
+    groups, tried = group(gathered.students), count_settings(gathered.students)
+    predictions, unused = read_predictions(logits, gathered.students)
     if settings.baseline is not None:
-        everywhere = [row for each in groups for rows in each.columns.values() for row in rows]
-        if not any(settings.baseline in (row.label, row.loss) for row in everywhere):
-            raise unknown_label(settings.baseline, [row.label for row in everywhere])
+        all_rows = [row for each in groups for rows in each.columns.values() for row in rows]
+        if not any(settings.baseline in (row.label, row.loss) for row in all_rows):
+            raise unknown_label(settings.baseline, [row.label for row in all_rows])
     tables = tuple(_table(each, settings, tried, predictions) for each in groups)
     return Report(
-        split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*found.left_out, *unused)
+        split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*gathered.left_out, *unused)
     )
 
 
@@ -146,26 +144,25 @@ def _table(
 
 
 def _usual_baseline(group: Group, ranked: bool) -> str | None:
-    """One for the whole table: the first usual loss that is there and means one row in every column that has
-    it."""
+    """Choose one for all columns: the first usual loss that has one row in every column where it occurs."""
     for name in USUAL_BASELINES:
         labels = [[row.label for row in rows if row.loss == name] for rows in group.columns.values()]
-        if any(labels) and all(ranked or len(held) <= 1 or name in held for held in labels):
+        if any(labels) and all(ranked or len(matches) <= 1 or name in matches for matches in labels):
             return name
     return None
 
 
 def _mixtures(students: Sequence[Student]) -> list[str]:
-    """What is not the same in all runs of a table, though no setting of theirs."""
-    said = []
+    """Name devices and package versions that differ between the runs of a table."""
+    sentences = []
     devices = sorted({student.device for student in students})
     if len(devices) > 1:
-        said.append(f"Not all on one kind of device: {'; '.join(devices)}.")
+        sentences.append(f"Runs are from different devices: {'; '.join(devices)}.")
     for package in ("torch", "spikingjelly"):
         versions = sorted({student.versions.get(package, "?") for student in students})
         if len(versions) > 1:
-            said.append(f"Not all with one version of {package}: {', '.join(versions)}.")
-    return said
+            sentences.append(f"Runs are from different versions of {package}: {', '.join(versions)}.")
+    return sentences
 
 
 def _column(
@@ -178,12 +175,12 @@ def _column(
     baseline = find_label(settings.baseline, labels, names) if settings.baseline else None
     base = next((row for row in rows if row.label == baseline), None)
     if base is None and len(rows) > 1:
-        why = (
+        reason = (
             f"no row {settings.baseline!r} at T = {T}"
             if settings.baseline
-            else "--baseline ROW names the one to subtract"
+            else "select a baseline with --baseline ROW"
         )
-        notes.append(f"No differences: {why}.")
+        notes.append(f"No differences: {reason}.")
     differences = corrected([_difference(row, base) for row in rows])
     notes += _unpaired(rows, base)
     lines = [
@@ -193,19 +190,18 @@ def _column(
     several = sorted({line.loss for line in lines if sum(other.loss == line.loss for other in lines) > 1})
     if several and not settings.rank_on and settings.split == "test":
         shown = ", ".join(several)
-        notes.append(
-            f"Several settings of {shown}: to choose among them by these numbers would be to select on the "
-            f"test split."
-        )
+        notes.append(f"Several settings of {shown}: choosing among them here would select on the test split.")
     return Column(
         T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes), published=reported(rows[0].first)
     )
 
 
 def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
-    """Of each loss the setting of highest mean validation accuracy; of equal ones the first. Says how it was
-    chosen."""
-    made: list[Row] = []
+    """Keep the setting of highest mean validation accuracy of each loss (the first of equal ones).
+
+    Appends to `notes` how it was selected.
+    """
+    selected: list[Row] = []
     for name in dict.fromkeys(row.loss for row in rows):
         same = [row for row in rows if row.loss == name]
         if len(same) > 1:
@@ -220,8 +216,8 @@ def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
                 f"{same[best].label} is the best of {len(same)} settings by validation accuracy: {shown}."
             )
             same = [same[best]]
-        made += same
-    return made
+        selected += same
+    return selected
 
 
 def _val(row: Row, needed: bool = False) -> Spread | None:
@@ -229,9 +225,8 @@ def _val(row: Row, needed: bool = False) -> Spread | None:
     for student, value in values:
         if value is None and needed:
             raise FileError(
-                f"{student.place}: no validation accuracy, by which --rank-on val chooses; train with "
-                f"data.val_fraction above 0, "
-                f"or `snnkd eval {student.place} --split val`"
+                f"{student.path}: no validation accuracy for --rank-on val; train with data.val_fraction "
+                f"above 0, or run `snnkd eval {student.path} --split val`"
             )
     known = [value for _, value in values if value is not None]
     return spread(known) if len(known) == len(values) else None
@@ -246,15 +241,16 @@ def _top1(row: Row) -> dict[int, float]:
 
 
 def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
-    """Where not every seed has its pair."""
-    said = []
+    """Name the seeds that only one of a row and the baseline has."""
+    sentences = []
     for row in rows if base else ():
         shared = row.students.keys() & base.students.keys()  # type: ignore[union-attr]
         alone = sorted((row.students.keys() | base.students.keys()) - shared)  # type: ignore[union-attr]
         if alone:
             pairs = f"{len(shared)} pair{'s' if len(shared) != 1 else ''}"
-            said.append(f"{row.label}: {pairs}; seed {', '.join(map(str, alone))} of one side only.")
-    return said
+            seeds = ", ".join(map(str, alone))
+            sentences.append(f"{row.label}: {pairs}; unpaired seeds: {seeds}.")
+    return sentences
 
 
 def _line(
@@ -272,7 +268,7 @@ def _line(
         recipe_hash=row.first.recipe_hash,
         settings=tried[trial_key(row.first)],
         seeds=tuple(row.students),
-        runs=tuple(map(str, places(row))),
+        runs=tuple(map(str, paths(row))),
         values=tuple(student.top1 for student in students),
         top1=spread([student.top1 for student in students]),
         val_top1=_val(row),
@@ -283,7 +279,7 @@ def _line(
         energy_mj=spread([student.energy_mj for student in students]),
         device_seconds=spread(seconds) if len(seconds) == len(students) else None,
         devices=tuple(sorted({student.device for student in students})),
-        published=beside(row.first, row.loss),
+        published=reported_for(row.first, row.loss),
     )
 
 

@@ -1,10 +1,8 @@
-"""What may stand in one table, column and row.
+"""Grouping of students into tables, columns and rows.
 
-A table has one data set (by content), split, share of validation images, model, rule of selection and teacher
-(by
-content); runs of losses that look for no teacher stand in any table that is otherwise theirs. A column has
-one T, a
-row the runs that differ in nothing but their seed.
+A table has one data set and teacher (both by content), split, share of validation images, model and selection
+rule; runs without a teacher join every table that they match otherwise. A column has one T, a row the runs
+that differ only in seed.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ class Row:
 
     label: str
     loss: str
-    """The loss's name without options, under which settings are counted."""
+    """Name of the loss without options, under which settings are counted."""
     students: dict[int, Student]
 
     @property
@@ -37,12 +35,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Group:
-    """What one table is made of: its rows by T, in the order of the losses."""
+    """The rows of one table by T, in the order of the catalogue of losses."""
 
     teacher: dict[str, Any] | None
     columns: dict[int, list[Row]]
     usual: dict[str, str]
-    """The values of keys in which rows differ, where a label does not say them."""
+    """Usual values of the keys that differ between rows; labels list the others."""
 
     @property
     def first(self) -> Student:
@@ -50,21 +48,21 @@ class Group:
 
 
 def group(students: Sequence[Student]) -> list[Group]:
-    """One group for each table. Raises UsageError for two different results of one recipe and seed."""
-    found = []
-    for alike in _by(students, _common):
-        taught = [student for student in alike if student.teacher]
-        untaught = [student for student in alike if not student.teacher]
-        for own in _by(taught, lambda student: student.teacher_key) or [[]]:
-            found.append(_group([*untaught, *own], own[0].teacher if own else None))
-    return found
+    """Group students by table. Raises UsageError for two different results of one recipe and seed."""
+    groups = []
+    for comparable in _by(students, _common):
+        with_teacher = [student for student in comparable if student.teacher]
+        without = [student for student in comparable if not student.teacher]
+        for own in _by(with_teacher, lambda student: student.teacher_key) or [[]]:
+            groups.append(_group([*without, *own], own[0].teacher if own else None))
+    return groups
 
 
 def _by(students: Sequence[Student], key: Any) -> list[list[Student]]:
-    made: dict[str, list[Student]] = {}
+    groups: dict[str, list[Student]] = {}
     for student in students:
-        made.setdefault(json.dumps(key(student), sort_keys=True), []).append(student)
-    return [made[text] for text in sorted(made)]
+        groups.setdefault(json.dumps(key(student), sort_keys=True), []).append(student)
+    return [groups[text] for text in sorted(groups)]
 
 
 def _common(student: Student) -> list[Any]:
@@ -77,55 +75,53 @@ def _group(students: Sequence[Student], teacher: dict[str, Any] | None) -> Group
         for same in _by(students, lambda student: [student.recipe_hash, student.T, label_of(student.loss)])
     ]
     labels, usual = make_labels([next(iter(row.values())) for row in rows])
-    made = [
+    labelled = [
         Row(label, loss_name(next(iter(row.values())).loss), row)
         for label, row in zip(labels, rows, strict=True)
     ]
     columns: dict[int, list[Row]] = {}
-    for row in sorted(made, key=_order):
+    for row in sorted(labelled, key=_order):
         columns.setdefault(row.first.T, []).append(row)
     return Group(teacher, dict(sorted(columns.items())), usual)
 
 
 def _of_seeds(same: Sequence[Student]) -> dict[int, Student]:
-    """By seed; the same weights twice count once."""
-    found: dict[int, Student] = {}
+    """Map seeds to students; identical weights count once."""
+    by_seed: dict[int, Student] = {}
     for student in same:
-        twin = found.setdefault(student.seed, student)
-        if twin.weights_sha256 != student.weights_sha256:
+        first = by_seed.setdefault(student.seed, student)
+        if first.weights_sha256 != student.weights_sha256:
             raise UsageError(
-                f"{twin.place} and {student.place} are two results of one recipe and seed ({twin.top1:.2f} "
-                f"and {student.top1:.2f} %), "
-                "made by other versions, devices or threads; compare one of them"
+                f"{first.path} and {student.path} have the same recipe and seed but different results "
+                f"({first.top1:.2f} and {student.top1:.2f} %); compare only one of them"
             )
-    return dict(sorted(found.items()))
+    return dict(sorted(by_seed.items()))
 
 
 def _order(row: Row) -> tuple[int, str]:
-    """As `snnkd list losses` has them."""
+    """Sort key: the order of `snnkd list losses`, then the label."""
     names = [entry.name for entry in LOSSES]
     return names.index(row.loss) if row.loss in names else len(names), row.label
 
 
-def settings_tried(students: Sequence[Student]) -> dict[tuple[str, str, int, str], int]:
-    """How many settings of a loss there are among all runs given, by data, model, T and loss name.
+def count_settings(students: Sequence[Student]) -> dict[tuple[str, str, int, str], int]:
+    """Count the settings of each loss among the given runs, by data, model, T and loss name.
 
-    Settings that differ only in seed, teacher, share of validation images or rule of selection are one: to
-    tune on
-    held-out images and then to train on all is no further trial.
+    Settings that differ only in seed, teacher, share of validation images or selection rule count once:
+    tuning on held-out images and then training on all images is one trial.
     """
-    seen: dict[tuple[str, str, int, str], set[str]] = {}
+    settings: dict[tuple[str, str, int, str], set[str]] = {}
     for student in students:
-        told = student.recipe_hash
+        setting = student.recipe_hash
         if student.identity is not None:
-            told = json.dumps([settings_of(student), student.identity.get("loss")], sort_keys=True)
-        seen.setdefault(trial_key(student), set()).add(told)
-    return {key: len(told) for key, told in seen.items()}
+            setting = json.dumps([settings_of(student), student.identity.get("loss")], sort_keys=True)
+        settings.setdefault(trial_key(student), set()).add(setting)
+    return {key: len(values) for key, values in settings.items()}
 
 
 def trial_key(student: Student) -> tuple[str, str, int, str]:
     return student.data_sha256, json.dumps(student.model, sort_keys=True), student.T, loss_name(student.loss)
 
 
-def places(row: Row) -> list[Path]:
-    return [student.place for student in row.students.values()]
+def paths(row: Row) -> list[Path]:
+    return [student.path for student in row.students.values()]

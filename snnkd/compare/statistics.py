@@ -9,16 +9,16 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 LEVEL = 0.95
-"""Of every interval; a row is told apart from the baseline where its corrected p is below 1 - LEVEL."""
+"""Confidence level of every interval; a corrected p below 1 - LEVEL is significant."""
 DRAWS = 10_000
-"""Of the bootstrap: its ends then move by about a hundredth of the interval from one stream to another."""
+"""Bootstrap resamples: enough that the ends vary by about 1 % of the interval between random seeds."""
 
 Verdict = Literal["above", "below", "not distinguishable", "no spread", "n = 1"]
 
@@ -33,7 +33,7 @@ class Spread:
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Raises ValueError without values."""
+    """Compute mean and standard deviation. Raises ValueError without values."""
     if not values:
         raise ValueError("no values to average")
     return Spread(
@@ -43,26 +43,24 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean difference of pairs, its interval and p where there are two pairs or more, and what it says in
-    words."""
+    """Mean difference of pairs with its verdict; interval and p need two pairs or more."""
 
     mean: float
     low: float | None
     high: float | None
     p: float | None
-    """Two-sided, of this row alone."""
+    """Two-sided, uncorrected."""
     p_holm: float | None
-    """Corrected for the rows of its column."""
+    """Holm-corrected over the rows of a column."""
     seeds: tuple[int, ...]
     verdict: Verdict
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
-    """`ours` minus `theirs`, by Student's t on the seeds that both have; None without such a seed.
+    """Compare `ours` minus `theirs` by Student's t on the shared seeds; None without a shared seed.
 
-    One pair has no interval. Pairs that all differ by the same have none either, as t has no meaning there,
-    and are
-    told apart by nobody (all equal: p is 1).
+    One pair has no interval. Nor do pairs with equal differences, where t is undefined; if all are zero,
+    p is 1.
     """
     from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]  # scipy.stats takes a second to import
 
@@ -74,7 +72,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     if n == 1:
         return Difference(mean, None, None, None, None, seeds, "n = 1")
     error = statistics.stdev(gaps) / math.sqrt(n)
-    if error < 1e-9:  # percentages of whole images: what is smaller is rounding
+    if error < 1e-9:  # accuracies are multiples of one image: smaller differences are rounding
         same = abs(mean) < 1e-9
         return Difference(
             mean,
@@ -95,35 +93,31 @@ def _verdict(mean: float, p: float) -> Verdict:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's step-down correction: the i-th smallest of m (from 0) times m - i, never below the one before,
-    at most 1."""
-    made, worst = [0.0] * len(ps), 0.0
-    for i, at in enumerate(sorted(range(len(ps)), key=lambda k: ps[k])):
-        worst = max(worst, min(1.0, (len(ps) - i) * ps[at]))
-        made[at] = worst
-    return made
+    """Correct p values by Holm's step-down method, in the given order.
+
+    The i-th smallest of m (from 0) is multiplied by m - i, kept at or above the one before, and capped at 1.
+    """
+    adjusted, largest = [0.0] * len(ps), 0.0
+    for i, k in enumerate(sorted(range(len(ps)), key=lambda k: ps[k])):
+        largest = max(largest, min(1.0, (len(ps) - i) * ps[k]))
+        adjusted[k] = largest
+    return adjusted
 
 
-def corrected(found: Sequence[Difference | None]) -> list[Difference | None]:
-    """The rows of one column with Holm's p and what follows from it; rows without a p are not counted."""
-    tested = [i for i, each in enumerate(found) if each is not None and each.p is not None]
-    made = list(found)
-    for i, p in zip(tested, holm([_p(found[i]) for i in tested]), strict=True):
-        old = found[i]
-        assert old is not None
-        made[i] = Difference(old.mean, old.low, old.high, old.p, p, old.seeds, _verdict(old.mean, p))
-    return made
-
-
-def _p(found: Difference | None) -> float:
-    assert found is not None
-    assert found.p is not None
-    return found.p
+def corrected(differences: Sequence[Difference | None]) -> list[Difference | None]:
+    """Add Holm's p and its verdict to the rows of one column; rows without a p are not counted."""
+    ps = {i: row.p for i, row in enumerate(differences) if row is not None and row.p is not None}
+    rows = list(differences)
+    for i, p in zip(ps, holm(list(ps.values())), strict=True):
+        row = rows[i]
+        assert row is not None
+        rows[i] = replace(row, p_holm=p, verdict=_verdict(row.mean, p))
+    return rows
 
 
 @dataclass(frozen=True)
 class Resampled:
-    """A difference in points, averaged over seeds, with its percentile interval over resampled images."""
+    """Difference in percentage points, averaged over seeds, with its percentile interval over images."""
 
     mean: float
     low: float
@@ -136,19 +130,16 @@ class Resampled:
 def over_images(
     pairs: Mapping[int, tuple[NDArray[Any], NDArray[Any]]], draws: int = DRAWS, seed: int = 0
 ) -> Resampled:
-    """Paired bootstrap: `pairs` holds by seed which images (bool `[N]`) the row and the baseline have right.
+    """Paired bootstrap over images; `pairs` maps a seed to the correct images of both, bool `[N]`.
 
-    Images are drawn with replacement, the same for both and for all seeds: the interval is that of these
-    trained
-    networks over other images, not of other seeds. The mean over the seeds takes few different values on an
-    image,
-    so that drawing how often each occurs is the same as drawing images, and fast. Raises ValueError without
-    pairs or
-    for sizes that differ.
+    Images are drawn with replacement, the same for both and for all seeds, so the interval is over other
+    images for these trained networks, not over other seeds. The mean over seeds has few distinct values per
+    image: drawing their counts from a multinomial is equivalent to drawing images, and fast. Raises
+    ValueError without pairs or for arrays of different sizes.
     """
     gaps = [ours.astype(np.int64) - theirs.astype(np.int64) for ours, theirs in pairs.values()]
     if not gaps or len({gap.shape for gap in gaps}) != 1 or gaps[0].ndim != 1 or not len(gaps[0]):
-        raise ValueError("pairs must be of equal and some images")
+        raise ValueError("pairs must be non-empty arrays of equal size")
     images = len(gaps[0])
     values, counts = np.unique(np.sum(gaps, axis=0), return_counts=True)
     drawn = np.random.default_rng(seed).multinomial(images, counts / images, size=draws)

@@ -1,4 +1,4 @@
-"""A comparison as headings, sentences and cells, the same for every kind of table."""
+"""A comparison as headings, sentences and cells, shared by all output formats."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from snnkd.recipe.data_section import data_label
 
 PERCENT = f"{100 * LEVEL:g} %"
 PAPER = "paper*"
-"""Head of the papers' numbers; what the star means is a closing line."""
+"""Header of the columns of published numbers; a closing line explains the star."""
 Row = list[str]
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """One table of text: rows under a head, the first column to the left, and notes below."""
+    """Rows under a header, with notes below; the first column is left-aligned."""
 
     title: str
     head: Row
@@ -27,21 +27,22 @@ class TextTable:
 
 
 @dataclass(frozen=True)
-class Part:
-    """All that is said of one `Table`: heading, caption, sheets and closing lines."""
+class Section:
+    """The text of one `Table`: heading, caption, text tables and closing lines."""
 
     heading: str
     caption: str
-    sheets: tuple[TextTable, ...]
+    tables: tuple[TextTable, ...]
     closing: tuple[str, ...]
 
 
-def parts(report: Report) -> list[Part]:
-    return [_part(table, report) for table in report.tables]
+def make_sections(report: Report) -> list[Section]:
+    """Write one section for each table."""
+    return [_section(table, report) for table in report.tables]
 
 
 def left_out(report: Report, most: int = 6) -> str:
-    """One line on the runs (and files of logits) that are in no table; empty when there are none."""
+    """List the excluded runs and logits files in one line; empty if there are none."""
     if not report.left_out:
         return ""
     count = len(report.left_out)
@@ -49,123 +50,124 @@ def left_out(report: Report, most: int = 6) -> str:
     return f"left out, {count}: {shown}{'; ...' if count > most else ''}"
 
 
-def _part(table: Table, report: Report) -> Part:
-    sheets: list[TextTable] = []
+def _section(table: Table, report: Report) -> Section:
+    tables: list[TextTable] = []
     if len(table.columns) > 1:
-        sheets.append(_grid(table))
+        tables.append(_grid(table))
     for column in table.columns:
         title = f"T = {column.T}"
-        sheets.append(TextTable(title, *_accuracy(column, report), notes=column.notes))
+        tables.append(TextTable(title, *_accuracy(column, report), notes=column.notes))
         if any(line.over_images for line in column.rows):
-            sheets.append(TextTable(f"{title}, over {table.split} images", *_images(column)))
-        sheets.append(TextTable(f"{title}, cost", *_cost(column)))
-    return Part(heading(table), caption(table, report), tuple(sheets), tuple(_closing(table, report)))
+            tables.append(TextTable(f"{title}, over {table.split} images", *_images(column)))
+        tables.append(TextTable(f"{title}, cost", *_cost(column)))
+    return Section(heading(table), caption(table, report), tuple(tables), tuple(_closing(table, report)))
 
 
 def heading(table: Table) -> str:
-    """What all rows have in common."""
+    """Data, model, teacher and validation share, common to all rows."""
     model = " ".join(
         [str(table.model["name"]), *(f"{key}={value}" for key, value in table.model.items() if key != "name")]
     )
-    taught = f", teacher {table.teacher['sha256'][:12]}" if table.teacher else ", no teacher"
-    held = f", {100 * table.val_fraction:g} % of the training images held out" if table.val_fraction else ""
-    return f"{data_label(table.data, table.part)} ({table.data_sha256[:12]}), {model}{taught}{held}"
+    teacher = f", teacher {table.teacher['sha256'][:12]}" if table.teacher else ", no teacher"
+    val_share = (
+        f", {100 * table.val_fraction:g} % of the training images held out" if table.val_fraction else ""
+    )
+    return f"{data_label(table.data, table.part)} ({table.data_sha256[:12]}), {model}{teacher}{val_share}"
 
 
 def caption(table: Table, report: Report) -> str:
-    """What was compared, in one sentence."""
+    """State in one sentence what is compared and how epochs and settings were selected."""
     epochs = f" (epoch {table.epochs[0]})" if len(table.epochs) == 1 and table.selection == "last" else ""
     chosen = {
-        "last": f"the last epoch counts{epochs}",
-        "best": "each run's epoch was chosen on validation images",
+        "last": f"weights of the last epoch{epochs}",
+        "best": "weights of the epoch with the best validation accuracy",
     }["best" if table.selection == "best" else "last"]
-    ranked = "each loss's setting was chosen by validation accuracy, " if report.rank_on else ""
+    ranked = "settings selected by validation accuracy, " if report.rank_on else ""
     if table.split == "test":
-        honest = "nothing was selected on the test split"
+        bias = "no selection on the test split"
     else:
-        seen = report.rank_on or table.selection == "best"
-        honest = (
-            "these are the images that the choice was made on, so the numbers flatter"
-            if seen
-            else "no test image was looked at"
+        selected = report.rank_on or table.selection == "best"
+        bias = (
+            "selected on these images, so the accuracies are optimistic"
+            if selected
+            else "test images not used"
         )
     return (
-        f"Top-1 accuracy in percent on the {table.images} {table.split} images after the T timesteps trained "
-        f"with, mean ± sample "
-        f"standard deviation over n seeds; {chosen}, {ranked}{honest}."
+        f"Top-1 accuracy in percent on the {table.images} {table.split} images after the trained number "
+        f"of timesteps T, mean ± sample standard deviation over n seeds; {chosen}, {ranked}{bias}."
     )
 
 
 def _closing(table: Table, report: Report) -> list[str]:
-    said = []
+    sentences = []
     if table.usual:
-        said.append(
-            f"Where a row does not say otherwise: "
-            f"{', '.join(f'{key}={value}' for key, value in table.usual.items())}."
-        )
+        settings = ", ".join(f"{key}={value}" for key, value in table.usual.items())
+        sentences.append(f"Settings of rows that list no other value: {settings}.")
     if any(line.difference for column in table.columns for line in column.rows):
-        said.append(
-            f"Differences are paired by seed, each with its own {PERCENT} interval by Student's t; p is "
-            f"two-sided, corrected by Holm over "
-            f"the rows of a column; below {1 - LEVEL:.2g} a row counts as above or below."
+        sentences.append(
+            f"Differences are paired by seed, with {PERCENT} intervals by Student's t; p is two-sided, "
+            f"Holm-corrected over the rows of a column, significant below {1 - LEVEL:.2g}."
         )
-        said += _images_said(table)
+        sentences += _image_sentences(table)
     if any(line.settings > 1 for column in table.columns for line in column.rows):
-        said.append("settings: how many of that loss are among the runs given, with these data, model and T.")
-    said += _published_said(table)
+        sentences.append(
+            "settings: number of settings of the loss among the given runs of these data, model and T."
+        )
+    sentences += _paper_sentences(table)
     if table.teacher:
         energy = table.teacher.get("energy_mj")
         cost = "" if energy is None else f", {1000 * float(energy):.3f} µJ an image"
-        said.append(
+        sentences.append(
             f"teacher {table.teacher.get('run', '')}: {float(table.teacher['top1']):.2f} % on the test "
             f"split{cost}."
         )
-    return [*said, *table.notes]
+    return [*sentences, *table.notes]
 
 
-def _images_said(table: Table) -> list[str]:
-    found = [line.over_images for column in table.columns for line in column.rows if line.over_images]
-    if found:
+def _image_sentences(table: Table) -> list[str]:
+    resampled = [line.over_images for column in table.columns for line in column.rows if line.over_images]
+    if resampled:
         return [
-            f"Over images: percentile interval ({PERCENT}) of a paired bootstrap, {found[0].draws:,} draws "
-            f"of {found[0].images} images; "
-            "of these trained networks, not of other seeds."
+            f"Over images: {PERCENT} percentile interval of a paired bootstrap, {resampled[0].draws:,} draws "
+            f"of {resampled[0].images} images, for these trained networks (not for other seeds)."
         ]
     return [
-        "No interval over images: `snnkd eval RUN --save-logits FILE.npz` saves what it needs, --logits "
-        "reads it."
+        "No interval over images: save logits with `snnkd eval RUN --save-logits FILE.npz`, then give "
+        "--logits FILE.npz."
     ]
 
 
-def _published_said(table: Table) -> list[str]:
-    """What the star means, the papers' numbers that stand beside no row, and where each is from."""
-    found = list(dict.fromkeys(each for column in table.columns for each in column.published))
-    if not found:
+def _paper_sentences(table: Table) -> list[str]:
+    """Explain the star, list published numbers of methods without a row, and cite the papers."""
+    numbers = list(dict.fromkeys(each for column in table.columns for each in column.published))
+    if not numbers:
         return []
     shown = {line.published for column in table.columns for line in column.rows}
-    others = [each for each in found if each.top1 is not None and each not in shown]
-    rates = [each for each in found if each.rate is not None]
-    what = f"for {table.data} and {table.model['name']}"
-    said = [
-        "* As the papers report it, mostly of the best test epoch, which snnkd never selects. Recipes and "
-        "teachers are each paper's own."
+    others = [each for each in numbers if each.top1 is not None and each not in shown]
+    rates = [each for each in numbers if each.rate is not None]
+    task = f"for {table.data} and {table.model['name']}"
+    sentences = [
+        "* As reported by the papers, with their own recipes and teachers, mostly at the best test epoch; "
+        "snnkd never selects on the test split."
     ]
     if others:
-        said.append(
-            f"Published* {what}, beside no row here: {_by_t(others, lambda each: f'{each.top1:.2f}')}."
+        sentences.append(
+            f"Published* {task}, of methods without a row: {_by_t(others, lambda each: f'{each.top1:.2f}')}."
         )
     if rates:
-        said.append(f"Firing rates published* {what}: {_by_t(rates, lambda each: f'{each.rate:.4f}')}.")
-    sources = dict.fromkeys(f"{_named(each)} {each.source}" for each in found)
-    return [*said, f"Papers: {', '.join(sources)}."]
+        sentences.append(f"Published* firing rates {task}: {_by_t(rates, lambda each: f'{each.rate:.4f}')}.")
+    sources = dict.fromkeys(f"{_named(each)} {each.source}" for each in numbers)
+    return [*sentences, f"Papers: {', '.join(sources)}."]
 
 
-def _by_t(found: Sequence[Reported], number: Callable[[Reported], str]) -> str:
-    told: dict[int | None, list[str]] = {}
-    for each in found:
-        told.setdefault(each.T, []).append(f"{_named(each)} {number(each)}")
-    order = sorted(told, key=lambda T: (T is None, T or 0))
-    return "; ".join(f"{', '.join(told[T])} ({'T not told' if T is None else f'T = {T}'})" for T in order)
+def _by_t(numbers: Sequence[Reported], as_text: Callable[[Reported], str]) -> str:
+    groups: dict[int | None, list[str]] = {}
+    for each in numbers:
+        groups.setdefault(each.T, []).append(f"{_named(each)} {as_text(each)}")
+    order = sorted(groups, key=lambda T: (T is None, T or 0))
+    return "; ".join(
+        f"{', '.join(groups[T])} ({'T not reported' if T is None else f'T = {T}'})" for T in order
+    )
 
 
 def _named(each: Reported) -> str:
@@ -188,7 +190,7 @@ def _grid(table: Table) -> TextTable:
         head += [f"T = {column.T}", *([PAPER] if _has_paper(column) else [])]
         for row in rows:
             line = lines.get(row[0])
-            row.append(f"{of(line.top1, 1)} ({line.top1.n})" if line else "")
+            row.append(f"{spread_text(line.top1, 1)} ({line.top1.n})" if line else "")
             row.extend([_paper(line)] if _has_paper(column) else [])
     return TextTable("top-1 % (n)", head, rows)
 
@@ -200,24 +202,32 @@ def _accuracy(column: Column, report: Report) -> tuple[Row, list[Row]]:
     head += [f"minus {baseline} [{PERCENT}]", "p Holm", "verdict"] if baseline else []
     rows = []
     for line in column.rows:
-        row = [line.label, str(line.top1.n), of(line.top1, 1)]
+        row = [line.label, str(line.top1.n), spread_text(line.top1, 1)]
         row += [_paper(line)] if _has_paper(column) else []
-        row += [of(line.val_top1, 1) if line.val_top1 else ""] if report.rank_on else []
-        rows.append([*row, *(_against(line.difference, line.label == baseline) if baseline else [])])
+        row += [spread_text(line.val_top1, 1) if line.val_top1 else ""] if report.rank_on else []
+        rows.append([*row, *(_difference(line.difference, line.label == baseline) if baseline else [])])
     return head, rows
 
 
-def _against(found: Difference | None, is_baseline: bool) -> Row:
-    if found is None:
+def _difference(difference: Difference | None, is_baseline: bool) -> Row:
+    if difference is None:
         return ["", "", "baseline" if is_baseline else "no shared seed"]
-    return [interval(found.mean, found.low, found.high), p_text(found.p_holm), found.verdict]
+    return [
+        interval(difference.mean, difference.low, difference.high),
+        p_text(difference.p_holm),
+        difference.verdict,
+    ]
 
 
 def _images(column: Column) -> tuple[Row, list[Row]]:
     rows = [
-        [line.label, ", ".join(map(str, found.seeds)), interval(found.mean, found.low, found.high)]
+        [
+            line.label,
+            ", ".join(map(str, resampled.seeds)),
+            interval(resampled.mean, resampled.low, resampled.high),
+        ]
         for line in column.rows
-        if (found := line.over_images)
+        if (resampled := line.over_images)
     ]
     return ["loss", "seeds", f"minus {column.baseline} [{PERCENT}]"], rows
 
@@ -229,10 +239,10 @@ def _cost(column: Column) -> tuple[Row, list[Row]]:
     rows = [
         [
             line.label,
-            of(line.rate, 3),
-            of(_times(line.synops, 1e-3), 0),
-            of(_times(line.energy_mj, 1e3), 3),
-            of(line.device_seconds, 0) if line.device_seconds else "",
+            spread_text(line.rate, 3),
+            spread_text(_scaled(line.synops, 1e-3), 0),
+            spread_text(_scaled(line.energy_mj, 1e3), 3),
+            spread_text(line.device_seconds, 0) if line.device_seconds else "",
             str(line.settings),
         ]
         for line in column.rows
@@ -240,13 +250,13 @@ def _cost(column: Column) -> tuple[Row, list[Row]]:
     return head, rows
 
 
-def _times(found: Spread, factor: float) -> Spread:
-    return Spread(factor * found.mean, None if found.sd is None else factor * found.sd, found.n)
+def _scaled(value: Spread, factor: float) -> Spread:
+    return Spread(factor * value.mean, None if value.sd is None else factor * value.sd, value.n)
 
 
-def of(found: Spread, digits: int) -> str:
-    """`mean ± sd`, the mean alone at n = 1."""
-    return f"{found.mean:,.{digits}f}" + ("" if found.sd is None else f" ± {found.sd:,.{digits}f}")
+def spread_text(value: Spread, digits: int) -> str:
+    """`mean ± sd`; the mean alone at n = 1."""
+    return f"{value.mean:,.{digits}f}" + ("" if value.sd is None else f" ± {value.sd:,.{digits}f}")
 
 
 def interval(mean: float, low: float | None, high: float | None) -> str:

@@ -88,7 +88,7 @@ def test_the_table_is_said(cli: Cli, runs: Path) -> None:
     said = cli("compare", "runs", "--baseline", "none")
     assert (said.code, said.err) == (0, "")
     assert "on the 100 test images" in said.out
-    assert "nothing was selected on the test split." in " ".join(said.out.split())
+    assert "no selection on the test split." in " ".join(said.out.split())
     assert re.search(r"^kl +3 +\d+\.\d ± \d+\.\d +[+-]", said.out, re.MULTILINE)
     assert re.search(r"^none +3 +\d+\.\d ± \d+\.\d +baseline$", said.out, re.MULTILINE)
     assert "20 % of the training images held out" in " ".join(said.out.split())
@@ -121,7 +121,7 @@ def test_validation_accuracy(cli: Cli, runs: Path) -> None:
             for run in row["runs"]
         ]
         assert row["values"] == pytest.approx(logged, abs=1e-3)
-    assert "no test image was looked at" in " ".join(cli("compare", "--split", "val").out.split())
+    assert "test images not used" in " ".join(cli("compare", "--split", "val").out.split())
 
 
 def test_intervals_over_images_from_eval(cli: Cli, runs: Path) -> None:
@@ -213,8 +213,8 @@ def test_a_terminal_of_80_columns(nine: tuple[Path, Outcome]) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["--baseline", "htakl"], 2, "--baseline 'htakl' is no row; did you mean 'hta-kl'?"),
-        (["--baseline", "gaussian"], 2, "--baseline 'gaussian' is no row; known: hta-kl, kl"),
+        (["--baseline", "htakl"], 2, "--baseline 'htakl' is not a row; did you mean 'hta-kl'?"),
+        (["--baseline", "gaussian"], 2, "--baseline 'gaussian' is not a row; known: hta-kl, kl"),
         (["--rank-on", "test"], 2, "compare.rank_on: 'test' must be val"),
         (["--split", "train"], 2, "compare.split: 'train' is not one of test, val"),
         (["--format", "markdwn"], 2, "unknown --format 'markdwn'; known: csv, json, latex, md, table"),
@@ -248,7 +248,7 @@ def test_two_results_of_one_seed_are_refused(cli: Cli) -> None:
     make_run("kl", root=Path("more"), weights="other")
     ended = cli("compare", "runs", "more")
     assert ended.code == 2
-    assert "are two results of one recipe and seed" in ended.complaint
+    assert "have the same recipe and seed but different results" in ended.complaint
 
 
 @pytest.mark.parametrize(

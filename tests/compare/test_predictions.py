@@ -67,15 +67,15 @@ def test_logits_of_no_run_here_or_of_another_split_are_passed_over():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"data_sha256": "e" * 64}, "other data"),
-        ({"labels": np.zeros(200, np.int64)}, "other labels than files/hta0.npz"),
+        ({"data_sha256": "e" * 64}, "data sha256 e+... differs from that of"),
+        ({"labels": np.zeros(200, np.int64)}, "labels differ from those of files/hta0.npz"),
         ({"labels": np.zeros(200, np.float32)}, "labels are float32"),
         ({"labels": np.zeros((2, 100), np.int64)}, "labels are int64"),
         ({"logits": np.zeros((2, 200, 2), np.float64)}, "logits are float64"),
         ({"logits": np.zeros((200, 2), np.float32)}, r"logits are float32 \(200, 2\)"),
         ({"logits": np.full((2, 200, 2), np.nan, np.float32)}, "logits are not finite"),
         ({"logits": np.zeros((1, 200, 2), np.float32)}, "1 timesteps, but .* was trained with 2"),
-        ({"logits": np.zeros((2, 200, 2), np.float32)}, r"gives 50\.00 %, but the result of .* has"),
+        ({"logits": np.zeros((2, 200, 2), np.float32)}, r"accuracy 50\.00 %, but the result of .* has"),
         ({"split": 3}, "must be strings"),
         ({"split": np.array([None])}, "damaged, or not an npz file of plain arrays"),
         (
@@ -105,7 +105,7 @@ def test_files_that_are_no_logits_are_refused():
     np.savez("other.npz", images=np.zeros(3))
     np.savez_compressed("bomb.npz", logits=np.zeros(2**27, np.uint8))
     for path, said in (
-        ("empty", "--logits empty: no .npz files in this folder"),
+        ("empty", "--logits empty: the folder has no .npz files"),
         ("text.npz", "text.npz: damaged"),
         ("other.npz", "other.npz: lacks logits, labels, weights_sha256, data_sha256, split"),
         (

@@ -23,7 +23,10 @@ from snnkd.catalog.paper_results import NOT_HERE, PAPER_RESULTS, PaperResult, fi
 from snnkd.catalog.references import REFERENCES
 
 NOTES = Path(snnkd.__file__).resolve().parents[2] / "shared" / "METHODS.md"
-STAR = "* As the papers report it, mostly of the best test epoch, which snnkd never selects. Recipes and teachers are each paper's own."
+STAR = (
+    "* As reported by the papers, with their own recipes and teachers, mostly at the best test epoch; "
+    "snnkd never selects on the test split."
+)
 HTA = {
     "method": "hta-kl", "T": 2, "top1": 80.51, "rate": None, "neuron": "lif", "source": "arXiv 2504.20445", "bibtex": "zhang2025headtail",
 }  # fmt: skip
@@ -213,7 +216,7 @@ def test_a_number_of_another_neuron_stands_beside_that_neuron_alone(cli: Cli) ->
     common = {"name": "tiny-imagenet", "model": "vgg13", "T": 4}
     cifar("none", **common)
     assert list(rows(cli).values()) == [None]
-    beside = "Published* for tiny-imagenet and vgg13, beside no row here: none (clif) 63.16 (T = 4)."
+    beside = "Published* for tiny-imagenet and vgg13, of methods without a row: none (clif) 63.16 (T = 4)."
     assert beside in words(cli("compare").out)
     for run in cifar("none", neuron="clif", **common):
         shutil.copy(run / "result.json", f"runs/{run.name}.json")
@@ -239,7 +242,7 @@ def test_other_settings_than_the_paper_s_do_not_matter(cli: Cli) -> None:
 
 
 def test_a_rate_is_no_accuracy(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a rate's T is told."""
+    """Also where a rate's T is reported."""
     rate = PaperResult(
         method="hta-kl",
         data="cifar100",
@@ -253,18 +256,18 @@ def test_a_rate_is_no_accuracy(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("snnkd.catalog.paper_results.PAPER_RESULTS", (rate, *PAPER_RESULTS))
     cifar("hta-kl")
     assert list(rows(cli).values()) == [HTA]
-    assert "resnet19: hta-kl 0.2500 (T = 2); hta-kl 0.2744, lasnn 0.3649 (T not told)." in words(
+    assert "resnet19: hta-kl 0.2500 (T = 2); hta-kl 0.2744, lasnn 0.3649 (T not reported)." in words(
         cli("compare").out
     )
 
 
-def test_a_t_that_is_not_told_is_said_and_beside_no_row(cli: Cli) -> None:
+def test_an_unreported_t_is_shown_without_a_row(cli: Cli) -> None:
     cifar("tser", T=4, model="resnet18")
     assert list(rows(cli).values()) == [None]
     said = words(cli("compare").out)
     assert (
-        "Published* for cifar100 and resnet18, beside no row here: sakd 80.48 (T = 4); tser 78.30 (T not "
-        "told)." in said
+        "Published* for cifar100 and resnet18, of methods without a row: sakd 80.48 (T = 4); tser 78.30 (T not "
+        "reported)." in said
     )
     assert "Papers: sakd Neural Networks 2024, tser arXiv 2503.03144." in said
 
@@ -301,11 +304,12 @@ def test_the_closing_lines(cli: Cli) -> None:
     text = words(" ".join(lines))
     assert STAR in text
     assert (
-        "Published* for cifar100 and resnet19, beside no row here: twsnn 81.47, MEOM 81.82 (T = 2); "
+        "Published* for cifar100 and resnet19, of methods without a row: twsnn 81.47, MEOM 81.82 (T = 2); "
         "twsnn 82.47, MEOM 82.85, ckdsnn 83.88, w2s 82.02, tks 79.89 (T = 4)."
     ) in text
     assert (
-        "Firing rates published* for cifar100 and resnet19: hta-kl 0.2744, lasnn 0.3649 (T not told)." in text
+        "Published* firing rates for cifar100 and resnet19: hta-kl 0.2744, lasnn 0.3649 (T not reported)."
+        in text
     )
     assert (
         "Papers: hta-kl arXiv 2504.20445, twsnn arXiv 2501.15925, MEOM ICLR 2026, lasnn arXiv 2504.20445, "
@@ -318,7 +322,7 @@ def test_without_a_number_of_its_own_a_table_has_no_column_but_the_lines(cli: Cl
     cifar("kl")
     said = cli("compare").out
     assert "paper*" not in said
-    assert "beside no row here: hta-kl 80.51, twsnn 81.47, MEOM 81.82 (T = 2)." in words(said)
+    assert "of methods without a row: hta-kl 80.51, twsnn 81.47, MEOM 81.82 (T = 2)." in words(said)
     assert STAR in words(said)
 
 
@@ -349,7 +353,7 @@ def test_markdown_and_latex(cli: Cli) -> None:
         "| hta-kl head=strict | 3 | 80.5 ± 0.4 | 80.51 | +0.1 [-0.3, +0.5] | 1.000 | not distinguishable |"
         in markdown
     )
-    assert "\n\\* As the papers report it" in markdown
+    assert "\n\\* As reported by the papers" in markdown
     latex = cli("compare", "--format", "latex").out
     assert "\\begin{tabular}{lrrrrrl}\n\\toprule\nloss & n & top-1 \\% & paper* & minus kl" in latex
     assert "\nhta-kl & 3 & 80.5 $\\pm$ 0.4 & 80.51 & " in latex

@@ -142,7 +142,7 @@ def test_two_results_of_one_recipe_and_seed_are_refused() -> None:
     make_run("kl", 0, 81.5, root=Path("more"), weights="w" * 64)
     with pytest.raises(
         UsageError,
-        match=r"runs/.* and more/.* are two results of one recipe and seed \(80\.00 and 81\.50 %\)",
+        match=r"runs/.* and more/.* have the same recipe and seed but different results \(80\.00 and 81\.50 %\)",
     ):
         report(Path("runs"), Path("more"))
 
@@ -237,7 +237,7 @@ def test_a_usual_baseline_of_several_rows_is_not_guessed() -> None:
         make_run("kl", lr=lr, val=50 + lr)
     column = report().tables[0].columns[0]
     assert column.baseline is None
-    assert "No differences: --baseline ROW names the one to subtract." in column.notes
+    assert "No differences: select a baseline with --baseline ROW." in column.notes
     make_run("none", lr=0.3)
     assert report().tables[0].columns[0].baseline == "none lr=0.3"
     assert report(rank_on="val").tables[0].columns[0].baseline == "kl lr=0.2"
@@ -249,7 +249,7 @@ def test_a_name_is_enough_where_one_row_has_it() -> None:
     assert report(baseline="kl").tables[0].columns[0].baseline == "kl epochs=16"
     make_run("kl", epochs=32)
     with pytest.raises(
-        UsageError, match=r"--baseline 'kl' has 2 rows: 'kl epochs=16', 'kl epochs=32'; name one of them"
+        UsageError, match=r"--baseline 'kl' has 2 rows: 'kl epochs=16', 'kl epochs=32'; give one label"
     ):
         report(baseline="kl")
     assert report(baseline="kl epochs=32").tables[0].columns[0].baseline == "kl epochs=32"
@@ -258,7 +258,7 @@ def test_a_name_is_enough_where_one_row_has_it() -> None:
 def test_an_unknown_baseline_is_refused() -> None:
     make_run("kl")
     make_run("hta-kl")
-    with pytest.raises(UsageError, match="--baseline 'hta_kl' is no row; did you mean 'hta-kl'"):
+    with pytest.raises(UsageError, match="--baseline 'hta_kl' is not a row; did you mean 'hta-kl'"):
         report(baseline="hta_kl")
 
 
@@ -271,8 +271,8 @@ def test_missing_seeds_are_said() -> None:
     assert lines["hta-kl"].difference
     assert lines["hta-kl"].difference.seeds == (0, 1)
     assert lines["none"].difference is None
-    assert "hta-kl: 2 pairs; seed 2 of one side only." in column.notes
-    assert "none: 0 pairs; seed 0, 1, 2, 7 of one side only." in column.notes
+    assert "hta-kl: 2 pairs; unpaired seeds: 2." in column.notes
+    assert "none: 0 pairs; unpaired seeds: 0, 1, 2, 7." in column.notes
 
 
 def test_a_column_without_the_baseline_says_so() -> None:
@@ -301,7 +301,7 @@ def test_settings_are_counted_by_loss() -> None:
         "kl": 1, "hta-kl": 4, "hta-kl delta=0.3": 4, "hta-kl delta=0.7": 4, "hta-kl lr=0.05": 4,
     }  # fmt: skip
     assert [line.settings for line in main.columns[1].rows] == [1]
-    assert any("to select on the test split" in note for note in main.columns[0].notes)
+    assert any("would select on the test split" in note for note in main.columns[0].notes)
 
 
 def test_the_best_by_validation_is_shown_whatever_the_test_says() -> None:
@@ -334,8 +334,8 @@ def test_validation_measured_later_counts() -> None:
     assert [line.values for line in found.tables[0].columns[0].rows] == [(60.0,), (65.0,)]
     path = high / "eval" / "val-T2.json"
     path.write_text(path.read_text().replace(result["weights_sha256"], "f" * 64))
-    assert report(split="val").left_out[0].why == "eval/val-T2.json is of other weights"
-    with pytest.raises(FileError, match="no validation accuracy, by which --rank-on val chooses"):
+    assert report(split="val").left_out[0].why == "eval/val-T2.json was measured with other weights"
+    with pytest.raises(FileError, match="no validation accuracy for --rank-on val"):
         report(rank_on="val")
 
 
@@ -355,12 +355,12 @@ def test_what_is_left_out_is_named() -> None:
         make_run("hta-kl", 1): ({"T": 9}, "measured at T = 9, trained at T = 2"),
         make_run("hta-kl", 2): (
             {"seed": None},
-            "its result tells no seed, recipe or selection; it was put together elsewhere",
+            "result.json lacks seed, recipe_hash or selection",
         ),
-        make_run("hta-kl", 3): ({"curve": []}, "its result is damaged (IndexError: list index out of range)"),
-        make_run("hta-kl", 4): ({"loss": "kl"}, "its result is damaged"),
-        make_run("hta-kl", 5): ({"hardware": None}, "its result is damaged"),
-        make_run("hta-kl", 6): ({"teacher": {"sha256": "x"}}, "its result is damaged (KeyError: 'top1')"),
+        make_run("hta-kl", 3): ({"curve": []}, "damaged result (IndexError: list index out of range)"),
+        make_run("hta-kl", 4): ({"loss": "kl"}, "damaged result"),
+        make_run("hta-kl", 5): ({"hardware": None}, "damaged result"),
+        make_run("hta-kl", 6): ({"teacher": {"sha256": "x"}}, "damaged result (KeyError: 'top1')"),
     }
     for folder, (changes, _) in reasons.items():
         change(folder, **changes)
@@ -405,8 +405,8 @@ def test_devices_and_versions_that_are_mixed_are_said() -> None:
     found = report().tables[0]
     devices = ("H100", "H100, bf16", "x, threads: 1")
     assert found.notes == (
-        f"Not all on one kind of device: {'; '.join(devices)}.",
-        "Not all with one version of torch: 2.14.0, 2.15.0.",
+        f"Runs are from different devices: {'; '.join(devices)}.",
+        "Runs are from different versions of torch: 2.14.0, 2.15.0.",
     )
     assert found.columns[0].rows[0].devices == devices
 

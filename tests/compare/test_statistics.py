@@ -187,5 +187,5 @@ def test_equal_answers_have_an_interval_of_nothing():
     "pairs", [{}, {0: (np.ones(3, bool), np.ones(3, bool)), 1: (np.ones(4, bool), np.ones(4, bool))}]
 )
 def test_what_cannot_be_resampled(pairs):
-    with pytest.raises(ValueError, match="equal and some images"):
+    with pytest.raises(ValueError, match="non-empty arrays of equal size"):
         over_images(pairs)

@@ -15,12 +15,15 @@ from compare.synthetic import make_logits, make_run, make_seeds
 from snnkd.compare.formats import FORMATS, as_csv, as_json, as_latex, as_markdown, as_table
 from snnkd.compare.plot import plot_report
 from snnkd.compare.report import Report, make_report
-from snnkd.compare.text import Part, interval, left_out, p_text, parts
+from snnkd.compare.text import Section, interval, left_out, make_sections, p_text
 from snnkd.errors import FileError
 from snnkd.files import sha256
 from snnkd.schema.run import CompareConfig
 
-WITHIN = "Top-1 accuracy in percent on the 200 test images after the T timesteps trained with, mean ± sample standard deviation over n seeds;"
+WITHIN = (
+    "Top-1 accuracy in percent on the 200 test images after the trained number of timesteps T, "
+    "mean ± sample standard deviation over n seeds;"
+)
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ def words(text: str) -> str:
     return " ".join(text.split())
 
 
-def only(made: list[Part]) -> Part:
+def only(made: list[Section]) -> Section:
     (part,) = made
     return part
 
@@ -61,8 +64,8 @@ def test_every_format_says_the_numbers(report: Report, format: str) -> None:
 
 
 def test_what_was_compared_is_said_in_one_sentence(report: Report) -> None:
-    said = f"{WITHIN} the last epoch counts (epoch 16), nothing was selected on the test split."
-    assert [part.caption for part in parts(report)] == [said, said]
+    said = f"{WITHIN} weights of the last epoch (epoch 16), no selection on the test split."
+    assert [part.caption for part in make_sections(report)] == [said, said]
     assert said in words(as_table(report))
     assert said in as_markdown(report)
 
@@ -70,11 +73,10 @@ def test_what_was_compared_is_said_in_one_sentence(report: Report) -> None:
 def test_other_ways_to_choose_are_said() -> None:
     make_seeds("kl", [80, 81], rule="best", val_fraction=0.1, val=70)
     make_seeds("kl", [80, 81], rule="best", val_fraction=0.1, val=75, epochs=8)
-    caption = only(parts(make_report([], CompareConfig(rank_on="val")))).caption
+    caption = only(make_sections(make_report([], CompareConfig(rank_on="val")))).caption
     assert caption == (
-        f"{WITHIN} each run's epoch was chosen on validation images, each loss's setting was chosen by "
-        f"validation accuracy, "
-        "nothing was selected on the test split."
+        f"{WITHIN} weights of the epoch with the best validation accuracy, settings selected by validation "
+        "accuracy, no selection on the test split."
     )
 
 
@@ -100,7 +102,7 @@ def test_long_labels_fold() -> None:
 
 
 def test_several_t_stand_side_by_side_and_each_has_its_own_tables(report: Report) -> None:
-    titles = [sheet.title for sheet in parts(report)[0].sheets]
+    titles = [sheet.title for sheet in make_sections(report)[0].tables]
     assert titles == [
         "top-1 % (n)",
         "T = 2",
@@ -109,29 +111,29 @@ def test_several_t_stand_side_by_side_and_each_has_its_own_tables(report: Report
         "T = 4, over test images",
         "T = 4, cost",
     ]
-    grid = parts(report)[0].sheets[0]
+    grid = make_sections(report)[0].tables[0]
     assert grid.head == ["loss", "T = 2", "T = 4"]
     assert grid.rows[2] == ["hta-kl head=strict", "80.6 ± 0.1 (2)", ""]
 
 
 def test_verdicts_in_words(report: Report) -> None:
-    sheet = parts(report)[0].sheets[1]
+    sheet = make_sections(report)[0].tables[1]
     assert sheet.head == ["loss", "n", "top-1 %", "minus kl [95 %]", "p Holm", "verdict"]
     verdicts = {row[0]: row[-1] for row in sheet.rows}
     assert verdicts == {"none": "below", "kl": "baseline", "hta-kl head=strict": "not distinguishable"}
-    assert sheet.notes == ("hta-kl head=strict: 2 pairs; seed 2 of one side only.",)
+    assert sheet.notes == ("hta-kl head=strict: 2 pairs; unpaired seeds: 2.",)
 
 
 def test_the_teacher_is_a_line_below(report: Report) -> None:
-    part = parts(report)[0]
+    part = make_sections(report)[0]
     assert part.heading == "glyphs (dddddddddddd), resnet8 width=16, teacher aaaaaaaaaaaa"
     assert part.closing[-1] == "teacher runs/teacher: 94.50 % on the test split, 50.000 µJ an image."
 
 
 def test_without_logits_a_note_says_how_to_save_them(report: Report) -> None:
-    with_logits, without = (" ".join(part.closing) for part in parts(report))
+    with_logits, without = (" ".join(part.closing) for part in make_sections(report))
     assert (
-        "paired bootstrap, 10,000 draws of 200 images; of these trained networks, not of other seeds"
+        "paired bootstrap, 10,000 draws of 200 images, for these trained networks (not for other seeds)"
         in with_logits
     )
     assert "`snnkd eval RUN --save-logits FILE.npz`" in without
@@ -140,11 +142,11 @@ def test_without_logits_a_note_says_how_to_save_them(report: Report) -> None:
 
 def test_the_unit_of_time_names_the_device() -> None:
     make_run("kl", 0)
-    assert only(parts(make_report([], CompareConfig()))).sheets[-1].head[-2] == "CPU-s a run"
+    assert only(make_sections(make_report([], CompareConfig()))).tables[-1].head[-2] == "CPU-s a run"
     make_run("kl", 1, gpu="H100")
-    assert only(parts(make_report([], CompareConfig()))).sheets[-1].head[-2] == "device-s a run"
+    assert only(make_sections(make_report([], CompareConfig()))).tables[-1].head[-2] == "device-s a run"
     assert (
-        only(parts(make_report(list(Path("runs").glob("*s1")), CompareConfig()))).sheets[-1].head[-2]
+        only(make_sections(make_report(list(Path("runs").glob("*s1")), CompareConfig()))).tables[-1].head[-2]
         == "GPU-s a run"
     )
 
