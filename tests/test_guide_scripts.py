@@ -57,7 +57,7 @@ def test_the_short_script_of_the_readme_requeues_what_was_stopped(
     assert Path("requeued").exists() == requeued
 
 
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("several", [False, pytest.param(True, marks=pytest.mark.nightly)])
 def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> None:
     """In a plain shell, with stand-ins for srun and scontrol; the warning signal arrives as from srun.
 
@@ -164,6 +164,7 @@ def test_from_nothing_to_a_table_on_a_cluster(cli: Cli, tmp_path: Path) -> None:
     assert all("distill.model.T=4" in line for line in listed.out.splitlines())
 
 
+@pytest.mark.nightly
 def test_the_sweep_as_a_loop_and_as_a_job_array(cli: Cli, tmp_path: Path) -> None:
     """The recipe has the tasks that the scripts count; at small size the scripts run them."""
     (recipe,) = blocks("cluster", "yaml")

@@ -29,6 +29,8 @@ def test_cifar100_trains_resumes_and_evaluates(cli: Cli, monkeypatch: pytest.Mon
         50,
         "--set",
         "data.augment=[crop, flip]",
+        "--set",
+        "model.width=8",
     ]
     teacher = cli("teach", *words)
     assert teacher.code == 0, teacher.err

@@ -291,6 +291,7 @@ def test_runs_folder_moves_with_its_variable(cli: Cli, monkeypatch: pytest.Monke
     assert cli("teach", *SMALL).out.startswith("elsewhere/teach-")
 
 
+@pytest.mark.nightly
 def test_log_of_an_epoch_is_short() -> None:
     """300 epochs stay under 100 KB: at most 333 bytes an epoch, on a pipe without control characters."""
     done = finish(start("distill", *SMALL, "--loss", "none", "--T", 1, "--set", "train.epochs=3"))

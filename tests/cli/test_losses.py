@@ -15,8 +15,8 @@ from snnkd.schema.options import option
 NAMES = [entry.name for entry in LOSSES]
 WITHOUT_TEACHER = {"none", "tet", "tks", "w2s", "s2w"}
 WITH_ALIGNER = {"kdsnn-feature", "bkdsnn", "enof"}
-ONE_OF_EACH_STATE = ["none", "hta-kl", "tks", "w2s", "bkdsnn", "ckdsnn", "enof", "sakd"]
-"""No teacher; plain; scheduled weights; timesteps; aligner and random channels; noise; last relu; the
+ONE_OF_EACH_STATE = ["none", "hta-kl", "tks", "bkdsnn", "ckdsnn", "enof", "sakd"]
+"""No teacher; plain; scheduled weights; aligner and random channels; noise; last relu; the
 teacher's weights."""
 ONE_EPOCH = [*DATA, "--epochs", 1, "--batch-size", 50, "--set", "model.width=4", "--T", 2]
 

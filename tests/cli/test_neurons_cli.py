@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Cli
+from conftest import Cli, tiers
 from processes.jobs import Jobs
 from safetensors.torch import load_file
 
@@ -29,7 +29,7 @@ DISTILL = ["distill", *TINY, "--epochs", 2, "--loss", "none", "--T", 2]
 NAMES = [entry.name for entry in NEURONS]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", tiers(NAMES, ["lif", "plif", "glif", "clif", "psn", "izhikevich"]))
 def test_every_neuron_trains_is_measured_and_exported(cli: Cli, name: str) -> None:
     made = cli(*DISTILL, "--neuron", name, "--out", "run", "--json")
     assert made.code == 0, made.err
@@ -183,7 +183,7 @@ def train(name: str, out: str, *settings: str, stop: Stop | None = None) -> byte
     return (done.folder / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("name", ["plif", "glif", "psn"])
+@pytest.mark.parametrize("name", [pytest.param("plif", marks=pytest.mark.nightly), "glif", "psn"])
 def test_resumed_and_recomputed_runs_have_the_same_bytes(name: str) -> None:
     whole = train(name, "whole")
     with pytest.raises(Preempted):
@@ -192,7 +192,7 @@ def test_resumed_and_recomputed_runs_have_the_same_bytes(name: str) -> None:
     assert train(name, "recomputed", "execution.activation_checkpointing=true") == whole
 
 
-@pytest.mark.parametrize("name", ["plif", "psn"])
+@pytest.mark.parametrize("name", [pytest.param("plif", marks=pytest.mark.nightly), "psn"])
 def test_two_processes_keep_one_set_of_learned_numbers(torchrun: Jobs, tmp_path: Path, name: str) -> None:
     words = [*map(str, DISTILL), "--neuron", name, "--out", "run"]
     torchrun.done(tmp_path, words)

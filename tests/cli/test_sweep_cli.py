@@ -429,6 +429,7 @@ def test_a_waiter_goes_on_where_a_killed_holder_was(crew: Crew, serial: dict[str
     assert made == {name: serial[name] for name in made}
 
 
+@pytest.mark.nightly
 def test_a_waiter_goes_on_where_a_stopped_holder_was(crew: Crew, serial: dict[str, bytes]) -> None:
     with _frozen_teacher(crew) as holder:
         waiter = crew.start(1, "--task", 1)
@@ -440,6 +441,7 @@ def test_a_waiter_goes_on_where_a_stopped_holder_was(crew: Crew, serial: dict[st
     assert made == {name: serial[name] for name in made}
 
 
+@pytest.mark.nightly
 def test_processes_that_begin_together_or_run_the_very_same_tasks(
     crew: Crew, serial: dict[str, bytes]
 ) -> None:

@@ -17,7 +17,7 @@ from snnkd.exports.agreement import compare, is_faithful
 from snnkd.exports.protocol import load_format
 
 
-@pytest.fixture(params=["onnx", "pt2"])
+@pytest.fixture(params=["onnx", pytest.param("pt2", marks=pytest.mark.nightly)])
 def format(request):
     for package in EXPORTS[request.param].packages:
         pytest.importorskip(package)

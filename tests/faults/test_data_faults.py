@@ -14,7 +14,16 @@ from faults.forks import Forks
 WORDS = ["data", "imagefolder:pictures", "--set", "data.size=8", "--json"]
 
 
-@pytest.mark.parametrize(("act", "every"), [("kill", 1), ("full", 3), ("read-only", 5)])
+@pytest.mark.parametrize(
+    ("act", "every"),
+    [
+        ("kill", 4),
+        ("full", 9),
+        pytest.param("kill", 1, marks=pytest.mark.nightly),
+        pytest.param("full", 3, marks=pytest.mark.nightly),
+        pytest.param("read-only", 5, marks=pytest.mark.nightly),
+    ],
+)
 def test_struck_at_an_operation_a_folder_is_decoded_whole_or_not_at_all(
     forks: Forks, tmp_path: Path, act: str, every: int
 ) -> None:

@@ -72,7 +72,7 @@ def _wait(pid: int, come: Callable[[], bool]) -> None:
         time.sleep(0.0005)
 
 
-DEFAULT = {("SIGTERM", phase) for phase in PHASES} | {("SIGUSR1", "training"), ("SIGINT", "saving")}
+DEFAULT = {("SIGTERM", "preparing"), ("SIGUSR1", "training"), ("SIGINT", "saving"), ("SIGTERM", "measuring")}
 
 
 @pytest.mark.parametrize(

@@ -255,7 +255,9 @@ def test_heads_change_the_answer_and_not_the_weights() -> None:
         assert not torch.equal(one(images()), two(images()))
 
 
-@pytest.mark.parametrize(("name", "depth"), [("spikformer", 1), ("qkformer", 3)])
+@pytest.mark.parametrize(
+    ("name", "depth"), [("spikformer", 1), pytest.param("qkformer", 3, marks=pytest.mark.nightly)]
+)
 @pytest.mark.parametrize("kind", ["ann", "snn"])
 def test_it_learns_glyphs_by_heart_and_no_layer_is_silent(name: str, depth: int, kind: str) -> None:
     """40 glyphs of 10 classes, 100 steps (an ANN 20): above 3 x chance. New images: test_every_model.py and

@@ -20,7 +20,12 @@ def here(torchrun: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("run", "batch", "count"), [("student", 4, 2), ("student", 18, 2), ("student", 5, 4), ("teacher", 4, 2)]
+    ("run", "batch", "count"),
+    [
+        ("student", 5, 4),
+        ("teacher", 4, 2),
+        *(pytest.param(*case, marks=pytest.mark.nightly) for case in [("student", 4, 2), ("student", 18, 2)]),
+    ],
 )
 def test_the_numbers_are_those_of_one_process(
     torchrun: Jobs, here: Path, run: str, batch: int, count: int

@@ -61,7 +61,7 @@ def _state(cli: Cli) -> tuple[int, str]:
     return ended.code, ended.json["runs"][0]["state"]
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=nightly), 1])
 def test_a_killed_worker_ends_the_job_and_leaves_a_run_that_continues(
     torchrun: Jobs, cli: Cli, tmp_path: Path, expected: bytes, rank: int
 ) -> None:
@@ -80,7 +80,9 @@ def test_a_killed_worker_ends_the_job_and_leaves_a_run_that_continues(
     assert _state(cli) == (0, "done")
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2), pytest.param(2, 3, marks=nightly)])
+@pytest.mark.parametrize(
+    ("before", "after"), [(2, 1), pytest.param(1, 2, marks=nightly), pytest.param(2, 3, marks=nightly)]
+)
 def test_another_number_of_processes_continues(
     torchrun: Jobs, tmp_path: Path, before: int, after: int
 ) -> None:
@@ -95,8 +97,8 @@ def test_another_number_of_processes_continues(
     ("name", "pick", "options"),
     [
         ("SIGTERM", LAUNCHER, []),
-        ("SIGKILL", LAUNCHER, []),
-        ("SIGUSR1", EVERYBODY, HANDLED),
+        pytest.param("SIGKILL", LAUNCHER, [], marks=nightly),
+        pytest.param("SIGUSR1", EVERYBODY, HANDLED, marks=nightly),
         ("SIGINT", ONE, []),
         pytest.param("SIGINT", LAUNCHER, [], marks=nightly),
         pytest.param("SIGUSR1", LAUNCHER, [], marks=nightly),  # kills the launcher, as SIGKILL does
@@ -125,8 +127,8 @@ def test_a_signal_saves_and_orphans_nobody(
 @pytest.mark.parametrize(
     ("name", "delay"),
     [
-        ("SIGTERM", 0.0),
         ("SIGKILL", 0.1),
+        pytest.param("SIGTERM", 0.0, marks=nightly),
         *(
             pytest.param(name, delay, marks=nightly)
             for name, delay in [("SIGINT", 0.0), ("SIGKILL", 0.0), ("SIGTERM", 0.1), ("SIGINT", 0.1)]

@@ -135,6 +135,7 @@ def test_a_sweep(torchrun: Jobs, tmp_path: Path) -> None:
     assert len(list((tmp_path / "runs").glob("*/result.json"))) == 3
 
 
+@pytest.mark.nightly
 def test_the_command_itself_killed_and_continued(tmp_path: Path) -> None:
     """`python -m torch.distributed.run`, no forked stand-in: as the README says it."""
     words = [

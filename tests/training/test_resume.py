@@ -129,7 +129,7 @@ def test_student_continues_with_its_teacher(cli: Cli) -> None:
     assert Path("again/model.safetensors").read_bytes() == whole
 
 
-LONG = [*SMALL, "--set", "train.epochs=20", "--out", "run"]
+LONG = [*SMALL, "--set", "train.epochs=40", "--out", "run"]
 
 
 def _wait_for(path: Path) -> None:
@@ -154,7 +154,7 @@ def long_bytes(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> b
     [
         (signal.SIGTERM, 75),
         pytest.param(signal.SIGUSR1, 75, marks=pytest.mark.nightly),  # faults/test_signals_by_phase
-        (signal.SIGINT, -signal.SIGINT),
+        pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.nightly),
     ],
 )
 def test_signals_save_and_end_with_their_code(
@@ -201,6 +201,7 @@ def test_a_second_signal_ends_at_once() -> None:
     assert finish(process).code in (-signal.SIGTERM, -signal.SIGINT)
 
 
+@pytest.mark.nightly
 def test_a_signal_while_torch_is_imported_is_kept_for_the_first_step() -> None:
     """The handlers stand before the slow imports; the run then saves and ends as ever."""
     process = start("teach", *LONG)
