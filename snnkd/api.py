@@ -2,8 +2,8 @@
 
 Recipes, names, keys and errors are those of the command line. Every function raises a subclass of
 `snnkd.errors.SnnkdError`, whose message is the line that the command prints and whose `exit_code` is its exit
-code. Signals
-are left alone: Ctrl-C raises KeyboardInterrupt, and the next call continues from the last finished epoch.
+code. Signals are left alone: Ctrl-C raises KeyboardInterrupt, and the next call continues from the last
+finished epoch.
 """
 
 from __future__ import annotations
@@ -153,8 +153,7 @@ def distill(
     one continued.
 
     `flags`: those of `teach`, and loss, T, neuron, temperature, teacher (a Run, its folder or a file of
-    weights; by
-    default the only run of the same data), teacher_model, teacher_weights, allow_weak_teacher.
+    weights; by default the only run of the same data), teacher_model, teacher_weights, allow_weak_teacher.
     """
     words = {key: _word(value) for key, value in flags.items()}
     resolved = resolve_stage(recipe, "distill", settings=_words(settings), **words)

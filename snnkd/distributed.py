@@ -1,8 +1,7 @@
 """The ranks of one job, as torchrun starts them. In a single process everything here is a no-op.
 
 Each rank works on its share of every batch; rank 0 writes the files. DistributedDataParallel averages the
-gradients;
-`all_gather` collects what a loss needs of the whole batch.
+gradients; `all_gather` collects what a loss needs of the whole batch.
 """
 
 from __future__ import annotations
@@ -182,8 +181,7 @@ def should_report(error: BaseException) -> bool:
     """Whether this rank prints `error`: rank 0 what all ranks raise, any other rank what it raises alone.
 
     Ranks other than 0 exit a little later: torchrun ends all ranks with the first exit, and rank 0 must have
-    printed
-    by then. A rank that is still alive after that has an error of its own.
+    printed by then. A rank that is still alive after that has an error of its own.
     """
     if is_rank0() or not isinstance(error, SnnkdError):
         return True

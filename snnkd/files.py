@@ -104,8 +104,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def parse_json(text: bytes | str) -> Any:
     """A JSON value as snnkd writes them. Raises ValueError for other text: also for NaN, numbers that no
-    computation
-    gives (more than 19 digits, beyond float), half UTF-16 pairs, and nesting without end."""
+    computation gives (more than 19 digits, beyond float), half UTF-16 pairs, and nesting without end."""
     try:
         value = json.loads(text, parse_constant=_no_number, parse_int=_whole, parse_float=_real)
         json.dumps(value, ensure_ascii=False).encode()
@@ -132,8 +131,8 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
     """An npz file, whose arrays are read inside the `with` block; nothing in it is ever unpickled.
 
     Raises FileError for a file that cannot be read, is damaged, has arrays of Python objects, or would expand
-    to far
-    more than its size. What is raised inside the block for the bytes of an array becomes FileError as well.
+    to far more than its size. What is raised inside the block for the bytes of an array becomes FileError as
+    well.
     """
     import numpy as np
 

@@ -136,8 +136,7 @@ def evaluate_all(
     """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`.
 
     With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured
-    so; the picture
-    shows those that were, too.
+    so; the picture shows those that were, too.
     """
     _device(execution)
     asked.check()
@@ -183,10 +182,8 @@ def export(
     256 test images.
 
     `T` timesteps are unrolled, the trained ones by default. What was found is also kept beside
-    RUN/export/<format>, as .json.
-    Raises UsageError for an unknown format, one whose packages are missing or that cannot say the network, or
-    an `out`
-    that exists; RunError (nothing left behind) on disagreement.
+    RUN/export/<format>, as .json. Raises UsageError for an unknown format, one whose packages are missing or
+    that cannot say the network, or an `out` that exists; RunError (nothing left behind) on disagreement.
     """
     entry = EXPORTS[format]
     check_installed(entry)
@@ -246,8 +243,7 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
     repeated.
 
     Everything is checked before the first begins. A run that another process holds, such as a teacher that
-    tasks
-    share, is waited for (execution.wait). Returns each run once.
+    tasks share, is waited for (execution.wait). Returns each run once.
     """
     context = dataclasses.replace(context, wait=True)
     _check_all(tasks, context)

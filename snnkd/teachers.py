@@ -29,10 +29,8 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
     """The teacher that the recipe names, else the one finished teacher run of the same data.
 
     Of several, the teacher that a run of this recipe in `runs` was started with, so that a command continues
-    after
-    another teacher was trained. Raises FileError when there is none or it does not fit the data, UsageError
-    when
-    several are possible.
+    after another teacher was trained. Raises FileError when there is none or it does not fit the data,
+    UsageError when several are possible.
     """
     name = recipe.teacher.run
     if recipe.teacher.model is not None:

@@ -31,8 +31,8 @@ def status(
 ) -> None:
     """Print the state of every run in a folder.
 
-    States: done, running, stopped, failed, or stale (killed; the same command continues it).
-    Exit code: 0 if all are done, 4 if any failed, else 75.
+    States: done, running, stopped, failed, or stale (killed; the same command continues it). Exit code: 0 if
+    all are done, 4 if any failed, else 75.
     """
     runs = all_status(folder or runs_folder())
     if as_json:

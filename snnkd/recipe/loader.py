@@ -21,10 +21,9 @@ def read_recipe(name: str) -> dict[str, Any]:
     """The mapping of a shipped recipe, or of a file when `name` has a slash or ends in .yaml, laid over what
     it extends.
 
-    The result has no `extends` left; merge.py has the rule.
-    Raises UsageError for an unknown name, a circle, a chain of more than 10 bases and keys that do not go
-    together,
-    FileError for a file, or a base's, that is missing or not plain YAML.
+    The result has no `extends` left; merge.py has the rule. Raises UsageError for an unknown name, a circle,
+    a chain of more than 10 bases and keys that do not go together, FileError for a file, or a base's, that is
+    missing or not plain YAML.
     """
     path = find_recipe(name)
     return _with_bases(parse_yaml(read_bytes(path, LARGEST + 1), str(path)), name, path, (path,))

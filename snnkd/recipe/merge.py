@@ -2,9 +2,8 @@
 it.
 
 Mappings merge, everything else replaces. A different `name` (a teacher's `run`) starts that section over; a
-model keeps its
-T. In a recipe that extends another, null removes a key of the base, and a key that would have no effect is
-refused.
+model keeps its T. In a recipe that extends another, null removes a key of the base, and a key that would have
+no effect is refused.
 """
 
 from __future__ import annotations

@@ -108,8 +108,7 @@ def run_status(folder: Path) -> Status:
     """The state of a run.
 
     done: it has a result; running: its lock is held; stopped or failed: its last command ended so; stale: its
-    process
-    was killed.
+    process was killed.
     """
     holder = read_holder(folder)
     if is_held(folder):

@@ -128,8 +128,7 @@ def in_turn(
     `wait_until_free`).
 
     `work` checks whether something is left to do. Of several waiting processes one gets the lock; the others
-    raise
-    Held again and wait on.
+    raise Held again and wait on.
     """
     waited = 0.0
     if distributed.world_size() > 1:

@@ -49,8 +49,7 @@ def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any
     section.
 
     Such as glyphs drawn by another Pillow, or a replaced file: the directory's name changes with the bytes,
-    and the
-    unfinished run would be forgotten silently. Raises UsageError.
+    and the unfinished run would be forgotten silently. Raises UsageError.
     """
     sha256 = identity["data"]["sha256"]
     for run in recorded_runs(runs):

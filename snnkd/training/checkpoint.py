@@ -39,8 +39,7 @@ def load_state(
     """The newest whole checkpoint that `restore` takes, or None where there is none.
 
     A damaged last.pt, or one that `restore` fails with, is reported and previous.pt taken. Raises FileError
-    when there
-    are only such.
+    when there are only such.
     """
     trouble: list[str] = []
     for name in (LAST, PREVIOUS):

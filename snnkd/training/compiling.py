@@ -19,8 +19,7 @@ from snnkd.schema.run import ExecutionConfig
 
 SAVED = 4e-9
 """Seconds saved by compiled neurons for each neuron, timestep and training image (snnkd bench, resnet20, T =
-4, two cores
-of an AMD EPYC: 200 ms a step of 48 million)."""
+4, two cores of an AMD EPYC: 200 ms a step of 48 million)."""
 WORTH = 100.0
 """Seconds to save, by that measure, before compiling pays. It took 3 to 10 s there; it is slower
 elsewhere."""
@@ -33,10 +32,8 @@ def decide(execution: ExecutionConfig, network: Network, images: int, device: to
     size).
 
     By counting, not by timing: a run's bytes depend on it, so the same recipe on the same machine has to
-    decide alike.
-    On GPUs SpikingJelly's neurons are fused kernels already. Loops over timesteps stay uncompiled: torch 2.14
-    fails on
-    some of them. Raises UsageError without a C++ compiler.
+    decide alike. On GPUs SpikingJelly's neurons are fused kernels already. Loops over timesteps stay
+    uncompiled: torch 2.14 fails on some of them. Raises UsageError without a C++ compiler.
     """
     available = device.type != "cpu" or compiler() is not None
     if execution.compile != "auto":

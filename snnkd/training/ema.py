@@ -15,8 +15,7 @@ class EMA(AveragedModel):
     9)).
 
     The growing d makes the initial weights fade (as in timm and TensorFlow). Running statistics of norms are
-    averaged
-    alike, so that they fit the weights.
+    averaged alike, so that they fit the weights.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:

@@ -30,8 +30,8 @@ def train(stage: Stage, network: Network, objective: Objective, compile: Mode = 
     """Train `network` in place, from its newest checkpoint if there is one; returns the progress at the end.
 
     Writes a checkpoint after every epoch and on a request to stop. Raises Preempted or Interrupted after
-    saving,
-    RunError when the loss is not finite (the last checkpoint then stays), FileError for damaged checkpoints.
+    saving, RunError when the loss is not finite (the last checkpoint then stays), FileError for damaged
+    checkpoints.
     """
     recipe, device, context = stage.recipe, stage.device, stage.context
     epochs, accumulate = recipe.train.epochs, recipe.execution.accumulate

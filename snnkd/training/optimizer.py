@@ -16,8 +16,7 @@ def make_optimizer(modules: Iterable[nn.Module], train: TrainConfig) -> torch.op
     """SGD over all parameters of `modules`, with weight decay on weight matrices and kernels only.
 
     Decay of a norm's scale or a bias regularises nothing, and 0 is no better value for a neuron's own
-    parameters, of
-    whatever shape.
+    parameters, of whatever shape.
     """
     modules = list(modules)
     parameters = [parameter for module in modules for parameter in module.parameters()]

@@ -147,7 +147,10 @@ def test_bibtex(cli: Cli) -> None:
         (["distill", "--loss", "seal", "--T", "1"], "loss.terms.1.against: other-steps compares timesteps"),
         (["distill", "--loss", "tet", "--temperature", "2"], "has no term that takes one"),
         (["distill", "--loss", "mse", "--temperature", "2"], "has no term that takes one"),
-        (["teach", "--set", "train.init=teacher"], "train.init: teacher, but a teacher starts from random weights"),
+        (
+            ["teach", "--set", "train.init=teacher"],
+            "train.init: teacher, but a teacher starts from random weights",
+        ),
         (["distill", "--loss", "kl", "--set", "loss.against=other-steps"], "it needs target: step"),
         (["distill", "--set", "loss.terms=[{divergence: kl, penalty: confidence}]"], "a term has one of"),
     ],
