@@ -236,7 +236,7 @@ def _run(finished: Finished) -> Run:
     return Run(finished.folder, _result(finished.result))
 
 
-def _result(result: dict[str, Any]) -> Result:
+def _result(result: Mapping[str, Any]) -> Result:
     curve = tuple(
         Point(**{f.name: entry[f.name] for f in dataclasses.fields(Point)}) for entry in result["curve"]
     )

@@ -20,6 +20,7 @@ from snnkd.files import from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
 from snnkd.measure.network import measure_network
 from snnkd.measure.recalibrate import recalibrate_norms
+from snnkd.measure.result import ResultDict
 from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.network import Specification
 from snnkd.recipe.overrides import apply_setting
@@ -63,7 +64,7 @@ class EvalRequest:
 
 def measure_run(
     folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig, device: torch.device
-) -> dict[str, Any]:
+) -> ResultDict:
     """Measure a network and return its result; non-default settings also write RUN/eval/<settings>.json."""
     loaded = distributed.on_every_rank(load_network)(folder)
     check_fits_timesteps(loaded.network.specification, asked.settings, folder)
@@ -71,12 +72,12 @@ def measure_run(
     name = eval_file(asked, loaded, data) if (folder / RUN).exists() else None
     if name:  # refuse a read-only folder before the work
         _make_folder(folder / "eval")
-    recalibrated = {}
+    images = 0
     if asked.settings.recalibrate_bn:
         images = _recalibrate(loaded, asked, data, execution, device, context)
-        recalibrated = {"recalibrated_on": images}
     result = measure_network(loaded, data, asked.settings, execution, device, context, asked.save_logits)
-    result |= recalibrated
+    if images:
+        result["recalibrated_on"] = images
     if name:
         _write(folder / "eval" / name, result)
     return result
@@ -91,7 +92,7 @@ def _make_folder(folder: Path) -> None:
 
 
 @distributed.on_rank0
-def _write(path: Path, result: dict[str, Any]) -> None:
+def _write(path: Path, result: ResultDict) -> None:
     try:
         write_json(path, result)
     except OSError as error:

@@ -4,7 +4,7 @@ these."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from snnkd.exports.install import check_target
 from snnkd.exports.source import Source
 from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
+from snnkd.measure.result import ResultDict
 from snnkd.models.files import load_network
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
@@ -111,7 +112,7 @@ def _device(execution: ExecutionConfig) -> torch.device:
 @distributed.process_group()
 def evaluate(
     folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig | None = None
-) -> dict[str, Any]:
+) -> ResultDict:
     """Measure the network of a run or an export at every timestep; never answers from result.json.
 
     Settings other than a run's own are also written to RUN/eval/<settings>.json.
@@ -132,7 +133,7 @@ def evaluate_all(
     latest: bool = False,
     every: bool = False,
     plot: Path | None = None,
-) -> list[dict[str, Any]]:
+) -> list[ResultDict]:
     """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`.
 
     With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured
@@ -144,7 +145,7 @@ def evaluate_all(
         check_plot_path(plot)
     if every and asked.save_logits:
         raise UsageError(f"--save-logits {asked.save_logits}: one file for --all; give one run")
-    stored: list[dict[str, Any]] = []
+    stored: list[Mapping[str, Any]] = []
     if every:
         known = measured_already(folders or (), asked, context.console)
         chosen, stored = (

@@ -14,6 +14,7 @@ from snnkd.errors import FileError
 from snnkd.files import write_json
 from snnkd.losses.objective import Objective
 from snnkd.measure.network import measure_network, summary_line
+from snnkd.measure.result import ResultDict
 from snnkd.models import Network
 from snnkd.models.files import LoadedNetwork, load_network, save_network
 from snnkd.runs.find import Finished
@@ -177,7 +178,7 @@ def _save_network(stage: Stage, network: Network, config: dict[str, Any]) -> Loa
 
 
 @distributed.on_rank0
-def _finish(stage: Stage, result: dict[str, Any]) -> None:
+def _finish(stage: Stage, result: ResultDict) -> None:
     write_json(stage.folder / RESULT, result)
     if not stage.recipe.execution.keep_state:
         remove_state(stage.folder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated
 
 import typer
 
@@ -11,9 +11,6 @@ from snnkd.cli import options as o
 from snnkd.cli.text import curve_text
 from snnkd.schema import fields
 from snnkd.schema.run import EvalConfig, ExecutionConfig
-
-if TYPE_CHECKING:
-    from snnkd.measure.result import ResultDict
 
 EXAMPLES = (
     "snnkd eval",
@@ -109,4 +106,4 @@ def evaluate(
         o.echo_json(results[0] if len(results) == 1 and not every else {"schema": 1, "results": results})
         return
     for result in results:
-        o.echo(curve_text(cast("ResultDict", result)))
+        o.echo(curve_text(result))

@@ -6,7 +6,6 @@ import math
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -19,7 +18,7 @@ from snnkd.errors import RunError, UsageError
 from snnkd.measure.cost import macs_as_ann
 from snnkd.measure.curve import measure_curve
 from snnkd.measure.logits import save_logits
-from snnkd.measure.result import make_result
+from snnkd.measure.result import ResultDict, make_result
 from snnkd.models.files import LoadedNetwork
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import EvalConfig, ExecutionConfig
@@ -33,7 +32,7 @@ def measure_network(
     device: torch.device,
     context: RunContext,
     logits: Path | None = None,
-) -> dict[str, Any]:
+) -> ResultDict:
     """Measure a network on a split of `data`; also write its logits to the file `logits`.
 
     Raises Preempted or Interrupted between batches, RunError for logits that are not finite.
@@ -84,7 +83,7 @@ def measure_network(
     return make_result(curve, description, macs_as_ann(network.specification) if spiking else None)
 
 
-def summary_line(result: dict[str, Any]) -> str:
+def summary_line(result: ResultDict) -> str:
     """Format the accuracy after the last timestep and the rate in one line."""
     end = result["curve"][-1]
     rate = "" if result["rate"] is None else f", rate {result['rate']:.3f}"

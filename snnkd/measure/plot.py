@@ -25,12 +25,12 @@ def check_plot_path(path: Path) -> None:
         raise FileError(f"--plot {path}: the folder {path.parent} does not exist")
 
 
-def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+def group_by_seed(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any]]]:
     """Group results that differ only in seed, by label; duplicates count once.
 
     A label shows the loss, the trained T, the epochs and, if models differ, the model.
     """
-    groups: dict[str, dict[str, dict[str, Any]]] = {}
+    groups: dict[str, dict[str, Mapping[str, Any]]] = {}
     for result in results:
         key = json.dumps([result.get(k) for k in ("recipe_hash", "data_sha256", "split", "model", "loss")])
         groups.setdefault(key, {})[result["weights_sha256"]] = result
@@ -46,7 +46,7 @@ def group_by_seed(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str,
     return dict(zip(labels, members, strict=True))
 
 
-def _label(result: dict[str, Any], with_model: bool) -> str:
+def _label(result: Mapping[str, Any], with_model: bool) -> str:
     model = f"{result['model']['name']} " if with_model else ""
     if result["trained_T"] is None:
         return f"{model}teacher"
@@ -61,7 +61,7 @@ def _label(result: dict[str, Any], with_model: bool) -> str:
     return f"{model}{loss_label(result['loss'])}, T = {result['trained_T']}, {trained}{split}"
 
 
-def plot_curves(groups: Mapping[str, Sequence[dict[str, Any]]], path: Path) -> None:
+def plot_curves(groups: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Draw top-1 and energy against t with the teacher as a line, and the rate of each layer.
 
     `groups` maps a label to the results of its seeds; several seeds show mean and +- 1 s.d.
@@ -112,7 +112,7 @@ def save_figure(figure: Any, path: Path) -> None:
         raise from_os_error(error, f"--plot {path}") from error
 
 
-Groups = Mapping[str, Sequence[dict[str, Any]]]
+Groups = Mapping[str, Sequence[Mapping[str, Any]]]
 
 
 def _draw_accuracy(axes: Any, groups: Groups, colours: Mapping[str, str]) -> None:
@@ -187,7 +187,7 @@ def _against_t(axes: Any, groups: Groups) -> None:
     axes.grid(alpha=0.3)
 
 
-def _statistics(results: Sequence[dict[str, Any]], key: str) -> tuple[list[int], list[float], list[float]]:
+def _statistics(results: Sequence[Mapping[str, Any]], key: str) -> tuple[list[int], list[float], list[float]]:
     """Compute the shared timesteps of all results, and mean and standard deviation of `key` at each."""
     shared = min(len(result["curve"]) for result in results)
     columns = [[result["curve"][i][key] for result in results] for i in range(shared)]
@@ -208,7 +208,7 @@ def _teachers(groups: Groups, key: str) -> list[float]:
     return sorted(value for sha256, value in values.items() if sha256 not in drawn and value is not None)
 
 
-def _splits(groups: Mapping[str, Sequence[dict[str, Any]]]) -> str:
+def _splits(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return ", ".join(sorted({f"{r['data']} {r['split']}" for results in groups.values() for r in results}))
 
 

@@ -90,7 +90,7 @@ class ResultDict(TypedDict):
     """Number of training images used to re-estimate batch norm statistics."""
 
 
-def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> dict[str, Any]:
+def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> ResultDict:
     """Combine a measurement with the `description` of its run; `ann_macs` is of the same ANN topology."""
     values: dict[str, Any] = {
         "schema": 1,
@@ -104,7 +104,9 @@ def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | No
         "ann": None if ann_macs is None else {"macs": ann_macs, "energy_mj": energy_mj(ann_macs)},
         "energy_convention": CONVENTION,
     }
-    return {**values, "energy_note": cost_sentence(cast(ResultDict, values))}
+    result = cast(ResultDict, values)
+    result["energy_note"] = cost_sentence(result)
+    return result
 
 
 def cost_sentence(result: ResultDict) -> str | None:

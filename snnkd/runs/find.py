@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,7 @@ class Finished:
     """A finished run and its result."""
 
     folder: Path
-    result: dict[str, Any]
+    result: Mapping[str, Any]
 
     @property
     def top1(self) -> float:
