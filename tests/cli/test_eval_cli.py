@@ -66,7 +66,7 @@ def test_a_damaged_run_of_a_folder_is_left_out(cli: Cli, student: Path) -> None:
 def test_held_out_images_are_those_of_the_training(cli: Cli, student: Path) -> None:
     refused = cli("eval", student, "--split", "val", "--set", "data.val_fraction=0.5")
     assert refused.code == 2
-    assert "held out was decided" in refused.complaint
+    assert "the validation split is fixed by training" in refused.complaint
 
 
 def test_one_file_for_two_runs_is_refused(cli: Cli, student: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_whole_folder_measures_what_is_not_yet_measured(cli: Cli, student: Pat
     everything = cli("eval", "--all", "--json")
     assert everything.code == 0, everything.err
     assert everything.json == {"schema": 1, "results": []}, "all have their result.json"
-    assert everything.err.count("measured already (result.json)") == 3
+    assert everything.err.count("already measured (result.json)") == 3
     mine = cli("eval", "--all", "runs", "--set", "data.noise=0.3", "--json")
     assert len(mine.json["results"]) == 3
     again = cli("eval", "--all", "--set", "data.noise=0.3", "--json")
