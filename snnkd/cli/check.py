@@ -9,12 +9,15 @@ import typer
 
 from snnkd.cli import options as o
 from snnkd.cli.text import preflight_lines
-from snnkd.recipe import resolve_tasks
-from snnkd.recipe.render import write_out
+from snnkd.recipe import dump_yaml, resolve_tasks
+from snnkd.recipe.help_comments import commented_yaml
+from snnkd.recipe.render import full_recipe, sweep_recipe
+from snnkd.schema.fields import to_plain
 
 EXAMPLES = (
     "snnkd check glyphs",
     "snnkd check glyphs --set distill.model.T=2 > mine.yaml",
+    "snnkd check cifar100-resnet19 --task 0",
 )
 
 
@@ -23,23 +26,30 @@ def check(
         str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")
     ],
     settings: o.Set = None,
+    task: Annotated[
+        str | None,
+        typer.Option("--task", metavar="K", help="Show only task K of the recipe's sweep, from 0."),
+    ] = None,
     code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
     """Print the resolved recipe; report its cost and what is missing.
 
+    A sweep is printed as it is after `extends`, one of its tasks in full with --task K.
     The recipe goes to stdout; parameters, MACs, memory, steps, data and teacher to stderr.
     """
     o.permit(code, settings=settings)
     tasks = resolve_tasks(recipe, settings or ())
-    written = write_out(tasks)
+    first = tasks.chosen(task)[0]
+    swept = bool(tasks.axes) and task is None
+    recipe_keys = sweep_recipe(tasks, settings or ()) if swept else full_recipe(first.pipeline)
     from snnkd import pipeline
 
-    stages = pipeline.check(tasks.all[0].pipeline)
+    stages = pipeline.check(first.pipeline)
     if as_json:
-        o.echo_json({"schema": 1, "recipe": written.plain, "tasks": len(tasks.all), "stages": stages})
+        o.echo_json({"schema": 1, "recipe": to_plain(recipe_keys), "tasks": len(tasks.all), "stages": stages})
         return
     o.echo(f"# from: {o.command_line()}")
-    o.echo(written.text)
-    for line in [*tasks.about, *preflight_lines(stages)]:
+    o.echo(dump_yaml(recipe_keys).rstrip() if swept else commented_yaml(recipe_keys))
+    for line in [*(tasks.summary if swept else ()), *preflight_lines(stages)]:
         print(line, file=sys.stderr)

@@ -1,5 +1,4 @@
-"""Sweeps: from a recipe's `sweep:` section to its tasks, the cells of a product, each resolved before any of
-them runs."""
+"""Sweeps: the product of a `sweep:` section's lists as tasks, all resolved before any runs."""
 
 from __future__ import annotations
 
@@ -25,7 +24,7 @@ Values = dict[str, Any]
 Axes = dict[str, list[Any]]
 """The values of each swept key, in the order written."""
 FIXED = ("sweep", "compare", "schema", "stage")
-"""Keys that say what the recipe is; they are the same in every task."""
+"""Keys that are the same in every task."""
 MOST_TASKS = 10_000
 """Every task of a job array resolves all of them first, which takes seconds at this number."""
 LONGEST = 300
@@ -46,38 +45,37 @@ class Task:
 
     @property
     def name(self) -> str:
-        """What it is called in messages; empty without a sweep."""
+        """Its name in messages; empty without a sweep."""
         return _named(self.number, self.settings) if self.settings else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tasks:
-    """All tasks of a recipe, in order, and what they were made from."""
+    """All tasks of a recipe, in order, and their source."""
 
     recipe: str
     document: Values
-    """The recipe without its sweep, as it is written."""
+    """The recipe after `extends`, without its sweep."""
     axes: Axes
     all: tuple[Task, ...]
 
     @property
     def compare(self) -> CompareConfig | None:
-        """How all of them are to be compared, if at all."""
+        """How to compare all tasks; None without that section."""
         return self.all[0].pipeline.compare
 
     @property
-    def about(self) -> list[str]:
-        """A line on the sweep, if there is one."""
+    def summary(self) -> list[str]:
+        """A line that describes the sweep; none without one."""
         if not self.axes:
             return []
         return [
-            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); what follows is "
-            f"of {self.all[0].name}"
+            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); the figures "
+            f"below are for {self.all[0].name}"
         ]
 
     def chosen(self, number: str | None) -> tuple[Task, ...]:
-        """The task of that number, as typed; all of them without one. Raises UsageError that names the
-        range."""
+        """Select the task of a typed number, or all. Raises UsageError that names the range."""
         if number is None:
             return self.all
         last = len(self.all) - 1
@@ -106,11 +104,11 @@ def resolve_tasks(recipe: str, settings: Sequence[str] = ()) -> Tasks:
 
 
 def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tasks:
-    """`resolve_tasks` of a recipe in hand."""
+    """Resolve the tasks of a parsed recipe."""
     base = expand_sections(copy.deepcopy({key: value for key, value in document.items() if key != "sweep"}))
     axes = _axes(document["sweep"], base) if "sweep" in document else {}
     _check_settings(settings, axes)
-    made: list[Task] = []
+    resolved: list[Task] = []
     seen: dict[str, Task] = {}
     for number, values in enumerate(itertools.product(*axes.values())):
         cell = dict(zip(axes, values, strict=True))
@@ -120,20 +118,18 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
         twin = seen.setdefault(repr(task.pipeline), task)
         if twin is not task:
             raise UsageError(
-                f"sweep: {twin.name} and {task.name} are the same work: "
-                "another key wins over a swept one, or two values mean the same; sweep that other key, or "
-                "remove one"
+                f"sweep: {twin.name} and {task.name} resolve to the same run; remove a value, or the key "
+                f"that overrides it"
             )
-        made.append(task)
-    _check_compare(made)
-    return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(made))
+        resolved.append(task)
+    _check_compare(resolved)
+    return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(resolved))
 
 
 def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
-    """What a command that carries out one stage says of a sweep beside it: a line, or none where there is no
-    sweep.
+    """The line that a command of one stage logs about a recipe's sweep; none without a sweep.
 
-    `stage` is the recipe as it is carried out. Raises UsageError for a sweep that no command could run.
+    `stage` is the resolved recipe. Raises UsageError for a sweep that no command could run.
     """
     document = read_recipe(recipe)
     if "sweep" not in document:
@@ -146,44 +142,39 @@ def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
         if applies(path, stage.stage):
             here.append(f"{key}={_shown(key, _value_at(to_plain(stage), path))}")
     tasks = f"{count} tasks" if count > 1 else "1 task"
-    held = (
-        f"here {', '.join(here)}, as its sections and the flags say"
-        if here
-        else "none of its keys is this stage's"
-    )
+    values = f"it uses {', '.join(here)}" if here else "no swept key is of this stage"
     return [
-        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {held}; `snnkd run {recipe} "
-        f"--task K` runs one"
+        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {values}; `snnkd run "
+        f"{recipe} --task K` runs one"
     ]
 
 
 def _value_at(stage: Values, path: str) -> Any:
-    """What a stage has at a swept key: of a section that goes by a name the name, of a loss's options the
-    first term's."""
-    held: Any = stage
+    """Value of a stage at a swept key: a section's name, a loss option of the first term."""
+    value: Any = stage
     for key in path.split("."):
-        if isinstance(held, list) and key.isdecimal() and int(key) < len(held):
-            held = held[int(key)]
-        elif isinstance(held, Mapping) and "terms" in held and key not in held:
-            held = next((term[key] for term in held["terms"] if key in term), None)
+        if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        elif isinstance(value, Mapping) and "terms" in value and key not in value:
+            value = next((term[key] for term in value["terms"] if key in term), None)
         else:
-            held = held.get(key) if isinstance(held, Mapping) else None
-    return held["name"] if isinstance(held, Mapping) and "name" in held and path != "loss" else held
+            value = value.get(key) if isinstance(value, Mapping) else None
+    return value["name"] if isinstance(value, Mapping) and "name" in value and path != "loss" else value
 
 
 def _check_compare(tasks: Sequence[Task]) -> None:
-    """Refuse now a comparison that could not be made after hours of training."""
+    """Refuse before training a comparison that would fail after it."""
     compare, measured = tasks[0].pipeline.compare, tasks[0].pipeline.eval
     if compare is None:
         return
     students = [task.pipeline.distill for task in tasks if task.pipeline.distill]
     known = {name for student in students for name in (student.loss.name, loss_label(to_plain(student.loss)))}
-    # a row's label may go on with the settings in which it is unlike others: kl lr=0.05
+    # a row's label may end with settings that distinguish it: kl lr=0.05
     if compare.baseline is not None and not any(
         f"{compare.baseline} ".startswith(f"{name} ") for name in known
     ):
         raise UsageError(
-            f"compare.baseline: {compare.baseline!r} is no loss of this "
+            f"compare.baseline: {compare.baseline!r} is not a loss of this "
             f"recipe{did_you_mean(compare.baseline, known)}"
         )
     lacking = [
@@ -203,19 +194,19 @@ def _check_compare(tasks: Sequence[Task]) -> None:
 def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings: Sequence[str]) -> Pipeline:
     document = copy.deepcopy(base)
     try:
-        # a section before what lies in it, whatever the order written: distill.loss before distill.loss.head
+        # a section before its keys, in any order written: distill.loss before distill.loss.head
         for key in sorted(cell, key=lambda key: key.count(".")):
             put_swept(document, key, copy.deepcopy(cell[key]))
         return resolve_document(document, recipe, settings)
     except UsageError as error:
         if not cell or _refusal(base, recipe, settings) == str(error):
             raise
-        said = str(error).removeprefix("sweep ")
-        raise UsageError(f"sweep: {_named(number, cell)}: {said}") from error
+        message = str(error).removeprefix("sweep ")
+        raise UsageError(f"sweep: {_named(number, cell)}: {message}") from error
 
 
 def _refusal(base: Values, recipe: str, settings: Sequence[str]) -> str:
-    """What is wrong without any swept value: then no task is to blame."""
+    """The error of the recipe without swept values, which no task causes; empty if valid."""
     try:
         resolve_document(base, recipe, settings)
     except UsageError as error:
@@ -224,15 +215,15 @@ def _refusal(base: Values, recipe: str, settings: Sequence[str]) -> str:
 
 
 def _set_axis(document: Values, setting: str) -> None:
-    """`sweep.KEY=[...]` in place; KEY is one key there, dots and all."""
+    """Set `sweep.KEY=[...]` in place; KEY may contain dots."""
     path, _, text = setting.partition("=")
-    held: Values = {}
-    apply_setting(held, f"value={text}")
+    parsed: Values = {}
+    apply_setting(parsed, f"value={text}")
     key = path.strip().partition(".")[2]
     if not key:
-        document["sweep"] = held["value"]
+        document["sweep"] = parsed["value"]
     elif isinstance(sweep := document.setdefault("sweep", {}), dict):
-        sweep[key] = held["value"]
+        sweep[key] = parsed["value"]
 
 
 def _axes(section: Any, base: Values) -> Axes:
@@ -247,10 +238,7 @@ def _axes(section: Any, base: Values) -> Axes:
         _check_values(key, values)
     count = math.prod(map(len, section.values()))
     if count > MOST_TASKS:
-        raise UsageError(
-            f"sweep: {count} tasks are too many; at most {MOST_TASKS}, so shorten a list or write several "
-            f"recipes"
-        )
+        raise UsageError(f"sweep: {count} tasks are too many; at most {MOST_TASKS}; shorten a list")
     return dict(section)
 
 
@@ -262,14 +250,12 @@ def _check_key(key: Any, base: Values) -> None:
     )
     head, _, rest = str(key).partition(".")
     if head in FIXED or str(key).split(".")[-1] == "stage":
-        raise UsageError(f"sweep: the key {key!r} cannot be swept, every task has the same; remove it")
+        raise UsageError(f"sweep: the key {key!r} cannot be swept; remove it")
     if "execution" in str(key).split(".")[:2]:
-        raise UsageError(
-            f"sweep: the key {key!r} changes nothing of what a run is, its tasks would be one run; remove it"
-        )
+        raise UsageError(f"sweep: the key {key!r} does not change the run; remove it")
     if head not in known:
         hint = (
-            f"; a recipe of one stage has no sections, write {rest!r}"
+            f"; a one-stage recipe has no sections, write {rest!r}"
             if stage and head in STAGES
             else did_you_mean(head, known - {*FIXED})
         )
@@ -290,22 +276,19 @@ def _check_values(key: str, values: Any) -> None:
         )
     for i, value in enumerate(values):
         if value in values[:i]:
-            raise UsageError(
-                f"sweep: the value {_shown(key, value)} of {key!r} stands twice; each is a task of its own, "
-                f"remove one"
-            )
+            raise UsageError(f"sweep: {key!r} lists the value {_shown(key, value)} twice; remove one")
 
 
 def _check_settings(settings: Sequence[str], axes: Axes) -> None:
-    """Refuse a setting that would win over a swept key in every task."""
+    """Refuse a setting that overrides a swept key in every task."""
     for setting in settings:
         path = setting.partition("=")[0].strip()
         for key in axes:
             head, _, rest = key.partition(".")
-            # a setting on a shared key also wins over a stage's own
+            # a setting on a shared key also overrides a stage's own
             if any(f"{swept}.".startswith(f"{path}.") for swept in (key, rest if head in STAGES else key)):
                 raise UsageError(
-                    f"--set {setting!r}: {key!r} is swept, and its tasks would be the same; "
+                    f"--set {setting!r}: {key!r} is swept; "
                     f"choose one with --task, or change the list: --set 'sweep.{key}=[...]'"
                 )
 
@@ -319,7 +302,7 @@ def _shown(key: str, value: Any) -> str:
     if isinstance(value, Mapping) and key.rpartition(".")[2] == "loss":
         try:
             return loss_label(expand_loss(value))
-        except UsageError:  # it is about to be refused
+        except UsageError:  # refused later
             pass
     return value if isinstance(value, str) and value.isprintable() else flow_yaml(value)
 

@@ -256,7 +256,7 @@ def test_two_results_of_one_seed_are_refused(cli: Cli) -> None:
     [
         (
             "compare: {baseline: hta_kl}",
-            "compare.baseline: 'hta_kl' is no loss of this recipe; did you mean 'hta-kl'?",
+            "compare.baseline: 'hta_kl' is not a loss of this recipe; did you mean 'hta-kl'?",
         ),
         ("compare: {baselin: kl}", "unknown key 'compare.baselin'; did you mean 'compare.baseline'?"),
         ("compare: {rank_on: test}", "compare.rank_on: 'test' must be val"),

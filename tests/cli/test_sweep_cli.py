@@ -108,12 +108,12 @@ def test_listing_does_not_import_torch(recipe: str) -> None:
             ["--set", "sweep.distill.train.batch_size=[50, 500]"],
             "distill.train.batch_size=500): train.batch_size: 500 is above",
         ),
-        (["--set", "sweep.distill.execution.device=[cpu, auto]"], "its tasks would be one run; remove it"),
+        (["--set", "sweep.distill.execution.device=[cpu, auto]"], "does not change the run; remove it"),
         (["--set", "eval.split=val", "--set", "sweep.data.val_fraction=[0.5, 0]"], "data.val_fraction=0): "),
         (["--set", "sweep.sede=[1]"], "did you mean 'seed'?"),
         (
             ["--set", "compare.baseline=kl"],
-            "compare.baseline: 'kl' is no loss of this recipe; known: hta-kl, hta-kl head=strict, none",
+            "compare.baseline: 'kl' is not a loss of this recipe; known: hta-kl, hta-kl head=strict, none",
         ),
     ],
 )
@@ -133,7 +133,7 @@ def test_check_prints_a_recipe_with_its_sweep(cli: Cli, recipe: str) -> None:
     checked = cli("check", recipe)
     assert checked.code == 0, checked.err
     assert (
-        "sweep: 4 tasks (`snnkd run table.yaml --tasks` lists them); what follows is of task 0 "
+        "sweep: 4 tasks (`snnkd run table.yaml --tasks` lists them); the figures below are for task 0 "
         "(distill.loss=none, seed=0)" in checked.err
     )
     Path("again.yaml").write_text(checked.out)
@@ -146,6 +146,20 @@ def test_check_prints_a_recipe_with_its_sweep(cli: Cli, recipe: str) -> None:
         "distill.loss": ["none", {"name": "hta-kl", "head": "strict"}],
         "seed": [0, 1],
     }
+
+
+def test_check_of_one_task(cli: Cli, recipe: str) -> None:
+    checked = cli("check", recipe, "--task", 2)
+    assert checked.code == 0, checked.err
+    assert "\nsweep:" not in checked.out
+    assert "sweep: 4 tasks" not in checked.err
+    assert "  # " in checked.out
+    described = cli("check", recipe, "--task", 2, "--json").json["recipe"]
+    assert described["distill"]["loss"]["terms"][0]["head"] == "strict"
+    Path("one.yaml").write_text(checked.out)
+    assert cli("check", "one.yaml", "--json").json["recipe"] == described
+    outside = cli("check", recipe, "--task", 4)
+    assert (outside.code, "has tasks 0 to 3" in outside.complaint) == (2, True)
 
 
 # runs

@@ -71,7 +71,7 @@ def test_it_has_one_without_the_axis(child: str, axis: str) -> None:
         ("distill: null", "distill.seed: [1, 3]", "sweep: the key 'distill.seed' needs a section 'distill'"),
         ("data: {augment: [crop]}", "data.augment: [[], [flip]]", "data.augment: no effect"),
         ("train: {lr: 0.3}", "train.weight_decay: [0, 1]", ""),
-        ("distill: {loss: kl}", "loss: [none, kl]", "are the same work"),
+        ("distill: {loss: kl}", "loss: [none, kl]", "resolve to the same run"),
     ],
 )
 def test_what_is_fixed_beside_a_swept_key(child: str, sweep: str, message: str) -> None:

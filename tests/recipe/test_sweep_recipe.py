@@ -13,7 +13,8 @@ from recipe.children import PIPELINE as BASE
 
 from snnkd.errors import UsageError
 from snnkd.recipe import dump_yaml, resolve_pipeline, resolve_stage, resolve_tasks
-from snnkd.recipe.render import write_out
+from snnkd.recipe.help_comments import commented_yaml
+from snnkd.recipe.render import full_recipe, sweep_recipe
 from snnkd.recipe.sweep import MOST_TASKS, Tasks, not_swept, tasks_of
 from snnkd.recipe.yaml_io import flow_yaml, parse_value, parse_yaml
 
@@ -112,7 +113,7 @@ def test_a_task_is_a_number_whose_last_digit_is_the_last_key(swept: dict[str, li
 
 def test_without_a_sweep_there_is_task_0() -> None:
     made = tasks(FULL)
-    assert (made.axes, made.all[0].line, made.all[0].name, made.about) == ({}, "0", "", [])
+    assert (made.axes, made.all[0].line, made.all[0].name, made.summary) == ({}, "0", "", [])
     assert made.all == made.chosen("0") == made.chosen(None)
     assert made.all[0].pipeline == resolve_pipeline("mine.yaml")
 
@@ -261,10 +262,10 @@ def test_settings_of_swept_keys_are_refused(setting: str) -> None:
         ("{seed: abc}", "'abc', which is not a list"),
         ("{seed: {a: 1}}", "is not a list"),
         ("{seed: []}", "the list of 'seed' is empty"),
-        ("{seed: [0, 1, 0]}", "the value 0 of 'seed' stands twice"),
-        ("{distill.loss: [{name: kl}, kl, {name: kl}]}", "the value kl of 'distill.loss' stands twice"),
-        ("{distill.loss: [{name: kl}, kl]}", "task 0 (distill.loss=kl) and task 1 (distill.loss=kl) are the same work"),
-        ("{seed: [1, '1']}", "are the same work"),
+        ("{seed: [0, 1, 0]}", "'seed' lists the value 0 twice; remove one"),
+        ("{distill.loss: [{name: kl}, kl, {name: kl}]}", "'distill.loss' lists the value kl twice; remove one"),
+        ("{distill.loss: [{name: kl}, kl]}", "task 0 (distill.loss=kl) and task 1 (distill.loss=kl) resolve to the same run"),
+        ("{seed: [1, '1']}", "resolve to the same run"),
         ("{sede: [0]}", "unknown key 'sede'; did you mean 'seed'?"),
         ("{distil.loss: [kl]}", "unknown key 'distil.loss'; did you mean 'distill'?"),
         ("{1: [0]}", "unknown key '1'"),
@@ -295,9 +296,9 @@ def test_sweeps_that_are_refused(sweep: str, hint: str) -> None:
 
 def test_a_swept_key_that_changes_nothing_is_refused() -> None:
     said = refused("teach: {seed: 1}\ndistill: {seed: 2}\nsweep: {seed: [0, 1]}")
-    assert "task 0 (seed=0) and task 1 (seed=1) are the same work" in said
+    assert "task 0 (seed=0) and task 1 (seed=1) resolve to the same run" in said
     said = refused(f"{FULL}sweep: {{seed: [0, 1]}}", "teach.seed=3", "distill.seed=3")
-    assert "are the same work" in said
+    assert "resolve to the same run" in said
 
 
 def test_sections_in_a_recipe_of_one_stage_or_that_are_not_there_are_refused() -> None:
@@ -340,6 +341,8 @@ def test_too_many_tasks() -> None:
         (f"{PIPELINE}sweep: {{loss: [kl, enof, sakd, hta-kl], seed: [0, 1]}}", []),
         (f"{PIPELINE}sweep: {{model: [{{name: resnet8}}, resnet20], model.T: [1, 2]}}", []),
         (f"{PIPELINE}sweep: {{data: [glyphs, cifar10]}}", ["data.val_fraction=0.1"]),
+        (f"{PIPELINE}sweep: {{seed: [0, 1]}}", ["data.val_fraction=0.1", "model.T=2", "distill.loss=hta-kl"]),
+        (f"{PIPELINE}sweep: {{distill.model: [resnet8, resnet20]}}", []),
         (f"{PIPELINE}sweep: {{train.lr: [0.1, 1.0e-2], data.noise: [0, 0.1], model.width: [null, 4]}}", []),
         (
             f"{PIPELINE}sweep: {{train: [{{epochs: 3}}, {{epochs: 4, batch_size: 10}}], data.augment: [[], "
@@ -364,37 +367,31 @@ def test_too_many_tasks() -> None:
 )
 def test_it_is_written_out_as_a_recipe_of_the_same_tasks(text: str, given: list[str]) -> None:
     made = tasks(text, *given)
-    written = write_out(made)
-    assert parse_yaml(written.text.encode(), "there")["sweep"] == written.plain["sweep"] == made.axes
-    for again in (tasks(written.text), tasks(dump_yaml(written.plain))):
-        assert again.all == made.all
-        assert [task.line for task in again.all] == [task.line for task in made.all]
+    text = dump_yaml(sweep_recipe(made, given))
+    again = tasks(text)
+    assert parse_yaml(text.encode(), "there")["sweep"] == made.axes
+    assert again.all == made.all
+    assert [task.line for task in again.all] == [task.line for task in made.all]
+
+
+def test_one_task_is_written_in_full() -> None:
+    for task in tasks(EXAMPLE).all:
+        text = commented_yaml(full_recipe(task.pipeline))
+        assert "  # " in text
+        assert tasks(text).all[0].pipeline == task.pipeline
 
 
 @pytest.mark.parametrize(
-    ("text", "given"),
+    ("sweep", "setting"),
     [
-        (f"{PIPELINE}sweep: {{distill.loss: [kl, hta-kl], seed: [0, 1]}}", ["loss.temperature=2"]),
-        (f"{PIPELINE}sweep: {{distill.model: [resnet8, resnet20]}}", []),
+        ("{teach.train: [{epochs: 3}, {epochs: 4}]}", "train.lr=1"),
+        ("{distill.loss: [kl, hta-kl]}", "loss.temperature=2"),
     ],
 )
-def test_sections_are_written_in_full_where_a_name_alone_would_say_less(text: str, given: list[str]) -> None:
-    made = tasks(text, *given)
-    again = tasks(write_out(made).text)
-    assert [task.pipeline for task in again.all] == [task.pipeline for task in made.all]
-    assert list(again.axes) == list(made.axes)
-
-
-def test_without_a_sweep_it_is_written_as_before() -> None:
-    made = write_out(tasks(FULL))
-    assert "sweep" not in made.plain
-    assert tasks(made.text).all == tasks(FULL).all
-
-
-def test_what_cannot_be_said_in_one_recipe_is_refused() -> None:
-    made = tasks(f"{PIPELINE}sweep: {{teach.train: [{{epochs: 3}}, {{epochs: 4}}]}}", "train.lr=1")
-    with pytest.raises(UsageError, match="cannot be written as one recipe"):
-        write_out(made)
+def test_settings_that_a_swept_section_replaces_are_refused(sweep: str, setting: str) -> None:
+    made = tasks(f"{PIPELINE}sweep: {sweep}", setting)
+    with pytest.raises(UsageError, match="cannot be written beside its sweep; add --task K"):
+        sweep_recipe(made, [setting])
 
 
 @pytest.mark.parametrize(
@@ -430,17 +427,17 @@ def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
     )
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "distill", seed=5), "bench")
     assert line == (
-        "r.yaml has a sweep of 12 tasks, which `snnkd bench` does not run: here distill.loss=hta-kl "
+        "r.yaml has a sweep of 12 tasks, which `snnkd bench` does not run: it uses distill.loss=hta-kl "
         "head=strict, seed=5, model.T=6, "
-        "model=resnet20, distill.loss.head=strict, as its sections and the flags say; `snnkd run r.yaml "
+        "model=resnet20, distill.loss.head=strict; `snnkd run r.yaml "
         "--task K` runs one"
     )
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
-    assert "here seed=100, model=resnet20, as" in line
+    assert "it uses seed=100, model=resnet20;" in line
     Path("r.yaml").write_text("teach: {}\ndistill: {}\nsweep: {distill.loss: [kl]}")
     (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
     assert (
-        "has a sweep of 1 task, which `snnkd teach` does not run: none of its keys is this stage's; `snnkd "
+        "has a sweep of 1 task, which `snnkd teach` does not run: no swept key is of this stage; `snnkd "
         "run" in line
     )
     assert not_swept("glyphs", resolve_stage("glyphs", "teach"), "teach") == []
