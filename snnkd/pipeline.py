@@ -182,7 +182,7 @@ def export(
     """Write the network of `run` (by default the one finished student) in `format`, read it back, compare on
     256 test images.
 
-    `T` timesteps are unrolled, the trained ones by default. What was found is also kept beside
+    `T` timesteps are unrolled, the trained ones by default. The report is also kept beside
     RUN/export/<format>, as .json. Raises UsageError for an unknown format, one whose packages are missing or
     that cannot say the network, or an `out` that exists; RunError (nothing left behind) on disagreement.
     """
@@ -262,13 +262,13 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
 
 
 def compare(settings: CompareConfig, runs: Sequence[Finished], whole: bool, context: RunContext) -> None:
-    """The compare section of a recipe: a table over its students, said on stderr; made when the `whole`
+    """The compare section of a recipe: a table over its students on stderr; printed when the `whole`
     recipe was carried out."""
     if not distributed.is_rank0():
         return
     if not whole:
         context.console.log(
-            "compare: made when all tasks run in one command; `snnkd compare` does it afterwards"
+            "compare: printed when all tasks run in one command; run `snnkd compare` afterwards"
         )
         return
     report = make_report(
