@@ -196,8 +196,8 @@ def _train(root: Path) -> dict[str, str]:
     common += ["--batch-size", "30", "--set", "model.width=8"]
     runs = {}
     for stage, words in (
-        ("teach", ["--epochs", 4]),
-        ("distill", ["--epochs", 8, "--T", 3, "--loss", "hta-kl"]),
+        ("teach", ["--epochs", 5]),
+        ("distill", ["--epochs", 10, "--T", 3, "--loss", "hta-kl"]),
     ):
         ended = finish(start(stage, *common, *words, cwd=root, env=environment))
         assert ended.code == 0, ended.err

@@ -202,7 +202,10 @@ def test_what_is_no_plain_state_dict(cli: Cli, taught: Path, content: str) -> No
         (["--teacher", "a", "--teacher-weights", "b"], "give one"),
         (["--teacher", "t.pt", "--teacher-model", "resnet88"], "did you mean"),
         (["--teacher", "runs/x", "--set", "teacher.size=32"], "teacher.size"),
-        (["--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.mean=[0.5]"], "go together"),
+        (
+            ["--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.mean=[0.5]"],
+            "give both, one number per channel",
+        ),
         (
             [
                 "--teacher",

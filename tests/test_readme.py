@@ -104,7 +104,7 @@ def test_links_and_pictures_exist(path: Path) -> None:
 
 
 def test_the_two_commands_stand_alone() -> None:
-    for extras, end in (("-e .", "snnkd run glyphs"), ("-e '.[test]'", "pytest -n 2 --dist loadfile")):
+    for extras, end in (("-e .", "snnkd run glyphs"), ("-e '.[test]'", "pytest -n 2 --dist worksteal")):
         assert f"python3 -m venv .venv && .venv/bin/pip install {extras} && .venv/bin/{end}\n" in README
 
 

@@ -50,7 +50,7 @@ def export(
     code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
-    """Export a run's network, verify the file against it, and print its path."""
+    """Export a run's network to a file and verify the file."""
     o.permit(code)
     distributed.refuse_torchrun("export")
     T = None if timesteps is None else fields.coerce(int, timesteps, "--T")

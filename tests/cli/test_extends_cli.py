@@ -142,18 +142,14 @@ def test_single_stages_say_that_they_run_no_sweep(cli: Cli, child: str) -> None:
     made = cli("distill", child, "--loss", "kl", "--seed", 5)
     assert made.code == 0, made.err
     assert "-kl-T2-" in made.folder.name
-    assert (
-        f"{begun} distill` does not run: it uses distill.loss=kl, distill.model.T=2{TAIL}" in made.err
-    )
+    assert f"{begun} distill` does not run: it uses distill.loss=kl, distill.model.T=2{TAIL}" in made.err
     assert made.err.count("sweep") == 1
     again = cli("distill", child, "--loss", "kl", "--seed", 5, "--json")
     assert (again.json["run"], again.err.count("has a sweep of 4 tasks")) == (str(made.folder), 1)
     timed = cli("bench", child, "--rounds", 2, "--set", "execution.compile=off", "--json")
     assert timed.code == 0, timed.err
     assert timed.json["images_per_s"] is not None
-    assert (
-        f"{begun} bench` does not run: it uses distill.loss=hta-kl, distill.model.T=2{TAIL}" in timed.err
-    )
+    assert f"{begun} bench` does not run: it uses distill.loss=hta-kl, distill.model.T=2{TAIL}" in timed.err
 
 
 def test_without_a_sweep_nothing_is_said_of_one(cli: Cli, child: str) -> None:

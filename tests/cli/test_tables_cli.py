@@ -50,7 +50,7 @@ def test_tasks_and_the_comparison_give_the_papers_table(cli: Cli) -> None:
         "paper*",
         "80.51",
         "81.03",
-        "mostly of the best test epoch",
+        "mostly at the best test epoch",
         "T = 2",
         "T = 4",
         "head=strict",
