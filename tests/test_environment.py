@@ -76,7 +76,7 @@ def test_a_run_that_was_compiled_is_continued_compiled(cli: Cli) -> None:
     assert "compile" in ended.complaint
 
 
-@pytest.mark.nightly  # the step itself: test_levers
+@pytest.mark.nightly  # the step itself: test_execution_keys
 def test_compiled_training_comes_to_the_same_loss(cli: Cli) -> None:
     words = ["distill", *SMALL, "--loss", "none", "--T", 2, "--epochs", 1]
     rows = []

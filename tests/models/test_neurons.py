@@ -364,7 +364,7 @@ def test_soft_resets_need_no_reset_potential():
 @pytest.mark.parametrize("name", [pytest.param("clif", marks=pytest.mark.nightly), "sliding-psn"])
 def test_compiled_neurons_are_the_same_neurons(name):
     """One with a loop, one with a matrix product; lif's function over all timesteps is compiled in
-    training/test_levers.py.
+    training/test_execution_keys.py.
     """
     if compiler() is None:
         pytest.skip("no C++ compiler")
