@@ -9,6 +9,7 @@ import numpy as np
 
 from snnkd.data.sets.event_files import dataset_class, spikingjelly_datasets
 from snnkd.errors import FileError, UsageError
+from snnkd.files import open_npz
 from snnkd.schema.events import EventConfig
 
 MAX_COUNT = 255
@@ -51,12 +52,8 @@ def integrate(path: Path, config: EventConfig) -> Integrated:
 
 def _read_events(path: Path, height: int, width: int) -> dict[str, np.ndarray]:
     """Integer arrays t, x, y, p of equal length, x and y on the sensor. Raises FileError."""
-    try:
-        # given a path, numpy leaves a damaged file open
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            events = {key: file[key] for key in ("t", "x", "y", "p")}
-    except Exception as error:  # numpy, zipfile and zlib fail in many ways on damaged bytes
-        raise FileError(f"{path}: damaged, or not a file of events ({type(error).__name__})") from error
+    with open_npz(path) as file:
+        events = {key: file[key] for key in ("t", "x", "y", "p")}
     if len({values.shape for values in events.values()}) > 1 or events["t"].ndim != 1:
         raise FileError(f"{path}: damaged: its arrays t, x, y and p differ in length")
     if any(values.dtype.kind not in "biu" for values in events.values()):

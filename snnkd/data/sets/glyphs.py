@@ -23,7 +23,7 @@ from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.data.paths import data_folder
 from snnkd.errors import FileError, UsageError
-from snnkd.files import sha256, write_atomic
+from snnkd.files import open_npz, sha256, write_atomic
 from snnkd.schema.data import GlyphsConfig
 from snnkd.seeds import derive
 
@@ -161,8 +161,7 @@ def _colour(ink: np.ndarray, config: GlyphsConfig, rng: np.random.Generator) -> 
 def _read_cache(path: Path) -> dict[str, np.ndarray] | None:
     """The cached arrays, or None when the cache is missing or damaged."""
     try:
-        # given a path, numpy leaves a damaged file open
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+        with open_npz(path) as file:
             arrays = {key: file[key] for key in file.files}
         digest = str(arrays.pop("sha256"))
         return arrays if digest == _digest(arrays) else None
