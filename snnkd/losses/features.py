@@ -53,7 +53,7 @@ def same_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return F.adaptive_avg_pool2d(x, size), F.adaptive_avg_pool2d(y, size)
 
 
-class Term(nn.Module):
+class FeatureModule(nn.Module):
     """A distance over `pairs` of features; `forward(outputs)` is a scalar. `head`: the teacher's last
     layer."""
 
@@ -70,7 +70,7 @@ class Term(nn.Module):
         return same_size(ours if align is None else align(ours), theirs)
 
 
-class Mse(Term):
+class Mse(FeatureModule):
     """Sum over stages of the mean squared difference (KDSNN, arXiv 2304.05627, form from memory)."""
 
     def __init__(self, pairs: Sequence[Pair], head: Head | None) -> None:
@@ -85,7 +85,7 @@ class Mse(Term):
         return torch.stack(distances).sum()
 
 
-class Attention(Term):
+class Attention(FeatureModule):
     """Sum over stages of the squared distance of attention maps / B (LaSNN, arXiv 2304.09101).
 
     The map is Zagoruyko's (ICLR 2017): the mean over channels of the squared feature, normalized over
@@ -105,7 +105,7 @@ def attention_map(feature: Tensor) -> Tensor:
     return F.normalize(feature.square().mean(1).flatten(1), dim=-1, eps=1e-8)
 
 
-class Blurred(Term):
+class Blurred(FeatureModule):
     """Squared distance / B of the teacher's feature and its reconstruction (BKDSNN, Xu et al. 2024, ECCV).
 
     Each channel of the student's feature is dropped with probability `drop` (the others are not scaled up);
@@ -147,7 +147,7 @@ def _rebuilder(channels: int) -> nn.Module:
     )
 
 
-class Saliency(Term):
+class Saliency(FeatureModule):
     """KL of the teacher's class and the student's spike activation map (CKDSNN, arXiv 2511.06902).
 
     CAM: the teacher's map of its predicted class; SAM: the student's spikes summed over timesteps and
@@ -180,7 +180,7 @@ def _zero_to_one(x: Tensor) -> Tensor:
     return (x - low) / (high - low).clamp_min(1e-3)
 
 
-class Classifier(Term):
+class Classifier(FeatureModule):
     """KL of the teacher's classifier on its own and the student's features (EnOF, Guo et al. 2024)."""
 
     def __init__(self, pairs: Sequence[Pair], head: Head | None, *, temperature: float = 1.0) -> None:

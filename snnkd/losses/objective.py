@@ -17,8 +17,7 @@ from snnkd.catalog.losses import AGAINST, DIVERGENCES, FEATURES, PENALTIES, TARG
 from snnkd.catalog.registry import load_target
 from snnkd.errors import UsageError
 from snnkd.losses import batch, targets, transforms
-from snnkd.losses.features import Head, Pair
-from snnkd.losses.features import Term as FeatureModule
+from snnkd.losses.features import FeatureModule, Head, Pair
 from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.losses.user import load_divergence
 from snnkd.recipe.loss_section import term_name

@@ -43,7 +43,7 @@ class Layer(nn.Module):
         return out
 
 
-class Group(nn.Module):
+class ConvGroup(nn.Module):
     """Optional pooling, then convolutions at one resolution."""
 
     recompute = False
@@ -92,7 +92,7 @@ class VGG(nn.Module):
                 layers.append(Layer(inputs, width * multiplier, last if final else activation))
                 inputs = width * multiplier
             pool = None if i == 0 else nn.MaxPool2d(2) if max_pool else nn.AvgPool2d(2)
-            self.groups.append(Group(pool, layers))
+            self.groups.append(ConvGroup(pool, layers))
         self.head = nn.Linear(inputs, classes)
         init_weights(self)
 
