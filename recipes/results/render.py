@@ -3,8 +3,8 @@
     python recipes/results/render.py            rewrite the pages, and the end of recipes' opening comments
     python recipes/results/render.py --check    exit 1 if a file would change
 
-A part is what is between `<!-- NAME -->` and `<!-- end -->`. Numbers come from the result files in
-recipes/results/.
+A part is what is between `<!-- NAME -->` and `<!-- end -->`, and the counts of names in the README.
+Numbers come from the result files in recipes/results/.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ import accuracy
 import speed_tables
 import studies
 
-from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.data import DATA
+from snnkd.catalog.losses import LOSSES, LossEntry
 from snnkd.catalog.models import MODELS
+from snnkd.catalog.neurons import NEURONS
 from snnkd.catalog.references import REFERENCES, Reference
 from snnkd.cli.app import app
 from snnkd.preflight import model_facts
 from snnkd.recipe.describe import describe_loss
 from snnkd.recipe.loss_section import build_loss, find_trait
 from snnkd.recipe.shipped import shipped_names
+from snnkd.schema.loss import DivergenceTerm, FeatureTerm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,6 +64,36 @@ def _needs(facts: dict[str, Any]) -> str:
         "whole batch": find_trait(loss, "across_batch"),
     }
     return ", ".join(name for name, needed in needs.items() if needed)
+
+
+def families_table() -> str:
+    """Render the names of the losses by family."""
+    families: dict[str, list[str]] = {}
+    for entry in LOSSES:
+        families.setdefault(_family(entry), []).append(f"`{entry.name}`")
+    rows = [f"| {family} | {' '.join(names)} |" for family, names in families.items()]
+    return "\n".join(["| family | `--loss` |", "|---|---|", *rows])
+
+
+def _family(entry: LossEntry) -> str:
+    loss = build_loss(entry.name)
+    divergences = [term for term in loss.terms if isinstance(term, DivergenceTerm)]
+    if any(isinstance(term, FeatureTerm) for term in loss.terms):
+        return "features"
+    if not divergences:
+        return "direct training"
+    if not loss.needs_teacher:
+        return "self-distillation"
+    if any(term.target != "mean" for term in divergences):
+        return "every timestep"
+    return "textbook divergences" if entry.basis == "textbook" else "published divergences"
+
+
+def counts() -> str:
+    """Count the names of the catalogue, as the README states them."""
+    models = [entry for entry in MODELS if not entry.argument]
+    losses, neurons, data = len(list(LOSSES)), len(list(NEURONS)), len(list(DATA))
+    return f"{losses} losses, {len(models)} networks, {neurons} neurons and {data} data sets"
 
 
 def models_table() -> str:
@@ -127,6 +160,7 @@ def _is_option(parameter: Any) -> bool:
 
 PARTS: dict[str, Callable[[], str]] = {
     "losses": losses_table,
+    "families": families_table,
     "models": models_table,
     "commands": commands_table,
     "options": options_table,
@@ -153,6 +187,7 @@ def render(text: str, only: set[str] | None = None) -> str:
             return match[0]
         return f"<!-- {name} -->\n{PARTS[name]()}\n<!-- end -->"
 
+    text = re.sub(r"\d+ losses, \d+ networks, \d+ neurons and \d+ data sets", counts(), text)
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- end -->", replace, text, flags=re.DOTALL)
 
 
