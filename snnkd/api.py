@@ -46,7 +46,7 @@ class Point:
 class Result:
     """A measurement: one point a timestep, the rate in spikes per neuron and timestep (None for a teacher).
 
-    `details` is the whole result object, the content of result.json.
+    `details` is the full content of result.json.
     """
 
     curve: tuple[Point, ...]
@@ -177,14 +177,14 @@ def evaluate(
 ) -> Result:
     """Measure a run or an export at every timestep, as `snnkd eval` does. `settings` are keys of the data:
     `{"data.noise": 0.2}`."""
-    asked = EvalRequest(
+    request = EvalRequest(
         settings=fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval"),
         data=data,
         data_settings=_words(settings),
         save_logits=None if save_logits is None else Path(save_logits),
     )
     execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
-    return _result(pipeline.evaluate(_folder(run), asked, _context(quiet), execution))
+    return _result(pipeline.evaluate(_folder(run), request, _context(quiet), execution))
 
 
 def export(

@@ -1,4 +1,4 @@
-"""What a run says while it works, on stderr: a progress bar on a terminal, one plain line per epoch
+"""Progress of a run on stderr: a progress bar on a terminal, one plain line per epoch
 elsewhere."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 
 class Console:
-    """`log` prints a line, `bar` shows progress; `quiet` says nothing."""
+    """`log` prints a line, `bar` shows progress; `quiet` prints nothing."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet

@@ -1,7 +1,7 @@
 """The ranks of one job, as torchrun starts them. In a single process everything here is a no-op.
 
 Each rank works on its share of every batch; rank 0 writes the files. DistributedDataParallel averages the
-gradients; `all_gather` collects what a loss needs of the whole batch.
+gradients; `all_gather` collects what a loss needs from the global batch.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _groups = itertools.count()
 
 
 class PeerLost(Preempted):
-    """Another rank exited; its own error says why. This rank could continue: exit code 75."""
+    """Another rank exited; its own error has the cause. This rank could continue: exit code 75."""
 
 
 def world_size() -> int:

@@ -63,19 +63,19 @@ class EvalRequest:
 
 
 def measure_run(
-    folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig, device: torch.device
+    folder: Path, request: EvalRequest, context: RunContext, execution: ExecutionConfig, device: torch.device
 ) -> ResultDict:
     """Measure a network and return its result; non-default settings also write RUN/eval/<settings>.json."""
     loaded = distributed.on_every_rank(load_network)(folder)
-    check_fits_timesteps(loaded.network.specification, asked.settings, folder)
-    data = data_of(loaded, context.console, asked, FetchOptions(stop=context.stop.check))
-    name = eval_file(asked, loaded, data) if (folder / RUN).exists() else None
+    check_fits_timesteps(loaded.network.specification, request.settings, folder)
+    data = data_of(loaded, context.console, request, FetchOptions(stop=context.stop.check))
+    name = eval_file(request, loaded, data) if (folder / RUN).exists() else None
     if name:  # refuse a read-only folder before the work
         _make_folder(folder / "eval")
     images = 0
-    if asked.settings.recalibrate_bn:
-        images = _recalibrate(loaded, asked, data, execution, device, context)
-    result = measure_network(loaded, data, asked.settings, execution, device, context, asked.save_logits)
+    if request.settings.recalibrate_bn:
+        images = _recalibrate(loaded, request, data, execution, device, context)
+    result = measure_network(loaded, data, request.settings, execution, device, context, request.save_logits)
     if images:
         result["recalibrated_on"] = images
     if name:
@@ -108,7 +108,7 @@ def check_fits_timesteps(specification: Specification, settings: EvalConfig, fol
 
 def _recalibrate(
     loaded: LoadedNetwork,
-    asked: EvalRequest,
+    request: EvalRequest,
     data: ImageSet,
     execution: ExecutionConfig,
     device: torch.device,
@@ -117,22 +117,22 @@ def _recalibrate(
     fetch = FetchOptions(stop=context.stop.check)
     own = (
         data
-        if asked.data is None and not asked.data_settings
+        if request.data is None and not request.data_settings
         else data_of(loaded, context.console, fetch=fetch)
     )
-    T = asked.settings.T or loaded.network.specification.T
+    T = request.settings.T or loaded.network.specification.T
     return recalibrate_norms(
         loaded.network.to(device), own.train, T, execution.eval_batch_size, context.stop.check
     )
 
 
-def eval_file(asked: EvalRequest, loaded: LoadedNetwork, data: ImageSet) -> str | None:
+def eval_file(request: EvalRequest, loaded: LoadedNetwork, data: ImageSet) -> str | None:
     """The name under RUN/eval for settings other than the run's own; None for those."""
     other = data.sha256 != loaded.config.get("data_sha256") and (
-        asked.data is not None or asked.data_settings
+        request.data is not None or request.data_settings
     )
     which = f"-{data.name.partition(':')[0]}-{data.sha256[:8]}" if other else ""
-    return own_eval_file(asked.settings, loaded.network.specification.T, which)
+    return own_eval_file(request.settings, loaded.network.specification.T, which)
 
 
 def own_eval_file(settings: EvalConfig, trained_T: int, which: str = "") -> str | None:
@@ -146,13 +146,13 @@ def own_eval_file(settings: EvalConfig, trained_T: int, which: str = "") -> str 
 def data_of(
     loaded: LoadedNetwork,
     console: Console,
-    asked: EvalRequest | None = None,
+    request: EvalRequest | None = None,
     fetch: FetchOptions = DEFAULT_FETCH,
 ) -> ImageSet:
-    """Load the data that `asked` selects; by default those of the network's config.json."""
-    asked = asked or EvalRequest()
+    """Load the data that `request` selects; by default those of the network's config.json."""
+    request = request or EvalRequest()
     own = loaded.config.get("data")
-    if asked.data is None:
+    if request.data is None:
         name = str(own.get("name")) if isinstance(own, dict) else ""
         if DATA.is_users(name):
             check_permitted(name, f"{loaded.folder}: its data set")
@@ -160,11 +160,11 @@ def data_of(
             config = _section(own, ())
         except (TypeError, KeyError, UsageError) as error:
             raise FileError(f"{loaded.folder}/config.json: its data section is damaged: {error}") from error
-        config = _section(to_plain(config), asked.data_settings)
+        config = _section(to_plain(config), request.data_settings)
     else:
-        config = _section({"name": asked.data}, asked.data_settings)
+        config = _section({"name": request.data}, request.data_settings)
     data = load_data(config, console, fetch=fetch)
-    if asked.data is None and not asked.data_settings and data.sha256 != loaded.config.get("data_sha256"):
+    if request.data is None and not request.data_settings and data.sha256 != loaded.config.get("data_sha256"):
         console.log(
             f"warning: {data.name} differs from the data {loaded.folder} was trained on (sha256 "
             f"{data.sha256[:12]}...)"
@@ -195,18 +195,18 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
 
 @distributed.on_rank0
 def measured_already(
-    folders: Sequence[Path], asked: EvalRequest, console: Console
+    folders: Sequence[Path], request: EvalRequest, console: Console
 ) -> list[tuple[Path, dict[str, Any] | None]]:
     """List the finished runs in `folders` (default: the runs folder), each with its stored result or None.
 
     Damaged runs are skipped with a log line. Raises FileError for a folder without a finished run.
     """
-    runs = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, asked)]
+    runs = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, request)]
     measured: list[tuple[Path, dict[str, Any] | None]] = []
     for run in runs:
         try:
             loaded = load_network(run)
-            name = eval_file(asked, loaded, data_of(loaded, Console(quiet=True), asked))
+            name = eval_file(request, loaded, data_of(loaded, Console(quiet=True), request))
             place = run / "eval" / name if name else run / RESULT
             stored = read_json(place) if place.exists() else None
         except FileError as error:
@@ -218,9 +218,9 @@ def measured_already(
     return measured
 
 
-def _finished_in(folder: Path, asked: EvalRequest) -> list[Path]:
+def _finished_in(folder: Path, request: EvalRequest) -> list[Path]:
     # teachers have no timesteps
-    stages = ("distill",) if asked.settings.T not in (None, 1) else ("teach", "distill")
+    stages = ("distill",) if request.settings.T not in (None, 1) else ("teach", "distill")
     runs = [run.folder for stage in stages for run in finished_runs(stage, folder)] or (
         [folder] if is_finished(folder) else []
     )

@@ -1,4 +1,4 @@
-"""Writing a file so that it is whole or absent, and reading one so that trouble is one line."""
+"""Write files atomically, and read them with one-line errors."""
 
 from __future__ import annotations
 

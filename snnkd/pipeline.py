@@ -100,7 +100,7 @@ def data(config: DataConfig, source: Path | None, mirror: str | None, context: R
 
 
 def _fetch_options(context: RunContext) -> FetchOptions:
-    """How data that are missing come here; a download stops when asked to."""
+    """Options for downloading missing data; a download stops on a signal or the time limit."""
     return FetchOptions(stop=context.stop.check)
 
 
@@ -111,7 +111,7 @@ def _device(execution: ExecutionConfig) -> torch.device:
 
 @distributed.process_group()
 def evaluate(
-    folder: Path, asked: EvalRequest, context: RunContext, execution: ExecutionConfig | None = None
+    folder: Path, request: EvalRequest, context: RunContext, execution: ExecutionConfig | None = None
 ) -> ResultDict:
     """Measure the network of a run or an export at every timestep; never answers from result.json.
 
@@ -119,14 +119,14 @@ def evaluate(
     """
     execution = execution or ExecutionConfig()
     device = _device(execution)
-    asked.check()
-    return measure_run(folder, asked, context, execution, device)
+    request.check()
+    return measure_run(folder, request, context, execution, device)
 
 
 @distributed.process_group()
 def evaluate_all(
     folders: Sequence[Path] | None,
-    asked: EvalRequest,
+    request: EvalRequest,
     execution: ExecutionConfig,
     context: RunContext,
     *,
@@ -140,23 +140,25 @@ def evaluate_all(
     so; the picture shows those that were, too.
     """
     _device(execution)
-    asked.check()
+    request.check()
     if plot:
         check_plot_path(plot)
-    if every and asked.save_logits:
-        raise UsageError(f"--save-logits {asked.save_logits}: one file for --all; give one run")
+    if every and request.save_logits:
+        raise UsageError(f"--save-logits {request.save_logits}: one file for --all; give one run")
     stored: list[Mapping[str, Any]] = []
     if every:
-        known = measured_already(folders or (), asked, context.console)
+        known = measured_already(folders or (), request, context.console)
         chosen, stored = (
             [run for run, result in known if result is None],
             [result for _, result in known if result is not None],
         )
     else:
         chosen = list(folders or [_the_student(latest)])
-    if asked.save_logits and len(chosen) > 1:
-        raise UsageError(f"--save-logits {asked.save_logits}: one file for {len(chosen)} runs; give one run")
-    results = [evaluate(folder, asked, context, execution) for folder in chosen]
+    if request.save_logits and len(chosen) > 1:
+        raise UsageError(
+            f"--save-logits {request.save_logits}: one file for {len(chosen)} runs; give one run"
+        )
+    results = [evaluate(folder, request, context, execution) for folder in chosen]
     if plot and (stored or results) and distributed.is_rank0():
         plot_curves(group_by_seed([*stored, *results]), plot)
         context.console.log(f"plot written to {plot}")
@@ -182,9 +184,9 @@ def export(
     """Write the network of `run` (by default the one finished student) in `format`, read it back, compare on
     256 test images.
 
-    `T` timesteps are unrolled, the trained ones by default. The report is also kept beside
+    `T` timesteps are unrolled, the trained ones by default. The report is also stored next to
     RUN/export/<format>, as .json. Raises UsageError for an unknown format, one whose packages are missing or
-    that cannot say the network, or an `out` that exists; RunError (nothing left behind) on disagreement.
+    that cannot express the network, or an `out` that exists; RunError (nothing left behind) on disagreement.
     """
     entry = EXPORTS[format]
     check_installed(entry)
@@ -261,12 +263,12 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
     return list(done.values())
 
 
-def compare(settings: CompareConfig, runs: Sequence[Finished], whole: bool, context: RunContext) -> None:
-    """The compare section of a recipe: a table over its students on stderr; printed when the `whole`
-    recipe was carried out."""
+def compare(settings: CompareConfig, runs: Sequence[Finished], complete: bool, context: RunContext) -> None:
+    """The compare section of a recipe: a table over its students on stderr; printed when the
+    recipe ran to the end (`complete`)."""
     if not distributed.is_rank0():
         return
-    if not whole:
+    if not complete:
         context.console.log(
             "compare: printed when all tasks run in one command; run `snnkd compare` afterwards"
         )

@@ -20,7 +20,7 @@ SIGNALS = distributed.SIGNALS
 
 
 class Stop:
-    """A context manager that watches signals and a deadline. `asked` is the reason to stop, or None."""
+    """A context manager that watches signals and a deadline. `reason` says why to stop, or None."""
 
     def __init__(self, max_seconds: float | None = None, since: float | None = None) -> None:
         """`since` is the time.monotonic() from which `max_seconds` count; now by default."""
@@ -54,7 +54,7 @@ class Stop:
         return self._signal is not None
 
     @property
-    def asked(self) -> str | None:
+    def reason(self) -> str | None:
         if self._signal is not None:
             return self._signal.name
         if self._deadline is not None and time.monotonic() >= self._deadline:
@@ -65,17 +65,17 @@ class Stop:
         """What to raise once the work is saved; `where` says how far it is."""
         kind = Interrupted if self._signal is signal.SIGINT else Preempted
         return kind(
-            f"stopped by {self.asked or 'the signal to another process'} {where}; the same command continues"
+            f"stopped by {self.reason or 'the signal to another process'} {where}; the same command continues"
         )
 
     def check(self, where: str) -> None:
-        """Raise when asked to stop and there is nothing to save."""
-        if self.asked:
+        """Raise if there is a reason to stop; for work that saves nothing."""
+        if self.reason:
             raise self.error(where)
 
     def check_together(self, where: str) -> None:
-        """`check` of all processes at once: if one was asked, all stop."""
-        if distributed.any_rank(bool(self.asked)):
+        """`check` on all ranks: if one has a reason to stop, all raise."""
+        if distributed.any_rank(bool(self.reason)):
             raise self.error(where)
 
     def __exit__(

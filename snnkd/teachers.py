@@ -91,7 +91,7 @@ def check_teacher(teacher: TeacherConfig) -> None:
 
 
 def pinned_teacher(teacher: TeacherConfig, loaded: LoadedNetwork) -> TeacherConfig:
-    """The section that finds the same weights again and feeds them images in the same way."""
+    """The teacher section with run and sha256 pinned, so that a rerun loads the same weights."""
     pinned = TeacherConfig(run=str(loaded.folder), sha256=loaded.sha256)
     if teacher.model is None:
         return pinned

@@ -42,7 +42,7 @@ def test_cifar100_trains_resumes_and_evaluates(cli: Cli, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         left = iter(range(3))
         patch.setattr(
-            Stop, "asked", property(lambda self: None if next(left, None) is not None else "SIGTERM")
+            Stop, "reason", property(lambda self: None if next(left, None) is not None else "SIGTERM")
         )
         stopped = cli(*student, "--out", "again")
     assert stopped.code == 75

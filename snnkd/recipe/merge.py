@@ -1,5 +1,4 @@
-"""The rule by which a recipe is merged into the one it extends, and a stage's section into the keys beside
-it.
+"""The rule by which a recipe is merged into the one it extends, and a stage's section into the shared keys.
 
 Mappings merge, everything else replaces. A different `name` (a teacher's `run`) starts that section over; a
 model keeps its T. In a recipe that extends another, null removes a key of the base, and a key that would have

@@ -15,7 +15,7 @@ LONGEST = 200
 
 
 def recipes_folder() -> Path:
-    """recipes/ beside the package in a checkout, snnkd/shipped_recipes in an installed wheel."""
+    """recipes/ next to the package in a checkout, snnkd/shipped_recipes in an installed wheel."""
     package = Path(__file__).resolve().parent.parent
     installed = package / "shipped_recipes"
     return installed if installed.is_dir() else package.parent / "recipes"

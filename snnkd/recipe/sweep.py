@@ -109,13 +109,13 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
     axes = _axes(document["sweep"], base) if "sweep" in document else {}
     _check_settings(settings, axes)
     resolved: list[Task] = []
-    seen: dict[str, Task] = {}
+    unique: dict[str, Task] = {}
     for number, values in enumerate(itertools.product(*axes.values())):
         cell = dict(zip(axes, values, strict=True))
         task = Task(
             number=number, settings=cell, pipeline=_resolve_cell(number, cell, base, recipe, settings)
         )
-        twin = seen.setdefault(repr(task.pipeline), task)
+        twin = unique.setdefault(repr(task.pipeline), task)
         if twin is not task:
             raise UsageError(
                 f"sweep: {twin.name} and {task.name} resolve to the same run; remove a value, or the key "

@@ -1,4 +1,4 @@
-"""Checkpoints: one file that is whole or refused, the previous one kept, and nothing in them can run code."""
+"""Checkpoints: one file, complete or rejected; the previous one is kept; loading runs no code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 def load_state(
     folder: Path, console: Console, restore: Callable[[dict[str, Any]], None] = lambda state: None
 ) -> dict[str, Any] | None:
-    """The newest whole checkpoint that `restore` takes, or None where there is none.
+    """The newest intact checkpoint that `restore` takes, or None where there is none.
 
     A damaged last.pt, or one that `restore` fails with, is reported and previous.pt taken. Raises FileError
     when there are only such.

@@ -114,7 +114,7 @@ def stop_if_requested(state: TrainState, stepped: bool) -> None:
     ends.
     """
     stop, progress = state.stage.context.stop, state.progress
-    if distributed.any_rank(bool(stop.asked and (stop.signalled or stepped))):
+    if distributed.any_rank(bool(stop.reason and (stop.signalled or stepped))):
         state.metrics.check_finite(progress.epoch)
         state.save()
         epochs = state.stage.recipe.train.epochs

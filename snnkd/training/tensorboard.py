@@ -1,4 +1,4 @@
-"""Metrics for a viewer, beside metrics.jsonl: TensorBoard event files in the run directory."""
+"""TensorBoard event files in the run directory, with the rows of metrics.jsonl."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ Track = Callable[[dict[str, Any]], None]
 
 @contextmanager
 def tracking(track: str, folder: Path) -> Iterator[Track]:
-    """Where the row of each epoch goes, of the first process only; `track` is execution.track.
+    """Yield the writer of an epoch's row, a no-op on other ranks than 0; `track` is execution.track.
 
-    The rows so far are written anew, so that a run that was tracked only later, or went on after a kill,
-    shows each epoch once.
+    Earlier rows are rewritten, so a resumed run, or one tracked only later, shows each epoch once.
     """
     if track == "none" or not distributed.is_rank0():
         yield lambda row: None
@@ -44,7 +43,7 @@ def tracking(track: str, folder: Path) -> Iterator[Track]:
         raise UsageError(
             f"execution.track: {track} needs tensorboard ({error}): pip install tensorboard"
         ) from error
-    # from step 1 on, what older event files of this folder say is passed over
+    # purge_step=1 discards older event files of this folder
     with SummaryWriter(str(folder / NAME), purge_step=1) as writer:
 
         def write(row: dict[str, Any]) -> None:

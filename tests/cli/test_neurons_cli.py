@@ -165,13 +165,13 @@ class StopAfter(Stop):
         self._left = steps
 
     @property
-    def asked(self) -> str | None:
+    def reason(self) -> str | None:
         import signal
 
         self._left -= 1
         if self._left < 0:
             self._signal = signal.SIGTERM
-        return super().asked
+        return super().reason
 
 
 def train(name: str, out: str, *settings: str, stop: Stop | None = None) -> bytes:

@@ -41,7 +41,7 @@ def test_no_checkpoint_holds_spoilt_weights(cli: Cli, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(torch.optim.SGD, "step", step)
-        patch.setattr(Stop, "asked", property(lambda self: "SIGTERM" if asked else None))
+        patch.setattr(Stop, "reason", property(lambda self: "SIGTERM" if asked else None))
         ended = cli("teach", *SMALL, "--out", "run")
     assert ended.code == 4, ended.err
     assert "is no longer finite" in ended.complaint

@@ -42,11 +42,11 @@ class StopAfter(Stop):
         self._left = steps
 
     @property
-    def asked(self) -> str | None:
+    def reason(self) -> str | None:
         self._left -= 1
         if self._left < 0:
             self._signal = signal.SIGTERM
-        return super().asked
+        return super().reason
 
 
 def _teach(out: str, stop: Stop | None = None, seed: int = 0) -> bytes:

@@ -18,9 +18,9 @@ import sys, time
 from snnkd.stopping import Stop
 with Stop() as stop:
     print("ready", flush=True)
-    while not stop.asked:
+    while not stop.reason:
         time.sleep(0.01)
-    print(stop.asked, flush=True)
+    print(stop.reason, flush=True)
     time.sleep(60)
 """
 
@@ -34,10 +34,10 @@ def test_the_first_signal_only_asks(number):
         else nullcontext()
     )
     with work_done, Stop() as stop:
-        assert stop.asked is None
+        assert stop.reason is None
         stop.check("nowhere")
         os.kill(os.getpid(), number)
-        assert stop.asked == number.name
+        assert stop.reason == number.name
         error = stop.error("in epoch 1")
         with pytest.raises(type(error), match=f"stopped by {number.name} here; the same command continues"):
             stop.check("here")
@@ -77,12 +77,12 @@ def test_the_handlers_come_back_after_an_error():
 
 
 def test_a_deadline():
-    assert Stop(1000).asked is None
+    assert Stop(1000).reason is None
     over = Stop(90, since=time.monotonic() - 91)
-    assert over.asked == "--max-time (90 s)"
+    assert over.reason == "--max-time (90 s)"
     assert type(over.error("there")) is Preempted
-    assert Stop(90, since=time.monotonic() - 80).asked is None
-    assert Stop(0).asked
+    assert Stop(90, since=time.monotonic() - 80).reason is None
+    assert Stop(0).reason
     with over, pytest.raises(Preempted, match="--max-time"):
         over.check("there")
 
@@ -90,7 +90,7 @@ def test_a_deadline():
 def test_a_signal_is_named_before_the_deadline():
     def work(stop: Stop) -> None:
         os.kill(os.getpid(), signal.SIGINT)
-        assert stop.asked == "SIGINT"
+        assert stop.reason == "SIGINT"
         assert type(stop.error("x")) is Interrupted
 
     with pytest.raises(Interrupted), Stop(0) as stop:
@@ -102,7 +102,7 @@ def test_other_threads_work_without_handlers():
 
     def work() -> None:
         with Stop() as stop:
-            seen.append(stop.asked)
+            seen.append(stop.reason)
 
     thread = threading.Thread(target=work)
     thread.start()
