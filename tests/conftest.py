@@ -3,11 +3,15 @@ test."""
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
+import io
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,6 +106,23 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     return call
 
 
+def run_in(folder: Path, data: Path, *words: object) -> Outcome:
+    """The console command in this process and in `folder`, with SNNKD_DATA `data`, for fixtures that outlive
+    a test."""
+    from snnkd.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("SNNKD_DATA", str(data))
+        patch.setattr(sys, "argv", ["snnkd", *map(str, words)])
+        patch.setattr(sys, "stdout", out)
+        patch.setattr(sys, "stderr", err)
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return Outcome(int(ended.value.code or 0), out.getvalue(), err.getvalue())
+
+
 def start(*words: object, **options: Any) -> subprocess.Popen[str]:
     """The console command in a process of its own."""
     return subprocess.Popen(
@@ -142,11 +163,22 @@ def random_npz(path: str, classes: int, size: int = 16, channels: tuple[int, ...
 
 
 def teach_and_distill(cli: Cli, *words: object) -> Path:
-    """A small teacher and a small hta-kl student of it; returns the student's directory."""
-    assert cli("teach", *SMALL).code == 0
-    done = cli("distill", *SMALL, "--T", 2, "--allow-weak-teacher", *words)
-    assert done.code == 0, done.err
-    return done.folder
+    """A small teacher and a small hta-kl student of it, trained once; returns the student's directory."""
+    if words not in _students:
+        assert cli("teach", *SMALL).code == 0
+        done = cli("distill", *SMALL, "--T", 2, "--allow-weak-teacher", *words)
+        assert done.code == 0, done.err
+        kept = Path(tempfile.mkdtemp(prefix="snnkd-tests-"))
+        atexit.register(shutil.rmtree, kept)
+        _students[words] = (shutil.copytree("runs", kept / "runs"), done.folder)
+        return done.folder
+    kept, student = _students[words]
+    shutil.copytree(kept, "runs")
+    return student
+
+
+_students: dict[tuple[object, ...], tuple[Path, Path]] = {}
+"""What `teach_and_distill` trained in this process: for its words the kept runs folder and the student."""
 
 
 @pytest.fixture(scope="session")
@@ -191,15 +223,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def _train(root: Path) -> dict[str, str]:
     root.mkdir()
-    environment = {**os.environ, "SNNKD_DATA": str(root / "data")}
-    common = ["--set", "data.classes=10", "--set", "data.train_images=1500", "--set", "data.test_images=300"]
-    common += ["--batch-size", "30", "--set", "model.width=8"]
+    common = ["--set", "data.classes=10", "--set", "data.train_images=1000", "--set", "data.test_images=300"]
+    common += ["--batch-size", "25", "--set", "model.width=8"]
     runs = {}
     for stage, words in (
-        ("teach", ["--epochs", 5]),
-        ("distill", ["--epochs", 10, "--T", 3, "--loss", "hta-kl"]),
+        ("teach", ["--epochs", 4]),
+        ("distill", ["--epochs", 8, "--T", 3, "--loss", "hta-kl"]),
     ):
-        ended = finish(start(stage, *common, *words, cwd=root, env=environment))
+        ended = run_in(root, root / "data", stage, *common, *words)
         assert ended.code == 0, ended.err
         runs[stage] = str(root / ended.folder)
     return runs

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import DATA, SMALL, Cli, random_npz
+from conftest import DATA, SMALL, Cli, random_npz, run_in
 from torchvision import models
 from torchvision.transforms import v2
 
@@ -25,10 +25,9 @@ STUDENT = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--epochs", 1]
 @pytest.fixture(scope="module")
 def taught(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
     """A finished teacher (width 4)."""
-    from conftest import finish, start
 
     root = tmp_path_factory.mktemp("taught")
-    done = finish(start("teach", *SMALL, cwd=root, env={**os.environ, "SNNKD_DATA": str(data_folder)}))
+    done = run_in(root, data_folder, "teach", *SMALL)
     assert done.code == 0, done.err
     return root / done.folder
 

@@ -93,6 +93,7 @@ def test_nothing_heavy_is_imported_until_it_is_used() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.nightly  # three interpreters
 def test_export_is_the_function_whatever_was_imported_before() -> None:
     code = "import snnkd.pipeline, snnkd; assert callable(snnkd.export)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

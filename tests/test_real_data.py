@@ -16,6 +16,7 @@ UNPACK = Path(__file__).resolve().parents[2] / "shared" / "data" / "unpack.py"
 
 
 @pytest.mark.skipif(not UNPACK.exists(), reason=f"no CIFAR-100 at {UNPACK}")
+@pytest.mark.nightly  # the parts: data/test_cifar, test_resume
 def test_cifar100_trains_resumes_and_evaluates(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     subprocess.run([sys.executable, UNPACK, "c100.npz", "--per-class", "5"], check=True, capture_output=True)
     words = [

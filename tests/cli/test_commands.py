@@ -43,6 +43,7 @@ def test_bare_snnkd_shows_its_help(cli: Cli) -> None:
     assert not any(line.startswith("snnkd: ") for line in ended.err.splitlines())
 
 
+@pytest.mark.nightly  # three interpreters; stdout's one line: every test's Outcome.folder
 def test_a_run_directory_can_be_kept_in_a_shell_variable() -> None:
     """`S=$(snnkd distill ...) && snnkd eval "$S"`, with nothing else on stdout."""
     small = " ".join(SMALL)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from compare.synthetic import make_run, make_seeds
-from conftest import Cli, Outcome, finish, start
+from conftest import Cli, Outcome, run_in
 
 RECIPE = """\
 schema: 1
@@ -38,7 +38,7 @@ def nine(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> tuple[P
     """The folder with runs/ and the outcome of `snnkd run`."""
     root = tmp_path_factory.mktemp("nine")
     (root / "r.yaml").write_text(RECIPE)
-    done = finish(start("run", "r.yaml", cwd=root, env={**os.environ, "SNNKD_DATA": str(data_folder)}))
+    done = run_in(root, data_folder, "run", "r.yaml")
     assert done.code == 0, done.err
     return root, done
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import DATA, SMALL, Cli, finish, start
+from conftest import DATA, SMALL, Cli, run_in
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
 OTHER = OSError(errno.EROFS, "Read-only file system")
@@ -20,18 +19,7 @@ OTHER = OSError(errno.EROFS, "Read-only file system")
 @pytest.fixture(scope="module")
 def student(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
     root = tmp_path_factory.mktemp("student")
-    done = finish(
-        start(
-            "distill",
-            *SMALL,
-            "--loss",
-            "none",
-            "--T",
-            1,
-            cwd=root,
-            env={**os.environ, "SNNKD_DATA": str(data_folder)},
-        )
-    )
+    done = run_in(root, data_folder, "distill", *SMALL, "--loss", "none", "--T", 1)
     assert done.code == 0, done.err
     return root / done.folder
 

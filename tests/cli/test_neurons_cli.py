@@ -193,6 +193,7 @@ def test_resumed_and_recomputed_runs_have_the_same_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param("plif", marks=pytest.mark.nightly), "psn"])
+@pytest.mark.nightly  # other weights: processes/test_two_processes
 def test_two_processes_keep_one_set_of_learned_numbers(torchrun: Jobs, tmp_path: Path, name: str) -> None:
     words = [*map(str, DISTILL), "--neuron", name, "--out", "run"]
     torchrun.done(tmp_path, words)

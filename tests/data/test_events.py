@@ -246,6 +246,7 @@ def test_damaged_frames_are_made_anew(here: Path, harm: str) -> None:
     assert {file.name: file.read_bytes() for file in place.iterdir()} == before
 
 
+@pytest.mark.nightly  # at chosen operations: faults/test_data_faults
 def test_a_kill_leaves_nothing_half_used(here: Path) -> None:
     config = small("n-mnist")
     code = (
@@ -372,6 +373,7 @@ def test_files_inside_that_cannot_be_read_are_said(
     assert not (tmp_path / "empty" / "cifar10-dvs" / event_files.EVENTS).exists()
 
 
+@pytest.mark.nightly  # an interpreter of its own
 def test_the_speech_data_sets_are_not_needed() -> None:
     """Their torchaudio does not load beside every torch."""
     code = (

@@ -240,6 +240,7 @@ print(data.files[0].stat().st_size, 1024 * (resource.getrusage(resource.RUSAGE_S
 """
 
 
+@pytest.mark.nightly  # decodes 8 s of pictures
 def test_decoding_takes_a_bounded_part_of_the_memory():
     """2,000 pictures of 48 KB, 98 MB in all, decoded within a fraction of that; links stand for the files."""
     root = picture_folder(Path("mine"), classes=2, train=1, test=1, size=(128, 128))
@@ -253,6 +254,7 @@ def test_decoding_takes_a_bounded_part_of_the_memory():
     assert grown < size / 2
 
 
+@pytest.mark.nightly  # at chosen operations: faults/test_data_faults
 def test_killed_while_decoding_it_begins_again(store):
     root = picture_folder(Path("mine"), classes=2, train=1, test=1, size=(1600, 1200))
     for i in range(1, 60):

@@ -46,6 +46,7 @@ def test_any_batch_size(exports, format):
         assert torch.allclose(forward(IMAGES[:1]), exports.source.logits(IMAGES[:1]), atol=1e-4)
 
 
+@pytest.mark.nightly  # exports twice
 def test_the_same_network_gives_the_same_bytes_without_paths(exports, format, tmp_path):
     load_format(EXPORTS[format]).write(tmp_path / "other-name", exports.source)
     content = exports.path(format).read_bytes()
@@ -103,6 +104,7 @@ def test_metadata_of_onnx(exports, onnx):
     assert (metadata["T"], metadata["trained_T"], metadata["format"]) == (4, 3, "snnkd-network")
 
 
+@pytest.mark.nightly  # onnx by default
 def test_metadata_of_pt2(exports):
     from snnkd.exports.pt2 import METADATA
 
@@ -122,6 +124,7 @@ def test_a_teacher_has_one_timestep(tmp_path, onnx):
     assert compare(source.logits, forward, IMAGES).max_difference < 1e-4
 
 
+@pytest.mark.nightly  # with nir by default: test_nir
 def test_a_neuron_with_parameters(tmp_path):
     export = load_format(EXPORTS["pt2"])
     source = source_of(tmp_path / "run", network_of(neuron="plif"))
@@ -129,6 +132,7 @@ def test_a_neuron_with_parameters(tmp_path):
     assert compare(source.logits, export.read_back(tmp_path / "model"), IMAGES).median_difference < 1e-5
 
 
+@pytest.mark.nightly  # the plain student by default
 def test_event_frames_and_any_number_of_samples(tmp_path):
     export = load_format(EXPORTS["pt2"])
     source = source_of(tmp_path / "run", network_of(shape=(2, 16, 16), frames=4))

@@ -41,7 +41,7 @@ SMALL = ["--device", "cpu", "--batch-size", "16", "--set", SMALL_DATA, "--set", 
 def examples(count: int) -> Any:
     """The settings of every test here: the same inputs each time, however slow, nothing stored."""
     return settings(
-        max_examples=max(2, count * int(os.environ.get("FUZZ_TIMES", "1")) // 3),  # nightly: 3
+        max_examples=max(2, count * int(os.environ.get("FUZZ_TIMES", "1")) // 6),  # nightly: 6
         derandomize=True,
         deadline=None,
         database=None,

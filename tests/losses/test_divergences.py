@@ -478,6 +478,7 @@ def test_precision(case):
 
 
 @over(penalties=True)
+@pytest.mark.nightly  # for all losses: test_descent.py
 def test_descent(case):
     """Adam takes 90 % off the distance to the least value: 0, but ce's is the entropy, confidence's -log C.
 

@@ -191,7 +191,7 @@ LEARNED = Path(__file__).parents[2] / "recipes" / "results" / "models" / "learns
 """Stored results of recipes/results/models/learns.py."""
 
 
-@pytest.mark.parametrize("name", tiers(LEARNERS, ["resnet8", "spikformer"]))
+@pytest.mark.parametrize("name", tiers(LEARNERS, ["resnet8"]))
 def test_it_learns_glyphs_and_no_layer_is_silent(cli: Cli, name: str) -> None:
     """Above 3 x chance on 10 classes; training itself notes silent layers."""
     ended = cli("distill", *LEARN, *LEARNERS[name], "--model", name, "--json", "--out", "run")

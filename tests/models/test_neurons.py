@@ -362,6 +362,7 @@ def test_soft_resets_need_no_reset_potential():
 # torch's compiler looks at the attribute itself
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning")
 @pytest.mark.parametrize("name", [pytest.param("clif", marks=pytest.mark.nightly), "sliding-psn"])
+@pytest.mark.nightly  # lif by default: training/test_execution_keys
 def test_compiled_neurons_are_the_same_neurons(name):
     """One with a loop, one with a matrix product; lif's function over all timesteps is compiled in
     training/test_execution_keys.py.

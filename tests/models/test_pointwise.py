@@ -50,6 +50,7 @@ def test_the_same_numbers_as_torchs(inputs: int, outputs: int, size: int, stride
         ),
     ],
 )
+@pytest.mark.nightly  # an interpreter of its own
 def test_no_heap_is_spoilt(inputs: int, outputs: int, size: int) -> None:
     """In a process whose malloc checks itself; with a plain nn.Conv2d in its place torch ends some, by the
     CPU's instructions.

@@ -23,6 +23,7 @@ WORDS = [
 ]
 
 
+@pytest.mark.nightly  # on still images: test_two_processes
 def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     convert(tmp_path / "data", publish(tmp_path / "archives"))
     jobs = Jobs(tmp_path / "data")

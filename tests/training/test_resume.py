@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import SMALL, Cli, finish, start, teach_and_distill
+from faults.forks import Forks
 
 from snnkd import pipeline
 from snnkd.console import Console
@@ -141,11 +142,10 @@ def _wait_for(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def long_bytes(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> bytes:
+def long_bytes(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights of the LONG run, never interrupted."""
     root = tmp_path_factory.mktemp("long")
-    done = finish(start("teach", *LONG, cwd=root, env={**os.environ, "SNNKD_DATA": str(data_folder)}))
-    assert done.code == 0, done.err
+    assert forks.run(root, ["teach", *LONG]) == 0, (root / "err").read_text()
     return (root / "run/model.safetensors").read_bytes()
 
 
@@ -153,10 +153,11 @@ def long_bytes(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> b
     ("number", "code"),
     [
         (signal.SIGTERM, 75),
-        pytest.param(signal.SIGUSR1, 75, marks=pytest.mark.nightly),  # faults/test_signals_by_phase
-        pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.nightly),
+        (signal.SIGUSR1, 75),
+        (signal.SIGINT, -signal.SIGINT),
     ],
 )
+@pytest.mark.nightly  # forked: faults/test_signals_by_phase
 def test_signals_save_and_end_with_their_code(
     number: signal.Signals, code: int, long_bytes: bytes, cli: Cli
 ) -> None:
@@ -189,6 +190,7 @@ def test_a_killed_run_continues_from_its_last_checkpoint(long_bytes: bytes, cli:
     assert Path("run/model.safetensors").read_bytes() == long_bytes
 
 
+@pytest.mark.nightly  # forked: faults/test_signals_by_phase
 def test_a_second_signal_ends_at_once() -> None:
     """Stopped (SIGSTOP) while the two arrive, so that both are pending before the loop can act on the
     first."""
