@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from snnkd import distributed, preflight
-from snnkd.bench import report as bench_report
 from snnkd.catalog.data import DATA
 from snnkd.catalog.formats import EXPORTS
 from snnkd.catalog.neurons import check_timesteps
@@ -237,7 +236,9 @@ def bench(
 ) -> dict[str, Any]:
     """Time the training step of `recipe` by part, against the baseline loop, and adding one optimization at a
     time."""
-    return bench_report.bench(recipe, rounds, baseline, ablations)
+    from snnkd.bench import report  # imports torchvision, which doubles the start of every command
+
+    return report.bench(recipe, rounds, baseline, ablations)
 
 
 @distributed.process_group()

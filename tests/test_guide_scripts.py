@@ -57,7 +57,8 @@ def test_the_short_script_of_the_readme_requeues_what_was_stopped(
     assert Path("requeued").exists() == requeued
 
 
-@pytest.mark.parametrize("several", [False, pytest.param(True, marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # real runs; what the script does with each exit code: the test above
+@pytest.mark.parametrize("several", [False, True])
 def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> None:
     """In a plain shell, with stand-ins for srun and scontrol; the warning signal arrives as from srun.
 

@@ -24,6 +24,7 @@ def speed_tables() -> ModuleType:
     return importlib.import_module("speed_tables")
 
 
+@pytest.mark.nightly  # a program of recipes/results
 def test_measures_the_epochs_of_a_run_but_the_first() -> None:
     result = results_script("speed/measure").measure_epochs("resnet8", 1, images=256, epochs=2, device="cpu")
     assert result["epochs"] == 2

@@ -323,7 +323,7 @@ def test_the_export_of_one_student_is_made_by_one(
 class Crew:
     """Tasks as processes of their own, in folders of their own over one runs folder."""
 
-    def __init__(self, servers: list[Forks], root: Path) -> None:
+    def __init__(self, servers: dict[int, Forks], root: Path) -> None:
         self._servers, self._root = servers, root
         self.runs = root / "runs"
 
@@ -331,6 +331,10 @@ class Crew:
         folder = self._root / f"worker{worker}"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.yaml").write_text(RECIPE)
+        if worker not in self._servers:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("SNNKD_RUNS", "../runs")
+                self._servers[worker] = Forks()
         return self._servers[worker].start(folder, ["run", "table.yaml", *map(str, words)])
 
     def finish(self, worker: int) -> int:
@@ -352,22 +356,21 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[list[Forks]]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SNNKD_RUNS", "../runs")
-        made = [Forks() for _ in range(3)]
-    yield made
-    for server in made:
+def servers() -> Iterator[dict[int, Forks]]:
+    """One for each worker that a test starts."""
+    servers: dict[int, Forks] = {}
+    yield servers
+    for server in servers.values():
         server.close()
 
 
 @pytest.fixture
-def crew(servers: list[Forks], tmp_path: Path) -> Crew:
+def crew(servers: dict[int, Forks], tmp_path: Path) -> Crew:
     return Crew(servers, tmp_path / "crew")
 
 
 @pytest.fixture(scope="module")
-def serial(servers: list[Forks], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def serial(servers: dict[int, Forks], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The weights of every run of the sweep, made by one process."""
     alone = Crew(servers, tmp_path_factory.mktemp("serial"))
     alone.start(0)
@@ -406,26 +409,30 @@ def _epochs(run: Path) -> list[int]:
     return [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_the_teacher_is_trained_once_for_tasks_that_run_at_once(crew: Crew, serial: dict[str, bytes]) -> None:
+@pytest.mark.parametrize("waiting", [1, pytest.param(2, marks=pytest.mark.nightly)])
+def test_the_teacher_is_trained_once_for_tasks_that_run_at_once(
+    crew: Crew, serial: dict[str, bytes], waiting: int
+) -> None:
+    workers = range(1, waiting + 1)
     with _frozen_teacher(crew) as holder:
-        pids = {worker: crew.start(worker, "--task", task) for worker, task in ((1, 1), (2, 2))}
+        pids = {worker: crew.start(worker, "--task", worker) for worker in workers}
         for worker, pid in pids.items():
             _until(lambda worker=worker: "waiting for" in crew.err(worker), pid)  # type: ignore[misc]
-    assert [crew.finish(worker) for worker in range(3)] == [0, 0, 0], [
-        crew.err(worker) for worker in range(3)
-    ]
-    assert [_trained_teacher(crew, worker) for worker in range(3)] == [True, False, False]
-    for worker in (1, 2):
+    for worker in (0, *workers):
+        assert crew.finish(worker) == 0, crew.err(worker)
+        assert _trained_teacher(crew, worker) == (worker == 0)
+    for worker in workers:
         (line,) = [line for line in crew.err(worker).splitlines() if line.startswith("waiting for")]
         assert line.startswith(f"waiting for ../runs/{crew.teacher.name}, held by process {holder} on ")
         assert f"already done: ../runs/{crew.teacher.name}" in crew.err(worker)
         assert crew.out(worker)[0] == f"../runs/{crew.teacher.name}"
     assert _epochs(crew.teacher) == list(range(1, TEACHER_EPOCHS + 1))
     made = crew.weights()
-    assert len(made) == 4
+    assert len(made) == 2 + waiting
     assert made == {name: serial[name] for name in made}
 
 
+@pytest.mark.nightly  # a lock without its holder: runs/test_lock, test_waiting
 def test_a_waiter_goes_on_where_a_killed_holder_was(crew: Crew, serial: dict[str, bytes]) -> None:
     with _frozen_teacher(crew) as holder:
         pids = {worker: crew.start(worker, "--task", task) for worker, task in ((1, 1), (2, 2))}

@@ -15,7 +15,6 @@ from snnkd.data.sets import cifar
 
 FEW = [
     "train.epochs=1",
-    "model.width=8",
     "train.batch_size=4",
     "execution.allow_weak_teacher=true",
     "sweep.distill.model.T=[2, 4]",
@@ -35,6 +34,7 @@ def _noise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cifar, "load", load)
 
 
+@pytest.mark.nightly  # full-width networks; rows by synthetic results: compare/test_paper_results
 def test_tasks_and_the_comparison_give_the_papers_table(cli: Cli) -> None:
     settings = [word for setting in FEW for word in ("--set", setting)]
     name = "cifar100-resnet19-hta-kl-short"
@@ -70,7 +70,6 @@ def test_tasks_and_the_comparison_give_the_papers_table(cli: Cli) -> None:
 
 def test_the_small_scale_recipe_is_of_a_part_and_beside_no_published_number(cli: Cli) -> None:
     settings = [
-        "model.width=8",
         "train.batch_size=4",
         "teach.train.epochs=1",
         "distill.train.epochs=1",

@@ -115,6 +115,7 @@ def test_metadata_of_pt2(exports):
     assert (metadata["T"], metadata["classes"], metadata["input"]) == (4, 10, [3, 16, 16])
 
 
+@pytest.mark.nightly  # as in cli/test_export_formats
 def test_a_teacher_has_one_timestep(tmp_path, onnx):
     export = load_format(EXPORTS["onnx"])
     source = source_of(tmp_path / "run", network_of(T=None), T=1)
@@ -159,6 +160,7 @@ print(json.loads(extra["snnkd.json"])["T"])
 """
 
 
+@pytest.mark.nightly  # an interpreter of its own; pt2's answers: cli/test_export_formats
 def test_pt2_loads_without_spikingjelly_and_snnkd(exports, tmp_path):
     torch.save(IMAGES, tmp_path / "images")
     words = [str(exports.path("pt2")), str(tmp_path / "images"), str(tmp_path / "logits")]

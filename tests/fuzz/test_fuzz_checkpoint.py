@@ -11,7 +11,7 @@ import zipfile
 
 import pytest
 import torch
-from fuzz_tools import SMALL, EpochMetrics, examples, made, reset, run, scratched, server, under
+from fuzz_tools import SMALL, Outcomes, examples, made, reset, run, scratched, server, under
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,17 +68,17 @@ def checkpoints(draw):
 
 
 def test_damaged_bytes():
-    tally = EpochMetrics("checkpoints with damaged bytes", opened)
+    outcomes = Outcomes("checkpoints with damaged bytes", opened)
 
     @examples(14)
     @given(checkpoints(), st.booleans())
     def each(content, second):
-        tally.add(content, continued(content, content if second else made()["v"]["previous.pt"]))
+        outcomes.add(content, continued(content, content if second else made()["v"]["previous.pt"]))
 
     each()
-    tally.close()
-    assert tally.codes[0] > 1
-    assert tally.codes[3] > 1
+    outcomes.close()
+    assert outcomes.codes[0] > 1
+    assert outcomes.codes[3] > 1
 
 
 class Trap:

@@ -8,7 +8,7 @@ import pytest
 from fuzz_tools import (
     SMALL,
     SMALL_DATA,
-    EpochMetrics,
+    Outcomes,
     damaged,
     examples,
     made,
@@ -47,7 +47,7 @@ def small(section: object) -> bool:
 
 
 def test_configs_of_the_wrong_shape():
-    tally = EpochMetrics("config.json of the wrong shape", json.loads)
+    outcomes = Outcomes("config.json of the wrong shape", json.loads)
     commands = {
         "eval": ["eval", "x"], "json": ["eval", "x", "--json"], "export": ["export", "x", "--out", "copy"], "status": ["status", "x"],
         "plot": ["eval", "x", "--plot", "p.svg"],
@@ -68,15 +68,15 @@ def test_configs_of_the_wrong_shape():
                 server().root / "config",
                 under("x", made()["x"] | {"config.json": dumped(config)}) | {"trap_module.py": TRAP},
             )
-            tally.add(dumped(config), run(folder, *commands[command]))
+            outcomes.add(dumped(config), run(folder, *commands[command]))
 
     each()
-    tally.close()
-    assert tally.codes[3] > 4
+    outcomes.close()
+    assert outcomes.codes[3] > 4
 
 
 def test_configs_of_teachers():
-    tally = EpochMetrics("config.json of teachers", json.loads)
+    outcomes = Outcomes("config.json of teachers", json.loads)
 
     @examples(12)
     @given(damaged([parsed("t", "config.json")], extra=CONFIG_WORDS, most=2))
@@ -98,14 +98,14 @@ def test_configs_of_teachers():
             "--out",
             "s",
         ]
-        tally.add(dumped(config), run(folder, *words))
+        outcomes.add(dumped(config), run(folder, *words))
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 def test_configs_with_damaged_bytes():
-    tally = EpochMetrics("config.json with damaged bytes", json.loads)
+    outcomes = Outcomes("config.json with damaged bytes", json.loads)
     tokens = [
         b"NaN",
         b"Infinity",
@@ -137,15 +137,15 @@ def test_configs_with_damaged_bytes():
             section = None
         if small(section):
             folder = reset(server().root / "config", under("x", made()["x"] | {"config.json": content}))
-            tally.add(content, run(folder, *words))
+            outcomes.add(content, run(folder, *words))
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 def test_results():
     """status, eval and distill choose runs by result.json; teach answers a repeated request with it."""
-    tally = EpochMetrics("result.json", json.loads)
+    outcomes = Outcomes("result.json", json.loads)
     commands = [["status"], ["status", "runs/s"], ["eval"], ["distill", *SMALL, "--epochs", 0], ["status", "--json"],
                 ["distill", *SMALL, "--epochs", 1, "--T", 1, "--set", "teacher.sha256=x"],
                 ["teach", *SMALL, "--epochs", 1, "--out", "runs/t"], ["teach", *SMALL, "--epochs", 1, "--out", "runs/t", "--json"]]  # fmt: skip
@@ -167,7 +167,7 @@ def test_results():
             server().root / "result",
             {f"runs/{path}": content for name in "ts" for path, content in under(name, files[name]).items()},
         )
-        tally.add(
+        outcomes.add(
             dumped(results),
             run(
                 folder,
@@ -178,12 +178,12 @@ def test_results():
         )
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 def test_run_files_of_interrupted_runs():
     """run.json, run.lock and recipe.yaml; continuing may succeed, which takes the checkpoint away."""
-    tally = EpochMetrics("run.json and run.lock", json.loads)
+    outcomes = Outcomes("run.json and run.lock", json.loads)
     base = {"run.json": parsed("u", "run.json"), "run.lock": parsed("u", "run.lock")}
     words = ["teach", *SMALL, "--epochs", 2, "--out", "runs/u"]
     commands = [
@@ -209,10 +209,10 @@ def test_run_files_of_interrupted_runs():
         ended = run(folder, *command, codes=codes, changing=continuing)
         if ended.code in (2, 3):
             assert (folder / "runs/u/last.pt").read_bytes() == made()["u"]["last.pt"]
-        tally.add(dumped(files), ended)
+        outcomes.add(dumped(files), ended)
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 @pytest.mark.parametrize(

@@ -217,7 +217,7 @@ def bomb() -> bytes:
         "step-negative": (lambda: checkpoint(progress={"step": -1}), WORDS),
         "seconds-nan": (lambda: checkpoint(progress={"seconds": float("nan")}), WORDS),
         "best-of-another-run": (lambda: checkpoint(progress={"best": {"a": 1}}), WORDS),
-        "tally-empty": (lambda: checkpoint(tally={}), WORDS),
+        "outcomes-empty": (lambda: checkpoint(outcomes={}), WORDS),
         "optimizer-empty": (lambda: checkpoint(optimizer={}), WORDS),
         "objective-of-another-run": (lambda: checkpoint(objective={"x": torch.zeros(1)}), WORDS),
         "pickle-takes-200-MB": (

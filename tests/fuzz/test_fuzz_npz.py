@@ -9,7 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from fuzz_tools import EpochMetrics, examples, reset, run, scratched, server
+from fuzz_tools import Outcomes, examples, reset, run, scratched, server
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,7 +70,7 @@ def opened(content: bytes) -> None:
 
 
 def test_damaged_bytes():
-    tally = EpochMetrics("npz with damaged bytes", opened)
+    outcomes = Outcomes("npz with damaged bytes", opened)
     tokens = [
         b"PK\x01\x02",
         b"PK\x03\x04",
@@ -87,16 +87,16 @@ def test_damaged_bytes():
     @examples(30)
     @given(scratched([npz(), npz(True)], tokens, most=1))
     def each(content):
-        tally.add(content, read(content))
+        outcomes.add(content, read(content))
 
     each()
-    tally.close()
-    assert tally.codes[0] > 5
+    outcomes.close()
+    assert outcomes.codes[0] > 5
 
 
 def test_damaged_npy_members():
     """The zip file is whole, its checksums right: what is damaged is the array's own header."""
-    tally = EpochMetrics("npz with damaged .npy headers", opened)
+    outcomes = Outcomes("npz with damaged .npy headers", opened)
     with zipfile.ZipFile(io.BytesIO(npz())) as file:
         whole = {key: file.read(f"{key}.npy") for key in arrays()}
     tokens = [
@@ -129,10 +129,10 @@ def test_damaged_npy_members():
     def each(key, data):
         member = data.draw(scratched([whole[key][:128]], tokens, most=1)) + whole[key][128:]
         content = with_member(member, key)
-        tally.add(content, read(content))
+        outcomes.add(content, read(content))
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 SHAPES = [
@@ -204,17 +204,17 @@ HEADERS += [
 
 
 def test_npy_headers():
-    tally = EpochMetrics("npz with other .npy headers", opened)
+    outcomes = Outcomes("npz with other .npy headers", opened)
     data = bytes(12 * 8 * 8)
     for each in HEADERS:
         for key in ("train_images", "train_labels"):
             content = with_member(npy(each, data), key)
-            tally.add(content, read(content))
+            outcomes.add(content, read(content))
     for version in ((1, 0), (2, 0), (3, 0), (9, 9)):
         for length in (None, 0, 1, 2**15, 2**16 - 1):
             content = with_member(npy(header(), data, version, length))
-            tally.add(content, read(content))
-    tally.close()
+            outcomes.add(content, read(content))
+    outcomes.close()
 
 
 RULES = {

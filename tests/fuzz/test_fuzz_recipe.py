@@ -10,7 +10,7 @@ from fuzz_tools import (
     ODD,
     SMALL,
     SMALL_DATA,
-    EpochMetrics,
+    Outcomes,
     damaged,
     examples,
     reset,
@@ -85,7 +85,7 @@ def bases(printed: list[str]) -> list[dict]:
 
 
 def test_recipes_of_the_wrong_shape(printed):
-    tally, folder = EpochMetrics("recipes of the wrong shape", yaml.safe_load), server().folder()
+    outcomes, folder = Outcomes("recipes of the wrong shape", yaml.safe_load), server().folder()
 
     @examples(100)
     @given(damaged(bases(printed), extra=LOSS_WORDS), st.booleans(), st.sampled_from([[], [], ["--json"]]))
@@ -94,16 +94,16 @@ def test_recipes_of_the_wrong_shape(printed):
             document, allow_unicode=flow, default_flow_style=flow, sort_keys=False
         ).encode("utf-8", "surrogatepass")
         reset(folder, {"r.yaml": content, "trap_module.py": TRAP})
-        tally.add(content, run(folder, "check", "r.yaml", *more))
+        outcomes.add(content, run(folder, "check", "r.yaml", *more))
 
     each()
-    tally.close()
-    assert tally.codes[0] > 1
-    assert tally.codes[2] > 20
+    outcomes.close()
+    assert outcomes.codes[0] > 1
+    assert outcomes.codes[2] > 20
 
 
 def test_recipes_with_damaged_bytes(printed):
-    tally, folder = EpochMetrics("recipes with damaged bytes", yaml.safe_load), server().folder()
+    outcomes, folder = Outcomes("recipes with damaged bytes", yaml.safe_load), server().folder()
 
     whole = [text.encode() for text in (SMALL_SHIPPED, TERMS, ANCHORS, printed[0])]
 
@@ -111,16 +111,16 @@ def test_recipes_with_damaged_bytes(printed):
     @given(scratched(whole, TOKENS, most=1) | respelled(whole))
     def each(content):
         reset(folder, {"r.yaml": content, "trap_module.py": TRAP})
-        tally.add(content, run(folder, "check", "r.yaml"))
+        outcomes.add(content, run(folder, "check", "r.yaml"))
 
     each()
-    tally.close()
-    assert tally.codes[3] > 2
+    outcomes.close()
+    assert outcomes.codes[3] > 2
 
 
 def test_recipes_that_teach_and_distill_refuse(printed):
     """Documents in which at least one value is wrong for certain, so that nothing is trained."""
-    tally, folder = EpochMetrics("recipes for teach and distill", yaml.safe_load), server().folder()
+    outcomes, folder = Outcomes("recipes for teach and distill", yaml.safe_load), server().folder()
 
     @examples(15)
     @given(damaged(bases(printed), extra=LOSS_WORDS), st.sampled_from(["teach", "distill", "run"]))
@@ -130,10 +130,10 @@ def test_recipes_that_teach_and_distill_refuse(printed):
         reset(folder, {"r.yaml": content, "trap_module.py": TRAP})
         ended = run(folder, command, "./r.yaml")
         assert ended.code in (2, 3)
-        tally.add(content, ended)
+        outcomes.add(content, ended)
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 NASTY = {
@@ -220,8 +220,8 @@ KEYS = [
 
 
 def test_settings():
-    tally, folder = (
-        EpochMetrics("--set words", lambda content: yaml.safe_load(content.decode().split("=", 1)[1])),
+    outcomes, folder = (
+        Outcomes("--set words", lambda content: yaml.safe_load(content.decode().split("=", 1)[1])),
         server().folder(),
     )
     reset(folder, {"r.yaml": SMALL_SHIPPED.encode(), "t.yaml": TERMS.encode(), "trap_module.py": TRAP})
@@ -243,10 +243,10 @@ def test_settings():
         words = [part for setting in settings for part in ("--set", setting)]
         # what a setting names on the command line may run: that is what it is for
         if not any("trap_module:" in setting or "os:" in setting for setting in settings):
-            tally.add(settings[0].encode(), run(folder, "check", recipe, *words))
+            outcomes.add(settings[0].encode(), run(folder, "check", recipe, *words))
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 FLAGS = [

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 import pytest
-from fuzz_tools import EpochMetrics, damaged, examples, made, reset, respelled, run, scratched, server, under
+from fuzz_tools import Outcomes, damaged, examples, made, reset, respelled, run, scratched, server, under
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -88,7 +88,7 @@ COMMANDS = st.sampled_from(["eval", "eval", "export"])
 
 
 def test_headers_of_the_wrong_shape():
-    tally = EpochMetrics("safetensors headers of the wrong shape", parts)
+    outcomes = Outcomes("safetensors headers of the wrong shape", parts)
     header, data = parts(made()["x"]["model.safetensors"])
     few = {name: header[name] for name in list(header)[:3]}
 
@@ -100,15 +100,15 @@ def test_headers_of_the_wrong_shape():
     )
     def each(other, command, agree):
         content = joined(other, data)
-        tally.add(content, try_it(content, agree, command))
+        outcomes.add(content, try_it(content, agree, command))
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 def test_dtypes_of_the_right_size():
     """Every tensor in another type, with the bytes that it then has."""
-    tally = EpochMetrics("safetensors of other types", parts)
+    outcomes = Outcomes("safetensors of other types", parts)
     header, _ = parts(made()["x"]["model.safetensors"])
     bits = {
         "F64": 64,
@@ -135,12 +135,12 @@ def test_dtypes_of_the_right_size():
             other[name] = {"dtype": dtype, "shape": entry["shape"], "data_offsets": [at, at + size]}
             at += size
         content = joined(other, bytes(at))
-        tally.add(content, try_it(content, True, "export" if dtype[0] == "F" else "eval"))
-    tally.close()
+        outcomes.add(content, try_it(content, True, "export" if dtype[0] == "F" else "eval"))
+    outcomes.close()
 
 
 def test_damaged_bytes():
-    tally = EpochMetrics("safetensors with damaged bytes", parts)
+    outcomes = Outcomes("safetensors with damaged bytes", parts)
     whole = made()["x"]["model.safetensors"]
     header, data = parts(whole)
     short = joined(header, data[:100])
@@ -150,10 +150,10 @@ def test_damaged_bytes():
     @given(bodies | scratched([whole, short], [b'"', b"{", b"}", b"[", b"]", b",", b"\\ud800", b"-", b"1e9", b"99999999999999999999", b"null"]), COMMANDS,
            st.sampled_from([True] * 4 + [False]))  # fmt: skip
     def each(content, command, agree):
-        tally.add(content, try_it(content, agree, command))
+        outcomes.add(content, try_it(content, agree, command))
 
     each()
-    tally.close()
+    outcomes.close()
 
 
 @pytest.mark.parametrize(

@@ -148,6 +148,7 @@ def test_a_launcher_that_ends_at_once_orphans_nobody(
     assert (tmp_path / "run/model.safetensors").read_bytes() == expected
 
 
+@pytest.mark.nightly  # signals stop all alike by default
 def test_a_time_limit_stops_all_alike(torchrun: Jobs, cli: Cli, tmp_path: Path, expected: bytes) -> None:
     """A limit lets one step pass: three of them make an epoch."""
     for step in (1, 2, 0):
