@@ -82,9 +82,10 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Pa
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNNKD_DATA", str(data_folder))
     monkeypatch.delenv("SNNKD_RUNS", raising=False)
+    before = set(sys.modules)
     yield
-    for name, module in list(sys.modules.items()):
-        if str(tmp_path) in (getattr(module, "__file__", None) or ""):
+    for name in sys.modules.keys() - before:
+        if str(tmp_path) in (getattr(sys.modules[name], "__file__", None) or ""):
             del sys.modules[name]
     sys.path[:] = [path for path in sys.path if not path.startswith(str(tmp_path))]
 

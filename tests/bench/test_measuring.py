@@ -33,6 +33,7 @@ def test_measures_the_epochs_of_a_run_but_the_first() -> None:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+@pytest.mark.nightly  # a program of .ci
 def test_gpu_script_needs_a_gpu(tmp_path: Path) -> None:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     words = ["bash", str(ROOT / ".ci" / "gpu.sh"), str(tmp_path / "out")]

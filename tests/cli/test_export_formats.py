@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SMALL, Cli
+from conftest import SMALL, Cli, tiers
 
 import snnkd
 from snnkd.catalog.formats import EXPORTS, build_export
@@ -38,7 +38,7 @@ def test_a_recipe_takes_the_formats_that_there_are() -> None:
         build_export({"formats": ["nir", "onx"]})
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", tiers(FORMATS, ["safetensors", "nir", "onnx"]))
 def test_a_trained_student_in_every_format(cli: Cli, student: Path, format: str) -> None:
     """All predictions agree; stdout is one line and stderr one more; what was found is kept."""
     ended = cli("export", student, "--format", format)

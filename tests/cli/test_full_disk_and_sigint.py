@@ -78,9 +78,8 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    "words", [pytest.param(["check", "glyphs", *DATA], marks=pytest.mark.nightly), ["export"]]
-)
+@pytest.mark.parametrize("words", [["check", "glyphs", *DATA], ["export"]])
+@pytest.mark.nightly  # of a signal: faults/test_signals_by_phase, training/test_resume
 def test_sigint_ends_commands_that_have_nothing_to_save(student: Path, words: list[str]) -> None:
     """They die of the signal, so that a shell's loop ends, and leave nothing."""
     if words[0] == "export":

@@ -96,7 +96,7 @@ def _aligner(path: str) -> dict[str, object]:
     return dict(state["objective"])
 
 
-@pytest.mark.parametrize("loss", NAMES)
+@pytest.mark.parametrize("loss", tiers(NAMES, ["hta-kl", "lasnn", "sakd"]))
 def test_what_a_name_stands_for_is_a_recipe_of_the_same_run(cli: Cli, loss: str) -> None:
     """`list losses NAME` pasted under `stage: distill` names the run that `--loss NAME` names."""
     printed = cli("list", "losses", loss)

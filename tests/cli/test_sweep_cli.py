@@ -409,7 +409,8 @@ def _epochs(run: Path) -> list[int]:
     return [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("waiting", [1, pytest.param(2, marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # one waiter in this process: the tests above; a lock: runs/test_lock, test_waiting
+@pytest.mark.parametrize("waiting", [1, 2])
 def test_the_teacher_is_trained_once_for_tasks_that_run_at_once(
     crew: Crew, serial: dict[str, bytes], waiting: int
 ) -> None:

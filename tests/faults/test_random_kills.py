@@ -43,7 +43,8 @@ def _kill_once(
     return forks.wait(), seen
 
 
-@pytest.mark.parametrize(("kills", "in_a_save"), [(5, 2), pytest.param(60, 15, marks=pytest.mark.nightly)])
+@pytest.mark.parametrize(("kills", "in_a_save"), [(60, 15)])
+@pytest.mark.nightly  # one kill in training: training/test_resume
 def test_killed_at_random_moments_runs_end_with_the_same_bytes(
     forks: Forks, tmp_path: Path, kills: int, in_a_save: int
 ) -> None:

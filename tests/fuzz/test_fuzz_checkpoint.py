@@ -77,8 +77,8 @@ def test_damaged_bytes():
 
     each()
     outcomes.close()
-    assert outcomes.codes[0] > 1
-    assert outcomes.codes[3] > 1
+    assert outcomes.codes[0] > 0
+    assert outcomes.codes[3] > 0
 
 
 class Trap:

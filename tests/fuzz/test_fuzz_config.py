@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from conftest import tiers
 from fuzz_tools import (
     SMALL,
     SMALL_DATA,
@@ -215,22 +216,22 @@ def test_run_files_of_interrupted_runs():
     outcomes.close()
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b"null",
-        b"[]",
-        b"[" * 100_000,
-        b'{"a":' * 100_000,
-        b"\xff\xfe",
-        b"NaN",
-        b"1" * 5000,
-        b'"x"',
-        b"{}" * 2,
-        b"\0" * 100,
-    ],
-)
+NASTY = [
+    b"",
+    b"null",
+    b"[]",
+    b"[" * 100_000,
+    b'{"a":' * 100_000,
+    b"\xff\xfe",
+    b"NaN",
+    b"1" * 5000,
+    b'"x"',
+    b"{}" * 2,
+    b"\0" * 100,
+]
+
+
+@pytest.mark.parametrize("content", tiers(NASTY, NASTY[::3]))
 def test_nasty_json(content):
     root = server().root / "nasty"
     for file in ("config.json", "result.json", "run.json", "run.lock"):

@@ -207,9 +207,8 @@ def test_npy_headers():
     outcomes = Outcomes("npz with other .npy headers", opened)
     data = bytes(12 * 8 * 8)
     for each in HEADERS:
-        for key in ("train_images", "train_labels"):
-            content = with_member(npy(each, data), key)
-            outcomes.add(content, read(content))
+        content = with_member(npy(each, data), "train_images")
+        outcomes.add(content, read(content))
     for version in ((1, 0), (2, 0), (3, 0), (9, 9)):
         for length in (None, 0, 1, 2**15, 2**16 - 1):
             content = with_member(npy(header(), data, version, length))

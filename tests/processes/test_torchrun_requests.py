@@ -128,6 +128,7 @@ def test_a_recipe_writes_everything_once(torchrun: Jobs, tmp_path: Path) -> None
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
+@pytest.mark.nightly  # a recipe's stages: the test above
 def test_a_sweep(torchrun: Jobs, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE + "sweep: {distill.loss: [kl, none]}\n")
     ended = torchrun.done(tmp_path, ["run", "./r.yaml"])

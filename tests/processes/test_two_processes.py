@@ -94,7 +94,7 @@ def _losses(run: Path) -> list[float]:
 
 @pytest.mark.parametrize(
     "name",
-    tiers(LOSSES, ["hta-kl", "bkdsnn"]),
+    tiers(LOSSES, ["bkdsnn"]),
 )
 def test_two_processes_give_the_losses_of_one(torchrun: Jobs, here: Path, name: str) -> None:
     """20 steps of one global batch, norms frozen."""

@@ -98,7 +98,7 @@ def takes_a_step(pipeline: Pipeline, width: int | None) -> None:
 @WIDTHS
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_takes_a_step_on_data_of_its_shape(name: str, width: int | None) -> None:
-    for k in chosen(name):
+    for k in chosen(name)[0 if width is None else -1 :]:
         takes_a_step(tasks_of(name).all[k].pipeline, width)
 
 

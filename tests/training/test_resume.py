@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL, Cli, finish, start, teach_and_distill
-from faults.forks import Forks
+from conftest import SMALL, Cli, finish, run_in, start, teach_and_distill
 
 from snnkd import pipeline
 from snnkd.console import Console
@@ -142,10 +141,10 @@ def _wait_for(path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def long_bytes(forks: Forks, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def long_bytes(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> bytes:
     """The weights of the LONG run, never interrupted."""
     root = tmp_path_factory.mktemp("long")
-    assert forks.run(root, ["teach", *LONG]) == 0, (root / "err").read_text()
+    assert run_in(root, data_folder, "teach", *LONG).code == 0
     return (root / "run/model.safetensors").read_bytes()
 
 
