@@ -117,9 +117,8 @@ def peer_failures() -> Iterator[None]:
             first_line = (str(error).strip().splitlines() or [""])[0]
             reason = re.sub(r"^\[\S*\]\s*", "", first_line)  # without the line of gloo's source
             raise PeerLost(
-                f"another process of this job ended ({reason[:100].strip(' :')}); the last checkpoint is "
-                f"intact, "
-                "the same command continues"
+                f"another process of this job ended ({reason[:100].strip(' :')}); "
+                "the last checkpoint is intact, the same command continues"
             ) from error
         raise
 

@@ -25,8 +25,8 @@ def pick_device(name: str) -> torch.device:
     """
     if distributed.world_size() > 1 and name.startswith("cuda:"):
         raise UsageError(
-            f"device {name!r} given for {distributed.world_size()} processes; use --device cuda, each "
-            f"process picks its own GPU"
+            f"device {name!r} given for {distributed.world_size()} processes; "
+            "use --device cuda, each process picks its own GPU"
         )
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -37,8 +37,8 @@ def pick_device(name: str) -> torch.device:
         raise UsageError(f"device {name!r} is not auto, cpu, cuda or cuda:N")
     if name != "cpu" and int(match[1] or 0) >= torch.cuda.device_count():
         raise UsageError(
-            f"device {name!r} is missing; this machine has {torch.cuda.device_count()} CUDA devices, "
-            f"--device cpu works"
+            f"device {name!r} is missing; "
+            f"this machine has {torch.cuda.device_count()} CUDA devices, --device cpu works"
         )
     if distributed.world_size() > 1 and name != "cpu":
         torch.cuda.set_device(name)  # for nccl

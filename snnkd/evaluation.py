@@ -166,8 +166,8 @@ def data_of(
     data = load_data(config, console, fetch=fetch)
     if request.data is None and not request.data_settings and data.sha256 != loaded.config.get("data_sha256"):
         console.log(
-            f"warning: {data.name} differs from the data {loaded.folder} was trained on (sha256 "
-            f"{data.sha256[:12]}...)"
+            f"warning: {data.name} differs from the data {loaded.folder} was trained on "
+            f"(sha256 {data.sha256[:12]}...)"
         )
     _check_fits(loaded, data)
     return data

@@ -33,8 +33,8 @@ def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
         if error.errno in LOCKED:
             return False
         raise FileError(
-            f"{Path(file.name).parent}: cannot be locked ({reason(error)}); use a file system with flock, "
-            f"such as a local disk"
+            f"{Path(file.name).parent}: cannot be locked ({reason(error)}); "
+            "use a file system with flock, such as a local disk"
         ) from error
     return True
 

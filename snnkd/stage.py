@@ -55,8 +55,8 @@ def _run_now(stage: Stage) -> Finished:
     check_execution(recipe.train, recipe.execution, stage.device)
     if len(set(distributed.all_gather(recipe_hash(stage.identity)))) > 1:
         raise FileError(
-            "the processes of this job have different data, teachers or requests; give all machines the same "
-            "files and command"
+            "the processes of this job have different data, teachers or requests; "
+            "give all machines the same files and command"
         )
     finished = _check_run(stage)
     if finished is not None:
@@ -140,8 +140,8 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
     check_resumable(folder, recorded, here)
     if recorded.processes != here.processes:
         context.console.log(
-            f"started with {recorded.processes} processes, continuing with {here.processes}: the last digits "
-            f"will differ"
+            f"started with {recorded.processes} processes, continuing with {here.processes}: "
+            "the last digits will differ"
         )
         return replace(recorded, threads=here.threads)
     return recorded

@@ -69,8 +69,8 @@ def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool) -> Path:
         if len(matches) == 1:
             return matches[0].folder
     absent = (
-        f"no finished teacher of this data ({data.name}) under the runs folder; run `snnkd teach` "
-        f"first, or give --teacher RUN"
+        f"no finished teacher of this data ({data.name}) under the runs folder; "
+        "run `snnkd teach` first, or give --teacher RUN"
     )
     return choose(runs, "teacher", latest, "--teacher latest", absent).folder
 
@@ -147,15 +147,14 @@ def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
         mean, std = map(tuple, data.channel_statistics())
     if len(mean) != channels or len(std) != channels:
         raise UsageError(
-            f"teacher.mean and teacher.std: {len(mean)} numbers; {teacher.model.name} takes {channels} "
-            f"channels"
+            f"teacher.mean and teacher.std: {len(mean)} numbers; "
+            f"{teacher.model.name} takes {channels} channels"
         )
     shape = (channels, size or data.shape[1], size or data.shape[2])
     if data.frames is not None and shape != data.shape:
         raise UsageError(
-            f"teacher.model: {teacher.model.name} takes {list(shape)}; event frames {list(data.shape)} "
-            f"cannot be resized "
-            "to the teacher's input"
+            f"teacher.model: {teacher.model.name} takes {list(shape)}; "
+            f"event frames {list(data.shape)} cannot be resized to the teacher's input"
         )
     if shape != specification.shape:
         with torch.random.fork_rng(devices=[]):
@@ -182,8 +181,8 @@ def _try_image(network: Network, path: Path) -> None:
 def _check_sha256(teacher: TeacherConfig, loaded: LoadedNetwork) -> None:
     if teacher.sha256 not in (None, loaded.sha256):
         raise FileError(
-            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., the recipe names "
-            f"{str(teacher.sha256)[:12]}..."
+            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., "
+            f"the recipe names {str(teacher.sha256)[:12]}..."
         )
 
 
@@ -212,8 +211,8 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
     # event frames are not resized: a pixel of another size counts other events
     if own.frames is not None and own.shape != data.shape:
         raise FileError(
-            f"{loaded.folder}: the teacher takes event frames {list(own.shape)}, {data.name} has "
-            f"{list(data.shape)}"
+            f"{loaded.folder}: the teacher takes event frames {list(own.shape)}, "
+            f"{data.name} has {list(data.shape)}"
         )
 
 

@@ -148,8 +148,8 @@ def check_neuron(neuron: AnyNeuron) -> None:
         )
     if neuron.surrogate not in SURROGATES:
         raise UsageError(
-            f"neuron.surrogate: {neuron.surrogate}; the baseline loop has only {' and '.join(SURROGATES)}, "
-            "so omit --baseline and --ablations"
+            f"neuron.surrogate: {neuron.surrogate}; "
+            f"the baseline loop has only {' and '.join(SURROGATES)}, so omit --baseline and --ablations"
         )
 
 

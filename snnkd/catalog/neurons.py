@@ -63,8 +63,8 @@ NEURONS = Registry("neuron", [
     NeuronEntry("izhikevich", "quadratic integrate-and-fire with recovery (Izhikevich 2003)",
                 "snnkd.models.neurons:Izhikevich", options=neuron.IzhikevichConfig, fused=True),
     NeuronEntry("psn",
-                "parallel spiking neuron: learned weights across all timesteps, not causal "
-                "(Fang et al. 2023)",
+                "parallel spiking neuron: "
+                "learned weights across all timesteps, not causal (Fang et al. 2023)",
                 "snnkd.models.neurons:PSN", options=neuron.PSNConfig,
                 learned=("weight", "bias"), causal=False, each_timestep=True),
     NeuronEntry("masked-psn",

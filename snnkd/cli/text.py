@@ -136,13 +136,13 @@ def bench_lines(result: dict[str, Any]) -> list[str]:
     """`snnkd bench`'s result, at most 80 columns wide."""
     hardware = result["hardware"]
     lines = [
-        f"{result['model']['name']}, T = {result['T']}, batch {result['batch_size']}, {result['data']}, "
-        f"loss {result['loss']}",
+        f"{result['model']['name']}, T = {result['T']}, batch {result['batch_size']}, "
+        f"{result['data']}, loss {result['loss']}",
         f"{hardware.get('gpu') or hardware['cpu']}, {hardware['threads']} threads, "
         f"torch {result['versions']['torch']}, "
         f"compile {result['compile']}, {'bf16' if result['bf16'] else 'float32'}",
-        f"{result['images_per_s']:.1f} images/s, {_quartiles(result['step_ms'])} ms per step "
-        f"(median, quartiles; {result['rounds']} rounds)",
+        f"{result['images_per_s']:.1f} images/s, {_quartiles(result['step_ms'])} ms per step (median, "
+        f"quartiles; {result['rounds']} rounds)",
         "",
         "part            ms   share",
     ]

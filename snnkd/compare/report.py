@@ -225,8 +225,8 @@ def _val(row: Row, needed: bool = False) -> Spread | None:
     for student, value in values:
         if value is None and needed:
             raise FileError(
-                f"{student.path}: no validation accuracy for --rank-on val; train with data.val_fraction "
-                f"above 0, or run `snnkd eval {student.path} --split val`"
+                f"{student.path}: no validation accuracy for --rank-on val; "
+                f"train with data.val_fraction above 0, or run `snnkd eval {student.path} --split val`"
             )
     known = [value for _, value in values if value is not None]
     return spread(known) if len(known) == len(values) else None

@@ -105,8 +105,8 @@ def _closing(table: Table, report: Report) -> list[str]:
         sentences.append(f"Settings of rows that list no other value: {settings}.")
     if any(line.difference for column in table.columns for line in column.rows):
         sentences.append(
-            f"Differences are paired by seed, with {PERCENT} intervals by Student's t; p is two-sided, "
-            f"Holm-corrected over the rows of a column, significant below {1 - LEVEL:.2g}."
+            f"Differences are paired by seed, with {PERCENT} intervals by Student's t; "
+            f"p is two-sided, Holm-corrected over the rows of a column, significant below {1 - LEVEL:.2g}."
         )
         sentences += _image_sentences(table)
     if any(line.settings > 1 for column in table.columns for line in column.rows):
@@ -118,8 +118,8 @@ def _closing(table: Table, report: Report) -> list[str]:
         energy = table.teacher.get("energy_mj")
         cost = "" if energy is None else f", {1000 * float(energy):.3f} µJ an image"
         sentences.append(
-            f"teacher {table.teacher.get('run', '')}: {float(table.teacher['top1']):.2f} % on the test "
-            f"split{cost}."
+            f"teacher {table.teacher.get('run', '')}: "
+            f"{float(table.teacher['top1']):.2f} % on the test split{cost}."
         )
     return [*sentences, *table.notes]
 
@@ -132,8 +132,8 @@ def _image_sentences(table: Table) -> list[str]:
             f"of {resampled[0].images} images, for these trained networks (not for other seeds)."
         ]
     return [
-        "No interval over images: save logits with `snnkd eval RUN --save-logits FILE.npz`, then give "
-        "--logits FILE.npz."
+        "No interval over images: "
+        "save logits with `snnkd eval RUN --save-logits FILE.npz`, then give --logits FILE.npz."
     ]
 
 

@@ -41,8 +41,8 @@ def measure_network(
     spiking, trained_T = network.specification.kind == "snn", network.specification.T
     if data.frames and spiking and (settings.T or 0) > data.frames:
         raise UsageError(
-            f"--T {settings.T}: each timestep takes one event frame, and {data.name} has {data.frames} "
-            f"(data.frames)"
+            f"--T {settings.T}: each timestep takes one event frame, "
+            f"and {data.name} has {data.frames} (data.frames)"
         )
     batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
     context.stop.check_together("before measuring")

@@ -38,8 +38,8 @@ def check_size(name: str, shape: tuple[int, int, int], minimum: int) -> None:
     """Raise UsageError if the poolings of network `name` would reduce images `(C, H, W)` below one pixel."""
     if min(shape[1:]) < minimum:
         raise UsageError(
-            f"model.name: {name} needs images of at least {minimum}x{minimum}, these are "
-            f"{shape[1]}x{shape[2]}; use resnet8"
+            f"model.name: {name} needs images of at least {minimum}x{minimum}, "
+            f"these are {shape[1]}x{shape[2]}; use resnet8"
         )
 
 

@@ -201,8 +201,8 @@ def _check_tensors(network: Network, tensors: dict[str, Any], path: Path) -> Non
             raise FileError(f"{path}: tensor {name!r} has non-finite values")
         if tensor.shape != expected[name].shape:
             raise FileError(
-                f"{path}: tensor {name!r} is {list(tensor.shape)}, config.json implies "
-                f"{list(expected[name].shape)}"
+                f"{path}: tensor {name!r} is {list(tensor.shape)}, "
+                f"config.json implies {list(expected[name].shape)}"
             )
 
 

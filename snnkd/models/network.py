@@ -92,8 +92,8 @@ class Network(nn.Module):
             images = resize_images(images, self.specification.shape)
         if images.ndim != 4 or tuple(images.shape[1:]) != self.specification.shape:
             raise UsageError(
-                f"images of shape {list(images.shape)}; this network expects "
-                f"[B, {', '.join(map(str, self.specification.shape))}]"
+                f"images of shape {list(images.shape)}; "
+                f"this network expects [B, {', '.join(map(str, self.specification.shape))}]"
             )
         if not images.is_floating_point():
             raise UsageError(

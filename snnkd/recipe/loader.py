@@ -43,13 +43,13 @@ def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Pa
     called = str(under) if is_path(extends) else extends
     if os.path.realpath(under) in map(os.path.realpath, chain):
         raise UsageError(
-            f"{name}: extends: {' -> '.join(map(str, (*chain, under)))} is a circle; one of them must stand "
-            f"by itself"
+            f"{name}: extends: {' -> '.join(map(str, (*chain, under)))} is a circle; "
+            "one of them must stand by itself"
         )
     if len(chain) > MOST_BASES:
         raise UsageError(
-            f"{name}: extends: {extends} would be base {len(chain)} of {chain[0]}; at most {MOST_BASES} "
-            f"follow each other"
+            f"{name}: extends: {extends} would be base {len(chain)} of {chain[0]}; "
+            f"at most {MOST_BASES} follow each other"
         )
     try:
         content = parse_yaml(read_bytes(under, LARGEST + 1), str(under))

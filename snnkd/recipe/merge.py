@@ -90,8 +90,8 @@ def _check_form(base: Values, child: Values, name: str) -> None:
         )
     for key in (key for key in sections if "stage" in base and key in child):
         raise UsageError(
-            f"{key}: {name}, which it extends, is a recipe of one stage and has no sections; extend a "
-            f"pipeline"
+            f"{key}: {name}, which it extends, "
+            "is a recipe of one stage and has no sections; extend a pipeline"
         )
 
 
@@ -102,8 +102,8 @@ def _remove_nulls(merged: Values, base: Any, child: Mapping[str, Any], name: str
         elif value is None and value_at(base, (key,)) is ...:
             known = [f"{where}{other}" for other in base] if isinstance(base, Mapping) else []
             raise UsageError(
-                f"{where}{key}: null removes a key of {name}, and {name} does not set "
-                f"it{did_you_mean(f'{where}{key}', known)}"
+                f"{where}{key}: null removes a key of {name}, "
+                f"and {name} does not set it{did_you_mean(f'{where}{key}', known)}"
             )
         elif value is None:
             del merged[key]
@@ -135,12 +135,12 @@ def _check_effect(merged: Values, child: Values, name: str) -> None:
             continue
         for axis in filter(None, swept):
             raise UsageError(
-                f"{shown}: no effect, {name} sweeps {axes[axis]}; remove the key, or the axis (sweep: "
-                f"{{{axes[axis]}: null}})"
+                f"{shown}: no effect, {name} sweeps {axes[axis]}; "
+                f"remove the key, or the axis (sweep: {{{axes[axis]}: null}})"
             )
         raise UsageError(
-            f"{shown}: no effect, {takers[0]}.{shown} overrides it (extends {name}); write "
-            f"{takers[0]}.{shown}"
+            f"{shown}: no effect, {takers[0]}.{shown} overrides it (extends {name}); "
+            f"write {takers[0]}.{shown}"
         )
 
 

@@ -199,8 +199,8 @@ def _complete_preset(values: Values) -> None:
         keys = values.setdefault(section, {})
         if isinstance(keys, dict) and str(keys.setdefault(key, value)) != value:
             raise UsageError(
-                f"{section}.{key}: {keys[key]!r}, but the loss {name!r} needs {value}; change it, or set "
-                f"loss.name: custom"
+                f"{section}.{key}: {keys[key]!r}, but the loss {name!r} needs {value}; "
+                "change it, or set loss.name: custom"
             )
 
 

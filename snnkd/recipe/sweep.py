@@ -70,8 +70,8 @@ class Tasks:
         if not self.axes:
             return []
         return [
-            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); the figures "
-            f"below are for {self.all[0].name}"
+            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); "
+            f"the figures below are for {self.all[0].name}"
         ]
 
     def chosen(self, number: str | None) -> tuple[Task, ...]:
@@ -118,8 +118,8 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
         twin = unique.setdefault(repr(task.pipeline), task)
         if twin is not task:
             raise UsageError(
-                f"sweep: {twin.name} and {task.name} resolve to the same run; remove a value, or the key "
-                f"that overrides it"
+                f"sweep: {twin.name} and {task.name} resolve to the same run; "
+                "remove a value, or the key that overrides it"
             )
         resolved.append(task)
     _check_compare(resolved)
@@ -144,8 +144,8 @@ def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
     tasks = f"{count} tasks" if count > 1 else "1 task"
     values = f"it uses {', '.join(here)}" if here else "no swept key is of this stage"
     return [
-        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {values}; `snnkd run "
-        f"{recipe} --task K` runs one"
+        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {values}; "
+        f"`snnkd run {recipe} --task K` runs one"
     ]
 
 
@@ -230,8 +230,8 @@ def _axes(section: Any, base: Values) -> Axes:
     """The checked `sweep:` section."""
     if not isinstance(section, Mapping) or not section:
         raise UsageError(
-            f"sweep: {section!r} is not a mapping of keys to lists of values; write sweep: {{seed: [0, 1, "
-            f"2]}}, or remove it"
+            f"sweep: {section!r} is not a mapping of keys to lists of values; "
+            "write sweep: {seed: [0, 1, 2]}, or remove it"
         )
     for key, values in section.items():
         _check_key(key, base)
@@ -262,8 +262,8 @@ def _check_key(key: Any, base: Values) -> None:
         raise UsageError(f"sweep: unknown key {str(key)!r}{hint}")
     if head in PIPELINE_KEYS and head not in base:
         raise UsageError(
-            f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; add it, or remove the "
-            f"key"
+            f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; "
+            "add it, or remove the key"
         )
 
 

@@ -51,8 +51,8 @@ def build_teacher(values: Any) -> TeacherConfig:
             )
         if run is not None and run.endswith(PLAIN):
             raise UsageError(
-                f"teacher.run: {run} has only weights; name the network with --teacher-model "
-                f"(`snnkd list models`)"
+                f"teacher.run: {run} has only weights; "
+                "name the network with --teacher-model (`snnkd list models`)"
             )
         return config
     if run is None or run == "latest":

@@ -121,8 +121,8 @@ def _check_events(text: str, where: str) -> None:
             sizes[name] = size = 1
             if event.value == "<<" and event.implicit[0]:
                 raise FileError(
-                    f"{where}: line {_line(event)}: merge keys (<<) are not supported; use `extends`, or "
-                    f"write the keys out"
+                    f"{where}: line {_line(event)}: merge keys (<<) are not supported; "
+                    "use `extends`, or write the keys out"
                 )
             if not event.value.isprintable() and any(
                 "\ud800" <= letter <= "\udfff" for letter in event.value

@@ -145,8 +145,8 @@ def all_status(folder: Path) -> list[Status]:
         raise FileError(f"{folder}: a file, not a folder of runs")
     if not folder.is_dir():
         raise FileError(
-            f"{folder}: no such folder; runs are under {runs_folder()} unless SNNKD_RUNS or --out names "
-            f"another"
+            f"{folder}: no such folder; "
+            f"runs are under {runs_folder()} unless SNNKD_RUNS or --out names another"
         )
     folders = run_folders(folder)
     if not folders:

@@ -156,15 +156,15 @@ def wait_until_free(
         stop(f"while waiting for {folder}, held by {holder}")
         if waited >= seconds:
             raise Preempted(
-                f"{folder}: held by {holder}; waited {seconds:g} s (execution.wait) for it; the same command "
-                f"continues"
+                f"{folder}: held by {holder}; "
+                f"waited {seconds:g} s (execution.wait) for it; the same command continues"
             )
         # the holder changes when another process is faster; one that does not record "running" is about to
         # release it
         if record.get("state") == "running" and holder != logged:
             console.log(
-                f"waiting for {folder}, held by {holder}; at most {duration(seconds - waited)} more "
-                f"(execution.wait)"
+                f"waiting for {folder}, held by {holder}; "
+                f"at most {duration(seconds - waited)} more (execution.wait)"
             )
             logged = holder
         time.sleep(min(POLL, seconds - waited))

@@ -39,8 +39,8 @@ def check_folder(folder: Path, identity: dict[str, Any] | None) -> None:
     if change:
         key, old, new = change
         raise UsageError(
-            f"{folder}: its run has {key} = {_short(old)}, this command {_short(new)}; use another --out, or "
-            f"--fresh to set it aside"
+            f"{folder}: its run has {key} = {_short(old)}, this command {_short(new)}; "
+            "use another --out, or --fresh to set it aside"
         )
 
 
@@ -62,8 +62,7 @@ def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any
         if {**run.identity, "data": {**data, "sha256": sha256}} == identity:
             raise UsageError(
                 f"{run.folder}: was started on other bytes of {section['name']} (data.sha256 = "
-                f"{old[:12]}..., now {sha256[:12]}...); "
-                "resume it where its data are, or remove it"
+                f"{old[:12]}..., now {sha256[:12]}...); resume it where its data are, or remove it"
             )
 
 

@@ -85,7 +85,6 @@ def check_resumable(folder: Path, recorded: Reproducibility, here: Reproducibili
     if change:
         key, old, new = change
         raise UsageError(
-            f"{folder}: started with {key} = {old!r}, here it is {new!r}: the result would not be bitwise "
-            f"identical; "
-            "resume on the original setup, or --fresh"
+            f"{folder}: started with {key} = {old!r}, here it is {new!r}: "
+            "the result would not be bitwise identical; resume on the original setup, or --fresh"
         )

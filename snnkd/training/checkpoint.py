@@ -83,8 +83,8 @@ def _read(path: Path) -> dict[str, Any]:
     if not head.startswith(MAGIC):
         version = head[:40].decode("ascii", "replace")
         raise FileError(
-            f"{path}: begins with {version!r}, not {MAGIC.decode()!r}; not a checkpoint of this version of "
-            f"snnkd"
+            f"{path}: begins with {version!r}, not {MAGIC.decode()!r}; "
+            "not a checkpoint of this version of snnkd"
         )
     if sha256(payload) != head[len(MAGIC) :].decode("ascii", "replace"):
         raise FileError(f"{path}: its checksum does not match its {len(payload)} bytes; the file is damaged")

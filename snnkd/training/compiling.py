@@ -39,8 +39,8 @@ def decide(execution: ExecutionConfig, network: Network, images: int, device: to
     if execution.compile != "auto":
         if execution.compile != "off" and not available:
             raise UsageError(
-                f"execution.compile: {execution.compile} needs a C++ compiler (CXX, g++ or clang++); install "
-                f"one or set it to off"
+                f"execution.compile: {execution.compile} needs a C++ compiler (CXX, g++ or clang++); "
+                "install one or set it to off"
             )
         return execution.compile
     if device.type != "cpu" or not available or not is_fused(network.specification.neuron):

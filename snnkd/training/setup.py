@@ -58,8 +58,8 @@ def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torc
         )
     if execution.sync_norm and device.type == "cpu":
         raise UsageError(
-            "execution.sync_norm: true works on GPUs only (SyncBatchNorm has no gloo backend); set it to "
-            "false"
+            "execution.sync_norm: "
+            "true works on GPUs only (SyncBatchNorm has no gloo backend); set it to false"
         )
 
 
@@ -92,8 +92,8 @@ def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork 
         _copy_weights(teacher.network, network)
     if recipe.execution.activation_checkpointing and not enable_recompute(network):
         raise UsageError(
-            f"execution.activation_checkpointing: {recipe.model.name} has no blocks to recompute; set it to "
-            f"false"
+            "execution.activation_checkpointing: "
+            f"{recipe.model.name} has no blocks to recompute; set it to false"
         )
     return network
 
@@ -107,8 +107,7 @@ def _copy_weights(teacher: Network, student: Network) -> None:
         name = teacher.specification.model.name
         raise UsageError(
             f"train.init: teacher: the teacher is a {name}, the student a {student.specification.model.name} "
-            f"with other "
-            f"weights; use --model {name} with the teacher's width"
+            f"with other weights; use --model {name} with the teacher's width"
         )
     student.body.load_state_dict(weights)
 

@@ -112,8 +112,8 @@ class TrainState:
         rewind_metrics(folder, progress.epoch)
         if state is not None and progress.epoch < epochs:
             console.log(
-                f"continuing in epoch {progress.epoch + 1} of {epochs}, after step {progress.step} of "
-                f"{self.steps}"
+                f"continuing in epoch {progress.epoch + 1} of {epochs}, "
+                f"after step {progress.step} of {self.steps}"
             )
 
     def _restore(self, state: dict[str, Any]) -> None:

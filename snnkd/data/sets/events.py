@@ -158,8 +158,8 @@ def _hold_out_test(labels: Tensor, config: SplitEventConfig) -> Tensor:
         count = round(len(rows) * config.test_fraction)
         if not 0 < count < len(rows):
             raise UsageError(
-                f"data.test_fraction: {config.test_fraction} of {len(rows)} samples of {name} "
-                "leaves a split empty"
+                "data.test_fraction: "
+                f"{config.test_fraction} of {len(rows)} samples of {name} leaves a split empty"
             )
         seed = derive(config.split_seed, config.name, "test", label)
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))

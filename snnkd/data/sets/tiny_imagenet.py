@@ -159,8 +159,7 @@ def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tupl
     if counts != (CLASSES, TRAIN_IMAGES, TEST_IMAGES):
         raise FileError(
             f"{source.path}: {counts[1]:,} training and {counts[2]:,} validation images of {counts[0]} "
-            f"classes; "
-            f"published are {TRAIN_IMAGES:,} and {TEST_IMAGES:,} of {CLASSES}; "
+            f"classes; published are {TRAIN_IMAGES:,} and {TEST_IMAGES:,} of {CLASSES}; "
             "read a rearranged copy as imagefolder:PATH"
         )
     return wnids, [(name, wnid) for wnid, _, name in sorted(train)], test
