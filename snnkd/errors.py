@@ -1,13 +1,13 @@
-"""The errors a user can meet, each with its exit code.
+"""The errors shown to users, each with its exit code.
 
-    SnnkdError            1   a bug
+    SnnkdError          1   a bug
     ├── UsageError      2   the request is wrong: an option, key, name or value
-    ├── FileError        3   a file or place is bad: missing, damaged, held, read-only
-    ├── RunError         4   the work failed: non-finite loss, out of memory, disk full
-    ├── Preempted          75   stopped in good order; the same command continues
-    └── Interrupted       -   stopped by SIGINT after saving; the process dies of SIGINT
+    ├── FileError       3   a file or folder is bad: missing, damaged, locked, read-only
+    ├── RunError        4   the work failed: non-finite loss, out of memory, disk full
+    ├── Preempted      75   stopped after saving; the same command continues
+    └── Interrupted     -   stopped by SIGINT after saving; the process dies of SIGINT
 
-A message is one line: what was wrong, the value, what would be right.
+A message is one line: key, value, rule and remedy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class UsageError(SnnkdError):
 
 
 class FileError(SnnkdError):
-    """A file or place is bad; exit code 3."""
+    """A file or folder is bad; exit code 3."""
 
     exit_code = 3
 
@@ -55,7 +55,7 @@ class Interrupted(SnnkdError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'hta-kl'?` for the closest known name, or the list of names when none is close."""
     names = sorted(known)
-    # what all share (dashes, a section's name) is no likeness
+    # dashes or a section that all names share must not count as similarity
     plain = {_plain(known_name): known_name for known_name in names}
     close = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.6)
     if close:

@@ -1,5 +1,4 @@
-"""flock, which the system releases when its holder exits: the primitive, and a lock for preparing a data
-set."""
+"""File locks by flock, which the kernel releases when their process exits, and the lock of a data set."""
 
 from __future__ import annotations
 
@@ -16,16 +15,15 @@ from snnkd.errors import FileError
 from snnkd.files import from_os_error, reason
 
 LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
-"""flock's error numbers for a lock that another process has."""
+"""Error numbers of flock for a file that another process has locked."""
 POLL = 0.2
 """Seconds between two attempts."""
 
 
 def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
-    """Lock an open file without waiting; False while another process has the lock. Closing the file releases
-    it.
+    """Lock an open file without waiting; False if another process has locked it. Closing the file unlocks it.
 
-    Raises FileError where the file system has no locks.
+    Raises FileError on a file system without locks.
     """
     try:
         fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -41,8 +39,7 @@ def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
 
 @contextlib.contextmanager
 def dataset_lock(folder: Path, name: str, stop: Callable[[str], None], console: Console) -> Iterator[None]:
-    """Lock `folder`/.`name`.lock, so that one process fetches or unpacks a data set and the others wait for
-    it.
+    """Lock `folder`/.`name`.lock, so that one process downloads or unpacks a data set while others wait.
 
     The empty file stays. Raises FileError for a folder that cannot be written, and what `stop` raises while
     waiting.

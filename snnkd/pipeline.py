@@ -38,7 +38,7 @@ from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose, finished_runs
 from snnkd.runs.folder import RUN, is_finished, read_result, runs_folder
-from snnkd.runs.lock import Lock, in_turn
+from snnkd.runs.lock import Lock, retry_when_free
 from snnkd.schema.data import DataConfig
 from snnkd.schema.run import (
     CompareConfig,
@@ -350,7 +350,7 @@ def _measure_and_export(last: Finished, pipeline: Pipeline, context: RunContext)
                 report = export(last.folder, format, None, False, context)
                 context.console.log(f"exported to {report['path']} (agreement {report['agreement']:.4f})")
 
-    in_turn(work, last.folder, stage.execution.wait, context.stop.check, context.console)
+    retry_when_free(work, last.folder, stage.execution.wait, context.stop.check, context.console)
 
 
 @distributed.on_rank0

@@ -19,7 +19,7 @@ from snnkd.models import Network
 from snnkd.models.files import LoadedNetwork, load_network, save_network
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import RESULT, RUN, is_finished, read_result, recipe_hash, runs_folder
-from snnkd.runs.lock import Lock, check_free, in_turn
+from snnkd.runs.lock import Lock, check_free, retry_when_free
 from snnkd.runs.open import begin, check_folder, check_same_data, set_aside
 from snnkd.runs.reproducibility import (
     Reproducibility,
@@ -40,13 +40,15 @@ from snnkd.training.train_state import Progress
 def run_stage(stage: Stage) -> Finished:
     """Train and measure; an unfinished run is resumed, a finished one returned.
 
-    Raises Held when another process has locked the run; with `context.wait` it waits up to `execution.wait`
-    seconds.
+    If another process has locked the run, raises RunLocked, or with `context.wait` waits for it and raises
+    Preempted after `execution.wait` seconds.
     """
     context, seconds = stage.context, stage.recipe.execution.wait
     if not context.wait:
         return _run_now(stage)
-    return in_turn(partial(_run_now, stage), stage.folder, seconds, context.stop.check, context.console)
+    return retry_when_free(
+        partial(_run_now, stage), stage.folder, seconds, context.stop.check, context.console
+    )
 
 
 def _run_now(stage: Stage) -> Finished:

@@ -137,7 +137,7 @@ def _runs_of(path: Path, named: bool) -> list[Path]:
         raise FileError(f"{path}: no such run; {remedy}")
     runs = run_folders(path) or sorted(file for file in path.iterdir() if _is_result(file))
     if not runs:
-        raise FileError(f"{path}: has no runs")
+        raise FileError(f"{path}: contains no runs; give a folder of runs")
     return runs
 
 

@@ -1,1 +1,1 @@
-"""Run directories: their names, their lock, who may continue them, and finding finished ones."""
+"""Run directories: names and hashes, lock, resuming, metrics, and finding runs."""

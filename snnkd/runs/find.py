@@ -33,8 +33,7 @@ def run_folders(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run that was started, from its run.json: its identity, its `data:` section, and whether it is
-    finished."""
+    """A started run from its run.json: identity, `data:` section, and whether it is finished."""
 
     folder: Path
     identity: dict[str, Any]
@@ -108,7 +107,7 @@ class Status:
 def run_status(folder: Path) -> Status:
     """The state of a run.
 
-    done: it has a result; running: its lock is held; stopped or failed: its last command ended so; stale: its
+    done: it has a result; running: it is locked; stopped or failed: how its last command ended; stale: its
     process was killed.
     """
     holder = read_holder(folder)
@@ -123,11 +122,11 @@ def run_status(folder: Path) -> Status:
 
 
 def _finished_status(folder: Path) -> Status:
-    """done, or failed where the result or the weights are damaged."""
+    """done, or failed if the result or the weights are damaged."""
     try:
         end = read_result(folder)["curve"][-1]
         note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
-        # reads the header and compares the file's length
+        # opening reads the header and checks the file's length
         with safe_open(folder / "model.safetensors", framework="numpy"):
             return Status(folder, "done", note)
     except (OSError, SafetensorError) as error:
@@ -150,11 +149,11 @@ def all_status(folder: Path) -> list[Status]:
         )
     folders = run_folders(folder)
     if not folders:
-        raise FileError(f"{folder}: has no runs")
+        raise FileError(f"{folder}: contains no runs; give a folder of runs")
     return [run_status(path) for path in folders]
 
 
 def exit_code(runs: list[Status]) -> int:
-    """0 if all are done, 4 if any failed, else 75 (some are to be continued)."""
+    """0 if all are done, 4 if any failed, else 75 (some can be continued)."""
     states = {status.state for status in runs}
     return 4 if "failed" in states else 0 if states <= {"done"} else 75

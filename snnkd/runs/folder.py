@@ -1,4 +1,4 @@
-"""Run identity: the names and hashes of run directories, and their main files."""
+"""Run directories: identity, name and hash, and the main files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RUN = "run.json"
 RESULT = "result.json"
 """Written last; its presence marks the run as finished."""
 _INPUT_KEYS = ("model", "size", "mean", "std")
-"""How a teacher from a plain weights file sees an image; a run's own network records it."""
+"""Input settings of a teacher from a plain weights file; a run records them in its config."""
 
 
 def runs_folder() -> Path:
@@ -33,7 +33,7 @@ def runs_folder() -> Path:
 
 
 def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) -> dict[str, Any]:
-    """What two equal runs share: data and teacher by content, and every key of the recipe but `execution`."""
+    """The keys that identify a run: data and teacher by content, the recipe's others except `execution`."""
     values: dict[str, Any] = identity_values(recipe)
     del values["execution"]
     values["data"] = {
@@ -51,7 +51,7 @@ def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) 
 
 
 def identity_values(value: Any) -> Any:
-    """`to_plain` without keys that a later release added and that hold their default (`Since`)."""
+    """`to_plain` without keys of a later release (`Since`) that have their default."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints, plain = fields.hints(type(value)), to_plain(value)
         return {
@@ -67,7 +67,7 @@ def _is_later(hint: Any) -> bool:
 
 
 def _user_code(recipe: StageRecipe) -> list[str]:
-    """The user's functions that a run computes with; data sets count by their content."""
+    """Names of the user's functions in a run; data sets are identified by content instead."""
     names = [recipe.model.name] if MODELS.is_users(recipe.model.name) else []
     if not isinstance(recipe, DistillRecipe):
         return names
@@ -77,8 +77,7 @@ def _user_code(recipe: StageRecipe) -> list[str]:
 
 
 def run_name(recipe: StageRecipe, identity: dict[str, Any]) -> str:
-    """`<stage>-<data>-<model>[-<loss>-T<T>]-<hash>-s<seed>`; the hash is over the identity keys other than
-    seed."""
+    """`<stage>-<data>-<model>[-<loss>-T<T>]-<hash>-s<seed>`, with `recipe_hash`."""
     parts = [recipe.stage, _data_label(recipe.data.name), _file_name(recipe.model.name)]
     if isinstance(recipe, DistillRecipe):
         parts += [_file_name(recipe.loss.name), f"T{recipe.model.T}"]
@@ -103,7 +102,7 @@ def _data_label(name: str) -> str:
 
 
 def difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
-    """The first key at which two identities differ, with both values; None when they are equal."""
+    """The first key that differs between two identities, with both values; None if they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in [*new, *(key for key in old if key not in new)]:
             change = difference(old.get(key), new.get(key), f"{where}.{key}" if where else key)

@@ -24,15 +24,14 @@ POLL = 1.0
 """Seconds between two attempts."""
 
 
-class Held(FileError):
+class RunLocked(FileError):
     """Another process has locked the run directory."""
 
 
 class Lock:
-    """Lock a run directory, on rank 0 for all ranks. On exit the file records the outcome: done, stopped or
-    failed.
+    """Lock a run directory, on rank 0 for all ranks; on exit, record the outcome: done, stopped or failed.
 
-    Raises Held when another process has the lock, FileError when the folder cannot be written.
+    Raises RunLocked if another process has the lock, FileError if the folder cannot be written.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,12 +51,12 @@ class Lock:
         except OSError as error:
             raise from_os_error(error, self._folder) from error
         try:
-            if not _try_again(file):
-                raise _held(self._folder)
+            if not _try_lock(file):
+                raise _locked(self._folder)
             self._file, self._previous = file, read_holder(self._folder)
             self._record("running")
         except BaseException as error:
-            with contextlib.suppress(OSError):  # closing tries to write once more
+            with contextlib.suppress(OSError):  # closing flushes, which may fail again
                 file.close()
             if isinstance(error, OSError):
                 raise from_os_error(error, self._folder) from error
@@ -86,7 +85,7 @@ class Lock:
                 self._record("done")
             elif isinstance(error, (Preempted, Interrupted)):
                 self._record("stopped", str(error))
-            elif isinstance(error, UsageError):  # refused: the run's own state stays
+            elif isinstance(error, UsageError):  # refused: the run keeps its state
                 self._record(str(self._previous.get("state", "stopped")), str(self._previous.get("why", "")))
             else:
                 self._record("failed", f"{type(error).__name__}: {error}".splitlines()[0][:300])
@@ -97,8 +96,8 @@ class Lock:
                 self._file.close()
 
 
-def _try_again(file: IO[str]) -> bool:
-    """`try_flock`, three times: `snnkd status` takes a shared lock for a moment."""
+def _try_lock(file: IO[str]) -> bool:
+    """Call `try_flock` up to three times, since `snnkd status` takes a shared lock for a moment."""
     for pause in (0.05, 0.05, 0.0):
         if try_flock(file):
             return True
@@ -106,8 +105,8 @@ def _try_again(file: IO[str]) -> bool:
     return False
 
 
-def _held(folder: Path) -> Held:
-    return Held(f"{folder}: held by {describe_holder(read_holder(folder))}; wait for it or stop it")
+def _locked(folder: Path) -> RunLocked:
+    return RunLocked(f"{folder}: held by {describe_holder(read_holder(folder))}; wait for it or stop it")
 
 
 def describe_holder(holder: dict[str, Any]) -> str:
@@ -116,19 +115,18 @@ def describe_holder(holder: dict[str, Any]) -> str:
 
 
 def check_free(folder: Path) -> None:
-    """Raise Held when a process has locked the run, before any work."""
+    """Raise RunLocked if a process has locked the run, before any work."""
     if is_held(folder):
-        raise _held(folder)
+        raise _locked(folder)
 
 
-def in_turn(
+def retry_when_free(
     work: Callable[[], T], folder: Path, seconds: float, stop: Callable[[str], None], console: Console
 ) -> T:
-    """Call `work`, and again each time it raised Held, after waiting until `folder` is free (see
-    `wait_until_free`).
+    """Call `work`; each time it raises RunLocked, wait until `folder` is free and call it again.
 
-    `work` checks whether something is left to do. Of several waiting processes one gets the lock; the others
-    raise Held again and wait on.
+    `work` must check what is left to do: another process may have finished the run meanwhile. Limits and
+    errors are those of `wait_until_free`.
     """
     waited = 0.0
     if distributed.world_size() > 1:
@@ -136,7 +134,7 @@ def in_turn(
     while True:
         try:
             return work()
-        except Held:
+        except RunLocked:
             waited = wait_until_free(folder, seconds, stop, console, waited)
 
 
@@ -144,10 +142,9 @@ def in_turn(
 def wait_until_free(
     folder: Path, seconds: float, stop: Callable[[str], None], console: Console, waited: float = 0.0
 ) -> float:
-    """Wait until no process has locked the run, `seconds` in all; returns the seconds waited, including
-    `waited`.
+    """Wait until no process has locked the run; return the seconds waited, including earlier `waited` ones.
 
-    Logs each holder once. Raises Preempted after `seconds`, and what `stop` raises.
+    Logs each holder once. Raises Preempted after `seconds` in all, and what `stop` raises.
     """
     start, logged = time.monotonic() - waited, ""
     while is_held(folder):
@@ -159,8 +156,7 @@ def wait_until_free(
                 f"{folder}: held by {holder}; "
                 f"waited {seconds:g} s (execution.wait) for it; the same command continues"
             )
-        # the holder changes when another process is faster; one that does not record "running" is about to
-        # release it
+        # another waiting process may take the lock first; a holder not recorded as "running" is about to exit
         if record.get("state") == "running" and holder != logged:
             console.log(
                 f"waiting for {folder}, held by {holder}; "
@@ -172,7 +168,7 @@ def wait_until_free(
 
 
 def read_holder(folder: Path) -> dict[str, Any]:
-    """The record in the lock file; empty when there is none or it is damaged."""
+    """The record in the lock file; empty if there is none or it is damaged."""
     try:
         value = parse_json((folder / NAME).read_bytes())
     except (OSError, ValueError):

@@ -20,11 +20,11 @@ def append_metrics(folder: Path, row: dict[str, Any]) -> None:
     with (folder / NAME).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()
-        os.fsync(file.fileno())  # the checkpoint that follows counts on the line
+        os.fsync(file.fileno())  # must be on disk before the checkpoint that follows
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the file, without a line that a kill cut short."""
+    """The rows of the file; lines truncated by a kill are skipped."""
     try:
         text = (folder / NAME).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -42,7 +42,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 @distributed.on_rank0
 def rewind_metrics(folder: Path, epochs: int) -> None:
-    """Keep the rows of the first `epochs` epochs; those after the checkpoint are trained again."""
+    """Keep the rows of the first `epochs` epochs; later epochs are trained again from the checkpoint."""
     if not (folder / NAME).exists():
         return
     rows = [row for row in read_metrics(folder) if row["epoch"] <= epochs]

@@ -1,4 +1,4 @@
-"""Opening a run directory: a new run, or one to resume; another run or other files are refused."""
+"""Starting or resuming a run in a directory; one with another run or other files is refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_folder(folder: Path, identity: dict[str, Any] | None) -> None:
     except OSError as error:
         raise from_os_error(error, folder) from error
     if RUN not in names:
-        # the lock is written first, then the recipe: without a lock, recipe.yaml is the user's own
+        # the lock is written before the recipe: without a lock, recipe.yaml belongs to the user
         own = {LOCK, RECIPE} if LOCK in names else set()
         if not all(map(_is_temporary, names - own)):
             raise UsageError(f"{folder}: has files but no run; choose another --out")
@@ -45,11 +45,10 @@ def check_folder(folder: Path, identity: dict[str, Any] | None) -> None:
 
 
 def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any]) -> None:
-    """Refuse a new run where an unfinished one under `runs` differs only in the bytes of the same `data:`
-    section.
+    """Raise UsageError if an unfinished run under `runs` differs from this one only in its data's sha256.
 
-    Such as glyphs drawn by another Pillow, or a replaced file: the directory's name changes with the bytes,
-    and the unfinished run would be forgotten silently. Raises UsageError.
+    Another Pillow draws other glyphs, or a file was replaced: the run's name changes with its data, and the
+    unfinished run would be abandoned silently.
     """
     sha256 = identity["data"]["sha256"]
     for run in recorded_runs(runs):
@@ -61,13 +60,13 @@ def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any
             continue
         if {**run.identity, "data": {**data, "sha256": sha256}} == identity:
             raise UsageError(
-                f"{run.folder}: was started on other bytes of {section['name']} (data.sha256 = "
-                f"{old[:12]}..., now {sha256[:12]}...); resume it where its data are, or remove it"
+                f"{run.folder}: unfinished, data.sha256 is {old[:12]}..., here {sha256[:12]}...; "
+                f"resume it with its own {section['name']} data, or remove it"
             )
 
 
 def _is_temporary(name: str) -> bool:
-    """Whether a kill inside write_atomic left this file."""
+    """Whether the file was left by a kill inside write_atomic."""
     return name.startswith(".") and name.endswith(".tmp")
 
 
@@ -78,8 +77,7 @@ def _short(value: Any) -> str:
 
 @distributed.on_rank0
 def set_aside(folder: Path, console: Console) -> None:
-    """Move a run to .aside/ in the same folder, numbered; nothing is deleted. Raises FileError when it is
-    locked."""
+    """Move a run to .aside/NAME-NUMBER beside it; nothing is deleted. Raises FileError if it is locked."""
     if not folder.exists():
         return
     if is_held(folder):
@@ -102,7 +100,7 @@ def begin(
     folder: Path, recipe: StageRecipe, identity: dict[str, Any], setup: Reproducibility, command: str
 ) -> None:
     """Write recipe.yaml and run.json of a new run."""
-    head = f"# {' '.join(command.split())}\n" if command else ""  # on one line
+    head = f"# {' '.join(command.split())}\n" if command else ""
     write_atomic(folder / RECIPE, (head + dump_yaml(recipe)).encode())
     values = {
         "schema": 1,

@@ -1,5 +1,4 @@
-"""Everything besides the recipe that a run's bytes depend on: recorded at its start, compared when it is
-resumed."""
+"""The setup that bitwise reproducibility depends on, recorded when a run starts, compared when it resumes."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from snnkd.schema.run import ExecutionConfig
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """Of the packages that compute."""
+    """Versions of the numerical packages."""
 
     torch: str
     spikingjelly: str
@@ -31,7 +30,7 @@ class Versions:
 
 @dataclass(frozen=True, kw_only=True)
 class Reproducibility:
-    """The setup under which equal recipes and seeds give equal bytes; `needs` in run.json."""
+    """The setup under which equal recipes and seeds give bitwise equal results; `needs` in run.json."""
 
     versions: Versions
     machine: str
@@ -47,7 +46,7 @@ class Reproducibility:
 def reproducibility(
     execution: ExecutionConfig, compile: Literal["neurons", "on", "off"], device: torch.device
 ) -> Reproducibility:
-    """That of this process."""
+    """The setup of this process."""
     if device.type == "cuda":
         processor = torch.cuda.get_device_name(device)
     else:
@@ -68,7 +67,7 @@ def reproducibility(
 
 
 def recorded_reproducibility(folder: Path) -> Reproducibility:
-    """That of a run's start. Raises FileError where run.json is damaged."""
+    """The setup a run was started with. Raises FileError if run.json is damaged."""
     try:
         return fields.build(Reproducibility, read_json(folder / RUN).get("needs"), "needs")
     except UsageError as error:
@@ -76,15 +75,15 @@ def recorded_reproducibility(folder: Path) -> Reproducibility:
 
 
 def check_resumable(folder: Path, recorded: Reproducibility, here: Reproducibility) -> None:
-    """Raise UsageError where a resumed run would not be bitwise identical to an uninterrupted one.
+    """Raise UsageError if a resumed run would not be bitwise identical to an uninterrupted one.
 
-    Threads are restored. Another number of processes is allowed, and changes the last digits.
+    The number of threads is restored. Another number of processes is allowed and changes the last digits.
     """
     here = replace(here, threads=recorded.threads, processes=recorded.processes)
     change = difference(fields.to_plain(recorded), fields.to_plain(here))
     if change:
         key, old, new = change
         raise UsageError(
-            f"{folder}: started with {key} = {old!r}, here it is {new!r}: "
-            "the result would not be bitwise identical; resume on the original setup, or --fresh"
+            f"{folder}: started with {key} = {old!r}, here it is {new!r}; "
+            "resume on the original setup for bitwise equal results, or --fresh"
         )

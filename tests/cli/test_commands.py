@@ -364,7 +364,7 @@ def test_status_of_a_folder_without_runs(cli: Cli) -> None:
     Path("empty").mkdir()
     ended = cli("status", "empty")
     assert ended.code == 3
-    assert "empty: has no runs" in ended.complaint
+    assert "empty: contains no runs" in ended.complaint
     assert cli("status").code == 3
 
 

@@ -19,7 +19,7 @@ from conftest import Cli
 from faults.forks import Forks, alive, send
 
 from snnkd.runs import lock
-from snnkd.runs.lock import Held, Lock, is_held
+from snnkd.runs.lock import Lock, RunLocked, is_held
 
 TEACHER_EPOCHS = 24
 BODY = f"""\
@@ -276,7 +276,7 @@ def test_a_waiter_that_comes_second_to_a_free_run_waits_again(
     class Quicker(Lock):
         def __enter__(self) -> Lock:
             monkeypatch.setattr(stage, "Lock", Lock)
-            raise Held("another one took it meanwhile")
+            raise RunLocked("another one took it meanwhile")
 
     monkeypatch.setattr(stage, "Lock", Quicker)
     assert cli("run", recipe, "--task", 0).code == 0
@@ -301,7 +301,7 @@ def test_the_export_of_one_student_is_made_by_one(
             time.sleep(0.5)
             Path("exported").rename(student / "export")
 
-    honest, threads = pipeline.in_turn, []
+    honest, threads = pipeline.retry_when_free, []
 
     def late(*given: Any) -> Any:
         threads.append(threading.Thread(target=export))
@@ -309,7 +309,7 @@ def test_the_export_of_one_student_is_made_by_one(
         free.wait(10)
         return honest(*given)
 
-    monkeypatch.setattr(pipeline, "in_turn", late)
+    monkeypatch.setattr(pipeline, "retry_when_free", late)
     ended = cli("run", recipe, "--task", 0)
     threads[0].join()
     assert ended.code == 0, ended.err

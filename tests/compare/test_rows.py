@@ -390,7 +390,7 @@ def test_without_a_student_there_is_nothing_to_compare() -> None:
     with pytest.raises(FileError, match="nowhere: no such run; give runs, or a folder of runs"):
         report(Path("nowhere"))
     Path("runs").mkdir()
-    with pytest.raises(FileError, match="runs: has no runs"):
+    with pytest.raises(FileError, match="runs: contains no runs"):
         report()
     (make_run("kl") / "result.json").unlink()
     with pytest.raises(FileError, match=r"no finished student in runs \(.*: not finished\)"):

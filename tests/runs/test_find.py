@@ -94,7 +94,7 @@ def test_exit_codes(tmp_path):
     def code() -> int:
         return exit_code(all_status(tmp_path))
 
-    with pytest.raises(FileError, match="has no runs"):
+    with pytest.raises(FileError, match="contains no runs"):
         code()
     finished(tmp_path / "a")
     assert code() == 0

@@ -235,7 +235,7 @@ def test_the_same_request_on_other_bytes_is_refused(run):
     other = identity(recipe(), "f" * 64, "e" * 64)
     check_same_data(runs, same(), section)
     with pytest.raises(
-        UsageError, match=r"data\.sha256 = dddddddddddd\.\.\., now ffffffffffff\.\.\."
+        UsageError, match=r"data\.sha256 is dddddddddddd\.\.\., here ffffffffffff\.\.\."
     ) as caught:
         check_same_data(runs, other, section)
     assert str(caught.value).startswith(str(run))

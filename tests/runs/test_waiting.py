@@ -13,7 +13,7 @@ import pytest
 from snnkd.console import Console
 from snnkd.errors import FileError, Preempted
 from snnkd.runs import lock
-from snnkd.runs.lock import Held, Lock, check_free, in_turn, wait_until_free
+from snnkd.runs.lock import Lock, RunLocked, check_free, retry_when_free, wait_until_free
 
 
 class Told(Console):
@@ -53,7 +53,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_held_is_a_bad_place(tmp_path: Path) -> None:
-    with Lock(tmp_path), pytest.raises(Held, match="wait for it or stop it") as caught:
+    with Lock(tmp_path), pytest.raises(RunLocked, match="wait for it or stop it") as caught:
         check_free(tmp_path)
     assert isinstance(caught.value, FileError)
     assert caught.value.exit_code == 3
@@ -124,12 +124,12 @@ def test_work_that_is_held_off_is_begun_again(tmp_path: Path) -> None:
     def work() -> str:
         times.append(1)
         if len(times) == 2:
-            raise Held("another one was quicker")
+            raise RunLocked("another one was quicker")
         with Lock(tmp_path):
             return "done"
 
     with held_for(tmp_path, 0.2):
-        assert in_turn(work, tmp_path, 3600, never, Told()) == "done"
+        assert retry_when_free(work, tmp_path, 3600, never, Told()) == "done"
     assert len(times) == 3
 
 
@@ -144,7 +144,7 @@ def test_of_many_that_wait_each_comes_in_turn(tmp_path: Path) -> None:
             inside.pop()
 
     def wait() -> None:
-        in_turn(work, tmp_path, 3600, never, Told())
+        retry_when_free(work, tmp_path, 3600, never, Told())
         done.append(1)
 
     with held_for(tmp_path, 0.2):
@@ -161,4 +161,4 @@ def test_other_errors_of_the_work_are_its_own(tmp_path: Path) -> None:
         raise FileError("no room")
 
     with pytest.raises(FileError, match="no room"):
-        in_turn(work, tmp_path, 3600, never, Told())
+        retry_when_free(work, tmp_path, 3600, never, Told())
