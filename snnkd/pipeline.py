@@ -17,7 +17,7 @@ from snnkd.catalog.formats import EXPORTS
 from snnkd.catalog.neurons import check_timesteps
 from snnkd.compare.formats import as_table
 from snnkd.compare.report import make_report
-from snnkd.compare.text import left_out
+from snnkd.compare.sections import left_out_line
 from snnkd.context import RunContext
 from snnkd.data import FetchOptions, check_fit, load_data
 from snnkd.data.describe import describe
@@ -280,7 +280,7 @@ def compare(settings: CompareConfig, runs: Sequence[Finished], complete: bool, c
     for line in as_table(report).splitlines():
         context.console.log(line)
     if report.left_out:
-        context.console.log(left_out(report))
+        context.console.log(left_out_line(report))
 
 
 def _run_one(pipeline: Pipeline, context: RunContext) -> list[Finished]:

@@ -87,14 +87,14 @@ def compare(
         raise UsageError(f"--format {format} and --json are two formats; give one")
     from snnkd.compare import formats
     from snnkd.compare.report import make_report
-    from snnkd.compare.text import left_out
+    from snnkd.compare.sections import left_out_line
     from snnkd.measure.plot import check_plot_path
 
     if plot:
         check_plot_path(plot)
     report = make_report(runs or (), settings, logits or ())
     if report.left_out:
-        print(left_out(report), file=sys.stderr)
+        print(left_out_line(report), file=sys.stderr)
     if plot:
         from snnkd.compare.plot import plot_report
 

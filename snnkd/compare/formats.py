@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snnkd.compare.report import Column, Line, Report, Table
-from snnkd.compare.text import PAPER, TextTable, make_sections
+from snnkd.compare.sections import PAPER_HEAD, TextTable, make_sections
 
 if TYPE_CHECKING:  # other formats do without rich
     from rich.console import Console
     from rich.table import Table as RichTable
 
 LEAST_LABEL, GAP = 6, 2
-"""Minimum width of the row labels (narrower: the table continues below), and the space between two cells."""
+"""Minimum width of the row labels (below it the table is split), and the space between two cells."""
 
 
 def as_table(report: Report, width: int = 80) -> str:
-    """Format for a terminal of `width` columns; long cells fold, columns that do not fit continue below."""
+    """Format for a terminal of `width` columns; long cells wrap, columns that do not fit go below."""
     from rich.console import Console
     from rich.text import Text
 
@@ -65,7 +65,7 @@ def _rich_table(source: TextTable, widths: Sequence[int | None]) -> RichTable:
 
     table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for k, (name, width) in enumerate(zip(source.head, widths, strict=True)):
-        # labels fold before numbers and verdicts
+        # labels wrap before numbers and verdicts
         least = _longest(source, k) if k else 0
         table.add_column(
             Text(name),
@@ -102,7 +102,7 @@ def _split(table: TextTable, width: int) -> list[TextTable]:
     """Split a table into tables that fit `width` columns, each with the row labels."""
     together: list[list[int]] = []
     for k, name in enumerate(table.head[1:], 1):
-        if name == PAPER:  # stays next to its own number
+        if name == PAPER_HEAD:  # stays next to its own number
             together[-1].append(k)
         else:
             together.append([k])
@@ -191,8 +191,8 @@ def as_json(report: Report) -> str:
     and `published`. A row: `label`, `loss`, `recipe_hash`, `settings`, `seeds`, `runs`, `values` (top-1 in
     percent by seed), the spreads (`{"mean", "sd", "n"}`) `top1`, `val_top1`, `rate`, `synops`, `energy_mj`
     and `device_seconds`, `devices`, `difference` (`mean`, `low`, `high`, `p`, `p_holm`, `seeds`, `verdict`),
-    `over_images` (`mean`, `low`, `high`, `seeds`, `images`, `draws`) and `published`: what the paper of this
-    loss reports for these data, model and T, mostly of the best test epoch (`method`, `T`, `top1`, `rate` as
+    `over_images` (`mean`, `low`, `high`, `seeds`, `images`, `draws`) and `published`: the result of this
+    loss's paper for these data, model and T, mostly of the best test epoch (`method`, `T`, `top1`, `rate` as
     a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's `published` is the list of all
     that papers report there, `T` being null where it is not reported. What does not apply is null.
     """

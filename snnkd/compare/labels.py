@@ -22,7 +22,7 @@ NOT_IN_LABEL = (
     "model.T",
     "train.select",
 )
-"""Keys that the heading, the columns or the label of the loss show."""
+"""Keys shown elsewhere: in the heading, the columns or the loss's own label."""
 
 
 def label_of(loss: Mapping[str, Any]) -> str:
@@ -34,14 +34,14 @@ def label_of(loss: Mapping[str, Any]) -> str:
 
 
 def loss_name(loss: Mapping[str, Any]) -> str:
-    """Name that settings are counted under; a custom loss goes by its terms."""
+    """Name under which settings are counted; for a custom loss, its terms."""
     return label_of(loss).split()[0] if loss["name"] == CUSTOM else str(loss["name"])
 
 
 def settings_of(student: Student) -> Flat:
-    """Map dotted keys to the values that the heading does not show; a result file records only its epochs.
+    """Map dotted keys to the values not shown elsewhere; a result file records only its epochs.
 
-    Keys that a published method sets outside `loss:` are left out.
+    Keys that a published method sets outside `loss:` are omitted.
     """
     if student.identity is None:
         return {"train.epochs": str(student.epoch)} if student.rule == "last" else {}
@@ -73,8 +73,7 @@ def _text(value: Any) -> str:
 
 
 def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
-    """Label each row, given by one of its students; also return the usual value of each key that differs.
-
+    """Label each row, given one of its students; also return the most frequent values of differing keys.
     A label lists a key whose value is not the most frequent one, and every value if none is most frequent.
     Rows with equal labels get the hash of their recipe.
     """

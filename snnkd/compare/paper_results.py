@@ -1,6 +1,6 @@
-"""Published numbers next to our own: which of them a row is comparable with.
+"""Published numbers that a row can be compared with.
 
-Most are of the best test epoch, which snnkd never selects; every table with one has a note on it.
+Most are of the best test epoch, which snnkd never selects; every table that shows one has a note on it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from snnkd.catalog.references import REFERENCES
 from snnkd.compare.students import Student
 from snnkd.schema.fields import to_plain
 
-USUAL_NEURON = "lif"
+DEFAULT_NEURON = "lif"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def reported(student: Student) -> tuple[Reported, ...]:
 
 
 def _has_defaults(model: Mapping[str, Any]) -> bool:
-    """Whether all options of a model are defaults."""
+    """Whether all options of a model have their defaults."""
     name = str(model["name"])
     defaults = to_plain(MODELS[name].options(name=name)) if name in MODELS else {}
     return {**defaults, **model} == defaults
@@ -70,15 +70,15 @@ def _citation(key: str) -> str:
 
 
 def reported_for(student: Student, loss: str) -> Reported | None:
-    """Published accuracy of this loss (by name, whatever its options) at this T.
+    """Published accuracy of this loss (by name, with any options) at this T.
 
-    The papers' recipes may differ from ours. Numbers with a neuron other than lif apply to it only.
+    The papers' recipes may differ from ours. Numbers for a neuron other than lif apply to that neuron only.
     """
     for each in reported(student):
         if (
             (each.method, each.T) == (loss, student.T)
             and each.top1 is not None
-            and each.neuron in (USUAL_NEURON, student.neuron)
+            and each.neuron in (DEFAULT_NEURON, student.neuron)
         ):
             return each
     return None

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.compare.report import Column, Report, Table
-from snnkd.compare.text import heading
+from snnkd.compare.sections import heading
 from snnkd.measure.plot import save_figure
 
-FOLD = 28
+LABEL_WIDTH = 28
 """Characters per line of a row label; longer lines would leave the panels too narrow."""
 
 
@@ -91,7 +91,7 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
             axes.axvline(line.top1.mean, color=colour, linestyle=":", linewidth=1, label="baseline")
     if table.teacher:
         axes.axvline(float(table.teacher["top1"]), color="0.4", linestyle="--", linewidth=1, label="teacher")
-    names = [_folded(line.label, line.top1.n) for line in column.rows]
+    names = [_wrapped(line.label, line.top1.n) for line in column.rows]
     axes.set_yticks(range(len(column.rows)), names, fontsize="small")
     axes.set_ylim(len(column.rows) - 0.4, -0.6)
     axes.grid(axis="x", alpha=0.3)
@@ -101,6 +101,8 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
     )
 
 
-def _folded(label: str, n: int) -> str:
+def _wrapped(label: str, n: int) -> str:
     text = f"{label} (n\u00a0=\u00a0{n})"  # no line break within n = N
-    return textwrap.fill(text, FOLD, break_long_words=False, break_on_hyphens=False).replace("\u00a0", " ")
+    return textwrap.fill(text, LABEL_WIDTH, break_long_words=False, break_on_hyphens=False).replace(
+        "\u00a0", " "
+    )

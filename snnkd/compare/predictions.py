@@ -1,4 +1,4 @@
-"""Correctly classified images of each student, from saved logits, for the bootstrap over images."""
+"""The correctly classified images of each student, from saved logits, for the bootstrap over images."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from snnkd.errors import FileError
 from snnkd.measure.logits import Logits, read_logits
 
 TOLERANCE = 0.5
-"""Allowed gap in percentage points to the result's accuracy: other kernels flip a few images."""
+"""Allowed difference to the result's accuracy in percentage points: other kernels flip a few images."""
 
 Predictions = dict[str, NDArray[np.bool_]]
-"""Correctly classified images, bool `[N]`, by the sha256 of the weights."""
+"""Whether each image is classified correctly, bool `[N]`, by the sha256 of the weights."""
 _Labels = dict[tuple[str, str, float | None], tuple[Path, NDArray[np.int64]]]
 """First file and its labels, by data sha256, split and validation fraction."""
 
 
-def read_predictions(given: Sequence[Path], students: Sequence[Student]) -> tuple[Predictions, list[LeftOut]]:
-    """Read predictions from the files and folders `given` and from RUN/eval/*.npz; also return unusable ones.
+def read_predictions(paths: Sequence[Path], students: Sequence[Student]) -> tuple[Predictions, list[LeftOut]]:
+    """Read predictions from files and folders and from RUN/eval/*.npz; also return unusable files of runs.
 
-    Raises FileError for a `given` file that is missing or damaged, or whose data, images or accuracy differ
-    from the run's result. Files of other runs or splits are skipped.
+    Raises FileError for a file of `paths` that is missing or damaged, or whose data, images or accuracy
+    differ from the run's result. Files of other runs or splits are skipped.
     """
-    files = [path for folder in given for path in _npz_files(folder)]
+    files = [file for path in paths for file in _npz_files(path)]
     in_runs = {
         path for student in students if student.is_run for path in (student.path / "eval").glob("*.npz")
     } - set(files)
@@ -40,7 +40,7 @@ def read_predictions(given: Sequence[Path], students: Sequence[Student]) -> tupl
             saved = read_logits(path)
             student = by_weights.get(saved.weights_sha256)
             if student is not None and saved.split == student.split:
-                _check_fit(path, saved, student, labels)
+                _check_match(path, saved, student, labels)
                 predictions[saved.weights_sha256] = _correct(path, saved, student)
         except FileError as error:
             if path in files:
@@ -58,7 +58,7 @@ def _npz_files(path: Path) -> list[Path]:
     return files
 
 
-def _check_fit(path: Path, saved: Logits, student: Student, labels: _Labels) -> None:
+def _check_match(path: Path, saved: Logits, student: Student, labels: _Labels) -> None:
     if saved.data_sha256 != student.data_sha256:
         raise FileError(
             f"{path}: data sha256 {saved.data_sha256[:12]}... differs from that of {student.path}"
@@ -81,7 +81,7 @@ def _check_fit(path: Path, saved: Logits, student: Student, labels: _Labels) -> 
 
 
 def _correct(path: Path, saved: Logits, student: Student) -> NDArray[np.bool_]:
-    """Images classified correctly at the trained T, bool `[N]`."""
+    """Whether each image is classified correctly at the trained T, bool `[N]`."""
     correct: NDArray[np.bool_] = saved.logits[: student.T].sum(0).argmax(-1) == saved.labels
     top1 = 100 * float(correct.mean())
     if abs(top1 - student.top1) > TOLERANCE:

@@ -1,4 +1,4 @@
-"""The comparison of finished students as plain values, the content of every format of `snnkd compare`."""
+"""The comparison of finished students as plain values, which every format of `snnkd compare` shows."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from snnkd.compare.students import LeftOut, Student, gather
 from snnkd.errors import FileError
 from snnkd.schema.run import CompareConfig
 
-USUAL_BASELINES = ("kl", "none")
-"""Losses that serve as baseline by default, in this order."""
+DEFAULT_BASELINES = ("kl", "none")
+"""Losses used as baseline by default, the first that is present."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class Line:
     val_top1: Spread | None
     """Validation accuracy over all seeds; None if a run has none."""
     difference: Difference | None
-    """To the baseline; None for the baseline itself and without one."""
+    """Difference to the baseline; None for the baseline itself, or without one."""
     over_images: Resampled | None
     """The difference with its bootstrap interval over images; None without saved logits."""
     rate: Spread
@@ -47,7 +47,7 @@ class Line:
     """Training time times the number of processes."""
     devices: tuple[str, ...]
     published: Reported | None
-    """What the paper of this loss reports for these data, model and T."""
+    """The result of this loss's paper for the same data, model and T."""
 
     @property
     def on_cpu(self) -> set[bool]:
@@ -100,29 +100,29 @@ class Report:
 def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[Path] = ()) -> Report:
     """Compare the finished students among `runs` (see `gather`).
 
-    Raises FileError without a student, or without validation accuracy for `rank_on`; UsageError for a
+    Raises FileError if there is no student, or no validation accuracy for `rank_on`; UsageError for a
     baseline that matches no row or several, and for two results of one recipe and seed.
     """
     gathered = gather(runs, settings.split)
-    groups, tried = group(gathered.students), count_settings(gathered.students)
+    groups, trials = group(gathered.students), count_settings(gathered.students)
     predictions, unused = read_predictions(logits, gathered.students)
     if settings.baseline is not None:
         all_rows = [row for each in groups for rows in each.columns.values() for row in rows]
         if not any(settings.baseline in (row.label, row.loss) for row in all_rows):
             raise unknown_label(settings.baseline, [row.label for row in all_rows])
-    tables = tuple(_table(each, settings, tried, predictions) for each in groups)
+    tables = tuple(_table(each, settings, trials, predictions) for each in groups)
     return Report(
         split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*gathered.left_out, *unused)
     )
 
 
 def _table(
-    group: Group, settings: CompareConfig, tried: Mapping[Any, int], predictions: Predictions
+    group: Group, settings: CompareConfig, trials: Mapping[Any, int], predictions: Predictions
 ) -> Table:
     first = group.first
     if settings.baseline is None:
-        settings = replace(settings, baseline=_usual_baseline(group, ranked=settings.rank_on is not None))
-    columns = tuple(_column(T, rows, settings, tried, predictions) for T, rows in group.columns.items())
+        settings = replace(settings, baseline=_default_baseline(group, ranked=settings.rank_on is not None))
+    columns = tuple(_column(T, rows, settings, trials, predictions) for T, rows in group.columns.items())
     students = [
         student for rows in group.columns.values() for row in rows for student in row.students.values()
     ]
@@ -139,34 +139,34 @@ def _table(
         usual=group.usual,
         teacher=group.teacher,
         columns=columns,
-        notes=tuple(_mixtures(students)),
+        notes=tuple(_differing_setups(students)),
     )
 
 
-def _usual_baseline(group: Group, ranked: bool) -> str | None:
-    """Choose one for all columns: the first usual loss that has one row in every column where it occurs."""
-    for name in USUAL_BASELINES:
+def _default_baseline(group: Group, ranked: bool) -> str | None:
+    """Choose one for all columns: the first default that has one row in every column where it occurs."""
+    for name in DEFAULT_BASELINES:
         labels = [[row.label for row in rows if row.loss == name] for rows in group.columns.values()]
         if any(labels) and all(ranked or len(matches) <= 1 or name in matches for matches in labels):
             return name
     return None
 
 
-def _mixtures(students: Sequence[Student]) -> list[str]:
-    """Name devices and package versions that differ between the runs of a table."""
+def _differing_setups(students: Sequence[Student]) -> list[str]:
+    """List devices and package versions that differ between the runs of a table."""
     sentences = []
     devices = sorted({student.device for student in students})
     if len(devices) > 1:
-        sentences.append(f"Runs are from different devices: {'; '.join(devices)}.")
+        sentences.append(f"Runs used different devices: {'; '.join(devices)}.")
     for package in ("torch", "spikingjelly"):
         versions = sorted({student.versions.get(package, "?") for student in students})
         if len(versions) > 1:
-            sentences.append(f"Runs are from different versions of {package}: {', '.join(versions)}.")
+            sentences.append(f"Runs used different versions of {package}: {', '.join(versions)}.")
     return sentences
 
 
 def _column(
-    T: int, rows: Sequence[Row], settings: CompareConfig, tried: Mapping[Any, int], predictions: Predictions
+    T: int, rows: Sequence[Row], settings: CompareConfig, trials: Mapping[Any, int], predictions: Predictions
 ) -> Column:
     notes: list[str] = []
     if settings.rank_on:
@@ -184,20 +184,20 @@ def _column(
     differences = corrected([_difference(row, base) for row in rows])
     notes += _unpaired(rows, base)
     lines = [
-        _line(row, difference, base, tried, predictions)
+        _line(row, difference, base, trials, predictions)
         for row, difference in zip(rows, differences, strict=True)
     ]
     several = sorted({line.loss for line in lines if sum(other.loss == line.loss for other in lines) > 1})
     if several and not settings.rank_on and settings.split == "test":
         shown = ", ".join(several)
-        notes.append(f"Several settings of {shown}: choosing among them here would select on the test split.")
+        notes.append(f"Several settings of {shown}: choosing the best here would select on the test split.")
     return Column(
         T=T, baseline=baseline, rows=tuple(lines), notes=tuple(notes), published=reported(rows[0].first)
     )
 
 
 def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
-    """Keep the setting of highest mean validation accuracy of each loss (the first of equal ones).
+    """Keep the setting with the highest mean validation accuracy of each loss (on a tie, the first).
 
     Appends to `notes` how it was selected.
     """
@@ -205,7 +205,7 @@ def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
     for name in dict.fromkeys(row.loss for row in rows):
         same = [row for row in rows if row.loss == name]
         if len(same) > 1:
-            scores = [_val(row, needed=True) for row in same]
+            scores = [_val_top1(row, required=True) for row in same]
             best = max(range(len(same)), key=lambda i: scores[i].mean if scores[i] else -1.0)  # type: ignore[union-attr]
             shown = ", ".join(
                 f"{row.label} {score.mean:.2f} (n = {score.n})"
@@ -220,10 +220,10 @@ def _ranked(rows: Sequence[Row], notes: list[str]) -> list[Row]:
     return selected
 
 
-def _val(row: Row, needed: bool = False) -> Spread | None:
+def _val_top1(row: Row, required: bool = False) -> Spread | None:
     values = [(student, student.val_top1()) for student in row.students.values()]
     for student, value in values:
-        if value is None and needed:
+        if value is None and required:
             raise FileError(
                 f"{student.path}: no validation accuracy for --rank-on val; "
                 f"train with data.val_fraction above 0, or run `snnkd eval {student.path} --split val`"
@@ -241,7 +241,7 @@ def _top1(row: Row) -> dict[int, float]:
 
 
 def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
-    """Name the seeds that only one of a row and the baseline has."""
+    """List the seeds that only one of a row and the baseline has."""
     sentences = []
     for row in rows if base else ():
         shared = row.students.keys() & base.students.keys()  # type: ignore[union-attr]
@@ -257,7 +257,7 @@ def _line(
     row: Row,
     difference: Difference | None,
     base: Row | None,
-    tried: Mapping[Any, int],
+    trials: Mapping[Any, int],
     predictions: Predictions,
 ) -> Line:
     students = list(row.students.values())
@@ -266,12 +266,12 @@ def _line(
         label=row.label,
         loss=loss_name(row.first.loss),
         recipe_hash=row.first.recipe_hash,
-        settings=tried[trial_key(row.first)],
+        settings=trials[trial_key(row.first)],
         seeds=tuple(row.students),
         runs=tuple(map(str, paths(row))),
         values=tuple(student.top1 for student in students),
         top1=spread([student.top1 for student in students]),
-        val_top1=_val(row),
+        val_top1=_val_top1(row),
         difference=difference,
         over_images=None if base is None or difference is None else _over_images(row, base, predictions),
         rate=spread([student.rate for student in students]),

@@ -1,7 +1,7 @@
 """Grouping of students into tables, columns and rows.
 
-A table has one data set and teacher (both by content), split, share of validation images, model and selection
-rule; runs without a teacher join every table that they match otherwise. A column has one T, a row the runs
+A table has one data set and teacher (both by content), split, validation fraction, model and selection rule;
+runs without a teacher appear in every table that matches them otherwise. A column has one T, a row the runs
 that differ only in seed.
 """
 
@@ -25,7 +25,7 @@ class Row:
 
     label: str
     loss: str
-    """Name of the loss without options, under which settings are counted."""
+    """Name of the loss without options; its settings are counted under it."""
     students: dict[int, Student]
 
     @property
@@ -40,7 +40,7 @@ class Group:
     teacher: dict[str, Any] | None
     columns: dict[int, list[Row]]
     usual: dict[str, str]
-    """Usual values of the keys that differ between rows; labels list the others."""
+    """Most frequent values of the keys that differ between rows; labels list the others."""
 
     @property
     def first(self) -> Student:
@@ -48,31 +48,33 @@ class Group:
 
 
 def group(students: Sequence[Student]) -> list[Group]:
-    """Group students by table. Raises UsageError for two different results of one recipe and seed."""
+    """Group students by table. Raises UsageError for two results of one recipe and seed."""
     groups = []
-    for comparable in _by(students, _common):
+    for comparable in _group_by(students, _table_key):
         with_teacher = [student for student in comparable if student.teacher]
         without = [student for student in comparable if not student.teacher]
-        for own in _by(with_teacher, lambda student: student.teacher_key) or [[]]:
+        for own in _group_by(with_teacher, lambda student: student.teacher_key) or [[]]:
             groups.append(_group([*without, *own], own[0].teacher if own else None))
     return groups
 
 
-def _by(students: Sequence[Student], key: Any) -> list[list[Student]]:
+def _group_by(students: Sequence[Student], key: Any) -> list[list[Student]]:
     groups: dict[str, list[Student]] = {}
     for student in students:
         groups.setdefault(json.dumps(key(student), sort_keys=True), []).append(student)
     return [groups[text] for text in sorted(groups)]
 
 
-def _common(student: Student) -> list[Any]:
+def _table_key(student: Student) -> list[Any]:
     return [student.data_sha256, student.split, student.val_fraction, student.model, student.rule]
 
 
 def _group(students: Sequence[Student], teacher: dict[str, Any] | None) -> Group:
     rows = [
-        _of_seeds(same)
-        for same in _by(students, lambda student: [student.recipe_hash, student.T, label_of(student.loss)])
+        _by_seed(same)
+        for same in _group_by(
+            students, lambda student: [student.recipe_hash, student.T, label_of(student.loss)]
+        )
     ]
     labels, usual = make_labels([next(iter(row.values())) for row in rows])
     labelled = [
@@ -85,7 +87,7 @@ def _group(students: Sequence[Student], teacher: dict[str, Any] | None) -> Group
     return Group(teacher, dict(sorted(columns.items())), usual)
 
 
-def _of_seeds(same: Sequence[Student]) -> dict[int, Student]:
+def _by_seed(same: Sequence[Student]) -> dict[int, Student]:
     """Map seeds to students; identical weights count once."""
     by_seed: dict[int, Student] = {}
     for student in same:
@@ -93,7 +95,7 @@ def _of_seeds(same: Sequence[Student]) -> dict[int, Student]:
         if first.weights_sha256 != student.weights_sha256:
             raise UsageError(
                 f"{first.path} and {student.path} have the same recipe and seed but different results "
-                f"({first.top1:.2f} and {student.top1:.2f} %); compare only one of them"
+                f"({first.top1:.2f} and {student.top1:.2f} %); compare only one"
             )
     return dict(sorted(by_seed.items()))
 
@@ -107,8 +109,8 @@ def _order(row: Row) -> tuple[int, str]:
 def count_settings(students: Sequence[Student]) -> dict[tuple[str, str, int, str], int]:
     """Count the settings of each loss among the given runs, by data, model, T and loss name.
 
-    Settings that differ only in seed, teacher, share of validation images or selection rule count once:
-    tuning on held-out images and then training on all images is one trial.
+    Settings that differ only in seed, teacher, validation fraction or selection rule count once: tuning on
+    held-out images and then training on all images is one trial.
     """
     settings: dict[tuple[str, str, int, str], set[str]] = {}
     for student in students:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 LEVEL = 0.95
 """Confidence level of every interval; a corrected p below 1 - LEVEL is significant."""
 DRAWS = 10_000
-"""Bootstrap resamples: enough that the ends vary by about 1 % of the interval between random seeds."""
+"""Bootstrap resamples: between random seeds, interval ends vary by about 1 % of its length."""
 
 Verdict = Literal["above", "below", "not distinguishable", "no spread", "n = 1"]
 
@@ -57,10 +57,9 @@ class Difference:
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
-    """Compare `ours` minus `theirs` by Student's t on the shared seeds; None without a shared seed.
+    """The difference `ours` minus `theirs` by Student's t on the shared seeds; None without a shared seed.
 
-    One pair has no interval. Nor do pairs with equal differences, where t is undefined; if all are zero,
-    p is 1.
+    One pair has no interval, nor do pairs of equal difference, where t is undefined; if all are zero, p is 1.
     """
     from scipy.special import stdtr, stdtrit  # type: ignore[import-untyped, unused-ignore]  # scipy.stats takes a second to import
 
@@ -130,7 +129,7 @@ class Resampled:
 def over_images(
     pairs: Mapping[int, tuple[NDArray[Any], NDArray[Any]]], draws: int = DRAWS, seed: int = 0
 ) -> Resampled:
-    """Paired bootstrap over images; `pairs` maps a seed to the correct images of both, bool `[N]`.
+    """Paired bootstrap over images; `pairs` maps a seed to which images both classify correctly, bool `[N]`.
 
     Images are drawn with replacement, the same for both and for all seeds, so the interval is over other
     images for these trained networks, not over other seeds. The mean over seeds has few distinct values per

@@ -1,4 +1,4 @@
-"""The finished students among runs and result files, and those left out with the reason."""
+"""The finished students among runs and result files, and the runs left out, with reasons."""
 
 from __future__ import annotations
 
@@ -68,10 +68,10 @@ class Student:
 
     @property
     def val_fraction(self) -> float | None:
-        """Share of the training images used for validation; None for a result file."""
+        """Fraction of the training images used for validation; None for a result file."""
         data = (self.identity or {}).get("data")
-        share = data.get("val_fraction") if isinstance(data, dict) else None
-        return float(share) if isinstance(share, (int, float)) else None
+        fraction = data.get("val_fraction") if isinstance(data, dict) else None
+        return float(fraction) if isinstance(fraction, (int, float)) else None
 
     def val_top1(self) -> float | None:
         """Validation accuracy of these weights, from RUN/eval/val-T<T>.json, else from metrics.jsonl."""
@@ -142,7 +142,7 @@ def _runs_of(path: Path, named: bool) -> list[Path]:
 
 
 def _is_result(path: Path) -> bool:
-    """Whether a file is a result object; a folder may contain other JSON files."""
+    """Whether a file is a result file; a folder may contain other JSON files."""
     if path.suffix != ".json" or path.name.startswith(".") or not path.is_file():
         return False
     try:
@@ -171,7 +171,7 @@ def _add(gathered: Gathered, path: Path, split: Split) -> None:
 
 
 def _of_split(path: Path, own: Values, split: Split) -> Values:
-    """Read the result of a run on a split. Raises FileError without one."""
+    """Read the result of a run on a split. Raises FileError if there is none."""
     if split == "test":
         return own
     file = path / "eval" / f"{split}-T{own.get('trained_T')}.json"
@@ -189,9 +189,9 @@ def _identity(path: Path) -> Values | None:
 
 
 def _student(path: Path, result: Values, own: Values, identity: Values | None, is_run: bool) -> Student:
-    """Build a student from the `result` on the requested split and the run's `own` result.
+    """Build a student from the `result` on the requested split and the run's `own` result on test images.
 
-    Raises FileError for a damaged one.
+    Raises FileError if one is damaged.
     """
     try:
         end, hardware = result["curve"][-1], own["hardware"]  # `end` is at t = T: `_add` checked it
@@ -235,13 +235,13 @@ def _student(path: Path, result: Values, own: Values, identity: Values | None, i
 
 
 def _model(values: Values, identity: Values | None) -> Values:
-    """The model section as in run.json, which a result file is brought to so that both are comparable."""
+    """The model section in the form of run.json, so that runs and result files are comparable."""
     section = (identity or {}).get("model")
     if isinstance(section, dict) and isinstance(section.get("name"), str):
         return section
     try:
         section = identity_values(fields.build(MODELS[str(values["name"])].options, values, "model"))
-    except UsageError:  # a model that is not in the catalogue, or has other options
+    except UsageError:  # a model outside the catalogue, or with other options
         return values
     return dict(section)
 

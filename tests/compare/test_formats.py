@@ -15,7 +15,7 @@ from compare.synthetic import make_logits, make_run, make_seeds
 from snnkd.compare.formats import FORMATS, as_csv, as_json, as_latex, as_markdown, as_table
 from snnkd.compare.plot import plot_report
 from snnkd.compare.report import Report, make_report
-from snnkd.compare.text import Section, interval, left_out, make_sections, p_text
+from snnkd.compare.sections import Section, interval, left_out_line, make_sections, p_text
 from snnkd.errors import FileError
 from snnkd.files import sha256
 from snnkd.schema.run import CompareConfig
@@ -240,7 +240,7 @@ def test_what_is_left_out_in_a_line() -> None:
     make_run("kl")
     for seed in range(1, 9):
         (make_run("kl", seed) / "result.json").unlink()
-    said = left_out(make_report([], CompareConfig()))
+    said = left_out_line(make_report([], CompareConfig()))
     assert said.startswith("left out, 8: runs/distill")
     assert said.count("(not finished)") == 6
     assert said.endswith("; ...")

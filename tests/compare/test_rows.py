@@ -405,8 +405,8 @@ def test_devices_and_versions_that_are_mixed_are_said() -> None:
     found = report().tables[0]
     devices = ("H100", "H100, bf16", "x, threads: 1")
     assert found.notes == (
-        f"Runs are from different devices: {'; '.join(devices)}.",
-        "Runs are from different versions of torch: 2.14.0, 2.15.0.",
+        f"Runs used different devices: {'; '.join(devices)}.",
+        "Runs used different versions of torch: 2.14.0, 2.15.0.",
     )
     assert found.columns[0].rows[0].devices == devices
 

@@ -1,18 +1,18 @@
-"""A comparison as headings, sentences and cells, shared by all output formats."""
+"""A comparison as sections of text: headings, sentences and table cells, for all output formats."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from snnkd.compare.paper_results import USUAL_NEURON, Reported
+from snnkd.compare.paper_results import DEFAULT_NEURON, Reported
 from snnkd.compare.report import Column, Line, Report, Table
 from snnkd.compare.statistics import LEVEL, Difference, Spread
 from snnkd.recipe.data_section import data_label
 
-PERCENT = f"{100 * LEVEL:g} %"
-PAPER = "paper*"
-"""Header of the columns of published numbers; a closing line explains the star."""
+LEVEL_TEXT = f"{100 * LEVEL:g} %"
+PAPER_HEAD = "paper*"
+"""Header of the columns of published numbers; a closing sentence explains the star."""
 Row = list[str]
 
 
@@ -37,12 +37,12 @@ class Section:
 
 
 def make_sections(report: Report) -> list[Section]:
-    """Write one section for each table."""
+    """Make one section per table."""
     return [_section(table, report) for table in report.tables]
 
 
-def left_out(report: Report, most: int = 6) -> str:
-    """List the excluded runs and logits files in one line; empty if there are none."""
+def left_out_line(report: Report, most: int = 6) -> str:
+    """List the excluded runs and logits files on one line; empty if there are none."""
     if not report.left_out:
         return ""
     count = len(report.left_out)
@@ -64,19 +64,19 @@ def _section(table: Table, report: Report) -> Section:
 
 
 def heading(table: Table) -> str:
-    """Data, model, teacher and validation share, common to all rows."""
+    """Data, model, teacher and validation fraction, common to all rows."""
     model = " ".join(
         [str(table.model["name"]), *(f"{key}={value}" for key, value in table.model.items() if key != "name")]
     )
     teacher = f", teacher {table.teacher['sha256'][:12]}" if table.teacher else ", no teacher"
-    val_share = (
+    held_out = (
         f", {100 * table.val_fraction:g} % of the training images held out" if table.val_fraction else ""
     )
-    return f"{data_label(table.data, table.part)} ({table.data_sha256[:12]}), {model}{teacher}{val_share}"
+    return f"{data_label(table.data, table.part)} ({table.data_sha256[:12]}), {model}{teacher}{held_out}"
 
 
 def caption(table: Table, report: Report) -> str:
-    """State in one sentence what is compared and how epochs and settings were selected."""
+    """One sentence on what is compared and how epochs and settings were selected."""
     epochs = f" (epoch {table.epochs[0]})" if len(table.epochs) == 1 and table.selection == "last" else ""
     chosen = {
         "last": f"weights of the last epoch{epochs}",
@@ -102,10 +102,10 @@ def _closing(table: Table, report: Report) -> list[str]:
     sentences = []
     if table.usual:
         settings = ", ".join(f"{key}={value}" for key, value in table.usual.items())
-        sentences.append(f"Settings of rows that list no other value: {settings}.")
+        sentences.append(f"Settings unless a label lists another value: {settings}.")
     if any(line.difference for column in table.columns for line in column.rows):
         sentences.append(
-            f"Differences are paired by seed, with {PERCENT} intervals by Student's t; "
+            f"Differences are paired by seed, with {LEVEL_TEXT} intervals by Student's t; "
             f"p is two-sided, Holm-corrected over the rows of a column, significant below {1 - LEVEL:.2g}."
         )
         sentences += _image_sentences(table)
@@ -128,8 +128,8 @@ def _image_sentences(table: Table) -> list[str]:
     resampled = [line.over_images for column in table.columns for line in column.rows if line.over_images]
     if resampled:
         return [
-            f"Over images: {PERCENT} percentile interval of a paired bootstrap, {resampled[0].draws:,} draws "
-            f"of {resampled[0].images} images, for these trained networks (not for other seeds)."
+            f"Over images: {LEVEL_TEXT} percentile interval of a paired bootstrap, {resampled[0].draws:,} "
+            f"draws of {resampled[0].images} images, for these trained networks (not for other seeds)."
         ]
     return [
         "No interval over images: "
@@ -138,7 +138,7 @@ def _image_sentences(table: Table) -> list[str]:
 
 
 def _paper_sentences(table: Table) -> list[str]:
-    """Explain the star, list published numbers of methods without a row, and cite the papers."""
+    """Explain the star, list published numbers of methods without a row, cite the papers."""
     numbers = list(dict.fromkeys(each for column in table.columns for each in column.published))
     if not numbers:
         return []
@@ -156,25 +156,25 @@ def _paper_sentences(table: Table) -> list[str]:
         )
     if rates:
         sentences.append(f"Published* firing rates {task}: {_by_t(rates, lambda each: f'{each.rate:.4f}')}.")
-    sources = dict.fromkeys(f"{_named(each)} {each.source}" for each in numbers)
+    sources = dict.fromkeys(f"{_method_text(each)} {each.source}" for each in numbers)
     return [*sentences, f"Papers: {', '.join(sources)}."]
 
 
 def _by_t(numbers: Sequence[Reported], as_text: Callable[[Reported], str]) -> str:
     groups: dict[int | None, list[str]] = {}
     for each in numbers:
-        groups.setdefault(each.T, []).append(f"{_named(each)} {as_text(each)}")
+        groups.setdefault(each.T, []).append(f"{_method_text(each)} {as_text(each)}")
     order = sorted(groups, key=lambda T: (T is None, T or 0))
     return "; ".join(
         f"{', '.join(groups[T])} ({'T not reported' if T is None else f'T = {T}'})" for T in order
     )
 
 
-def _named(each: Reported) -> str:
-    return each.method if each.neuron == USUAL_NEURON else f"{each.method} ({each.neuron})"
+def _method_text(each: Reported) -> str:
+    return each.method if each.neuron == DEFAULT_NEURON else f"{each.method} ({each.neuron})"
 
 
-def _paper(line: Line | None) -> str:
+def _paper_cell(line: Line | None) -> str:
     return f"{line.published.top1:.2f}" if line and line.published else ""
 
 
@@ -187,23 +187,23 @@ def _grid(table: Table) -> TextTable:
     head, rows = ["loss"], [[label] for label in labels]
     for column in table.columns:
         lines = {line.label: line for line in column.rows}
-        head += [f"T = {column.T}", *([PAPER] if _has_paper(column) else [])]
+        head += [f"T = {column.T}", *([PAPER_HEAD] if _has_paper(column) else [])]
         for row in rows:
             line = lines.get(row[0])
             row.append(f"{spread_text(line.top1, 1)} ({line.top1.n})" if line else "")
-            row.extend([_paper(line)] if _has_paper(column) else [])
+            row.extend([_paper_cell(line)] if _has_paper(column) else [])
     return TextTable("top-1 % (n)", head, rows)
 
 
 def _accuracy(column: Column, report: Report) -> tuple[Row, list[Row]]:
     head, baseline = ["loss", "n", "top-1 %"], column.baseline
-    head += [PAPER] if _has_paper(column) else []
+    head += [PAPER_HEAD] if _has_paper(column) else []
     head += ["val %"] if report.rank_on else []
-    head += [f"minus {baseline} [{PERCENT}]", "p Holm", "verdict"] if baseline else []
+    head += [f"minus {baseline} [{LEVEL_TEXT}]", "p Holm", "verdict"] if baseline else []
     rows = []
     for line in column.rows:
         row = [line.label, str(line.top1.n), spread_text(line.top1, 1)]
-        row += [_paper(line)] if _has_paper(column) else []
+        row += [_paper_cell(line)] if _has_paper(column) else []
         row += [spread_text(line.val_top1, 1) if line.val_top1 else ""] if report.rank_on else []
         rows.append([*row, *(_difference(line.difference, line.label == baseline) if baseline else [])])
     return head, rows
@@ -229,7 +229,7 @@ def _images(column: Column) -> tuple[Row, list[Row]]:
         for line in column.rows
         if (resampled := line.over_images)
     ]
-    return ["loss", "seeds", f"minus {column.baseline} [{PERCENT}]"], rows
+    return ["loss", "seeds", f"minus {column.baseline} [{LEVEL_TEXT}]"], rows
 
 
 def _cost(column: Column) -> tuple[Row, list[Row]]:
