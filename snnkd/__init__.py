@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from snnkd.openmp import set_openmp_defaults
+
 if TYPE_CHECKING:
     from snnkd.api import Exported, Point, Result, Run, distill, evaluate, export, teach
     from snnkd.models.files import load
@@ -21,6 +23,7 @@ __all__ = [
     "load",
     "teach",
 ]
+set_openmp_defaults()  # no effect if torch is already imported
 
 
 def __getattr__(name: str) -> Any:

@@ -27,7 +27,6 @@ BKDSNN Intelligent-Computing-Research-Group/BKDSNN.
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Collection, Iterator
 from typing import Any, cast
 
@@ -43,6 +42,7 @@ from snnkd.losses.outputs import BatchOutputs
 from snnkd.models import Network
 from snnkd.models.activation import LIF
 from snnkd.models.features import Features
+from snnkd.openmp import available_cpus
 from snnkd.schema.neuron import AnyNeuron, NeuronConfig
 from snnkd.training.compiling import Mode
 from snnkd.training.setup import Stage
@@ -237,14 +237,10 @@ def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
         _PILImages(split, transform),
         batch_size=recipe.train.batch_size,
         sampler=_EndlessSampler(subject),
-        num_workers=min(WORKERS, _cpu_count()),
+        num_workers=min(WORKERS, available_cpus()),
         pin_memory=subject.stage.device.type == "cuda",
         drop_last=True,
     )
-
-
-def _cpu_count() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _EndlessSampler:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from snnkd.errors import FileError
+from snnkd.openmp import available_cpus
 
 PREFETCH = 64
 """Pictures decoded ahead of the next one needed, which bounds the memory whatever their number."""
@@ -42,7 +42,7 @@ def _decode(
     """uint8 `[H, W, C]` of each picture in order, decoded in threads: Pillow releases the GIL."""
     futures: deque[Future[np.ndarray]] = deque()
     source = iter(pictures)
-    with ThreadPoolExecutor(max(1, min(8, len(os.sched_getaffinity(0))))) as pool:
+    with ThreadPoolExecutor(max(1, min(8, available_cpus()))) as pool:
         try:
             for name, read in islice(source, PREFETCH):
                 futures.append(pool.submit(_decode_one, name, read, transform, mode))
