@@ -33,8 +33,15 @@ LOST_PEER = re.compile(
     re.IGNORECASE,
 )
 """Torch's messages when another rank has exited."""
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
-"""Requests to stop."""
+SIGNALS = (
+    signal.SIGTERM,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+    signal.SIGHUP,
+    signal.SIGXCPU,
+    signal.SIGINT,
+)
+"""Requests to stop: of batch systems, of a closed terminal, of a CPU time limit, of Ctrl-C."""
 JOINED = threading.Event()
 """Set while this rank is in the process group: only then are there collectives, and something to save."""
 ON_RANK0 = threading.Event()
@@ -156,7 +163,8 @@ def _default_signals() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in SIGNALS}
+    watched = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in watched}
     try:
         yield
     finally:

@@ -41,7 +41,7 @@ class RunError(SnnkdError):
 
 
 class Preempted(SnnkdError):
-    """Stopped by SIGTERM, SIGUSR1 or --max-time after saving; exit code 75 (EX_TEMPFAIL)."""
+    """Stopped by a signal or --max-time after saving; exit code 75 (EX_TEMPFAIL)."""
 
     exit_code = 75
 

@@ -13,7 +13,7 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 SPIN_COUNT = 1000
 """Iterations that a waiting thread spins before it sleeps. libgomp's own 300,000 keep both cores busy while a
-thread waits, and let training collapse beside other processes; see `recipes/results/speed/neighbours.json`."""
+thread waits, and training collapses beside other processes."""
 
 
 def set_openmp_defaults() -> None:

@@ -1,7 +1,8 @@
 """Stopping in good order: a signal or a time limit sets a flag, and work ends at its next safe point.
 
-The first SIGTERM, SIGUSR1 or SIGINT asks; a second one ends the process at once, as the signal does by
-itself.
+The first SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU or SIGINT asks; a second one ends the process at once,
+as the signal does by itself. What was ignored when the process started stays ignored: SIGHUP under nohup,
+SIGINT of a shell's background job.
 """
 
 from __future__ import annotations
@@ -20,7 +21,11 @@ SIGNALS = distributed.SIGNALS
 
 
 class Stop:
-    """A context manager that watches signals and a deadline. `reason` says why to stop, or None."""
+    """A context manager that watches signals and a deadline. `reason` says why to stop, or None.
+
+    For the command line: after it the process is about to exit, which takes seconds, and a signal that comes
+    too late must not replace its exit code. All but SIGINT are ignored from then on.
+    """
 
     def __init__(self, max_seconds: float | None = None, since: float | None = None) -> None:
         """`since` is the time.monotonic() from which `max_seconds` count; now by default."""
@@ -34,14 +39,15 @@ class Stop:
     def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
             for number in SIGNALS:
-                self._before[number] = signal.signal(number, self._receive)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._receive)
         return self
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         several = distributed.world_size() > 1
-        if several and self._signal is not None:
+        if self._signal is not None and (several or number == signal.SIGXCPU):
             # torchrun forwards what the terminal or the batch system has sent already; if saving hangs, it
-            # kills
+            # kills. The kernel repeats SIGXCPU every second until the hard limit.
             return
         if self._signal is not None or (several and not distributed.JOINED.is_set()):
             signal.signal(number, signal.SIG_DFL)
@@ -81,8 +87,10 @@ class Stop:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # a rank with an error that all share waits for torchrun's SIGTERM, so that only rank 0 prints it
+        waits = error is not None and distributed.world_size() > 1
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            signal.signal(number, handler if waits or number == signal.SIGINT else signal.SIG_IGN)
         if error is None and self._signal is signal.SIGINT:
             # the work is done, but a shell's loop around it must end all the same
             raise Interrupted("stopped by SIGINT; the work of this command was done")

@@ -4,11 +4,13 @@ test."""
 from __future__ import annotations
 
 import atexit
+import contextlib
 import importlib.util
 import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -21,6 +23,8 @@ from typing import Any
 import numpy as np
 import pytest
 from filelock import FileLock
+
+from snnkd.distributed import SIGNALS
 
 # the networks here are small: a second thread would only wait for the first
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -62,6 +66,17 @@ class Outcome:
 Cli = Callable[..., Outcome]
 
 
+@contextlib.contextmanager
+def same_handlers() -> Iterator[None]:
+    """Restore the handlers of signals: a command ignores late ones until its process ends."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def tiers(cases: Iterable[Any], default: Collection[Any]) -> list[Any]:
     """Cases for `parametrize`: those in `default` always run, the others with the nightly tier."""
     cases = list(cases)
@@ -99,7 +114,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
 
         monkeypatch.setattr(sys, "argv", ["snnkd", *map(str, words)])
         capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
+        with same_handlers(), pytest.raises(SystemExit) as ended:
             main()
         out, err = capfd.readouterr()
         return Outcome(int(ended.value.code or 0), out, err)
@@ -113,7 +128,7 @@ def run_in(folder: Path, data: Path, *words: object) -> Outcome:
     from snnkd.cli import main
 
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, same_handlers():
         patch.chdir(folder)
         patch.setenv("SNNKD_DATA", str(data))
         patch.setattr(sys, "argv", ["snnkd", *map(str, words)])

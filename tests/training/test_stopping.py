@@ -9,6 +9,7 @@ import time
 from contextlib import nullcontext
 
 import pytest
+from conftest import same_handlers
 
 from snnkd.errors import Interrupted, Preempted
 from snnkd.stopping import SIGNALS, Stop
@@ -25,9 +26,14 @@ with Stop() as stop:
 """
 
 
+@pytest.fixture(autouse=True)
+def _same_handlers():
+    with same_handlers():
+        yield
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_the_first_signal_only_asks(number):
-    before = signal.getsignal(number)
     work_done = (
         pytest.raises(Interrupted, match="the work of this command was done")
         if number is signal.SIGINT
@@ -43,7 +49,6 @@ def test_the_first_signal_only_asks(number):
             stop.check("here")
     assert type(error) is (Interrupted if number is signal.SIGINT else Preempted)
     assert error.exit_code == (130 if number is signal.SIGINT else 75)
-    assert signal.getsignal(number) is before
 
 
 @pytest.mark.parametrize(
@@ -69,11 +74,63 @@ def test_an_error_of_the_work_is_not_hidden_by_a_late_interrupt():
         work()
 
 
-def test_the_handlers_come_back_after_an_error():
-    before = [signal.getsignal(number) for number in SIGNALS]
+def test_after_an_error_only_ctrl_c_still_counts():
+    ctrl_c = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyError), Stop():
         raise KeyError
-    assert [signal.getsignal(number) for number in SIGNALS] == before
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    assert handlers.pop(signal.SIGINT) is ctrl_c
+    assert set(handlers.values()) == {signal.SIG_IGN}
+
+
+def _run(program: str, *signals: signal.Signals, ignored: signal.Signals | None = None) -> tuple[int, str]:
+    """Send each signal when the program prints a line; its exit status, and all that it printed."""
+    shell = f"trap '' {ignored.name.removeprefix('SIG')}; " if ignored else ""
+    command = ["sh", "-c", f'{shell}exec "$0" -c "$1"', sys.executable, program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for number in signals:
+            lines.append(process.stdout.readline())
+            process.send_signal(number)
+        lines.append(process.stdout.read())
+        return process.wait(timeout=30), "".join(lines)
+
+
+END = """
+import time
+from snnkd.stopping import Stop
+with Stop() as stop:
+    pass
+print("finished", flush=True)  # the interpreter now takes seconds to end
+time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize("number", [number for number in SIGNALS if number is not signal.SIGINT])
+def test_a_signal_after_the_work_does_not_replace_exit_code_0(number):
+    assert _run(END, number) == (0, "finished\n")
+
+
+REASON = """
+import time
+from snnkd.stopping import Stop
+with Stop(0.5) as stop:
+    print("ready", flush=True)
+    while not stop.reason:
+        time.sleep(0.01)
+    print(stop.reason, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["sh -c 'snnkd &'", "nohup"])
+def test_a_signal_ignored_from_the_start_stays_ignored(number):
+    assert _run(REASON, number, ignored=number) == (0, "ready\n--max-time (0.5 s)\n")
+
+
+def test_sigxcpu_comes_every_second():
+    program = WAIT.replace("time.sleep(60)", "time.sleep(0.3)")
+    assert _run(program, signal.SIGXCPU, signal.SIGXCPU) == (0, "ready\nSIGXCPU\n")
 
 
 def test_a_deadline():
