@@ -223,8 +223,8 @@ def _source(folder: Path, T: int | None) -> Source:
         check_timesteps(specification.neuron, specification.T, T, f"--T {T}")
         if specification.frames is not None and specification.frames < T:
             raise UsageError(
-                f"--T {T}: every timestep sees a frame of its own, "
-                f"and these events have {specification.frames}"
+                f"--T {T}: each timestep takes one event frame; "
+                f"use at most {specification.frames} (data.frames)"
             )
     result = read_result(folder) if is_finished(folder) else None
     same = result is not None and result.get("weights_sha256") == loaded.sha256

@@ -13,9 +13,9 @@ from snnkd.models import Specification, build_network
 
 
 def macs_as_ann(specification: Specification) -> int | None:
-    """Count MACs per image of the same topology with ReLU for its neurons; event frames are averaged to one.
+    """Count MACs per image of the same topology with ReLU activations; event frames are averaged to one.
 
-    None if no such network exists.
+    None if the topology has no ANN form.
     """
     device = "cpu" if MODELS.is_users(specification.model.name) else "meta"  # counting needs shapes only
     try:

@@ -1,4 +1,4 @@
-"""Count operations by hooks: spikes per neuron layer, synaptic operations and MACs per weight layer.
+"""Count operations by forward hooks: spikes per neuron layer, synaptic operations and MACs per weight layer.
 
 A synaptic operation is one spike passing one connection; spikes near the border have fewer connections, since
 padding does not count. A weight layer performs SynOps if its input comes directly from a neuron layer; any
@@ -33,9 +33,9 @@ class Counts:
 
     images: int = 0
     spikes: dict[str, Tensor] = field(default_factory=dict)
-    """Spikes by neuron layer, `[T]`."""
+    """Spikes of each neuron layer, `[T]`."""
     neurons: dict[str, int] = field(default_factory=dict)
-    """Neurons by neuron layer."""
+    """Neurons of each neuron layer."""
     synops: Tensor | None = None
     """Synaptic operations, `[T]`, summed over layers; None without a neuron layer."""
     macs_once: int = 0
@@ -59,7 +59,7 @@ class Counts:
         return total / (self.images * sum(self.neurons.values()) * timesteps)
 
 
-def merged(parts: Sequence[Counts]) -> Counts:
+def merge_counts(parts: Sequence[Counts]) -> Counts:
     """Merge the counts of several processes; MACs per image are equal in all processes with images."""
     if len(parts) == 1:
         return parts[0]
@@ -77,7 +77,7 @@ def merged(parts: Sequence[Counts]) -> Counts:
 
 
 class Counter:
-    """A context manager that counts while `network` runs forward; read `counts` afterwards."""
+    """Context manager that counts the operations of `network`'s forward passes in `counts`."""
 
     def __init__(self, network: Network) -> None:
         self.counts = Counts()
@@ -128,7 +128,7 @@ class Counter:
             sums = getattr(inputs[0], "snnkd_sums", None)
             once = len(output) == self._batch and self._T != 1
             if sums is not None:
-                synops = (sums.double() * self._reach(name, module, inputs[0])).flatten(1).sum(1).cpu()
+                synops = (sums.double() * self._fan_out_of(name, module, inputs[0])).flatten(1).sum(1).cpu()
                 total = self.counts.synops
                 self.counts.synops = synops if total is None else total + synops
                 if isinstance(module, Product) and module.outputs_spikes:
@@ -141,7 +141,7 @@ class Counter:
         return hook
 
     def _summed(self, spikes: Tensor) -> Tensor:
-        """Sum over the images of the batch, `[T, ...]`, per position: fan-out depends on the border."""
+        """Sum over the batch per position, `[T, ...]`: near the border the fan-out is smaller."""
         spikes = spikes.detach()
         if spikes.element_size() < 4:  # bf16 is exact up to 256 only
             spikes = spikes.float()
@@ -149,7 +149,7 @@ class Counter:
             return spikes.permute(0, 2, 3, 1).unflatten(0, (self._T, -1)).sum(1).permute(0, 3, 1, 2)
         return spikes.unflatten(0, (self._T, -1)).sum(1)
 
-    def _reach(self, name: str, module: Counted, x: Tensor) -> Tensor:
+    def _fan_out_of(self, name: str, module: Counted, x: Tensor) -> Tensor:
         key = name, tuple(x.shape[1:])
         if key not in self._fan_out:
             self._fan_out[key] = fan_out(module, x)
@@ -168,8 +168,8 @@ def fan_out(module: Counted, x: Tensor) -> Tensor:
     geometry: tuple[Any, ...] = (module.stride, module.padding, module.dilation, module.groups)
     out = forward(torch.zeros(1, *x.shape[1:], dtype=torch.float64, device=x.device), kernel, None, *geometry)
     # the gradient of the output's sum counts the outputs that each input position reaches
-    reach: Tensor = backward((1, *x.shape[1:]), kernel, torch.ones_like(out), *geometry)
-    return reach[0]
+    connections: Tensor = backward((1, *x.shape[1:]), kernel, torch.ones_like(out), *geometry)
+    return connections[0]
 
 
 def macs(module: Counted, output: Tensor, rows: int | None = None) -> int:

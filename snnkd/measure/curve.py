@@ -1,7 +1,7 @@
 """Accuracy against timesteps from one forward pass per batch.
 
-The prediction at t is the mean of the logits of timesteps 1..t. Neurons that are not causal predict only
-at T, as their earlier timesteps depend on later ones.
+The prediction at t is the argmax of the mean logits of timesteps 1..t. Neurons that are not causal predict
+only at T, as their earlier timesteps depend on later ones.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from snnkd import distributed
 from snnkd.catalog.neurons import is_causal
-from snnkd.measure.counting import Counter, Counts, merged
+from snnkd.measure.counting import Counter, Counts, merge_counts
 from snnkd.measure.energy import energy_mj
 from snnkd.measure.quality import Quality, quality
 from snnkd.models import Network
@@ -35,7 +35,7 @@ class CurveEntry(Quality):
 
 @dataclass(frozen=True)
 class Curve:
-    """A measured split."""
+    """The measurement of a network on a split."""
 
     entries: list[CurveEntry]
     """One per timestep; only the last one for neurons that are not causal."""
@@ -60,8 +60,8 @@ def measure_curve(
 ) -> Curve:
     """Measure `network` in eval mode over `batches` of (images, labels).
 
-    `check` is called between batches to raise a stop request, but not with several processes, which would
-    stop at different batches.
+    `check` raises a stop request between batches; it is not called with several processes, which would stop
+    at different batches.
     """
     network.eval()
     parts, labels = [], []
@@ -73,7 +73,7 @@ def measure_curve(
                 parts.append(network(images, T).float().cpu())
             labels.append(batch_labels.cpu())
     logits, all_labels = _gather(parts, 1), _gather(labels, 0)
-    counts = merged(distributed.all_gather(counter.counts))
+    counts = merge_counts(distributed.all_gather(counter.counts))
     entries = [_entry(t, means, all_labels, counts) for t, means in enumerate(running_means(logits), start=1)]
     if not is_causal(network.specification.neuron):
         entries = entries[-1:]

@@ -1,7 +1,7 @@
 """Energy by the 45 nm convention: 4.6 pJ per MAC, 0.9 pJ per synaptic operation (Horowitz 2014, float32).
 
 Memory traffic, normalisation, pooling and neuron updates are not counted. Inputs other than spikes cost MACs,
-so the first layer does; it counts once for a static image and once per timestep for event frames.
+those of the first layer among them: once for a static image, once per timestep for event frames.
 """
 
 from __future__ import annotations

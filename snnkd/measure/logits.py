@@ -39,9 +39,9 @@ KEYS = tuple(field.name for field in dataclasses.fields(Logits))
 
 
 def check_logits_path(path: Path) -> None:
-    """Check a path to write: raise UsageError for another suffix or file, FileError for a missing folder."""
+    """Check an output path: raise UsageError for another suffix or file, FileError for a missing folder."""
     if path.suffix != ".npz":
-        raise UsageError(f"--save-logits {path}: the file must end in .npz")
+        raise UsageError(f"--save-logits {path}: the file name must end in .npz")
     if not path.parent.is_dir():
         raise FileError(f"--save-logits {path}: the folder {path.parent} does not exist")
     if path.exists() and not _is_logits(path):

@@ -41,8 +41,7 @@ def measure_network(
     spiking, trained_T = network.specification.kind == "snn", network.specification.T
     if data.frames and spiking and (settings.T or 0) > data.frames:
         raise UsageError(
-            f"--T {settings.T}: each timestep takes one event frame, "
-            f"and {data.name} has {data.frames} (data.frames)"
+            f"--T {settings.T}: each timestep takes one event frame; use at most {data.frames} (data.frames)"
         )
     batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
     context.stop.check_together("before measuring")
@@ -53,7 +52,7 @@ def measure_network(
     curve = measure_curve(
         network, batches, settings.T or trained_T, partial(context.stop.check, "while measuring")
     )
-    # finite weights may be too large for finite logits
+    # large finite weights may give non-finite logits
     if not all(math.isfinite(entry["nll"] or 0.0) for entry in curve.entries):
         raise RunError(f"{loaded.folder}: the logits are not finite; lower train.lr or the loss weights")
     if logits:
@@ -84,7 +83,7 @@ def measure_network(
 
 
 def summary_line(result: ResultDict) -> str:
-    """Format the accuracy after the last timestep and the rate in one line."""
+    """Format the accuracy after the last timestep and the rate on one line."""
     end = result["curve"][-1]
     rate = "" if result["rate"] is None else f", rate {result['rate']:.3f}"
     return f"{result['split']} accuracy {end['top1']:.2f} % at t = {end['t']}{rate}"

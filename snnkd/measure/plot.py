@@ -1,4 +1,4 @@
-"""Plot of the timestep curves of results; seeds of one recipe become one line with its spread."""
+"""Plot of accuracy, energy and firing rates of results; seeds of one recipe are one line with its spread."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ SUFFIXES = (".png", ".svg", ".pdf")
 def check_plot_path(path: Path) -> None:
     """Raise UsageError for an unknown suffix, FileError for a missing folder."""
     if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"--plot {path}: the file must end in one of {', '.join(SUFFIXES)}")
+        raise UsageError(
+            f"--plot {path}: the file name must end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
+        )
     if not path.parent.is_dir():
         raise FileError(f"--plot {path}: the folder {path.parent} does not exist")
 
@@ -37,7 +39,7 @@ def group_by_seed(results: Sequence[Mapping[str, Any]]) -> dict[str, list[Mappin
     members = [list(group.values()) for group in groups.values()]
     models = {group[0]["model"]["name"] for group in members}
     labels = [_label(group[0], len(models) > 1) for group in members]
-    # the same label for other settings, such as lr: add the recipe hash
+    # equal labels with other settings, such as lr: add the recipe hash
     for label in {label for label in labels if labels.count(label) > 1}:
         labels = [
             f"{name} ({group[0]['recipe_hash']})" if name == label else name
@@ -81,7 +83,7 @@ def plot_curves(groups: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
     )
     colours = {label: f"C{i % 10}" for i, label in enumerate(groups)}
     _draw_accuracy(panels["top1"], groups, colours)
-    # outside the axes, where it would cover the teacher's line or a band
+    # outside the axes, so that it covers neither the teacher's line nor a band
     title = "band: ± 1 s.d. over n seeds" if any(len(results) > 1 for results in groups.values()) else None
     figure.legend(
         *panels["top1"].get_legend_handles_labels(),
@@ -102,12 +104,12 @@ def plot_curves(groups: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
 
 
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure, deterministic in its bytes. Raises FileError or RunError."""
+    """Write a figure with reproducible bytes. Raises FileError or RunError."""
     import matplotlib
 
     try:
         with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # SVG ids are random otherwise
-            figure.savefig(path, dpi=150, metadata=_dateless(path))
+            figure.savefig(path, dpi=150, metadata=_metadata(path))
     except OSError as error:
         raise from_os_error(error, f"--plot {path}") from error
 
@@ -212,8 +214,8 @@ def _splits(groups: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return ", ".join(sorted({f"{r['data']} {r['split']}" for results in groups.values() for r in results}))
 
 
-def _dateless(path: Path) -> dict[str, Any]:
-    """Metadata without a date, for deterministic bytes."""
+def _metadata(path: Path) -> dict[str, Any]:
+    """Metadata without a date, for reproducible bytes."""
     return (
         {}
         if path.suffix.lower() == ".png"

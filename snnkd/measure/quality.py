@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ECE_BINS = 15
-"""As Guo et al. 2017 use."""
+"""As in Guo et al. 2017."""
 
 
 class Quality(TypedDict):
@@ -40,8 +40,7 @@ def quality(logits: Tensor, labels: Tensor) -> Quality:
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:
-    """Expected calibration error: mean over equal-width confidence bins of |accuracy - confidence|, weighted
-    by count.
+    """Expected calibration error: |accuracy - confidence| of equal-width confidence bins, weighted by count.
 
     Guo, Pleiss, Sun, Weinberger 2017 (arXiv 1706.04599), eq. 3.
     """

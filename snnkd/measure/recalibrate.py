@@ -1,4 +1,4 @@
-"""Re-estimate batch norm statistics, as for more timesteps than a network was trained with."""
+"""Re-estimation of batch norm statistics, for example at more timesteps than in training."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ def recalibrate_norms(
         if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
     ]
     if not norms:
-        raise UsageError(f"--recalibrate-bn: {network.specification.model.name} has no batch normalisation")
+        raise UsageError(
+            f"--recalibrate-bn: {network.specification.model.name} has no batch normalisation; omit it"
+        )
     network.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the plain average over batches
+        norm.momentum = None  # plain average over batches
         norm.train()
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(0, "recalibration")))[
         :MOST_IMAGES

@@ -1,4 +1,4 @@
-"""The result object: the content of result.json and of `snnkd eval --json`."""
+"""The result: the content of result.json and of `snnkd eval --json`."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class ResultDict(TypedDict):
 
 
 def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> ResultDict:
-    """Combine a measurement with the `description` of its run; `ann_macs` is of the same ANN topology."""
+    """Combine a measurement with the `description` of its run; `ann_macs` is of its topology as an ANN."""
     values: dict[str, Any] = {
         "schema": 1,
         **description,
@@ -110,8 +110,7 @@ def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | No
 
 
 def cost_sentence(result: ResultDict) -> str | None:
-    """Compare a student's energy with its teacher's and with its own topology's as an ANN; None for a
-    teacher."""
+    """Compare a student's energy with its teacher's and its own topology's as an ANN; None for a teacher."""
     if result["rate"] is None:
         return None
     end = result["curve"][-1]

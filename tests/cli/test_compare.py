@@ -219,7 +219,7 @@ def test_a_terminal_of_80_columns(nine: tuple[Path, Outcome]) -> None:
         (["--split", "train"], 2, "compare.split: 'train' is not one of test, val"),
         (["--format", "markdwn"], 2, "unknown --format 'markdwn'; known: csv, json, latex, md, table"),
         (["--format", "csv", "--json"], 2, "--format csv and --json are two formats"),
-        (["--plot", "a.gif"], 2, "must end in one of .png, .svg, .pdf"),
+        (["--plot", "a.gif"], 2, "must end in .png, .svg or .pdf"),
         (["--plot", "nowhere/a.png"], 3, "the folder nowhere does not exist"),
         (["nowhere"], 3, "nowhere: no such run"),
         (["--split", "val"], 3, "no finished student in runs (runs/distill-glyphs-resnet8-hta-kl"),

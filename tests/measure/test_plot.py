@@ -174,7 +174,7 @@ def test_a_single_run_has_no_band(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["curve.txt", "curve", "curve.png.bak"])
 def test_another_suffix_is_refused(tmp_path, name):
-    with pytest.raises(UsageError, match=r"\.png, \.svg, \.pdf"):
+    with pytest.raises(UsageError, match=r"\.png, \.svg or \.pdf"):
         check_plot_path(tmp_path / name)
 
 
