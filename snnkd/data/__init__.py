@@ -11,6 +11,7 @@ from snnkd.console import Console
 from snnkd.data.augment.pipeline import check_shape
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, hold_out
+from snnkd.data.sanity import doubts
 from snnkd.data.split import Split
 from snnkd.data.subset import take_subset
 from snnkd.errors import UsageError
@@ -28,11 +29,15 @@ def load_data(config: DataConfig, console: Console, fetch: FetchOptions | None =
     """The data set, or the subset, that a `data:` section describes, with its validation split held out.
 
     Missing files are downloaded or copied, and large data sets unpacked, as `fetch` says; None does neither.
+    Warns of images and labels that look wrong.
     Raises FileError when files are missing, damaged or cannot be fetched (NotPrepared when they only need
     unpacking).
     """
     data = _load(config, console, None if fetch is None else dataclasses.replace(fetch, data=config.name))
-    return hold_out(take_subset(data, config), config.val_fraction)
+    data = hold_out(take_subset(data, config), config.val_fraction)
+    for doubt in doubts(data):
+        console.log(f"warning: {doubt}")
+    return data
 
 
 @distributed.local_rank0_first  # the first fetches and caches

@@ -11,6 +11,7 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
+from snnkd.data.picture import PictureError
 from snnkd.errors import FileError
 from snnkd.openmp import available_cpus
 
@@ -21,15 +22,14 @@ PREFETCH = 64
 def decode_blocks(
     pictures: Iterable[tuple[str, Callable[[], bytes]]],
     transform: Callable[[Image.Image], Image.Image],
-    mode: str,
     size: int = 256,
 ) -> Iterator[np.ndarray]:
     """Decode pictures in order to blocks uint8 `[up to size, H, W, C]`.
 
-    A picture is its name and a function that reads its bytes. Each is converted to `mode` (RGB or L), then
-    transformed. Raises FileError that names a picture which cannot be read.
+    A picture is its name and a function that reads its bytes; `transform` brings each to RGB or grey of one
+    size. Raises FileError that names a picture which cannot be read.
     """
-    images = _decode(pictures, transform, mode)
+    images = _decode(pictures, transform)
     while block := list(islice(images, size)):
         yield np.stack(block)
 
@@ -37,7 +37,6 @@ def decode_blocks(
 def _decode(
     pictures: Iterable[tuple[str, Callable[[], bytes]]],
     transform: Callable[[Image.Image], Image.Image],
-    mode: str,
 ) -> Iterator[np.ndarray]:
     """uint8 `[H, W, C]` of each picture in order, decoded in threads: Pillow releases the GIL."""
     futures: deque[Future[np.ndarray]] = deque()
@@ -45,24 +44,26 @@ def _decode(
     with ThreadPoolExecutor(max(1, min(8, available_cpus()))) as pool:
         try:
             for name, read in islice(source, PREFETCH):
-                futures.append(pool.submit(_decode_one, name, read, transform, mode))
+                futures.append(pool.submit(_decode_one, name, read, transform))
             while futures:
                 yield futures.popleft().result()
                 for name, read in islice(source, 1):
-                    futures.append(pool.submit(_decode_one, name, read, transform, mode))
+                    futures.append(pool.submit(_decode_one, name, read, transform))
         finally:
             for future in futures:
                 future.cancel()
 
 
 def _decode_one(
-    name: str, read: Callable[[], bytes], transform: Callable[[Image.Image], Image.Image], mode: str
+    name: str, read: Callable[[], bytes], transform: Callable[[Image.Image], Image.Image]
 ) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(read())) as picture:
-            pixels = np.asarray(transform(picture.convert(mode)))
+            pixels = np.asarray(transform(picture))
     except MemoryError:
         raise
+    except PictureError as error:
+        raise FileError(f"{name}: {error}") from error
     except Exception as error:  # damaged pictures fail in many ways, some of them deep in a codec
         why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".partition(" <_io")[0]
         raise FileError(f"{name}: not a readable picture ({why})") from error

@@ -50,7 +50,7 @@ def torchvisions(folder: Path, size: int, channels: int = 3) -> tuple[np.ndarray
 def test_pixels_and_labels_are_torchvisions(size, channels):
     root = picture_folder(Path("mine"))
     further = {
-        "train/class1/deep/er.PNG": jpeg((33, 80), "RGBA"),
+        "train/class1/deep/er.PNG": jpeg((33, 80)),
         "train/class0/a.jpeg": jpeg((20, 90), "L"),
         "train/class0/b.txt": b"",
     }

@@ -25,12 +25,13 @@ from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
 from snnkd.data.paths import data_folder
+from snnkd.data.picture import to_mode
 from snnkd.errors import FileError
 from snnkd.files import from_os_error
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import ImageFolderConfig
 
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 """Part of the cache's name; increase it when the decoding changes."""
 TEST_NAMES = ("test", "val")
 
@@ -148,7 +149,8 @@ def _decode(
 ) -> ImageSet:
     total = sum(map(sum, listing.counts.values()))
     console.log(f"decoding {total:,} pictures of {root} at {config.size}x{config.size} into {path}, once")
-    transform, mode = _resize_and_crop(config.size), "RGB" if config.channels == 3 else "L"
+    changes: list[str] = []
+    transform = _transform(config, changes)
     with console.bar("decoding", total) as bar:
 
         def readers(folder: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
@@ -159,27 +161,36 @@ def _decode(
 
         def source(split: str) -> SplitSource:
             labels = np.repeat(np.arange(len(listing.classes)), listing.counts[split])
-            return SplitSource(
-                labels, lambda: decode_blocks(readers(listing.folders[split]), transform, mode)
-            )
+            return SplitSource(labels, lambda: decode_blocks(readers(listing.folders[split]), transform))
 
         splits = {split: source(split) for split in listing.folders}
         try:
             write_cache(path, (config.channels, config.size, config.size), len(listing.classes), splits)
         except ValueError as error:  # not the pictures that were counted
             raise FileError(f"{root}: changed while it was read ({error}); repeat the command") from error
+    if changes:
+        counts = ", ".join(f"{count:,} {change}" for change, count in sorted(Counter(changes).items()))
+        console.log(f"{root}: of {total:,} pictures {counts}")
     data = open_cache(path, config.name)
     if data is None or _list(root, config).key != listing.key:
         raise FileError(f"{root}: changed while it was read; repeat the command")
     return data
 
 
-def _resize_and_crop(size: int) -> Callable[[Image.Image], Image.Image]:
-    """torchvision's Resize of the shorter side to `size` (bilinear, antialiased), then CenterCrop."""
+def _transform(config: ImageFolderConfig, changes: list[str]) -> Callable[[Image.Image], Image.Image]:
+    """RGB or grey, then torchvision's Resize of the shorter side (bilinear, antialiased), then CenterCrop.
+
+    Adds what else was converted to `changes`; called by threads.
+    """
     from torchvision.transforms import functional
 
+    size, mode = config.size, "RGB" if config.channels == 3 else "L"
+
     def transform(picture: Image.Image) -> Image.Image:
-        square: Image.Image = functional.center_crop(functional.resize(picture, size, antialias=True), size)
+        converted, own_changes = to_mode(picture, mode)
+        changes.extend(own_changes)
+        resized = functional.resize(converted, size, antialias=True)
+        square: Image.Image = functional.center_crop(resized, size)
         return square
 
     return transform

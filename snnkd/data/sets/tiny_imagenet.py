@@ -122,15 +122,15 @@ def _unpack(source: _Source, path: Path, stop: Callable[[str], None], console: C
 
         def split(pairs: list[tuple[str, str]]) -> SplitSource:
             labels = np.array([number[wnid] for _, wnid in pairs], np.int64)
-            return SplitSource(labels, lambda: decode_blocks(pictures(pairs), _check_size, "RGB"))
+            return SplitSource(labels, lambda: decode_blocks(pictures(pairs), _to_rgb))
 
         write_cache(path, (3, SIZE, SIZE), len(wnids), {"train": split(train), "test": split(test)})
 
 
-def _check_size(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image) -> Image.Image:
     if picture.size != (SIZE, SIZE):
         raise ValueError(f"{picture.size[0]}x{picture.size[1]} pixels instead of {SIZE}x{SIZE}")
-    return picture
+    return picture.convert("RGB")
 
 
 def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tuple[str, str]]]:
