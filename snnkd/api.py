@@ -22,7 +22,7 @@ from snnkd.evaluation import EvalRequest
 from snnkd.models import Network
 from snnkd.models.files import load
 from snnkd.recipe import resolve_stage
-from snnkd.recipe.sweep import not_swept
+from snnkd.recipe.sweep import sweep_notice
 from snnkd.runs.find import Finished
 from snnkd.schema import fields
 from snnkd.schema.run import DistillRecipe, EvalConfig, ExecutionConfig, TeachRecipe
@@ -137,7 +137,9 @@ def teach(
     """
     resolved = resolve_stage(recipe, "teach", settings=_words(settings), **flags)
     assert isinstance(resolved, TeachRecipe)
-    return _run(pipeline.teach(resolved, _context(quiet, out, fresh, not_swept(recipe, resolved, "teach"))))
+    return _run(
+        pipeline.teach(resolved, _context(quiet, out, fresh, sweep_notice(recipe, resolved, "teach")))
+    )
 
 
 def distill(
@@ -158,7 +160,7 @@ def distill(
     words = {key: _word(value) for key, value in flags.items()}
     resolved = resolve_stage(recipe, "distill", settings=_words(settings), **words)
     assert isinstance(resolved, DistillRecipe)
-    notes = not_swept(recipe, resolved, "distill")
+    notes = sweep_notice(recipe, resolved, "distill")
     return _run(pipeline.distill(resolved, _context(quiet, out, fresh, notes)))
 
 

@@ -46,10 +46,10 @@ JOINED = threading.Event()
 """Set while this rank is in the process group: only then are there collectives, and something to save."""
 ON_RANK0 = threading.Event()
 """Set on rank 0 inside an `on_rank0` function: what it calls must not wait for the other ranks."""
-LONGEST_WAIT = 5400.0
+MAX_WAIT = 5400.0
 """Seconds that rank 0 may work alone, such as waiting for a run that another job has locked."""
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
-"""Longer than LONGEST_WAIT. A rank that exits is noticed at once, without this timeout."""
+"""Longer than MAX_WAIT. A rank that exits is noticed at once, without this timeout."""
 STORE_TIMEOUT = timedelta(minutes=5)
 """torchrun starts its store before the workers; one that does not answer is gone."""
 REPORT_DELAY = 1.0

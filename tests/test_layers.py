@@ -71,14 +71,14 @@ def test_imports_run_downward() -> None:
                 assert LINE[_room(other)] > LINE[_room(module)], f"{module} imports {other}"
 
 
-def test_no_circle_of_modules() -> None:
+def test_no_cycle_of_modules() -> None:
     graph = {module: _imports(path) for module, path in MODULES.items() if module != "snnkd"}
     for node in graph.values():
         assert node <= set(MODULES), node
     try:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
-        pytest.fail(f"a circle: {' -> '.join(error.args[1])}")
+        pytest.fail(f"a cycle: {' -> '.join(error.args[1])}")
 
 
 def test_a_loss_never_imports_a_model_nor_a_model_a_loss() -> None:

@@ -11,7 +11,7 @@ from snnkd.cli import options as o
 from snnkd.cli.text import bench_lines
 from snnkd.errors import UsageError
 from snnkd.recipe import resolve_stage
-from snnkd.recipe.sweep import not_swept
+from snnkd.recipe.sweep import sweep_notice
 from snnkd.schema.run import DistillRecipe
 
 EXAMPLES = (
@@ -54,7 +54,7 @@ def bench(
         raise UsageError(f"--rounds {rounds} must be 2 to 100000")
     resolved = resolve_stage(recipe, "distill", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, DistillRecipe)
-    notes = not_swept(recipe, resolved, "bench")
+    notes = sweep_notice(recipe, resolved, "bench")
     with o.watch_signals():
         from snnkd import pipeline
 

@@ -40,7 +40,7 @@ def check(
     """
     o.permit(code, settings=settings)
     tasks = resolve_tasks(recipe, settings or ())
-    first = tasks.chosen(task)[0]
+    first = tasks.select(task)[0]
     swept = bool(tasks.axes) and task is None
     recipe_keys = sweep_recipe(tasks, settings or ()) if swept else full_recipe(first.pipeline)
     from snnkd import pipeline

@@ -8,7 +8,7 @@ import typer
 
 from snnkd.cli import options as o
 from snnkd.recipe import resolve_stage
-from snnkd.recipe.sweep import not_swept
+from snnkd.recipe.sweep import sweep_notice
 from snnkd.schema.run import DistillRecipe
 
 EXAMPLES = (
@@ -85,7 +85,7 @@ def distill(
     o.permit(code, data, model, loss, teacher_model, settings=settings)
     resolved = resolve_stage(recipe, "distill", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, DistillRecipe)
-    notes = not_swept(recipe, resolved, "distill")
+    notes = sweep_notice(recipe, resolved, "distill")
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 

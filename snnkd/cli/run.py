@@ -48,7 +48,7 @@ def run(
         else:
             o.echo("\n".join(each.line for each in tasks.all))
         return
-    chosen = tasks.chosen(task)
+    chosen = tasks.select(task)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 

@@ -6,7 +6,7 @@ import typer
 
 from snnkd.cli import options as o
 from snnkd.recipe import resolve_stage
-from snnkd.recipe.sweep import not_swept
+from snnkd.recipe.sweep import sweep_notice
 from snnkd.schema.run import TeachRecipe
 
 EXAMPLES = (
@@ -41,7 +41,7 @@ def teach(
     o.permit(code, data, model, settings=settings)
     resolved = resolve_stage(recipe, "teach", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, TeachRecipe)
-    notes = not_swept(recipe, resolved, "teach")
+    notes = sweep_notice(recipe, resolved, "teach")
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 

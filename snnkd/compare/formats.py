@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # other formats do without rich
     from rich.console import Console
     from rich.table import Table as RichTable
 
-LEAST_LABEL, GAP = 6, 2
+MIN_LABEL_WIDTH, GAP = 6, 2
 """Minimum width of the row labels (below it the table is split), and the space between two cells."""
 
 
@@ -48,7 +48,7 @@ def _fitted(table: TextTable, console: Console) -> RichTable:
         console.print(layout, crop=False)
     if max(len(line.rstrip(" ─")) for line in output.get().splitlines()) <= console.width:
         return layout
-    widths = [LEAST_LABEL, *(_least(table, k) for k in range(1, len(table.head)))]
+    widths = [MIN_LABEL_WIDTH, *(_least(table, k) for k in range(1, len(table.head)))]
     words = [k for k in range(len(widths)) if _is_words(table, k)]
     numbers = [k for k in range(len(widths)) if k not in words]
     # spare width goes to the longest word of a label, then to headers, full labels and verdicts
@@ -108,7 +108,7 @@ def _split(table: TextTable, width: int) -> list[TextTable]:
             together.append([k])
     blocks: list[list[int]] = [[0]]
     for columns in together:
-        needed = LEAST_LABEL + sum(GAP + _least(table, k) for k in (*blocks[-1][1:], *columns))
+        needed = MIN_LABEL_WIDTH + sum(GAP + _least(table, k) for k in (*blocks[-1][1:], *columns))
         blocks = (
             [*blocks[:-1], [*blocks[-1], *columns]]
             if needed <= width or blocks[-1] == [0]

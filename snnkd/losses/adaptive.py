@@ -16,7 +16,7 @@ NEARLY_ZERO = 1e-4
 """Powers closer to 0 count as 0."""
 SMALL = 0.1
 """With powers closer to 0 the quotient loses float32's digits; float64 is used."""
-DEEPEST = 60.0
+MAX_EXPONENT = 60.0
 """exp(60) and sums of a million of them are finite in float32."""
 
 
@@ -78,7 +78,7 @@ def abkd(
     Log-probabilities are clamped at -60 / max(1, |a| + |b|).
     """
     log_q, log_p = log_pair(student, teacher, temperature)
-    floor = -DEEPEST / max(1.0, abs(alpha) + abs(beta))
+    floor = -MAX_EXPONENT / max(1.0, abs(alpha) + abs(beta))
     log_p, log_q = log_p.clamp_min(floor), log_q.clamp_min(floor)
     if min(abs(alpha), abs(beta), abs(alpha + beta)) < SMALL:
         return temperature**2 * _alpha_beta(log_p.double(), log_q.double(), alpha, beta).sum(-1).mean().to(

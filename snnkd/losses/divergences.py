@@ -16,10 +16,10 @@ from torch import Tensor
 
 from snnkd.errors import UsageError
 
-LARGEST_LOGIT = 1e30
-LARGEST_SQUARED = 1e15
+MAX_LOGIT = 1e30
+MAX_SQUARED = 1e15
 """The largest logit that is squared: sums of squares stay finite in float32."""
-LARGEST_TEMPERATURE = 1e6
+MAX_TEMPERATURE = 1e6
 """Its square times a divergence is finite in float32; far below it all distributions are flat."""
 
 
@@ -31,7 +31,7 @@ def log_probabilities(logits: Tensor, temperature: float) -> Tensor:
     """log softmax(logits / temperature) over the last dimension, in float32 or float64."""
     # near the limit of float32 differences of logits overflow, and 0 x inf is nan; clamped they stay one-hot
     scaled = at_least_float32(logits) / temperature
-    return torch.log_softmax(scaled.clamp_(-LARGEST_LOGIT, LARGEST_LOGIT), dim=-1)
+    return torch.log_softmax(scaled.clamp_(-MAX_LOGIT, MAX_LOGIT), dim=-1)
 
 
 def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> None:
@@ -44,8 +44,8 @@ def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> No
         raise UsageError(
             f"logits of shape {list(student.shape)}; expected at least one sample and two classes"
         )
-    if not 0 < temperature <= LARGEST_TEMPERATURE:
-        raise UsageError(f"temperature {temperature} is not in (0, {LARGEST_TEMPERATURE:g}]")
+    if not 0 < temperature <= MAX_TEMPERATURE:
+        raise UsageError(f"temperature {temperature} is not in (0, {MAX_TEMPERATURE:g}]")
 
 
 def log_pair(student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -122,7 +122,5 @@ def mse(student: Tensor, teacher: Tensor, *, labels: Tensor | None = None) -> Te
     Depends on a constant added to all logits, unlike class distributions. Logits are clamped to 1e15.
     """
     check_pair(student, teacher)
-    wide, other = (
-        at_least_float32(x).clamp(-LARGEST_SQUARED, LARGEST_SQUARED) for x in (student, teacher.detach())
-    )
+    wide, other = (at_least_float32(x).clamp(-MAX_SQUARED, MAX_SQUARED) for x in (student, teacher.detach()))
     return (wide - other).square().mean()

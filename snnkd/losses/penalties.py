@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from snnkd.losses.divergences import LARGEST_SQUARED, at_least_float32, check_pair, log_probabilities
+from snnkd.losses.divergences import MAX_SQUARED, at_least_float32, check_pair, log_probabilities
 
 
 def confidence(student: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -21,5 +21,5 @@ def confidence(student: Tensor, *, temperature: float = 1.0) -> Tensor:
 def threshold(student: Tensor, *, level: float = 1.0) -> Tensor:
     """Mean over batch and classes of (logit - level)^2 (TET, Deng et al. 2022: the firing threshold)."""
     check_pair(student, student)
-    wide = at_least_float32(student).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
+    wide = at_least_float32(student).clamp(-MAX_SQUARED, MAX_SQUARED)
     return (wide - level).square().mean()

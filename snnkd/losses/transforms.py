@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from snnkd.losses.divergences import LARGEST_SQUARED, at_least_float32, log_probabilities
+from snnkd.losses.divergences import MAX_SQUARED, at_least_float32, log_probabilities
 
 
 def standardize(logits: Tensor) -> Tensor:
@@ -14,7 +14,7 @@ def standardize(logits: Tensor) -> Tensor:
     A std below 1e-3 is raised to it: a student without spikes has equal logits, and would get gradients of
     1e7. Equal logits become zeros.
     """
-    wide = at_least_float32(logits).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
+    wide = at_least_float32(logits).clamp(-MAX_SQUARED, MAX_SQUARED)
     centred = wide - wide.mean(-1, keepdim=True)
     variance = centred.square().sum(-1, keepdim=True) / max(1, wide.shape[-1] - 1)
     return centred / (variance.clamp_min(1e-6).sqrt() + 1e-7)
@@ -26,7 +26,7 @@ def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:
     n has mean and std of z. CKDSNN (arXiv 2511.06902) mixes in probability space, with share 0.1. Draws from
     torch's global generator.
     """
-    wide = at_least_float32(teacher).clamp(-LARGEST_SQUARED, LARGEST_SQUARED)
+    wide = at_least_float32(teacher).clamp(-MAX_SQUARED, MAX_SQUARED)
     random = wide.mean(-1, keepdim=True) + wide.std(-1, keepdim=True) * torch.randn_like(wide)
     mixed = torch.lerp(
         log_probabilities(wide, temperature).exp(), log_probabilities(random, temperature).exp(), share

@@ -13,7 +13,7 @@ from snnkd.errors import UsageError
 from snnkd.models import Network
 from snnkd.seeds import derive
 
-MOST_IMAGES = 10_000
+MAX_IMAGES = 10_000
 """Training images: enough for the mean and variance of each channel."""
 
 
@@ -23,7 +23,7 @@ def recalibrate_norms(
 ) -> int:
     """Set running statistics to averages over batches of training images at `T` timesteps.
 
-    Uses at most MOST_IMAGES images, drawn at random (files may be sorted by class) with a fixed seed, and
+    Uses at most MAX_IMAGES images, drawn at random (files may be sorted by class) with a fixed seed, and
     returns their number. Everything else stays in eval mode. Raises UsageError for a network without batch
     norm.
     """
@@ -43,7 +43,7 @@ def recalibrate_norms(
         norm.momentum = None  # plain average over batches
         norm.train()
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(derive(0, "recalibration")))[
-        :MOST_IMAGES
+        :MAX_IMAGES
     ]
     # full batches only: a small last batch would have the weight of a full one
     images = len(order) // batch_size * batch_size or len(order)

@@ -1,4 +1,4 @@
-"""Recipes: how a YAML file and flags become checked objects; no torch here."""
+"""Recipes: from a YAML file and flags to checked dataclasses; no torch here."""
 
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.overrides import FLAGS

@@ -1,4 +1,4 @@
-"""The `data:` section: resolved by itself for `snnkd data`, checked, and its label in reports."""
+"""The `data:` section: resolved alone for `snnkd data`, checked, and labelled in reports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnkd.schema.data import DataConfig, SubsetConfig
 
 
 def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
-    """Resolve data set `name` with defaults and `data.KEY=VALUE` settings. Raises UsageError."""
+    """Resolve data set `name` with its defaults and `data.KEY=VALUE` settings. Raises UsageError."""
     values: dict[str, Any] = {"data": {"name": name}}
     for setting in settings:
         if not setting.startswith("data.") or setting.startswith("data.name="):
@@ -22,15 +22,15 @@ def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
             )
         apply_setting(values, setting)
     config: DataConfig = fields.build(DATA[name].options, values["data"], "data")
-    check_part(config)
+    check_subset(config)
     return config
 
 
-def check_part(data: DataConfig) -> None:
+def check_subset(data: DataConfig) -> None:
     """Raise UsageError for more classes than a published data set has; others are checked on loading."""
     nominal = DATA[data.name].nominal
     if isinstance(data, SubsetConfig) and nominal is not None and (data.classes or 0) > nominal[0]:
-        raise UsageError(f"data.classes: {data.classes}, but {data.name} has {nominal[0]}")
+        raise UsageError(f"data.classes: {data.classes} is too large; {data.name} has {nominal[0]} classes")
 
 
 def data_label(name: str, part: object) -> str:

@@ -1,4 +1,4 @@
-"""Write a recipe as YAML with the help of every key as a comment."""
+"""Recipes as YAML with the help of every key as a comment."""
 
 from __future__ import annotations
 

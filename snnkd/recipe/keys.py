@@ -1,4 +1,4 @@
-"""Which keys a recipe has, which stage takes which, and bare names as the sections they stand for."""
+"""The keys of a recipe, the stages they apply to, and the expansion of bare names to sections."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from snnkd.schema.run import DistillRecipe, StageRecipe, TeachRecipe
 
 Values = dict[str, Any]
 Path = tuple[str, ...]
-"""The keys that lead to a value: `("train", "lr")`."""
+"""A dotted key as a tuple: `("train", "lr")`."""
 STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
 PIPELINE_KEYS = ("teach", "distill", "eval", "export", "sweep", "compare")
 DEFAULT_NAMES = {"data": "glyphs", "model": "resnet8", "neuron": "lif"}
-"""The section's name where a recipe gives none."""
+"""The default name of each section."""
 NAMED = (*DEFAULT_NAMES, "loss")
-"""Sections that a bare name stands for: `model: NAME` is `model: {name: NAME}`."""
+"""Sections that may be given as a bare name: `model: NAME` means `model: {name: NAME}`."""
 
 
 def applies(path: str, stage: str) -> bool:
-    """Whether `stage` takes a shared key, by its dotted path: a teacher has no loss, neuron, teacher or T."""
+    """Whether a shared key, by its dotted path, applies to `stage`: a teacher has no loss, neuron or T."""
     return path.split(".", maxsplit=1)[0] in fields.hints(STAGES[stage]) and not (
         stage == "teach" and path == "model.T"
     )
@@ -32,12 +32,12 @@ def stages_in(document: Mapping[str, Any]) -> list[str]:
 
 
 def holders(document: Values) -> Iterator[Values]:
-    """The mappings that hold a stage's keys: the recipe itself, and the sections of its stages."""
+    """The mappings that may have a stage's keys: the recipe itself, and the sections of its stages."""
     yield from (part for part in (document, *map(document.get, STAGES)) if isinstance(part, dict))
 
 
 def expand_names(document: Values) -> Values:
-    """Write bare names as sections, in place, in a recipe and its stages."""
+    """Expand bare names to sections, in place, in a recipe and its stages."""
     for holder in holders(document):
         for key in NAMED:
             if isinstance(holder.get(key), str):
@@ -49,7 +49,7 @@ def expand_names(document: Values) -> Values:
 
 
 def value_at(values: Any, path: Path) -> Any:
-    """The value at `path` in nested mappings; `...` where there is none."""
+    """The value at `path` in nested mappings; `...` if there is none."""
     for key in path:
         if not isinstance(values, Mapping) or key not in values:
             return ...

@@ -1,4 +1,4 @@
-"""The `loss:` section: expanded from a name with options, checked, and its label in names and tables."""
+"""The `loss:` section: expanded from a name with options, checked, and labelled in names and tables."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from snnkd.usercode import is_user_code
 Values = dict[str, Any]
 Trait = Literal["needs_timesteps", "one_label", "across_batch"]
 CUSTOM = "custom"
-"""The name of a loss whose terms are none of the published ones."""
+"""The name of a loss whose terms are not those of a catalogue entry."""
 
 
 def preset_section(name: str) -> Values:
-    """The section of a loss by name, with its overrides of other sections: `{loss, neuron?, train?}`."""
+    """The section of a catalogue loss, with its overrides of other sections: `{loss, neuron?, train?}`."""
     entry = LOSSES[name]
     terms = [{"divergence": name}] if is_user_code(name) else entry.section["terms"]
     loss = {
@@ -32,10 +32,10 @@ def preset_section(name: str) -> Values:
 
 
 def expand_loss(value: Any) -> Values:
-    """A loss as a full section: a name, `{name, option: value}` or the section itself.
+    """Expand a loss to its full section: from a name, `{name, option: value}` or the section itself.
 
-    Options other than name, hard and terms go to every term that has such a key. The label of a section
-    without a name is its single term's, `none` without terms, else `custom`.
+    Options other than name, hard and terms apply to every term that has such a key. The name of a section
+    without one is its single term's, `none` without terms, else `custom`.
     """
     if isinstance(value, str):
         value = {"name": value}
@@ -53,7 +53,7 @@ def expand_loss(value: Any) -> Values:
         raise UsageError(f"loss.terms: {terms!r} is not a list of terms")
     section = {"name": name, "hard": hard or {}, "terms": [dict(term) for term in terms]}
     for key in value.keys() - {"name", "hard", "terms"}:
-        _spread_option(section, key, value[key])
+        _set_option(section, key, value[key])
     return section
 
 
@@ -67,15 +67,15 @@ def _label(terms: Any) -> str:
 
 
 def method_overrides(loss: str) -> list[tuple[str, str, Any]]:
-    """Section, key and value of what a published method sets outside `loss:`."""
+    """Section, key and value of each key that a published method sets outside `loss:`."""
     overrides = LOSSES[loss].overrides if loss in LOSSES else {}
     return [(section, key, value) for section, keys in overrides.items() for key, value in keys.items()]
 
 
 def replace_loss(values: Values, loss: str | Mapping[str, Any], student: Values | None = None) -> None:
-    """In place: the loss of that name (with options or not) and its overrides, for those of the loss before.
+    """Replace the loss and its method's overrides of other sections, in place.
 
-    Of a loss that the stages of a pipeline share the overrides belong into its `student` section.
+    For a loss that the stages of a pipeline share, the overrides go into the `student` section.
     """
     old = values.get("loss")
     old_name = str(old.get("name", "")) if isinstance(old, Mapping) else str(old or "")
@@ -98,23 +98,23 @@ def set_temperature(values: Values, temperature: float | str) -> None:
     ]
     if not terms:
         raise UsageError(
-            f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no term that takes one"
+            f"--temperature {temperature}: the loss {loss.get('name', 'none')!r} has no temperature; omit it"
         )
     for term in terms:
         term["temperature"] = temperature
 
 
 def term_entry(term: Mapping[str, Any], where: str = "loss.terms") -> tuple[str, SectionEntry]:
-    """The kind of a plain term (divergence, penalty or feature) and the entry it names."""
+    """The kind of a plain term (divergence, penalty or feature) and its catalogue entry."""
     kinds = [kind for kind in KINDS if kind in term] or ["divergence"]
     if len(kinds) > 1:
         raise UsageError(f"{where}: names {' and '.join(kinds)}; a term has one of {', '.join(KINDS)}")
     return kinds[0], KINDS[kinds[0]][str(term.get(kinds[0], "kl"))]
 
 
-def _spread_option(section: Values, key: str, value: Any) -> None:
+def _set_option(section: Values, key: str, value: Any) -> None:
     known: set[str] = {"name", "hard", "terms"}
-    placed = False
+    applied = False
     for term in section["terms"]:
         kind, entry = term_entry(term)
         keys = set(fields.hints(entry.options))
@@ -123,13 +123,13 @@ def _spread_option(section: Values, key: str, value: Any) -> None:
             old = term.get(key)
             both = isinstance(old, Mapping) and isinstance(value, Mapping)
             term[key] = {**old, **value} if both else value
-            placed = True
-    if not placed:
+            applied = True
+    if not applied:
         raise UsageError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")
 
 
 def build_loss(value: Any) -> LossConfig:
-    """The checked section. Raises UsageError also for a published name with other terms."""
+    """Build the checked section. Raises UsageError, also for a published name with other terms."""
     section = expand_loss(value)
     terms = tuple(_build_term(term, f"loss.terms.{i}") for i, term in enumerate(section["terms"]))
     name, names = section["name"], tuple(map(term_name, terms))
@@ -149,9 +149,7 @@ def _build_term(term: Values, where: str) -> Term:
         _check_choice(TARGETS, built.target, f"{where}.target")
         _check_choice(AGAINST, built.against, f"{where}.against")
         if built.against == "other-steps" and built.target != "step":
-            raise UsageError(
-                f"{where}.against: other-steps has a value for each timestep; it needs target: step"
-            )
+            raise UsageError(f"{where}.against: other-steps differs between timesteps; it needs target: step")
     return built
 
 
@@ -161,7 +159,7 @@ def _check_choice(registry: Registry[Any], value: str, where: str) -> None:
 
 
 def term_name(term: Term) -> str:
-    """What a term is called in logs: the divergence, penalty or feature that it names."""
+    """Name of a term in logs: that of its divergence, penalty or feature."""
     return next(name for kind in KINDS if (name := getattr(term, kind, None)) is not None)
 
 
@@ -170,7 +168,7 @@ def _plain_name(term: Mapping[str, Any]) -> str:
 
 
 def find_trait(loss: LossConfig, trait: Trait) -> str | None:
-    """`key: value` of the first part of a loss whose registry entry has a trait, None without."""
+    """`key: value` of the first choice in a loss whose catalogue entry has the trait; None without one."""
     for i, term in enumerate(loss.terms):
         where = f"loss.terms.{i}"
         for key, registry in {"target": TARGETS, "against": AGAINST, **KINDS}.items():
@@ -212,10 +210,10 @@ def _shown_name(term: Mapping[str, Any]) -> str:
 def _options_set(
     options: type, values: Mapping[str, Any], preset: Mapping[str, Any], prefix: str
 ) -> Iterator[str]:
-    """`key=value` of what differs from the preset and the defaults."""
+    """`key=value` of each option that differs from the preset and the default."""
     for f in dataclasses.fields(options):
         default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        usual = preset.get(f.name, list(default) if isinstance(default, tuple) else default)
-        value = values.get(f.name, usual)
-        if value != usual:
+        expected = preset.get(f.name, list(default) if isinstance(default, tuple) else default)
+        value = values.get(f.name, expected)
+        if value != expected:
             yield f"{prefix}{f.name}={value:g}" if isinstance(value, float) else f"{prefix}{f.name}={value}"

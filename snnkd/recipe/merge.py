@@ -1,8 +1,7 @@
-"""The rule by which a recipe is merged into the one it extends, and a stage's section into the shared keys.
+"""Merging of a recipe into its base (`extends`), and of a stage's section into the shared keys.
 
 Mappings merge, everything else replaces. A different `name` (a teacher's `run`) starts that section over; a
-model keeps its T. In a recipe that extends another, null removes a key of the base, and a key that would have
-no effect is refused.
+model keeps its T. With `extends`, null removes a key of the base, and a key without effect is refused.
 """
 
 from __future__ import annotations
@@ -29,35 +28,35 @@ NO_NAMES: Names = {}
 
 
 def merge_recipes(base: Values, child: Values, name: str) -> Values:
-    """`child` merged into `base`, which messages call `name`; both stay as they are.
+    """Merge `child` into a copy of `base`, whose name in messages is `name`.
 
-    Raises UsageError for a key that would have no effect. Values are checked when the recipe is resolved.
+    Raises UsageError for a key without effect. Values are checked when the recipe is resolved.
     """
     _check_form(base, child, name)
     base, child = expand_names(copy.deepcopy(base)), expand_names(copy.deepcopy(child))
     merged = _merge(base, child, {**DEFAULT_NAMES, "loss": ""})
     _remove_nulls(merged, base, child, name)
-    if "sweep" in base and merged.get("sweep") == {}:  # its last axis was removed
+    if "sweep" in base and merged.get("sweep") == {}:  # the last axis was removed
         del merged["sweep"]
     _check_effect(merged, child, name)
     return merged
 
 
 def merge_stage(document: Mapping[str, Any], stage: str) -> Values:
-    """The keys of `stage` in a pipeline: its section merged into the shared keys that it takes."""
+    """The keys of `stage` in a pipeline: its section merged into the shared keys that apply to it."""
     section = document[stage] or {}
     shared = {
         key: value for key, value in document.items() if key not in PIPELINE_KEYS and applies(key, stage)
     }
-    if stage == "teach" and isinstance(shared.get("model"), Mapping):  # T is the student's
+    if stage == "teach" and isinstance(shared.get("model"), Mapping):  # a teacher has no T
         shared["model"] = {key: value for key, value in shared["model"].items() if key != "T"}
-    if "loss" in section:  # both are written in full by now, term by term
+    if "loss" in section:  # both are expanded to terms by now
         shared.pop("loss", None)
     return _merge(shared, section)
 
 
 def _merge(base: Mapping[str, Any], child: Mapping[str, Any], names: Names = NO_NAMES) -> Values:
-    """`names`: what the sections of `base` without a name are called; a name not listed equals any."""
+    """`names`: default names of sections of `base` without one; without a default, any name is the same."""
     merged = dict(base)
     names = {
         **names,
@@ -65,33 +64,32 @@ def _merge(base: Mapping[str, Any], child: Mapping[str, Any], names: Names = NO_
     }
     for key, value in child.items():
         if isinstance(value, Mapping):
-            under = merged.get(key)
-            kept = _kept(under, value, names.get(key)) if isinstance(under, Mapping) else {}
+            section = merged.get(key)
+            kept = _kept(section, value, names.get(key)) if isinstance(section, Mapping) else {}
             merged[key] = _merge(kept, value, names if names and key in STAGES else NO_NAMES)
         else:
             merged[key] = value
     return merged
 
 
-def _kept(under: Mapping[str, Any], over: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
-    """What stays of the section `under`, called `name` where it has none, when `over` is merged into it."""
+def _kept(section: Mapping[str, Any], child: Mapping[str, Any], name: str | None) -> Mapping[str, Any]:
+    """The keys of `section`, by default named `name`, that stay when `child` is merged into it."""
     for key, default in (("name", name), ("run", None)):
-        new, old = over.get(key), under.get(key, default)
+        new, old = child.get(key), section.get(key, default)
         if None not in (new, old) and new != old:
-            return {"T": under["T"]} if "T" in under else {}
-    return under
+            return {"T": section["T"]} if "T" in section else {}
+    return section
 
 
 def _check_form(base: Values, child: Values, name: str) -> None:
     sections = [key for key in PIPELINE_KEYS if key != "sweep"]
     if "stage" in child and "stage" not in base and any(key in base for key in sections):
         raise UsageError(
-            f"stage: {name}, which it extends, is a pipeline; write a section {str(child['stage'])!r} instead"
+            f"stage: the base {name} is a pipeline; write a section {str(child['stage'])!r} instead"
         )
     for key in (key for key in sections if "stage" in base and key in child):
         raise UsageError(
-            f"{key}: {name}, which it extends, "
-            "is a recipe of one stage and has no sections; extend a pipeline"
+            f"{key}: the base {name} is a recipe of one stage and has no sections; extend a pipeline"
         )
 
 
@@ -103,15 +101,14 @@ def _remove_nulls(merged: Values, base: Any, child: Mapping[str, Any], name: str
             known = [f"{where}{other}" for other in base] if isinstance(base, Mapping) else []
             raise UsageError(
                 f"{where}{key}: null removes a key of {name}, "
-                f"and {name} does not set it{did_you_mean(f'{where}{key}', known)}"
+                f"which does not set it{did_you_mean(f'{where}{key}', known)}"
             )
         elif value is None:
             del merged[key]
 
 
 def _check_effect(merged: Values, child: Values, name: str) -> None:
-    """Refuse a key of `child` that a stage's section, or an axis of the base's sweep, overrides wherever it
-    counts."""
+    """Refuse a key of `child` that stages' sections or axes of the base's sweep override everywhere."""
     kept = [axis for axis in _mapping(merged.get("sweep")) if axis not in _mapping(child.get("sweep"))]
     axes = {tuple(str(axis).split(".")): axis for axis in kept}
     stages = {
@@ -122,30 +119,27 @@ def _check_effect(merged: Values, child: Values, name: str) -> None:
     for path, value in _leaves(child):
         if path[0] == "sweep" or value is None or value == {}:
             continue
-        shown = ".".join(path[:-1] if path[-1] == "name" else path)
-        alone = path[0] in PIPELINE_KEYS or "stage" in merged
-        takers = [] if alone else [stage for stage in stages if applies(".".join(path), stage)]
-        places = [path] if alone else [(stage, *path) for stage in takers]
+        key = ".".join(path[:-1] if path[-1] == "name" else path)
+        shared = path[0] not in PIPELINE_KEYS and "stage" not in merged
+        users = [stage for stage in stages if applies(".".join(path), stage)] if shared else []
+        places = [(stage, *path) for stage in users] if shared else [path]
         swept = [
             next((axis for axis in axes if _covers(axis, place) or _covers(axis, path)), None)
             for place in places
         ]
-        hidden = [not alone and value_at(stages[place[0]], path) != value for place in places]
-        if not places or not all(axis or other for axis, other in zip(swept, hidden, strict=True)):
+        overridden = [shared and value_at(stages[place[0]], path) != value for place in places]
+        if not places or not all(axis or other for axis, other in zip(swept, overridden, strict=True)):
             continue
         for axis in filter(None, swept):
             raise UsageError(
-                f"{shown}: no effect, {name} sweeps {axes[axis]}; "
+                f"{key}: no effect, {name} sweeps {axes[axis]}; "
                 f"remove the key, or the axis (sweep: {{{axes[axis]}: null}})"
             )
-        raise UsageError(
-            f"{shown}: no effect, {takers[0]}.{shown} overrides it (extends {name}); "
-            f"write {takers[0]}.{shown}"
-        )
+        raise UsageError(f"{key}: no effect, {users[0]}.{key} of {name} overrides it; write {users[0]}.{key}")
 
 
 def _covers(axis: Path, path: Path) -> bool:
-    """Whether a swept value replaces what is at `path`; a swept model keeps T."""
+    """Whether a swept value replaces the value at `path`; a swept model keeps T."""
     return path[: len(axis)] == axis and not (axis[-1] == "model" and path[len(axis) :] == ("T",))
 
 

@@ -9,7 +9,7 @@ from snnkd.catalog.data import DATA
 from snnkd.errors import FileError, UsageError
 from snnkd.recipe.keys import NAMED, STAGES, Values, expand_names, holders
 from snnkd.recipe.loss_section import expand_loss, replace_loss, set_temperature
-from snnkd.recipe.teacher_section import teacher_of_flags
+from snnkd.recipe.teacher_section import teacher_from_flags
 from snnkd.recipe.yaml_io import parse_value
 from snnkd.schema.events import EventConfig
 
@@ -35,12 +35,14 @@ FLAGS = {
 
 
 def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
-    """Set `flags` in the values of one stage, in place; None and False mean not given."""
+    """Apply `flags` to the values of one stage, in place; None and False mean not given."""
     given = {flag: value for flag, value in flags.items() if value is not None and value is not False}
     for flag in given:
         if flag not in FLAGS:
             raise TypeError(f"unknown flag {flag!r}; known: {', '.join(FLAGS)}")
-    teacher = teacher_of_flags(*(given.get(flag) for flag in ("teacher", "teacher_model", "teacher_weights")))
+    teacher = teacher_from_flags(
+        *(given.get(flag) for flag in ("teacher", "teacher_model", "teacher_weights"))
+    )
     if teacher is not None:
         values["teacher"] = teacher
     for flag, key in FLAGS.items():
@@ -51,7 +53,7 @@ def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
         elif flag == "temperature":
             set_temperature(values, given[flag])
         else:
-            put(values, key, given[flag])
+            set_value(values, key, given[flag])
 
 
 def replace_section(values: Values, key: str, value: Any) -> None:
@@ -94,19 +96,19 @@ def apply_setting(values: Values, setting: str) -> None:
     if isinstance(value, str) and isinstance(holder, dict):
         replace_loss(holder, value)
     else:
-        put(values, path.strip(), value)
+        set_value(values, path.strip(), value)
     expand_sections(values)
 
 
 def expand_sections(values: Values) -> Values:
-    """Write bare names as sections and losses term by term, in place, in a recipe and its stages."""
+    """Expand bare names to sections and losses to terms, in place, in a recipe and its stages."""
     for holder in holders(expand_names(values)):
         if "loss" in holder:
             holder["loss"] = expand_loss(holder["loss"])
     return values
 
 
-def put_swept(values: Values, path: str, value: Any) -> None:
+def set_swept_value(values: Values, path: str, value: Any) -> None:
     """Set a swept value, in place; named sections are replaced, but a model keeps its T."""
     before, _, last = path.rpartition(".")
     for stage in STAGES:
@@ -114,7 +116,7 @@ def put_swept(values: Values, path: str, value: Any) -> None:
             values[stage] = {}
     holder = values[before] if before in STAGES else values
     if before not in ("", *STAGES) or last not in NAMED:
-        put(values, path, value, "sweep")
+        set_value(values, path, value, "sweep")
     elif not isinstance(holder, dict):
         raise UsageError(f"{before}: {holder!r} is not a mapping of keys to values")
     elif last == "loss" and not before and isinstance(values.get("distill"), dict):
@@ -124,7 +126,7 @@ def put_swept(values: Values, path: str, value: Any) -> None:
     expand_sections(values)
 
 
-def put(values: Values, path: str, value: Any, source: str = "--set") -> None:
+def set_value(values: Values, path: str, value: Any, source: str = "--set") -> None:
     """Set the value at a dotted path, in place; `source` opens error messages."""
     *parents, last = path.split(".")
     place: Any = values

@@ -1,4 +1,4 @@
-"""The recipe that `snnkd check` prints: a sweep as one recipe, or one task in full."""
+"""The recipe that `snnkd check` prints: with its sweep, or one task in full."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values = dict[str, Any]
 
 
 def full_recipe(pipeline: Pipeline) -> Values:
-    """Every key of a resolved pipeline, dataclasses by section; a single stage without sections."""
+    """Every key of a resolved pipeline, dataclasses by section; a single stage has no sections."""
     stages = {name: stage for name in STAGES if (stage := getattr(pipeline, name)) is not None}
     others = {name: getattr(pipeline, name) for name in ("eval", "export", "compare")}
     others = {name: section for name, section in others.items() if section is not None}
@@ -34,7 +34,7 @@ def full_recipe(pipeline: Pipeline) -> Values:
 
 
 def sweep_recipe(tasks: Tasks, settings: Sequence[str] = ()) -> Values:
-    """The recipe after `extends`, with its sweep and `settings` (`KEY=VALUE`) written into it.
+    """The recipe after `extends`, with its sweep, and `settings` (`KEY=VALUE`) applied.
 
     Raises UsageError for settings that a swept section would replace.
     """
@@ -48,13 +48,13 @@ def sweep_recipe(tasks: Tasks, settings: Sequence[str] = ()) -> Values:
             raise UsageError("a swept section replaces the value")
     except UsageError as error:
         raise UsageError(
-            f"{tasks.recipe}: these --set cannot be written beside its sweep; add --task K to see one task"
+            f"{tasks.recipe}: --set and its sweep set the same section; add --task K to print one task"
         ) from error
     return document
 
 
 def _write_setting(document: Values, setting: str) -> None:
-    """Apply a setting in place; one on a shared key goes into each stage, whose section would override it."""
+    """Apply a setting in place; for a shared key, to each stage, whose section would override it."""
     path = setting.partition("=")[0]
     if "stage" in document or path.split(".")[0] in PIPELINE_KEYS:
         apply_setting(document, setting)

@@ -1,4 +1,4 @@
-"""Resolve a recipe, flags and settings to one checked dataclass per stage."""
+"""Resolving a recipe, flags and settings to one checked dataclass per stage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnkd.catalog.formats import build_export
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import build_neuron, check_timesteps
 from snnkd.errors import UsageError, did_you_mean
-from snnkd.recipe.data_section import check_part
+from snnkd.recipe.data_section import check_subset
 from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, stages_in
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import build_loss, find_trait, method_overrides
@@ -57,13 +57,13 @@ def resolve_stage(
 def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     """Resolve every stage of `recipe`, ignoring its sweep.
 
-    The keys of `settings` start at the top of the recipe: `distill.train.epochs=3`.
+    The keys of `settings` are full paths in the recipe: `distill.train.epochs=3`.
     """
     return resolve_document(read_recipe(recipe), recipe, settings)
 
 
 def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()) -> Pipeline:
-    """Resolve a parsed recipe, without changing it; `recipe` names it in messages."""
+    """Resolve a parsed recipe, without changing it; `recipe` is its name in messages."""
     document = expand_sections(copy.deepcopy(document))
     if "stage" in document:
         stage = stage_of(document)
@@ -92,7 +92,7 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
 
 
 def _check_eval(section: Any, student: StageRecipe | None) -> None:
-    """Refuse an eval.T that the student's neurons do not support."""
+    """Raise UsageError for an eval.T that the student's neurons do not support."""
     if section and isinstance(student, DistillRecipe) and student.model.T is not None:
         T = fields.build(EvalConfig, section, "eval").T
         check_timesteps(student.neuron, student.model.T, T or student.model.T, f"eval.T: {T}")
@@ -141,12 +141,12 @@ def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[
 
 
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
-    """Return the plain keys of one stage; in a pipeline, its section merged into the shared keys."""
+    """The plain values of one stage; in a pipeline, its section merged into the shared keys."""
     document = expand_sections(copy.deepcopy(document))
     if "stage" in document:
         if document["stage"] != stage:
             raise UsageError(
-                f"{recipe} is a recipe of stage {document['stage']!r}, this command runs {stage!r}"
+                f"{recipe} is a recipe of stage {document['stage']!r}; this command runs {stage!r}"
             )
         return {key: value for key, value in document.items() if key != "sweep"}
     if stage not in document:
@@ -184,13 +184,13 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
     elif values["model"].event_input is None and frames_in(values["data"]):
         values["model"] = dataclasses.replace(values["model"], event_input="mean")
     recipe = fields.build(STAGES[stage], values, "")
-    _check_together(recipe)
+    _check_combinations(recipe)
     check_events(recipe)
     return recipe
 
 
 def _complete_preset(values: Values) -> None:
-    """Set the keys outside `loss:` that belong to a published method, in place.
+    """Set the keys of a published method outside `loss:`, in place.
 
     Another value is refused: the label would no longer describe the loss.
     """
@@ -215,8 +215,8 @@ def _section(registry: Any, values: Any, where: str, default: str) -> Any:
     return fields.build(registry[str(values["name"])].options, values, where)
 
 
-def _check_together(recipe: StageRecipe) -> None:
-    """Check rules that involve several keys."""
+def _check_combinations(recipe: StageRecipe) -> None:
+    """Check the rules that involve several keys."""
     train = recipe.train
     if train.warmup_epochs > train.epochs:
         raise UsageError(f"train.warmup_epochs: {train.warmup_epochs} exceeds train.epochs, {train.epochs}")
@@ -224,23 +224,23 @@ def _check_together(recipe: StageRecipe) -> None:
         raise UsageError(
             "train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split"
         )
-    check_part(recipe.data)
+    check_subset(recipe.data)
     check_augment(recipe.data.augment)
     if isinstance(recipe, DistillRecipe):
         mixing = mixing_names(recipe.data.augment)
-        label = find_trait(recipe.loss, "one_label") if mixing else None
-        if label:
+        key = find_trait(recipe.loss, "one_label") if mixing else None
+        if key:
             raise UsageError(
-                f"{label} needs one label per image, and {mixing[0]} mixes two; remove one of them"
+                f"{key} needs one label per image, and {mixing[0]} mixes two; remove one of them"
             )
-        alone = find_trait(recipe.loss, "needs_timesteps") if recipe.model.T == 1 else None
-        if alone:
-            raise UsageError(f"{alone} compares timesteps; set model.T to at least 2")
-        across = find_trait(recipe.loss, "across_batch") if recipe.execution.accumulate > 1 else None
-        if across:
-            parts = recipe.execution.accumulate
+        key = find_trait(recipe.loss, "needs_timesteps") if recipe.model.T == 1 else None
+        if key:
+            raise UsageError(f"{key} compares timesteps; set model.T to at least 2")
+        accumulate = recipe.execution.accumulate
+        key = find_trait(recipe.loss, "across_batch") if accumulate > 1 else None
+        if key:
             raise UsageError(
-                f"{across} compares samples of a batch; set execution.accumulate to 1, not {parts}"
+                f"{key} compares samples of a batch; set execution.accumulate to 1, not {accumulate}"
             )
     elif train.init != "random":
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Find a recipe: a path that the user names, or one that ships with snnkd."""
+"""Finding a recipe: a path, or the name of a recipe shipped with snnkd."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from snnkd.errors import UsageError, did_you_mean
 
 COMMANDS = ("snnkd ", "sbatch ", "srun ", "torchrun ")
-"""How a line that shows a command begins."""
-LONGEST = 200
-"""Characters of the hint in a message."""
+"""First words of comment lines that show a command."""
+MAX_HINT_LENGTH = 200
+"""Maximum characters of the hint in a message."""
 
 
 def recipes_folder() -> Path:
@@ -26,12 +26,12 @@ def shipped_names() -> list[str]:
 
 
 def is_path(name: str) -> bool:
-    """Whether a recipe is named by its file."""
+    """Whether `name` is a path rather than the name of a shipped recipe."""
     return "/" in name or name.endswith((".yaml", ".yml"))
 
 
 def find_recipe(name: str, folder: Path = Path()) -> Path:
-    """The file of a shipped recipe, or the path `name`, from `folder`, when it has a slash or ends in .yaml.
+    """The file of a shipped recipe, or `name` relative to `folder` if it is a path.
 
     Raises UsageError for an unknown name; does not check that the file exists.
     """
@@ -44,7 +44,7 @@ def find_recipe(name: str, folder: Path = Path()) -> Path:
         if os.path.isfile(folder / name)
         else did_you_mean(name, shipped_names())
     )
-    if len(hint) > LONGEST:
+    if len(hint) > MAX_HINT_LENGTH:
         hint = "; see `snnkd list recipes`"
     raise UsageError(f"unknown recipe {name!r}{hint}")
 

@@ -1,4 +1,4 @@
-"""Sweeps: the product of a `sweep:` section's lists as tasks, all resolved before any runs."""
+"""Sweeps: the product of the lists of a `sweep:` section as tasks, all resolved before any runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import expand_loss, loss_label
-from snnkd.recipe.overrides import apply_setting, expand_sections, put_swept
+from snnkd.recipe.overrides import apply_setting, expand_sections, set_swept_value
 from snnkd.recipe.resolve import Pipeline, resolve_document, stage_of
 from snnkd.recipe.yaml_io import flow_yaml
 from snnkd.schema import fields
@@ -22,21 +22,21 @@ from snnkd.schema.run import CompareConfig, StageRecipe
 
 Values = dict[str, Any]
 Axes = dict[str, list[Any]]
-"""The values of each swept key, in the order written."""
+"""The values of each swept key, in order."""
 FIXED = ("sweep", "compare", "schema", "stage")
 """Keys that are the same in every task."""
-MOST_TASKS = 10_000
-"""Every task of a job array resolves all of them first, which takes seconds at this number."""
-LONGEST = 300
+MAX_TASKS = 10_000
+"""Each task of a job array first resolves all of them, which takes seconds at this number."""
+MAX_NAME_LENGTH = 300
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One cell of a sweep, resolved; of a recipe without a sweep, the recipe itself."""
+    """One combination of a sweep, resolved; without a sweep, the recipe itself."""
 
     number: int
     settings: Values
-    """The value of each swept key here."""
+    """The value of each swept key."""
     pipeline: Pipeline
 
     @property
@@ -46,7 +46,7 @@ class Task:
     @property
     def name(self) -> str:
         """Its name in messages; empty without a sweep."""
-        return _named(self.number, self.settings) if self.settings else ""
+        return _task_name(self.number, self.settings) if self.settings else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Tasks:
 
     @property
     def compare(self) -> CompareConfig | None:
-        """How to compare all tasks; None without that section."""
+        """The `compare:` section, the same for all tasks; None without one."""
         return self.all[0].pipeline.compare
 
     @property
@@ -74,8 +74,8 @@ class Tasks:
             f"the figures below are for {self.all[0].name}"
         ]
 
-    def chosen(self, number: str | None) -> tuple[Task, ...]:
-        """Select the task of a typed number, or all. Raises UsageError that names the range."""
+    def select(self, number: str | None) -> tuple[Task, ...]:
+        """The task of a number given as text, or all tasks. Raises UsageError that names the range."""
         if number is None:
             return self.all
         last = len(self.all) - 1
@@ -83,15 +83,15 @@ class Tasks:
         if not (number.isascii() and number.isdecimal()):
             empty = " (is the shell variable set?)" if not number.strip() else ""
             raise UsageError(f"--task {number!r} is not a whole number{empty}; {rule}")
-        if len(number) > len(str(MOST_TASKS)) or int(number) > last:
+        if len(number) > len(str(MAX_TASKS)) or int(number) > last:
             raise UsageError(f"--task {number[:20]} is out of range; {rule}; --tasks lists them")
         return (self.all[int(number)],)
 
 
 def resolve_tasks(recipe: str, settings: Sequence[str] = ()) -> Tasks:
-    """The tasks of `recipe`; `settings` apply to each of them, `sweep.KEY=[...]` to the sweep itself.
+    """The tasks of `recipe`; `settings` apply to every task, `sweep.KEY=[...]` to the sweep itself.
 
-    Raises UsageError (request) or FileError (recipe file); an error of one task names it.
+    Raises UsageError (request) or FileError (recipe file); an error of one task names the task.
     """
     document = read_recipe(recipe)
     rest = []
@@ -115,10 +115,10 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
         task = Task(
             number=number, settings=cell, pipeline=_resolve_cell(number, cell, base, recipe, settings)
         )
-        twin = unique.setdefault(repr(task.pipeline), task)
-        if twin is not task:
+        first = unique.setdefault(repr(task.pipeline), task)
+        if first is not task:
             raise UsageError(
-                f"sweep: {twin.name} and {task.name} resolve to the same run; "
+                f"sweep: {first.name} and {task.name} resolve to the same run; "
                 "remove a value, or the key that overrides it"
             )
         resolved.append(task)
@@ -126,23 +126,23 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
     return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(resolved))
 
 
-def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
-    """The line that a command of one stage logs about a recipe's sweep; none without a sweep.
+def sweep_notice(recipe: str, stage: StageRecipe, command: str) -> list[str]:
+    """The line that a command logs about a recipe's sweep, which it does not run; none without a sweep.
 
-    `stage` is the resolved recipe. Raises UsageError for a sweep that no command could run.
+    `stage` is the resolved recipe. Raises UsageError for an invalid sweep.
     """
     document = read_recipe(recipe)
     if "sweep" not in document:
         return []
     axes = _axes(document["sweep"], document)
-    count, here = math.prod(map(len, axes.values())), []
+    count, used = math.prod(map(len, axes.values())), []
     for key in axes:
         head, _, rest = key.partition(".")
         path = rest if head == stage.stage else key
         if applies(path, stage.stage):
-            here.append(f"{key}={_shown(key, _value_at(to_plain(stage), path))}")
+            used.append(f"{key}={_format_value(key, _value_at(to_plain(stage), path))}")
     tasks = f"{count} tasks" if count > 1 else "1 task"
-    values = f"it uses {', '.join(here)}" if here else "no swept key is of this stage"
+    values = f"it uses {', '.join(used)}" if used else "no swept key applies to this stage"
     return [
         f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {values}; "
         f"`snnkd run {recipe} --task K` runs one"
@@ -150,7 +150,7 @@ def not_swept(recipe: str, stage: StageRecipe, command: str) -> list[str]:
 
 
 def _value_at(stage: Values, path: str) -> Any:
-    """Value of a stage at a swept key: a section's name, a loss option of the first term."""
+    """Value of a swept key in a stage: the name of a section, or an option of the first term that has it."""
     value: Any = stage
     for key in path.split("."):
         if isinstance(value, list) and key.isdecimal() and int(key) < len(value):
@@ -163,13 +163,13 @@ def _value_at(stage: Values, path: str) -> Any:
 
 
 def _check_compare(tasks: Sequence[Task]) -> None:
-    """Refuse before training a comparison that would fail after it."""
+    """Raise UsageError before training for a comparison that would fail after it."""
     compare, measured = tasks[0].pipeline.compare, tasks[0].pipeline.eval
     if compare is None:
         return
     students = [task.pipeline.distill for task in tasks if task.pipeline.distill]
     known = {name for student in students for name in (student.loss.name, loss_label(to_plain(student.loss)))}
-    # a row's label may end with settings that distinguish it: kl lr=0.05
+    # labels of rows may end with settings: kl lr=0.05
     if compare.baseline is not None and not any(
         f"{compare.baseline} ".startswith(f"{name} ") for name in known
     ):
@@ -194,19 +194,19 @@ def _check_compare(tasks: Sequence[Task]) -> None:
 def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings: Sequence[str]) -> Pipeline:
     document = copy.deepcopy(base)
     try:
-        # a section before its keys, in any order written: distill.loss before distill.loss.head
+        # sections before their keys, whatever the order in the file: distill.loss before distill.loss.head
         for key in sorted(cell, key=lambda key: key.count(".")):
-            put_swept(document, key, copy.deepcopy(cell[key]))
+            set_swept_value(document, key, copy.deepcopy(cell[key]))
         return resolve_document(document, recipe, settings)
     except UsageError as error:
-        if not cell or _refusal(base, recipe, settings) == str(error):
+        if not cell or _base_error(base, recipe, settings) == str(error):
             raise
         message = str(error).removeprefix("sweep ")
-        raise UsageError(f"sweep: {_named(number, cell)}: {message}") from error
+        raise UsageError(f"sweep: {_task_name(number, cell)}: {message}") from error
 
 
-def _refusal(base: Values, recipe: str, settings: Sequence[str]) -> str:
-    """The error of the recipe without swept values, which no task causes; empty if valid."""
+def _base_error(base: Values, recipe: str, settings: Sequence[str]) -> str:
+    """The error of the recipe without swept values; empty if it is valid."""
     try:
         resolve_document(base, recipe, settings)
     except UsageError as error:
@@ -230,15 +230,15 @@ def _axes(section: Any, base: Values) -> Axes:
     """The checked `sweep:` section."""
     if not isinstance(section, Mapping) or not section:
         raise UsageError(
-            f"sweep: {section!r} is not a mapping of keys to lists of values; "
+            f"sweep: {section!r} is not a mapping of keys to lists; "
             "write sweep: {seed: [0, 1, 2]}, or remove it"
         )
     for key, values in section.items():
         _check_key(key, base)
         _check_values(key, values)
     count = math.prod(map(len, section.values()))
-    if count > MOST_TASKS:
-        raise UsageError(f"sweep: {count} tasks are too many; at most {MOST_TASKS}; shorten a list")
+    if count > MAX_TASKS:
+        raise UsageError(f"sweep: {count} tasks are too many; at most {MAX_TASKS}; shorten a list")
     return dict(section)
 
 
@@ -276,16 +276,16 @@ def _check_values(key: str, values: Any) -> None:
         )
     for i, value in enumerate(values):
         if value in values[:i]:
-            raise UsageError(f"sweep: {key!r} lists the value {_shown(key, value)} twice; remove one")
+            raise UsageError(f"sweep: {key!r} lists the value {_format_value(key, value)} twice; remove one")
 
 
 def _check_settings(settings: Sequence[str], axes: Axes) -> None:
-    """Refuse a setting that overrides a swept key in every task."""
+    """Raise UsageError for a setting that overrides a swept key in every task."""
     for setting in settings:
         path = setting.partition("=")[0].strip()
         for key in axes:
             head, _, rest = key.partition(".")
-            # a setting on a shared key also overrides a stage's own
+            # a setting of a shared key also overrides the stages' sections
             if any(f"{swept}.".startswith(f"{path}.") for swept in (key, rest if head in STAGES else key)):
                 raise UsageError(
                     f"--set {setting!r}: {key!r} is swept; "
@@ -294,10 +294,10 @@ def _check_settings(settings: Sequence[str], axes: Axes) -> None:
 
 
 def _pairs(settings: Values) -> list[str]:
-    return [f"{key}={_shown(key, value)}" for key, value in settings.items()]
+    return [f"{key}={_format_value(key, value)}" for key, value in settings.items()]
 
 
-def _shown(key: str, value: Any) -> str:
+def _format_value(key: str, value: Any) -> str:
     """A value on one line; a loss by its label, `hta-kl head=strict`."""
     if isinstance(value, Mapping) and key.rpartition(".")[2] == "loss":
         try:
@@ -307,6 +307,6 @@ def _shown(key: str, value: Any) -> str:
     return value if isinstance(value, str) and value.isprintable() else flow_yaml(value)
 
 
-def _named(number: int, settings: Values) -> str:
+def _task_name(number: int, settings: Values) -> str:
     pairs = ", ".join(_pairs(settings))
-    return f"task {number} ({pairs if len(pairs) <= LONGEST else f'{pairs[:LONGEST]}...'})"
+    return f"task {number} ({pairs if len(pairs) <= MAX_NAME_LENGTH else f'{pairs[:MAX_NAME_LENGTH]}...'})"

@@ -1,4 +1,4 @@
-"""The `teacher:` section: built from flags or plain values, and checked."""
+"""The `teacher:` section, built from flags or plain values and checked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from snnkd.schema import fields
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import TeacherConfig
 
-PLAIN = (".pt", ".pth", ".bin", ".ckpt", ".tar")
-"""Suffixes of files that torch.save writes."""
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".tar")
+"""Suffixes of files written by torch.save."""
 
 
-def teacher_of_flags(teacher: str | None, model: str | None, weights: str | None) -> dict[str, Any] | None:
+def teacher_from_flags(teacher: str | None, model: str | None, weights: str | None) -> dict[str, Any] | None:
     """Build the section from `--teacher`, `--teacher-model` and `--teacher-weights`; None without any."""
     if teacher is not None and teacher.partition(":")[0] in LIBRARIES:
         if model is not None:
@@ -34,7 +34,7 @@ def teacher_of_flags(teacher: str | None, model: str | None, weights: str | None
 def build_teacher(values: Any) -> TeacherConfig:
     """Build the section from plain values. Raises UsageError for keys that contradict each other."""
     if isinstance(values, str):
-        values = teacher_of_flags(values, None, None)
+        values = teacher_from_flags(values, None, None)
     if not isinstance(values, Mapping):
         raise UsageError(f"teacher: {values!r} is neither a run nor a section")
     config = fields.build(TeacherConfig, {**values, "model": _model(values.get("model"))}, "teacher")
@@ -43,13 +43,13 @@ def build_teacher(values: Any) -> TeacherConfig:
         for key in ("size", "mean", "std"):
             if getattr(config, key) is not None:
                 raise UsageError(
-                    f"teacher.{key}: only for a plain weights file; name its network in teacher.model"
+                    f"teacher.{key}: applies to a plain weights file only; name its network in teacher.model"
                 )
         if run is not None and run.partition(":")[0] in LIBRARIES:
             raise UsageError(
                 f"teacher.run: {run!r} is a network; write it as teacher.model, its weights as teacher.run"
             )
-        if run is not None and run.endswith(PLAIN):
+        if run is not None and run.endswith(TORCH_SUFFIXES):
             raise UsageError(
                 f"teacher.run: {run} has only weights; "
                 "name the network with --teacher-model (`snnkd list models`)"

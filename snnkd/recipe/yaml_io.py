@@ -1,4 +1,4 @@
-"""Reading and writing YAML: plain data only, bounded in size; no recipe can run code."""
+"""Reading and writing YAML: plain data of bounded size; no recipe can run code."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import yaml
 from snnkd.errors import FileError
 from snnkd.schema.fields import to_plain
 
-LARGEST = 1_000_000
-"""Bytes of a file."""
-MOST_ALIASES = 100
-"""Aliases in a file; allows ordinary anchors, not alias bombs."""
-DEEPEST = 20
-"""Levels of nesting."""
-MOST_NODES = 20_000
-"""Keys and values after aliases are expanded: a few nested aliases can expand to gigabytes."""
-LONGEST = 2_000
-"""Characters of one value; Python cannot print an integer of more than 4,300 digits."""
+MAX_BYTES = 1_000_000
+"""Maximum size of a file."""
+MAX_ALIASES = 100
+"""Maximum aliases in a file: allows ordinary anchors, not alias bombs."""
+MAX_DEPTH = 20
+"""Maximum levels of nesting."""
+MAX_NODES = 20_000
+"""Maximum keys and values with aliases expanded: a few nested aliases can expand to gigabytes."""
+MAX_CHARS = 2_000
+"""Maximum characters of a value; Python does not print integers of more than 4,300 digits."""
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader that refuses a key given twice."""
+    """SafeLoader that refuses duplicate keys."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)
@@ -38,13 +38,13 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 def _decimal_numbers_only() -> None:
-    """Read only decimal numbers as numbers.
+    """Parse only decimal numbers as numbers.
 
-    YAML 1.1 reads 010 as 8, 1:30 as 90 and 2026-01-01 as a date; here they are text.
+    YAML 1.1 reads 010 as 8, 1:30 as 90 and 2026-01-01 as a date; here they are strings.
     """
-    odd = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
+    replaced = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp")
     resolvers = {
-        first: [pair for pair in pairs if pair[0] not in odd]
+        first: [pair for pair in pairs if pair[0] not in replaced]
         for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     _PlainLoader.yaml_implicit_resolvers = resolvers
@@ -52,8 +52,8 @@ def _decimal_numbers_only() -> None:
     decimal = re.compile(
         r"[-+]?(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
     )
-    _PlainLoader.add_implicit_resolver(odd[0], integer, list("-+0123456789"))
-    _PlainLoader.add_implicit_resolver(odd[1], decimal, list("-+0123456789."))
+    _PlainLoader.add_implicit_resolver(replaced[0], integer, list("-+0123456789"))
+    _PlainLoader.add_implicit_resolver(replaced[1], decimal, list("-+0123456789."))
 
 
 _decimal_numbers_only()
@@ -62,11 +62,11 @@ _decimal_numbers_only()
 def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
     """Parse YAML text whose top level is a mapping; `where` names the source in messages.
 
-    Raises FileError for anything but plain YAML: bad syntax, a tag, a merge key, a key given twice, a file
-    too large or too deep, too many aliases, no mapping at the top.
+    Raises FileError for anything but plain YAML: bad syntax, a tag, a merge key, a duplicate key, a file too
+    large or nested too deeply, too many aliases, no mapping at the top.
     """
-    if len(text) > LARGEST:
-        raise FileError(f"{where}: at least {len(text)} bytes; a recipe has at most {LARGEST}")
+    if len(text) > MAX_BYTES:
+        raise FileError(f"{where}: at least {len(text)} bytes; a recipe has at most {MAX_BYTES}")
     try:
         decoded = text.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -76,7 +76,7 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
         raise FileError(f"{where}: a recipe is a mapping of keys to values, not {type(value).__name__}")
     for key in value:
         if not isinstance(key, str):
-            raise FileError(f"{where}: the key {key!r} is not text; quote it")
+            raise FileError(f"{where}: the key {key!r} is not a string; quote it")
     return value
 
 
@@ -84,16 +84,16 @@ def parse_value(text: str, where: str) -> Any:
     """Parse YAML text of any plain value. Raises FileError like `parse_yaml`."""
     try:
         _check_events(text, where)
-        return _unshare(yaml.load(text, Loader=_PlainLoader))
+        return _copy_aliases(yaml.load(text, Loader=_PlainLoader))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise FileError(f"{where}: not plain YAML: {_one_line(error)}") from error
 
 
-def _unshare(value: Any) -> Any:
-    """Copy an anchor for each alias, so that a setting on one does not change the other."""
+def _copy_aliases(value: Any) -> Any:
+    """Copy the value of an anchor for each alias, so that a setting on one does not change the other."""
     if isinstance(value, dict):
-        return {key: _unshare(item) for key, item in value.items()}
-    return [_unshare(item) for item in value] if isinstance(value, list) else value
+        return {key: _copy_aliases(item) for key, item in value.items()}
+    return [_copy_aliases(item) for item in value] if isinstance(value, list) else value
 
 
 def _check_events(text: str, where: str) -> None:
@@ -128,18 +128,18 @@ def _check_events(text: str, where: str) -> None:
                 "\ud800" <= letter <= "\udfff" for letter in event.value
             ):
                 raise FileError(f"{where}: line {_line(event)}: unpaired UTF-16 surrogate")
-            if len(event.value) > LONGEST:
+            if (length := len(event.value)) > MAX_CHARS:
                 raise FileError(
-                    f"{where}: line {_line(event)}: value of {len(event.value)} characters; at most {LONGEST}"
+                    f"{where}: line {_line(event)}: a value of {length} characters; at most {MAX_CHARS}"
                 )
         elif isinstance(event, yaml.CollectionEndEvent):
             name, size = open_nodes.pop()
             sizes[name] = size
         parent, total = open_nodes[-1]
         open_nodes[-1] = parent, total + size
-        if len(open_nodes) - 1 > DEEPEST or aliases > MOST_ALIASES or total + size > MOST_NODES:
+        if len(open_nodes) - 1 > MAX_DEPTH or aliases > MAX_ALIASES or total + size > MAX_NODES:
             raise FileError(
-                f"{where}: more than {DEEPEST} levels, {MOST_ALIASES} aliases or {MOST_NODES} values"
+                f"{where}: more than {MAX_DEPTH} levels, {MAX_ALIASES} aliases or {MAX_NODES} values"
             )
 
 
@@ -154,7 +154,7 @@ def _one_line(error: Exception) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    # quotes text that would be read as another type, such as 1e5
+    # quotes strings that would be read as another type, such as 1e5
     yaml_implicit_resolvers = _PlainLoader.yaml_implicit_resolvers
 
 
@@ -167,7 +167,7 @@ _Dumper.add_representer(list, _short_list)
 
 
 def dump_yaml(value: Any) -> str:
-    """Write a dataclass or plain mapping as YAML, keys in order; `parse_yaml` reads the same value back."""
+    """Write a dataclass or plain mapping as YAML, keys in order; `parse_yaml` reads it back."""
     return yaml.dump(to_plain(value), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
 
 

@@ -15,7 +15,7 @@ from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, read_result, run
 from snnkd.runs.lock import describe_holder, is_held, read_holder
 
 LATEST = "latest"
-MOST_LISTED = 6
+MAX_LISTED = 6
 
 
 def is_run(folder: Path) -> bool:
@@ -88,8 +88,8 @@ def choose(runs: list[Finished], kind: str, latest: bool, option: str, absent: s
     if not runs:
         raise FileError(absent)
     if len(runs) > 1 and not latest:
-        names = ", ".join(f"{run.folder} ({run.top1:.1f} %)" for run in runs[-MOST_LISTED:])
-        if len(runs) > MOST_LISTED:
+        names = ", ".join(f"{run.folder} ({run.top1:.1f} %)" for run in runs[-MAX_LISTED:])
+        if len(runs) > MAX_LISTED:
             names = f"... (`snnkd status` lists all), {names}"
         raise UsageError(f"{len(runs)} finished {kind} runs: {names}; name one, or {option} for the newest")
     return runs[-1]

@@ -130,7 +130,7 @@ def retry_when_free(
     """
     waited = 0.0
     if distributed.world_size() > 1:
-        seconds = min(seconds, distributed.LONGEST_WAIT)
+        seconds = min(seconds, distributed.MAX_WAIT)
     while True:
         try:
             return work()

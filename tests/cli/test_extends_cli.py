@@ -81,17 +81,17 @@ def test_check_shows_the_complete_recipe(cli: Cli, child: str) -> None:
     [
         ("extends: glyhps", 2, "r.yaml: extends: unknown recipe 'glyhps'; did you mean 'glyphs'?"),
         ("extends: gone.yaml", 3, "r.yaml extends gone.yaml: gone.yaml: no such file or directory"),
-        ("extends: [glyphs]", 2, "r.yaml: extends: ['glyphs'] is not the name of a recipe or a path to one"),
-        ("extends: r.yaml", 2, "r.yaml: extends: r.yaml -> r.yaml is a circle"),
+        ("extends: [glyphs]", 2, "r.yaml: extends: ['glyphs'] is neither the name of a recipe nor a path"),
+        ("extends: r.yaml", 2, "r.yaml: extends: r.yaml -> r.yaml is a cycle"),
         (
             "extends: glyphs\nstage: distill",
             2,
-            "r.yaml: stage: glyphs, which it extends, is a pipeline",
+            "r.yaml: stage: the base glyphs is a pipeline",
         ),
         (
             "extends: glyphs\ncompare: null",
             2,
-            "r.yaml: compare: null removes a key of glyphs, and glyphs does not set it",
+            "r.yaml: compare: null removes a key of glyphs, which does not set it",
         ),
         (
             "extends: ./shelf/base.yaml\ndistill: {loss: kl}",
@@ -138,7 +138,7 @@ def test_single_stages_say_that_they_run_no_sweep(cli: Cli, child: str) -> None:
     assert taught.code == 0, taught.err
     assert taught.json["seed"] == 100
     begun = "child.yaml has a sweep of 4 tasks, which `snnkd"
-    assert f"{begun} teach` does not run: no swept key is of this stage{TAIL}" in taught.err
+    assert f"{begun} teach` does not run: no swept key applies to this stage{TAIL}" in taught.err
     made = cli("distill", child, "--loss", "kl", "--seed", 5)
     assert made.code == 0, made.err
     assert "-kl-T2-" in made.folder.name

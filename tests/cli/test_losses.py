@@ -146,8 +146,8 @@ def test_bibtex(cli: Cli) -> None:
             "loss.terms.0.target: strong compares timesteps; set model.T to at least 2",
         ),
         (["distill", "--loss", "seal", "--T", "1"], "loss.terms.1.against: other-steps compares timesteps"),
-        (["distill", "--loss", "tet", "--temperature", "2"], "has no term that takes one"),
-        (["distill", "--loss", "mse", "--temperature", "2"], "has no term that takes one"),
+        (["distill", "--loss", "tet", "--temperature", "2"], "has no temperature; omit it"),
+        (["distill", "--loss", "mse", "--temperature", "2"], "has no temperature; omit it"),
         (
             ["teach", "--set", "train.init=teacher"],
             "train.init: teacher, but a teacher starts from random weights",

@@ -11,7 +11,7 @@ from recipe.children import PIPELINE, student, written
 
 from snnkd.errors import FileError, SnnkdError, UsageError
 from snnkd.recipe import read_recipe, resolve_tasks, shipped
-from snnkd.recipe.loader import MOST_BASES
+from snnkd.recipe.loader import MAX_BASES
 
 
 def test_names_and_paths_are_looked_up_from_the_file_that_says_them(
@@ -59,26 +59,26 @@ def chain(count: int) -> str:
 
 
 def test_a_chain_is_merged_from_its_base() -> None:
-    found = resolve_tasks(chain(MOST_BASES)).all[0].pipeline.distill
+    found = resolve_tasks(chain(MAX_BASES)).all[0].pipeline.distill
     assert (found.seed, found.train.lr) == (10, 9.0)
     with pytest.raises(
         UsageError,
-        match=r"^1.yaml: extends: 0.yaml would be base 11 of 11.yaml; at most 10 follow each other$",
+        match=r"^1.yaml: extends: 0.yaml is base 11 of 11.yaml; at most 10 are allowed$",
     ):
-        read_recipe(chain(MOST_BASES + 1))
+        read_recipe(chain(MAX_BASES + 1))
 
 
-def test_circles_are_refused() -> None:
+def test_cycles_are_refused() -> None:
     Path("a.yaml").write_text("extends: b.yaml")
     Path("b.yaml").write_text("extends: ./sub/../a.yaml")
     Path("sub").mkdir()
     with pytest.raises(
         UsageError,
-        match=r"^b.yaml: extends: a.yaml -> b.yaml -> sub/../a.yaml is a circle; one of them must stand by itself$",
+        match=r"^b.yaml: extends: a.yaml -> b.yaml -> sub/../a.yaml is a cycle; remove one `extends`$",
     ):
         read_recipe("a.yaml")
     Path("own.yaml").write_text("extends: own.yaml")
-    with pytest.raises(UsageError, match=r"own\.yaml -> own\.yaml is a circle"):
+    with pytest.raises(UsageError, match=r"own\.yaml -> own\.yaml is a cycle"):
         read_recipe("./own.yaml")
 
 
@@ -86,7 +86,7 @@ def test_circles_are_refused() -> None:
 def test_extends_that_is_no_name(value: str) -> None:
     Path("child.yaml").write_text(f"extends: {value}\n{PIPELINE}")
     with pytest.raises(
-        UsageError, match=r"^child.yaml: extends: .* is not the name of a recipe or a path to one$"
+        UsageError, match=r"^child.yaml: extends: .* is neither the name of a recipe nor a path$"
     ):
         read_recipe("child.yaml")
 

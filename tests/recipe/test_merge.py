@@ -197,11 +197,11 @@ def test_a_stage_overrides_a_shared_key_as_in_any_recipe() -> None:
 
 
 OVERRIDDEN = {
-    "train: {epochs: 3}": "train.epochs: no effect, teach.train.epochs overrides it (extends base.yaml); write teach.train.epochs",
-    "train: {epochs: 3}\ndistill: {train: {epochs: 4}}": "train.epochs: no effect, teach.train.epochs overrides it",
-    "loss: kl": "loss: no effect, distill.loss overrides it (extends base.yaml); write distill.loss",
-    "loss: {name: hta-kl, head: top1}": "loss.head: no effect, distill.loss.head overrides it",
-    "distill: {model: vgg11}\nteach: null\nmodel: {width: 3}": "model.width: no effect, distill.model.width overrides it",
+    "train: {epochs: 3}": "train.epochs: no effect, teach.train.epochs of base.yaml overrides it; write teach.train.epochs",
+    "train: {epochs: 3}\ndistill: {train: {epochs: 4}}": "train.epochs: no effect, teach.train.epochs of base.yaml overrides it",
+    "loss: kl": "loss: no effect, distill.loss of base.yaml overrides it; write distill.loss",
+    "loss: {name: hta-kl, head: top1}": "loss.head: no effect, distill.loss.head of base.yaml overrides it",
+    "distill: {model: vgg11}\nteach: null\nmodel: {width: 3}": "model.width: no effect, distill.model.width of base.yaml overrides it",
 }
 
 
@@ -213,7 +213,7 @@ def test_a_shared_key_without_effect_is_refused(child: str, message: str) -> Non
 def test_a_shared_key_with_the_value_of_the_stages_is_not_refused() -> None:
     base = "teach: {model: {name: resnet20, width: 4}}\ndistill: {model: {name: resnet20, width: 8}}"
     assert student("model: {name: resnet20, T: 3}", base).model.T == 3
-    assert "model: no effect, teach.model overrides it" in refused("model: vgg11", base)
+    assert "model: no effect, teach.model of base.yaml overrides it" in refused("model: vgg11", base)
 
 
 def test_null_removes() -> None:
@@ -246,29 +246,27 @@ def test_null_for_a_key_that_the_base_does_not_set_is_refused(key: str) -> None:
     head, *rest = key.split(".")
     text = f"{head}: " + "".join(f"{{{part}: " for part in rest) + "null" + "}" * len(rest)
     message = refused(text)
-    assert message.startswith(
-        f"child.yaml: {key}: null removes a key of base.yaml, and base.yaml does not set it; "
-    )
+    assert message.startswith(f"child.yaml: {key}: null removes a key of base.yaml, which does not set it; ")
 
 
 @pytest.mark.parametrize(
     ("child", "base", "message"),
     [
         ("stage: teach", ONE_STAGE, "model.T: 2, but a teacher has no timesteps"),
-        ("distill: {seed: 1}", ONE_STAGE, "distill: base.yaml, which it extends, is a recipe of one stage"),
-        ("teach: {}", ONE_STAGE, "teach: base.yaml, which it extends, is a recipe of one stage"),
-        ("export: {}", ONE_STAGE, "export: base.yaml, which it extends, is a recipe of one stage"),
+        ("distill: {seed: 1}", ONE_STAGE, "distill: the base base.yaml is a recipe of one stage"),
+        ("teach: {}", ONE_STAGE, "teach: the base base.yaml is a recipe of one stage"),
+        ("export: {}", ONE_STAGE, "export: the base base.yaml is a recipe of one stage"),
         (
             "stage: distill",
             PIPELINE,
-            "stage: base.yaml, which it extends, is a pipeline; write a section 'distill' instead",
+            "stage: the base base.yaml is a pipeline; write a section 'distill' instead",
         ),
         ("distil: {}", PIPELINE, "unknown key 'distil'; did you mean 'distill'?"),
         ("train: {epoch: 3}", PIPELINE, "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
         (
             "train: {epohcs: null}",
             PIPELINE,
-            "train.epohcs: null removes a key of base.yaml, and base.yaml does not set it; did you mean "
+            "train.epohcs: null removes a key of base.yaml, which does not set it; did you mean "
             "'train.epochs'?",
         ),
         (

@@ -110,8 +110,7 @@ def test_what_a_child_fixes_is_in_every_task_of_the_bases_sweep() -> None:
         (
             "sweep: {sede: null}",
             SWEPT,
-            "sweep.sede: null removes a key of base.yaml, and base.yaml does not set it; did you mean "
-            "'sweep.seed'?",
+            "sweep.sede: null removes a key of base.yaml, which does not set it; did you mean 'sweep.seed'?",
         ),
         ("sweep: {seed: null}", PIPELINE, "sweep.seed: null removes a key of base.yaml"),
         ("sweep: null", PIPELINE, "sweep: null removes a key of base.yaml"),

@@ -296,7 +296,7 @@ def test_what_has_a_slash_or_ends_in_yaml_is_a_path():
 @pytest.mark.parametrize(
     ("text", "stage", "hint"),
     [
-        ("stage: teach", "distill", "stage 'teach', this command runs 'distill'"),
+        ("stage: teach", "distill", "stage 'teach'; this command runs 'distill'"),
         ("stage: distil", "distill", "'distil'"),
         ("teach: {}", "distill", "nor a section 'distill'"),
         ("seed: 1", "teach", "nor a section 'teach'"),

@@ -15,7 +15,7 @@ from snnkd.errors import UsageError
 from snnkd.recipe import dump_yaml, resolve_pipeline, resolve_stage, resolve_tasks
 from snnkd.recipe.help_comments import commented_yaml
 from snnkd.recipe.render import full_recipe, sweep_recipe
-from snnkd.recipe.sweep import MOST_TASKS, Tasks, not_swept, tasks_of
+from snnkd.recipe.sweep import MAX_TASKS, Tasks, sweep_notice, tasks_of
 from snnkd.recipe.yaml_io import flow_yaml, parse_value, parse_yaml
 
 # a pipeline recipe with a sweep
@@ -106,7 +106,7 @@ def test_a_task_is_a_number_whose_last_digit_is_the_last_key(swept: dict[str, li
         assert task.settings == {
             key: swept[key][digit] for key, digit in zip(swept, reversed(digits), strict=True)
         }
-        assert made.chosen(str(number)) == (task,)
+        assert made.select(str(number)) == (task,)
         assert task.pipeline.distill is not None
         assert task.pipeline.distill.seed == task.settings.get("seed", 0)
 
@@ -114,17 +114,17 @@ def test_a_task_is_a_number_whose_last_digit_is_the_last_key(swept: dict[str, li
 def test_without_a_sweep_there_is_task_0() -> None:
     made = tasks(FULL)
     assert (made.axes, made.all[0].line, made.all[0].name, made.summary) == ({}, "0", "", [])
-    assert made.all == made.chosen("0") == made.chosen(None)
+    assert made.all == made.select("0") == made.select(None)
     assert made.all[0].pipeline == resolve_pipeline("mine.yaml")
 
 
 @pytest.mark.parametrize("number", ["6", "-1", "1.0", "", "x", "٣", "1e0", "9" * 5000, "00000000"])
 def test_tasks_that_there_are_not(number: str) -> None:
     with pytest.raises(UsageError, match=r"mine.yaml has tasks 0 to 5") as caught:
-        tasks(f"{FULL}sweep: {{seed: [0, 1, 2], distill.model.T: [1, 2]}}").chosen(number)
+        tasks(f"{FULL}sweep: {{seed: [0, 1, 2], distill.model.T: [1, 2]}}").select(number)
     assert len(str(caught.value)) < 200
     with pytest.raises(UsageError, match="has one task, 0"):
-        tasks(FULL).chosen("1")
+        tasks(FULL).select("1")
 
 
 # where a value goes
@@ -324,7 +324,7 @@ def test_too_many_tasks() -> None:
     assert "10201 tasks are too many; at most" in refused(
         f"{FULL}sweep: {{teach.seed: [{seeds}], distill.seed: [{seeds}]}}"
     )
-    assert MOST_TASKS == 10_000
+    assert MAX_TASKS == 10_000
 
 
 # written out
@@ -390,7 +390,7 @@ def test_one_task_is_written_in_full() -> None:
 )
 def test_settings_that_a_swept_section_replaces_are_refused(sweep: str, setting: str) -> None:
     made = tasks(f"{PIPELINE}sweep: {sweep}", setting)
-    with pytest.raises(UsageError, match="cannot be written beside its sweep; add --task K"):
+    with pytest.raises(UsageError, match="its sweep set the same section; add --task K"):
         sweep_recipe(made, [setting])
 
 
@@ -425,25 +425,25 @@ def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
         BASE + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], "
         "distill.loss.head: [strict]}"
     )
-    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "distill", seed=5), "bench")
+    (line,) = sweep_notice("r.yaml", resolve_stage("r.yaml", "distill", seed=5), "bench")
     assert line == (
         "r.yaml has a sweep of 12 tasks, which `snnkd bench` does not run: it uses distill.loss=hta-kl "
         "head=strict, seed=5, model.T=6, "
         "model=resnet20, distill.loss.head=strict; `snnkd run r.yaml "
         "--task K` runs one"
     )
-    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
+    (line,) = sweep_notice("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
     assert "it uses seed=100, model=resnet20;" in line
     Path("r.yaml").write_text("teach: {}\ndistill: {}\nsweep: {distill.loss: [kl]}")
-    (line,) = not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
+    (line,) = sweep_notice("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
     assert (
-        "has a sweep of 1 task, which `snnkd teach` does not run: no swept key is of this stage; `snnkd "
+        "has a sweep of 1 task, which `snnkd teach` does not run: no swept key applies to this stage; `snnkd "
         "run" in line
     )
-    assert not_swept("glyphs", resolve_stage("glyphs", "teach"), "teach") == []
+    assert sweep_notice("glyphs", resolve_stage("glyphs", "teach"), "teach") == []
 
 
 def test_a_sweep_that_no_command_could_run_is_refused_by_each() -> None:
     Path("r.yaml").write_text("teach: {}\nsweep: {sede: [0]}")
     with pytest.raises(UsageError, match="did you mean 'seed'"):
-        not_swept("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
+        sweep_notice("r.yaml", resolve_stage("r.yaml", "teach"), "teach")
