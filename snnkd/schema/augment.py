@@ -1,8 +1,7 @@
-"""The items of `data.augment:`, one dataclass an operation. A field's docstring is its help, `Bounds` its
-range.
+"""The items of `data.augment:`, a dataclass per operation. A field's docstring is its help.
 
-An item is a name, or a mapping of `name` and options. One whose options are all defaults is reduced to its
-name, so that both are the same run.
+An item is a name, or a mapping of `name` and options. An item with default options only is reduced to its
+name, so that both forms are the same run.
 """
 
 from __future__ import annotations
@@ -47,9 +46,9 @@ class RandAugmentConfig:
 
     name: Literal["randaugment"] = "randaugment"
     ops: Annotated[int, Bounds(1, 16)] = 2
-    """Operators applied to an image."""
+    """Operators applied to each image."""
     magnitude: Annotated[int, Bounds(0, 999)] = 9
-    """Magnitude of all operators, a bin from 0 to bins - 1."""
+    """Magnitude of all operators, from 0 to bins - 1."""
     bins: Bins = 31
     """Number of magnitudes, the last the strongest."""
 
@@ -91,11 +90,11 @@ class EraseConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class MixupConfig:
-    """Mixup: the image and its label blended with another of the batch."""
+    """Mixup: image and label interpolated with another of the batch."""
 
     name: Literal["mixup"] = "mixup"
     alpha: Alpha = 1.0
-    """Mixing weight of the image, drawn from Beta(alpha, alpha)."""
+    """Parameter of Beta(alpha, alpha), the distribution of the mixing weight."""
     p: Probability = 1.0
     """Probability for each image."""
 
@@ -106,8 +105,8 @@ class CutMixConfig:
 
     name: Literal["cutmix"] = "cutmix"
     alpha: Alpha = 1.0
-    """Area that the image keeps, drawn from Beta(alpha, alpha) before the rectangle is clipped at the
-    border."""
+    """Parameter of Beta(alpha, alpha), the distribution of the area that the image keeps, before clipping at
+    the border."""
     p: Probability = 1.0
     """Probability for each image."""
 
@@ -138,8 +137,8 @@ OPERATIONS: dict[str, type[Options]] = {
 }
 MIXING = ("mixup", "cutmix")
 """Operations that mix images and their labels."""
-PAINTING = ("cutout", "erase")
-"""Operations that fill a part with the mean colour."""
+FILLING = ("cutout", "erase")
+"""Operations that fill a region with the mean colour."""
 COLOURS = ("autoaugment", "randaugment", "trivialaugment")
 """Operations that need grey or RGB images."""
 Augmentation = Annotated[Operation, Named(tuple(OPERATIONS.items()))]
@@ -155,7 +154,7 @@ def check_augment(operations: Sequence[Operation]) -> None:
     items = [options_of(operation) for operation in operations]
     names = [options.name for options in items]
     if len(set(names)) != len(names):
-        raise UsageError(f"data.augment: {names} has an operation twice")
+        raise UsageError(f"data.augment: {names} has an operation twice; remove one")
     for i, options in enumerate(items):
         if options.name in MIXING and any(name not in MIXING for name in names[i:]):
             later = next(name for name in names[i:] if name not in MIXING)

@@ -1,5 +1,4 @@
-"""The `data:` section, one dataclass a kind of data set. A field's docstring is its help, `Bounds` its
-range."""
+"""The `data:` section, a dataclass per kind of data set. A field's docstring is its help."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ from snnkd.schema.marks import Bounds
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """`data:`, the keys that every data set has."""
+    """`data:`, keys of every data set."""
 
     name: str = "glyphs"
     """A data set of `snnkd list data`."""
@@ -31,9 +30,9 @@ class GlyphsConfig(DataConfig):
     size: Annotated[int, Bounds(8, 64)] = 16
     """Height and width in pixels."""
     channels: Literal[1, 3] = 1
-    """1: grey; 3: RGB with random ink and paper colours."""
+    """1: grey; 3: RGB with random foreground and background colours."""
     classes: Annotated[int, Bounds(2, 100)] = 100
-    """Number of characters, the first of digits, upper case, lower case, Greek and signs."""
+    """Number of characters, in the order digits, upper case, lower case, Greek, symbols."""
     train_images: Annotated[int, Bounds(1, 1_000_000)] = 10_000
     """Number of training images, balanced over classes."""
     test_images: Annotated[int, Bounds(1, 1_000_000)] = 2_000
@@ -47,12 +46,12 @@ class GlyphsConfig(DataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetConfig(DataConfig):
-    """`data:` of images that allow a subset; an `npz:` file has only these keys."""
+    """`data:` of images with subsets; an `npz:` file has only these keys."""
 
     classes: Annotated[int | None, Bounds(2, 1_000_000)] = None
     """Number of classes, the first in the data's order; empty for all."""
     train_per_class: Annotated[int | None, Bounds(1, 1_000_000_000)] = None
-    """Most training images of each class, the first in the data's order; empty for all. Test images are not
+    """Maximum training images per class, the first in the data's order; empty for all. Test images are not
     reduced."""
 
 
@@ -72,7 +71,7 @@ class DigitConfig(SubsetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig(SubsetConfig):
-    """`data:` of a folder of your own pictures."""
+    """`data:` of a folder of your own images."""
 
     size: Annotated[int, Bounds(8, 1024)] = 64
     """Height and width in pixels: the shorter side is resized to it, then the centre is cropped."""
@@ -83,7 +82,7 @@ class ImageFolderConfig(SubsetConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class UserData(DataConfig):
-    """`data:` of a function of your own."""
+    """`data:` of your own function."""
 
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function."""

@@ -1,5 +1,4 @@
-"""The `data:` section of event data, and the rules of events. A field's docstring is its help, `Bounds` its
-range."""
+"""The `data:` section of event data, and its rules. A field's docstring is its help."""
 
 from __future__ import annotations
 
@@ -13,9 +12,9 @@ from snnkd.schema.marks import Bounds
 from snnkd.schema.run import DistillRecipe, StageRecipe
 
 SPATIAL = ("crop", "flip", "cutout", "erase")
-"""Augmentation that applies to event counts: it moves pixels or sets them to 0."""
+"""Augmentations that apply to event counts: they move pixels or set them to 0."""
 NO_FLIP = {"dvs128-gesture": "its classes distinguish the left hand from the right"}
-"""Data that must not be mirrored, and why."""
+"""Data sets that must not be mirrored, with the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class EventConfig(DataConfig):
     frames: Annotated[int, Bounds(1, 1024)] = 10
     """Frames per sample; a student has one timestep for each (model.T)."""
     split_by: Literal["number", "time"] = "number"
-    """What every frame of a sample has equally much of: number of events, or time."""
+    """How the events of a sample are split into frames: by equal number of events, or by equal time."""
     size: Annotated[int, Bounds(8, 128)] = 128
     """Height and width in pixels; below the sensor's, the events of neighbouring pixels are summed."""
 
@@ -65,16 +64,16 @@ def frames_in(data: DataConfig) -> int | None:
 
 
 def check_events(recipe: StageRecipe) -> None:
-    """Check the keys that depend on each other for events. Raises UsageError."""
+    """Check the keys that depend on event data. Raises UsageError."""
     data, model = recipe.data, recipe.model
     if model.event_input is not None and isinstance(recipe, DistillRecipe):
         raise UsageError(
-            f"model.event_input: {model.event_input} given for a student, not a teacher; remove the key"
+            f"model.event_input: {model.event_input} applies to teachers, not students; remove the key"
         )
     if not isinstance(data, EventConfig):
         if model.event_input is not None:
             raise UsageError(
-                f"model.event_input: {model.event_input} given for still images ({data.name}); remove the key"
+                f"model.event_input: {model.event_input} applies to event data, not {data.name}; remove it"
             )
         return
     if isinstance(recipe, DistillRecipe) and data.frames != model.T:

@@ -1,4 +1,4 @@
-"""From plain mappings (YAML, --set) to dataclasses: coercion by the field's type, ranges, did-you-mean."""
+"""Dataclasses from plain mappings (YAML, --set): coercion to the field's type, ranges, did-you-mean."""
 
 from __future__ import annotations
 
@@ -86,11 +86,11 @@ def _list(kind: Any, value: Any, where: str) -> tuple[Any, ...]:
 
 
 def _named(kinds: Mapping[str, type], value: Any, where: str) -> Any:
-    """A name, or its dataclass where options differ from the defaults."""
+    """A name, or its dataclass if options differ from the defaults."""
     if type(value) in kinds.values():
         return value
     if isinstance(value, Mapping) and "name" not in value:
-        raise UsageError(f"{where}: {value!r} lacks its name, one of {', '.join(kinds)}")
+        raise UsageError(f"{where}: {value!r} lacks a name, one of {', '.join(kinds)}")
     keys = value if isinstance(value, Mapping) else {"name": value}
     name = _choice(tuple(kinds), keys["name"], where)
     item: Any = build(kinds[name], {**keys, "name": name}, where)
@@ -176,7 +176,7 @@ def _number(kind: Any, value: int | float | str, where: str) -> int | float:
 
 
 def to_plain(value: Any) -> Any:
-    """Convert dataclasses to mappings and tuples to lists, without empty optional keys."""
+    """Convert dataclasses to mappings and tuples to lists, without optional keys that are None."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
             f.name: to_plain(getattr(value, f.name))

@@ -11,9 +11,9 @@ from functools import cache
 
 
 def field_help(cls: type, name: str) -> str:
-    """Help of field `name` of the dataclass `cls` on one line, from the class that declares it last.
+    """Help of field `name` of the dataclass `cls` on one line, from the most derived class that has it.
 
-    A field `name` without help of its own has the docstring of `cls`. Empty without either.
+    For a field called `name` without help, the docstring of `cls`. Empty if there is neither.
     """
     (field,) = (f for f in dataclasses.fields(cls) if f.name == name)
     if "help" in field.metadata:
@@ -25,7 +25,7 @@ def field_help(cls: type, name: str) -> str:
 
 @cache  # parsing a module takes milliseconds, and a recipe has a hundred keys
 def _docstrings(module: str) -> Mapping[tuple[str, str], str]:
-    """The string literals below annotated class attributes of a module, by class and attribute."""
+    """The docstrings of the annotated class attributes of a module, by class and attribute."""
     try:
         tree = ast.parse(inspect.getsource(sys.modules[module]))
     except (OSError, TypeError):  # no source: an interactive session

@@ -1,7 +1,7 @@
-"""The `loss:` section: hard term and terms. A field's docstring is its help, `Bounds` its range.
+"""The `loss:` section: hard term and terms. A field's docstring is its help.
 
-A term is one of three kinds, named by a key of its own: `divergence` between class distributions, `penalty`
-on the student's alone, or `feature`, a distance between features of student and teacher. The options of each
+A term has one of three kinds, given by its key: `divergence` between class distributions, `penalty` on the
+student's alone, or `feature`, a distance between features of student and teacher. The options of each
 divergence, penalty and feature term are declared with its entry in `snnkd.catalog.losses`.
 """
 
@@ -58,8 +58,8 @@ class _Divergence:
     timestep of highest or lowest mean confidence)."""
     against: str = "teacher"
     """What they are compared with: teacher, or the student's own logits, detached: correct-mean or
-    correct-sum (mean or sum of the timesteps that predict the label), strong, weak, other-steps (per timestep
-    a mixture of the others, SEAL)."""
+    correct-sum (mean or sum of the timesteps that predict the label), strong, weak, other-steps (for each
+    timestep, a mixture of the others: SEAL)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,16 +76,16 @@ class _Transforms:
     standardize: bool = False
     """Standardize the logits of both sides to mean 0 and standard deviation 1 over the classes first."""
     noise: Annotated[float, Bounds(0, 1)] = 0.0
-    """Fraction of a random distribution in the teacher's: softmax of normal logits with the teacher's mean
-    and deviation."""
+    """Fraction of a random distribution mixed into the teacher's: softmax of Gaussian logits with the
+    teacher's mean and standard deviation."""
     correct_errors: bool = False
-    """Where the student is wrong, its top logit becomes that of the true class, and both of the teacher's the
-    lower (SEAL)."""
+    """Where the student is wrong, set its top logit to that of the true class, and the teacher's logits of
+    both classes to the lower one (SEAL)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogitTerm(_Transforms, DivergenceTerm):
-    """A term whose divergence takes logits after transforms, at no temperature."""
+    """A term whose divergence takes transformed logits, without a temperature."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +95,12 @@ class SoftmaxTerm(LogitTerm):
     temperature: Temperature = 3.0
     """Softmax temperature of teacher and student; the divergence is scaled by its square."""
     student_temperature: Temperature | None = None
-    """Softmax temperature of the student where it differs; the scale stays that of `temperature`."""
+    """Softmax temperature of the student if it differs; the scale remains the square of `temperature`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserTerm(SoftmaxTerm):
-    """A term of a function of your own."""
+    """A term whose divergence is your own function."""
 
     options: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the function."""
@@ -140,7 +140,7 @@ class FeatureTerm(Term, _Feature):
 
 @dataclass(frozen=True, kw_only=True)
 class LossConfig:
-    """`loss:`, hard term and distillation terms; `name` is its label in run names and tables."""
+    """`loss:`, hard term and distillation terms; `name` is the label in run names and tables."""
 
     name: str = "none"
     """A loss of `snnkd list losses`, or custom."""

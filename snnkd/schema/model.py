@@ -1,5 +1,4 @@
-"""The `model:` section, one dataclass a family of networks. A field's docstring is its help, `Bounds` its
-range."""
+"""The `model:` section, a dataclass per family of networks. A field's docstring is its help."""
 
 from __future__ import annotations
 
@@ -19,8 +18,8 @@ class ModelConfig:
     T: Annotated[int, Bounds(1, 1024)] | None = None
     """Timesteps of the student; empty for data.frames with event data, else 4. A teacher has none."""
     event_input: Literal["mean", "stack"] | None = None
-    """Input of a teacher of event frames: their mean, or the frames stacked as channels; empty for the
-    mean."""
+    """Input of a teacher on event data: the mean of the frames, or the frames stacked as channels; empty for
+    the mean."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +27,7 @@ class ResNetConfig(ModelConfig):
     """`model:` of the residual networks."""
 
     width: Annotated[int, Bounds(1, 4096)] | None = None
-    """Channels of the first stage; empty for the network's own."""
+    """Channels of the first stage; empty for the network's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,12 +37,12 @@ class VGGConfig(ModelConfig):
     width: Annotated[int, Bounds(1, 4096)] | None = None
     """Channels of the first group; empty for 64."""
     pool: Literal["avg", "max"] = "avg"
-    """Kind of pooling; max: for an ANN only."""
+    """Pooling; max: for ANNs only."""
 
     def __post_init__(self) -> None:
         if self.pool == "max" and self.T is not None:
             raise UsageError(
-                "model.pool: max given for a spiking network, which pools by avg; use max for a teacher only"
+                "model.pool: max in a spiking network, which needs avg; use max for a teacher only"
             )
 
 
@@ -52,9 +51,9 @@ class TransformerConfig(ModelConfig):
     """`model:`, keys of the transformers."""
 
     dim: Annotated[int, Bounds(8, 4096)] = 384
-    """Channels of a token in the last stage."""
+    """Embedding dimension of the last stage."""
     depth: Annotated[int, Bounds(1, 256)] = 4
-    """Number of blocks of attention and MLP."""
+    """Number of transformer blocks."""
     mlp_ratio: Annotated[float, Bounds(0.25, 16)] = 4.0
     """Hidden channels of an MLP relative to its input."""
 
@@ -66,7 +65,7 @@ class SpikformerConfig(TransformerConfig):
     heads: Annotated[int, Bounds(1, 256)] = 12
     """Attention heads."""
     patch: Literal[2, 4, 8, 16] = 4
-    """Height and width of a token in pixels."""
+    """Patch size in pixels."""
 
     def __post_init__(self) -> None:
         _check_divides(self.dim, 8, "the first convolution has an eighth of the channels")
@@ -78,7 +77,7 @@ class QKFormerConfig(TransformerConfig):
     """`model:` of qkformer; defaults of the paper for CIFAR, HST-4-384."""
 
     depth: Annotated[int, Bounds(3, 256)] = 4
-    """Number of blocks of attention and MLP: one in each of the first two stages, the others in the third."""
+    """Number of transformer blocks: one in each of the first two stages, the others in the third."""
     heads: Annotated[int, Bounds(1, 256)] = 8
     """Attention heads."""
 
@@ -89,14 +88,14 @@ class QKFormerConfig(TransformerConfig):
         )
 
 
-def _check_divides(dim: int, by: int, why: str) -> None:
-    if dim % by:
-        raise UsageError(f"model.dim: {dim} is not a multiple of {by}; {why}")
+def _check_divides(dim: int, divisor: int, reason: str) -> None:
+    if dim % divisor:
+        raise UsageError(f"model.dim: {dim} is not a multiple of {divisor}; {reason}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class UserModel(ModelConfig):
-    """`model:` of a function of your own."""
+    """`model:` of your own function."""
 
     options: dict[str, Any] = field(default_factory=dict)
     """Further keyword arguments of the function."""

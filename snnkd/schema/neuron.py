@@ -1,6 +1,6 @@
-"""The `neuron:` section, one dataclass a neuron. A field's docstring is its help, `Bounds` its range.
+"""The `neuron:` section, a dataclass per neuron. A field's docstring is its help.
 
-Keys that several neurons have keep the defaults of lif; a neuron's own keys have SpikingJelly's.
+Keys shared by several neurons have the defaults of lif, other keys those of SpikingJelly.
 """
 
 from __future__ import annotations
@@ -130,14 +130,14 @@ class CubaLIFConfig(_Last, _Detach, _Shape, _Reset):
 
 @dataclass(frozen=True, kw_only=True)
 class GLIFConfig(_Last, _Shape, AnyNeuron):
-    """`neuron:` of glif, whose numbers are initial values, learned for each layer."""
+    """`neuron:` of glif; its numbers are initial values, learned per layer."""
 
     init_tau: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.25
     """Initial fraction of the membrane potential kept after a timestep."""
     init_threshold: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.5
     """Initial membrane potential at which a spike is fired; also what a soft reset subtracts."""
     init_conduct: Annotated[float, Bounds(0, 1, open_low=True, open_high=True)] = 0.5
-    """Initial fraction of the input that an open gate lets in, one for each timestep."""
+    """Initial fraction of the input that an open gate passes, one value per timestep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,7 +214,7 @@ def _check_reset_below_rest(config: QIFConfig | EIFConfig) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class PSNConfig(_Last, _Shape, AnyNeuron):
-    """`neuron:` of psn, without a membrane: weights and thresholds are learned for each timestep."""
+    """`neuron:` of psn, without a membrane: weights and thresholds are learned per timestep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,4 +222,4 @@ class WindowPSNConfig(PSNConfig):
     """`neuron:` of masked-psn and sliding-psn."""
 
     k: Annotated[int, Bounds(1, 1024)] = 2
-    """Order: number of timesteps that a spike depends on, its own and those before."""
+    """Order: number of timesteps that a spike depends on, its own included."""

@@ -1,4 +1,4 @@
-"""Options that a registry entry declares, and the recipe section generated from them."""
+"""Options declared by a catalogue entry, and the recipe section generated from them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ S = TypeVar("S")
 
 @dataclass(frozen=True)
 class Option:
-    """One key of a generated section: its type (a range or choices included), default and help."""
+    """One key of a generated section: type (with range or choices), default and help."""
 
     kind: Any
     default: Any
@@ -31,12 +31,12 @@ def option(
     open_low: bool = False,
     open_high: bool = False,
 ) -> Option:
-    """A number from `low` to `high` (None: no limit), without an open end. An int default: whole numbers."""
+    """A number from `low` to `high` (None: unbounded) without open ends; an integer if the default is one."""
     return Option(Annotated[type(default), Bounds(low, high, open_low, open_high)], default, help)
 
 
 def make_section(name: str, base: type[S], options: Mapping[str, Any]) -> type[S]:
-    """Subclass the section `base` with a key for each option; a plain value is a new default of a key."""
+    """Subclass the section `base` with a key per option; a plain value is a new default of its key."""
     if not options:
         return base
     fields: list[Any] = []

@@ -1,4 +1,4 @@
-"""The sections of a recipe as dataclasses. A field's docstring is its help, `Bounds` its range.
+"""The sections of a recipe as dataclasses. A field's docstring is its help.
 
 Where the settings of the HTA-KL paper could not be read, the defaults are those of sibling code by the same
 authors: SGD with momentum 0.9, lr 0.1, weight decay 5e-4, cosine to 0, 300 epochs, batch 128, temperature 3,
@@ -23,19 +23,20 @@ class TeacherConfig:
 
     run: str | None = None
     """A run or export of `snnkd teach`, a .safetensors file next to its config.json, or with `model` a plain
-    file of weights; empty to use the only finished teacher of the same data."""
+    weights file; empty to use the only finished teacher of the same data."""
     sha256: str | None = None
     """Checksum of its weights; recorded when the run starts, and checked when set."""
     model: ModelConfig | None = None
-    """Network of a plain file of weights (a state_dict): one of `snnkd list models`, torchvision:NAME or
+    """Network of a plain weights file (a state_dict): one of `snnkd list models`, torchvision:NAME or
     timm:NAME."""
     size: Annotated[int | None, Bounds(4, 4096)] = None
-    """Input height and width of a plain file's network; empty for the data's, or a library network's own."""
+    """Input height and width of the network of a plain weights file; empty for the data's, or a library
+    network's own."""
     mean: tuple[float, ...] | None = None
-    """Mean by channel that its inputs are normalized with, for pixels in 0..1; empty for the data's, or a
-    library network's own."""
+    """Mean per channel for normalizing its inputs, for pixels in 0..1; empty for the data's, or a library
+    network's own."""
     std: tuple[float, ...] | None = None
-    """Standard deviation by channel that its inputs are normalized with; empty as for `mean`."""
+    """Standard deviation per channel for normalizing its inputs; empty as for `mean`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,7 @@ class TrainConfig:
     weight_decay: Annotated[float, Bounds(0, 1e38)] = 5.0e-4
     """L2 penalty on convolution and linear weights; norms and biases are not decayed."""
     schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate over the steps; cosine: from lr to 0, reached one step after the last."""
+    """Learning rate schedule, by step; cosine: from lr to 0, reached one step after the last."""
     warmup_epochs: Annotated[int, Bounds(0, 100_000)] = 0
     """Epochs of linear rise from 0 to lr, counted within `epochs`."""
     # 0: teachers trained with smoothing distil worse (Mueller et al. 2019)
@@ -70,7 +71,7 @@ class TrainConfig:
     """Decay per step of an exponential moving average of weights and norm statistics, which is then the
     result; 0: off."""
     init: Literal["random", "teacher"] = "random"
-    """First weights; teacher: a copy of the teacher's, which must have the same architecture."""
+    """Initial weights; teacher: a copy of the teacher's, which must have the same architecture."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class ExecutionConfig:
     keep_state: bool = False
     """Keep the training checkpoints of a finished run."""
     track: Literal["none", "tensorboard"] = "none"
-    """Further log of each epoch's metrics; tensorboard: event files in RUN/tensorboard."""
+    """Additional log of each epoch's metrics; tensorboard: event files in RUN/tensorboard."""
     wait: Annotated[float, Bounds(0, 1e9)] = 3600.0
     """Seconds that `snnkd run` waits in all for runs locked by other processes, such as the shared teacher of
     a sweep."""
@@ -119,7 +120,7 @@ class StageRecipe:
     stage: Literal["teach", "distill"]
     """teach: train an ANN teacher; distill: train a spiking student."""
     seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
-    """Seed of initialization, data order and augmentation, a separate stream each."""
+    """Seed of initialization, data order and augmentation, each with its own random stream."""
     data: DataConfig
     model: ModelConfig
     train: TrainConfig
@@ -127,7 +128,7 @@ class StageRecipe:
 
     @property
     def needs_teacher(self) -> bool:
-        """Whether training needs a teacher: for the loss, or for its first weights."""
+        """Whether training needs a teacher: for the loss, or for the initial weights."""
         return False
 
 
@@ -177,7 +178,7 @@ class CompareConfig:
     """`compare:` of a pipeline, run when all tasks of `snnkd run` are finished."""
 
     baseline: str | None = None
-    """Row that differences are computed against, a loss by name or label; empty for kl, else none."""
+    """Row that differences are computed against, by loss name or label; empty for kl, else none."""
     split: Literal["test", "val"] = "test"
     """Images to compare on."""
     rank_on: Literal["val"] | None = None

@@ -193,7 +193,7 @@ def test_timesteps_are_frames(cli: Cli) -> None:
         (["--data", "cifar10-dvs", "--set", "data.test_fraction=0"], "data.test_fraction: 0"),
         (
             ["--set", "model.event_input=stack"],
-            "model.event_input: stack given for still images (glyphs)",
+            "model.event_input: stack applies to event data, not glyphs",
         ),
         (
             ["--data", "n-mnist", "--set", "model.event_input=sum"],
@@ -209,7 +209,7 @@ def test_requests_that_are_refused(cli: Cli, setting: list[str], said: str) -> N
 
 def test_a_student_sees_no_stack_and_bench_takes_still_images(cli: Cli) -> None:
     refused = cli("distill", *words("n-mnist"), "--set", "model.event_input=mean")
-    assert (refused.code, "given for a student, not a teacher" in refused.complaint) == (2, True)
+    assert (refused.code, "applies to teachers, not students" in refused.complaint) == (2, True)
     Path("events.yaml").write_text("stage: distill\ndata: n-mnist\n")
     refused = cli("bench", "./events.yaml")
     assert (refused.code, "bench needs still images" in refused.complaint) == (2, True)

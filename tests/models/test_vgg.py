@@ -64,7 +64,7 @@ def test_a_student_that_takes_the_maximum_is_refused(cli: Cli) -> None:
     words = [*SMALL, "--model", "vgg11", "--set", "model.pool=max", "--set", "model.width=4"]
     ended = cli("distill", *words, "--loss", "none")
     assert ended.code == 2
-    assert "model.pool: max given for a spiking network, which pools by avg" in ended.complaint
+    assert "model.pool: max in a spiking network, which needs avg" in ended.complaint
     assert not Path("runs").exists()
     taught = cli("teach", *words, "--epochs", 1)
     assert taught.code == 0, taught.err

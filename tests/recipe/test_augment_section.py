@@ -58,7 +58,7 @@ def test_names_stay_names_and_usual_options_become_them():
     ("item", "hint"),
     [
         ("mirror", "data.augment.0: 'mirror' is not one of crop, flip, autoaugment"),
-        ({"size": 8}, "data.augment.0: {'size': 8} lacks its name, one of crop"),
+        ({"size": 8}, "data.augment.0: {'size': 8} lacks a name, one of crop"),
         (
             {"name": "cutout", "sise": 8},
             "unknown key 'data.augment.0.sise'; did you mean 'data.augment.0.size'?",

@@ -88,7 +88,7 @@ def test_help_of_an_inherited_a_redeclared_and_a_generated_field() -> None:
         "Base", [("gain", float, dataclasses.field(default=1.0, metadata={"help": "Of it."}))]
     )
     assert field_help(dataclasses.make_dataclass("Child", [], bases=(base,)), "gain") == "Of it."
-    assert field_help(events.GestureConfig, "split_by").startswith("What every frame")
+    assert field_help(events.GestureConfig, "split_by").startswith("How the events")
     assert field_help(neuron.PLIFConfig, "tau").startswith("Initial membrane time constant")
 
 

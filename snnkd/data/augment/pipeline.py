@@ -21,8 +21,8 @@ from snnkd.data.split import Split
 from snnkd.errors import UsageError
 from snnkd.schema.augment import (
     COLOURS,
+    FILLING,
     MIXING,
-    PAINTING,
     CutoutConfig,
     EraseConfig,
     Operation,
@@ -109,7 +109,7 @@ def fill_colour(operations: Sequence[Operation], split: Split) -> Tensor | None:
     The papers' code paints 0 after normalisation, which is this colour before it. None, meaning black, for
     event frames, where black is no events, and when no operation paints.
     """
-    if split.images.ndim != 4 or not any(options_of(operation).name in PAINTING for operation in operations):
+    if split.images.ndim != 4 or not any(options_of(operation).name in FILLING for operation in operations):
         return None
     total = torch.stack([block.sum((0, 2, 3), dtype=torch.int64) for block in split.blocks()]).sum(0)
     pixels = len(split) * split.images.shape[2] * split.images.shape[3]
