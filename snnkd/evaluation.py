@@ -15,6 +15,7 @@ from snnkd.catalog.neurons import check_timesteps
 from snnkd.console import Console
 from snnkd.context import RunContext
 from snnkd.data import DEFAULT_FETCH, FetchOptions, ImageSet, load_data
+from snnkd.data.classes import match_classes
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
@@ -68,7 +69,7 @@ def measure_run(
     """Measure a network and return its result; non-default settings also write RUN/eval/<settings>.json."""
     loaded = distributed.on_every_rank(load_network)(folder)
     check_fits_timesteps(loaded.network.specification, request.settings, folder)
-    data = data_of(loaded, context.console, request, FetchOptions(stop=context.stop.check))
+    data = _matched_data(loaded, context.console, request, FetchOptions(stop=context.stop.check))
     name = eval_file(request, loaded, data) if (folder / RUN).exists() else None
     if name:  # refuse a read-only folder before the work
         _make_folder(folder / "eval")
@@ -173,6 +174,14 @@ def data_of(
     return data
 
 
+def _matched_data(
+    loaded: LoadedNetwork, console: Console, request: EvalRequest, fetch: FetchOptions = DEFAULT_FETCH
+) -> ImageSet:
+    """`data_of`, with its classes numbered as the network's outputs."""
+    data = data_of(loaded, console, request, fetch)
+    return match_classes(data, loaded.config.get("class_names"), str(loaded.folder), console)
+
+
 def _section(values: Any, settings: Sequence[str]) -> DataConfig:
     document = {"data": dict(values)}
     for setting in settings:
@@ -206,7 +215,7 @@ def measured_already(
     for run in runs:
         try:
             loaded = load_network(run)
-            name = eval_file(request, loaded, data_of(loaded, Console(quiet=True), request))
+            name = eval_file(request, loaded, _matched_data(loaded, Console(quiet=True), request))
             place = run / "eval" / name if name else run / RESULT
             stored = read_json(place) if place.exists() else None
         except FileError as error:

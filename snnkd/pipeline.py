@@ -20,6 +20,7 @@ from snnkd.compare.report import make_report
 from snnkd.compare.sections import left_out_line
 from snnkd.context import RunContext
 from snnkd.data import FetchOptions, check_fit, load_data
+from snnkd.data.classes import match_classes
 from snnkd.data.describe import describe
 from snnkd.data.download.archives import check_mirror
 from snnkd.environment import pick_device
@@ -72,6 +73,7 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     if recipe.needs_teacher:
         runs = None if context.fresh else context.out or runs_folder()
         teacher = distributed.on_every_rank(find_teacher)(recipe, data, runs, context.console)
+        data = match_classes(data, teacher.config.get("class_names"), str(teacher.folder), context.console)
         pinned = pinned_teacher(recipe.teacher, teacher)
     recipe = dataclasses.replace(recipe, teacher=pinned)
     return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, context=context))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from snnkd.catalog.data import DATA
 from snnkd.catalog.models import LIBRARIES, MODELS, ModelEntry
 from snnkd.console import Console
-from snnkd.data import check_fit, load_data
+from snnkd.data import ImageSet, check_fit, load_data
 from snnkd.environment import pick_device
 from snnkd.errors import FileError, UsageError
 from snnkd.measure.counting import Counter
@@ -25,6 +25,7 @@ from snnkd.schema.data import SubsetConfig
 from snnkd.schema.events import frames_in
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import DistillRecipe, StageRecipe
+from snnkd.teachers import is_trained_on
 
 NOMINAL_INPUT = (3, 32, 32)
 """Channels, height and width of the image that listed sizes assume, as CIFAR's."""
@@ -41,7 +42,7 @@ def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
 def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     facts: dict[str, Any] = {"stage": recipe.stage, "data": recipe.data.name, "model": recipe.model.name}
     pick_device(recipe.execution.device)
-    data_sha256 = None
+    data = None
     try:
         data = load_data(recipe.data, Console(quiet=True), fetch=None)
     except FileError as error:
@@ -55,8 +56,8 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
         images -= round(images * recipe.data.val_fraction)
     else:
         check_fit(recipe.train, data, recipe.data.augment)
-        classes, shape, images, data_sha256 = data.classes, data.shape, len(data.train), data.sha256
-        facts |= {"data_present": True, "data_sha256": data_sha256}
+        classes, shape, images = data.classes, data.shape, len(data.train)
+        facts |= {"data_present": True, "data_sha256": data.sha256}
     T = recipe.model.T or 1
     facts |= {
         "train_images": images,
@@ -67,7 +68,7 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     if isinstance(recipe, DistillRecipe):
         facts["T"] = T
         facts["teacher_present"], facts["teacher"] = (
-            _teacher_present(recipe, data_sha256, pipeline),
+            _teacher_present(recipe, data, pipeline),
             recipe.teacher.run,
         )
     return facts
@@ -140,7 +141,7 @@ def _nominal_size(entry: ModelEntry) -> dict[str, int | None]:
     return {"parameters": sizes.parameters, "macs": sizes.macs}
 
 
-def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: Pipeline) -> bool | None:
+def _teacher_present(recipe: DistillRecipe, data: ImageSet | None, pipeline: Pipeline) -> bool | None:
     """Whether the teacher exists or this recipe trains it; None if the loss needs no teacher."""
     if not recipe.needs_teacher:
         return None
@@ -152,6 +153,6 @@ def _teacher_present(recipe: DistillRecipe, data_sha256: str | None, pipeline: P
             if recipe.teacher.model or path.suffix == ".safetensors"
             else (path / "config.json").is_file()
         )
-    return pipeline.teach is not None or any(
-        run.result.get("data_sha256") == data_sha256 for run in finished_runs("teach")
+    return pipeline.teach is not None or (
+        data is not None and any(is_trained_on(run, data) for run in finished_runs("teach"))
     )

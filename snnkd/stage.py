@@ -163,6 +163,7 @@ def _network_config(
         "data": to_plain(recipe.data),
         **({"part": data.subset} if data.subset else {}),
         "data_sha256": data.sha256,
+        **({} if data.class_names is None else {"class_names": list(data.class_names)}),
         "teacher": teacher_result,
         "seconds": round(progress.seconds, 2),
         "precision": "bf16" if setup.bf16 else "float32",

@@ -20,7 +20,7 @@ from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
 from snnkd.models.resize import resize_images
 from snnkd.models.weights import load_weights, read_weights
-from snnkd.runs.find import LATEST, choose, finished_runs, recorded_runs
+from snnkd.runs.find import LATEST, Finished, choose, finished_runs, recorded_runs
 from snnkd.runs.folder import identity
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
@@ -36,7 +36,7 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
     if recipe.teacher.model is not None:
         return _from_weights(recipe.teacher, data, console)
     if name is None or name == LATEST:
-        recorded = recorded_teachers(recipe, data.sha256, runs) if runs else []
+        recorded = recorded_teachers(recipe, data, runs) if runs else []
         folder = _search(data, recorded, latest=name == LATEST)
     else:
         folder = _existing(Path(name), recipe.teacher.sha256)
@@ -48,22 +48,30 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
     return loaded
 
 
-def recorded_teachers(recipe: DistillRecipe, data_sha256: str, runs: Path) -> list[set[str]]:
+def recorded_teachers(recipe: DistillRecipe, data: ImageSet, runs: Path) -> list[set[str]]:
     """sha256 of the teachers of the runs in `runs` that differ from `recipe` only in the teacher: unfinished,
     finished."""
-    wanted = identity(recipe, data_sha256, None)
+    wanted = _without_teacher(identity(recipe, data.sha256, None, data.class_names))
     teachers: dict[bool, set[str]] = {False: set(), True: set()}
     for run in recorded_runs(runs):
         teacher = run.identity.get("teacher")
         if not isinstance(teacher, dict) or not isinstance(sha256 := teacher.get("sha256"), str):
             continue
-        if {**run.identity, "teacher": {**teacher, "sha256": None}} == wanted:
+        if _without_teacher(run.identity) == wanted:
             teachers[run.finished].add(sha256)
     return [teachers[False], teachers[True]]
 
 
+def _without_teacher(identity: dict[str, Any]) -> dict[str, Any]:
+    """A run's identity without its teacher's weights and order of classes."""
+    data, teacher = identity["data"], identity["teacher"]
+    if "class_names" in data:
+        data = {**data, "class_names": sorted(data["class_names"])}
+    return {**identity, "data": data, "teacher": {**teacher, "sha256": None}}
+
+
 def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool) -> Path:
-    runs = [run for run in finished_runs("teach") if run.result.get("data_sha256") == data.sha256]
+    runs = [run for run in finished_runs("teach") if is_trained_on(run, data)]
     for sha256s in recorded[:1] if latest else recorded:
         matches = [run for run in runs if run.result.get("weights_sha256") in sha256s]
         if len(matches) == 1:
@@ -73,6 +81,13 @@ def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool) -> Path:
         "run `snnkd teach` first, or give --teacher RUN"
     )
     return choose(runs, "teacher", latest, "--teacher latest", absent).folder
+
+
+def is_trained_on(run: Finished, data: ImageSet) -> bool:
+    """Whether a run was trained on the images of `data`, their classes named alike where both have names."""
+    names = run.result.get("class_names")
+    same_names = names is None or data.class_names is None or set(names) == set(data.class_names)
+    return same_names and run.result.get("data_sha256") == data.sha256
 
 
 def _existing(folder: Path, sha256: str | None) -> Path:
@@ -98,7 +113,14 @@ def pinned_teacher(teacher: TeacherConfig, loaded: LoadedNetwork) -> TeacherConf
     network = loaded.network
     # the shortest decimals that give the same float32
     mean, std = (tuple(float(str(x)) for x in values.cpu().numpy()) for values in (network.mean, network.std))
-    return replace(pinned, model=teacher.model, size=network.specification.shape[1], mean=mean, std=std)
+    return replace(
+        pinned,
+        model=teacher.model,
+        size=network.specification.shape[1],
+        mean=mean,
+        std=std,
+        class_names=teacher.class_names,
+    )
 
 
 def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> LoadedNetwork:
@@ -109,9 +131,9 @@ def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> L
     path = Path(teacher.run)
     if not path.is_file():
         raise FileError(f"{path}: no such file; give the weights of the teacher, {teacher.model.name}")
-    tensors, digest = read_weights(path)
+    tensors, digest, names = read_weights(path)
     network = _untrained(teacher, data)
-    loaded = LoadedNetwork(network, {}, digest, path)
+    loaded = LoadedNetwork(network, {"class_names": _output_names(teacher, names, data)}, digest, path)
     _check_sha256(teacher, loaded)
     body = network.body.network if isinstance(network.body, LibraryNetwork) else network.body
     load_weights(body, tensors, data.classes, path)
@@ -121,6 +143,16 @@ def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> L
     console.log(f"teacher input: {_size(network.specification.shape)}, mean {mean}, std {std}")
     network.resizes_input = True
     return loaded
+
+
+def _output_names(teacher: TeacherConfig, names: list[str] | None, data: ImageSet) -> list[str] | None:
+    """Class names of a plain file's outputs: the recipe's, else the file's."""
+    names = names if teacher.class_names is None else list(teacher.class_names)
+    if names is not None and len(set(names)) != data.classes:
+        raise FileError(
+            f"{teacher.run}: {len(set(names))} class names for {data.classes} classes of {data.name}"
+        )
+    return names
 
 
 def _size(shape: Sequence[int]) -> str:

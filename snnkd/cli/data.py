@@ -43,9 +43,10 @@ def data(
 ) -> None:
     """Download a data set, verify it and describe it.
 
-    Keys of --json: schema, name, part (null for all of it), classes, shape [channels, height, width],
-    frames (event data), images by split, sha256 (as runs record it), files, bytes (their size), mapped (read
-    from disk, not held in memory), source, licence, rule (how the test split is defined). Unknown: null.
+    Keys of --json: schema, name, part (null for all of it), classes, class_names, shape [channels,
+    height, width], frames (event data), images by split, sha256 (as runs record it), files, bytes (their
+    size), mapped (read from disk, not held in memory), source, licence, rule (how the test split is defined).
+    Unknown: null.
     """
     o.permit(None, name, settings=settings)
     distributed.refuse_torchrun("data")

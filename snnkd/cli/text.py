@@ -117,7 +117,7 @@ def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("name", data_label(description["name"], description["part"])),
         ("images", ", ".join(f"{count:,} {split}" for split, count in description["images"].items())),
         ("shape", f"{'x'.join(map(str, sides))} {colour}{frames}"),
-        ("classes", str(description["classes"])),
+        ("classes", _named_classes(description)),
         ("sha256", description["sha256"]),
         ("files", f"{place} ({description['bytes']:,} bytes{mapped})" if place else ""),
         ("test split", (description["rule"] or "").removeprefix("test: ")),
@@ -125,6 +125,12 @@ def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:
         ("licence", description["licence"] or ""),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _named_classes(description: dict[str, Any]) -> str:
+    names = description["class_names"] or []
+    more = ", ..." if len(names) > 20 else ""
+    return f"{description['classes']}{': ' if names else ''}{', '.join(names[:20])}{more}"
 
 
 def _common_place(files: list[str]) -> str:

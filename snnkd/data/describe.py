@@ -12,7 +12,7 @@ def describe(data: ImageSet, name: str) -> dict[str, Any]:
     """The description that `snnkd data --json` prints; `name` is the user's, unknown values are null.
 
     `part` is the subset, `shape` [channels, height, width], `images` the number in each split, `sha256` what
-    runs record, `bytes` the size of `files`, `rule` how the test images were chosen.
+    runs record, `class_names` by number, `bytes` the size of `files`, `rule` how the test images were chosen.
     """
     entry = DATA[name]
     splits = {"train": data.train, "test": data.test, **({"val": data.val} if data.val is not None else {})}
@@ -21,6 +21,7 @@ def describe(data: ImageSet, name: str) -> dict[str, Any]:
         "name": name,
         "part": data.subset,
         "classes": data.classes,
+        "class_names": data.class_names and list(data.class_names),
         "shape": list(data.shape),
         "frames": data.frames,
         "images": {split: len(images) for split, images in splits.items()},

@@ -34,6 +34,8 @@ class ImageSet:
     """Whether the images are memory-mapped from a file, so that they must not be copied all at once."""
     subset: dict[str, int | None] | None = None
     """`classes` and `train_per_class` of a subset; None for all images."""
+    class_names: tuple[str, ...] | None = None
+    """Names of the classes by number, of your own data; None for published and generated data."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -48,6 +48,7 @@ def take_subset(data: ImageSet, config: DataConfig) -> ImageSet:
         test=data.test.select(rows["test"], data.mapped),
         val=None if data.val is None else data.val.select(rows["validation"], data.mapped),
         sha256=sha256(key.encode()),
+        class_names=data.class_names and data.class_names[:classes],
         subset={"classes": classes, "train_per_class": limit},
     )
 

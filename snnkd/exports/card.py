@@ -72,6 +72,8 @@ def _overview(source: Source) -> str:
         ),
         ("parameters", f"{parameters:,}"),
     ]
+    if config.get("class_names"):
+        rows.insert(3, ("classes", ", ".join(config["class_names"])))
     if specification.neuron is not None:
         rows.append(
             ("neuron", ", ".join(f"{key}: {value}" for key, value in to_plain(specification.neuron).items()))

@@ -41,4 +41,5 @@ class Source:
             "frames": specification.frames,
             "weights_sha256": self.loaded.sha256,
             "data_sha256": self.loaded.config.get("data_sha256"),
+            **({"class_names": names} if (names := self.loaded.config.get("class_names")) else {}),
         }

@@ -69,6 +69,8 @@ class ResultDict(TypedDict):
     precision: Literal["float32", "bf16"] | None
     weights_sha256: str
     data_sha256: str
+    class_names: NotRequired[list[str]]
+    """Names of the network's outputs in order, where the training data had names."""
     parameters: int
     command: str
     date: str

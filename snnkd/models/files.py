@@ -180,6 +180,13 @@ def _check_provenance(config: dict[str, Any], path: Path) -> None:
             not isinstance(section.get(name), expected) for name, expected in subkeys.items()
         ):
             raise FileError(f"{path}: damaged: {key!r} is {str(section)[:40]!r}")
+    names = config.get("class_names")
+    if names is not None and not (
+        isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and len(set(names)) == len(names) == config.get("classes")
+    ):
+        raise FileError(f"{path}: damaged: 'class_names' is {str(names)[:40]!r}")
     try:
         loss_label(config.get("loss"))
     except (UsageError, KeyError, TypeError, AttributeError, ValueError) as error:

@@ -24,15 +24,15 @@ SHOWN = 6
 """Names listed in an error message."""
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], str]:
-    """Read the tensors of a torch.save or safetensors file, by name, and the file's sha256.
+def read_weights(path: Path) -> tuple[dict[str, Tensor], str, list[str] | None]:
+    """Read the tensors of a torch.save or safetensors file, by name, the file's sha256, and its class names.
 
     From a training checkpoint (`{"state_dict": ..., "optimizer": ...}`) the only state_dict is used. Nothing
     but tensors is unpickled. Raises FileError.
     """
     content = read_bytes(path)
     saved = _safetensors(path, content) if path.suffix == ".safetensors" else _torch(path, content)
-    return _state_dict(saved, path), sha256(content)
+    return _state_dict(saved, path), sha256(content), _class_names(saved)
 
 
 def _safetensors(path: Path, content: bytes) -> Any:
@@ -70,6 +70,18 @@ def _state_dict(saved: Any, path: Path) -> dict[str, Tensor]:
         content = ", ".join(map(str, nested)) or type(saved).__name__
         raise FileError(f"{path}: not one state_dict but {content}; save network.state_dict() alone")
     return dict(nested[key])
+
+
+def _class_names(saved: Any) -> list[str] | None:
+    """The names of the outputs, if a checkpoint lists them or maps them to numbers."""
+    for key in ("class_names", "classes", "class_to_idx"):
+        value = saved.get(key) if isinstance(saved, Mapping) else None
+        if isinstance(value, Mapping):  # torchvision's ImageFolder numbers the names
+            numbers = {number: name for name, number in value.items()}
+            value = [numbers.get(number) for number in range(len(value))]
+        if isinstance(value, (list, tuple)) and value and all(isinstance(name, str) for name in value):
+            return list(value)
+    return None
 
 
 def _is_state(value: Any) -> bool:

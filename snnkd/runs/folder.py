@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ RUN = "run.json"
 """Identity and reproducibility; its presence marks the run as started."""
 RESULT = "result.json"
 """Written last; its presence marks the run as finished."""
-_INPUT_KEYS = ("model", "size", "mean", "std")
-"""Input settings of a teacher from a plain weights file; a run records them in its config."""
+_INPUT_KEYS = ("model", "size", "mean", "std", "class_names")
+"""Input and output settings of a teacher from a plain weights file; a run records them in its config."""
 
 
 def runs_folder() -> Path:
@@ -32,7 +33,12 @@ def runs_folder() -> Path:
     return Path(os.environ.get("SNNKD_RUNS") or "runs")
 
 
-def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) -> dict[str, Any]:
+def identity(
+    recipe: StageRecipe,
+    data_sha256: str,
+    teacher_sha256: str | None,
+    class_names: Sequence[str] | None = None,
+) -> dict[str, Any]:
     """The keys that identify a run: data and teacher by content, the recipe's others except `execution`."""
     values: dict[str, Any] = identity_values(recipe)
     del values["execution"]
@@ -40,6 +46,7 @@ def identity(recipe: StageRecipe, data_sha256: str, teacher_sha256: str | None) 
         "sha256": data_sha256,
         "val_fraction": recipe.data.val_fraction,
         "augment": identity_values(recipe.data.augment),
+        **({} if class_names is None else {"class_names": list(class_names)}),
     }
     if "teacher" in values:
         values["teacher"] = {

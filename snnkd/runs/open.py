@@ -19,6 +19,9 @@ from snnkd.runs.reproducibility import Reproducibility
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import StageRecipe
 
+_CONTENT = ("sha256", "class_names")
+"""Keys of a run's `data` that follow from the files."""
+
 
 def check_folder(folder: Path, identity: dict[str, Any] | None) -> None:
     """Check that `folder` is free or holds a run, with this `identity` unless that is None.
@@ -45,24 +48,31 @@ def check_folder(folder: Path, identity: dict[str, Any] | None) -> None:
 
 
 def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any]) -> None:
-    """Raise UsageError if an unfinished run under `runs` differs from this one only in its data's sha256.
+    """Raise UsageError if an unfinished run under `runs` differs from this one only in its data's content.
 
-    Another Pillow draws other glyphs, or a file was replaced: the run's name changes with its data, and the
-    unfinished run would be abandoned silently.
+    Another Pillow draws other glyphs, a file was replaced or a class renamed: the run's name changes with its
+    data, and the unfinished run would be abandoned silently.
     """
-    sha256 = identity["data"]["sha256"]
     for run in recorded_runs(runs):
         data = run.identity.get("data")
         if run.finished or run.data != section or not isinstance(data, dict):
             continue
-        old = data.get("sha256")
-        if not isinstance(old, str) or old == sha256:
-            continue
-        if {**run.identity, "data": {**data, "sha256": sha256}} == identity:
+        change = difference(_content(data), _content(identity["data"]), "data")
+        if change and _without_content(run.identity) == _without_content(identity):
+            key, old, new = change
             raise UsageError(
-                f"{run.folder}: unfinished, data.sha256 is {old[:12]}..., here {sha256[:12]}...; "
+                f"{run.folder}: unfinished, {key} is {_short(old)}, here {_short(new)}; "
                 f"resume it with its own {section['name']} data, or remove it"
             )
+
+
+def _content(data: dict[str, Any]) -> dict[str, Any]:
+    return {key: data.get(key) for key in _CONTENT}
+
+
+def _without_content(identity: dict[str, Any]) -> dict[str, Any]:
+    rest = {key: value for key, value in identity["data"].items() if key not in _CONTENT}
+    return {**identity, "data": rest}
 
 
 def _is_temporary(name: str) -> bool:
@@ -71,6 +81,8 @@ def _is_temporary(name: str) -> bool:
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, str) and len(value) == 64:  # a sha256
+        return f"{value[:12]}..."
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 

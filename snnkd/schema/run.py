@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from snnkd.schema.data import DataConfig
 from snnkd.schema.loss import LossConfig
-from snnkd.schema.marks import Bounds
+from snnkd.schema.marks import Bounds, Since
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.neuron import AnyNeuron, NeuronConfig
 
@@ -37,6 +37,8 @@ class TeacherConfig:
     network's own."""
     std: tuple[float, ...] | None = None
     """Standard deviation per channel for normalizing its inputs; empty as for `mean`."""
+    class_names: Annotated[tuple[str, ...] | None, Since("0.2.0")] = None
+    """Class names of a plain weights file's outputs, in order; empty for those in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,8 @@ class Stage:
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        return identity(self.recipe, self.data.sha256, self.teacher.sha256 if self.teacher else None)
+        teacher = self.teacher.sha256 if self.teacher else None
+        return identity(self.recipe, self.data.sha256, teacher, self.data.class_names)
 
     @property
     def folder(self) -> Path:

@@ -19,7 +19,7 @@ from snnkd.recipe.yaml_io import parse_yaml
 from snnkd.schema import events, neuron, run
 from snnkd.schema.fields import hints, to_plain
 from snnkd.schema.help import field_help
-from snnkd.schema.marks import Bounds, Named
+from snnkd.schema.marks import Bounds, Named, Since
 
 SECTIONS = {"data", "model", "train", "execution", "teacher", "neuron", "loss", "hard", "terms"}
 """Keys that hold a section of their own, whose keys have the help."""
@@ -56,7 +56,7 @@ def sections() -> set[type]:
             waiting += hints(kind).values()
         waiting += typing.get_args(kind)
         waiting += [cls for mark in typing.get_args(kind) if isinstance(mark, Named) for _, cls in mark.kinds]
-    return found - {Bounds, Named}
+    return found - {Bounds, Named, Since}
 
 
 @pytest.mark.parametrize(

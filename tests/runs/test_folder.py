@@ -169,3 +169,9 @@ def test_options_of_loss_and_neuron_are_part_of_the_identity() -> None:
         "neuron.last=relu",
     ]
     assert len({plain, *map(named, changed)}) == len(changed) + 1
+
+
+def test_class_names_are_in_the_identity_of_data_that_have_them():
+    named, plain = (identity(recipe("teach"), "d", None, names) for names in (["ant", "bee"], None))
+    assert named["data"] == {**plain["data"], "class_names": ["ant", "bee"]}
+    assert "class_names" not in plain["data"], "published data keep their run names"

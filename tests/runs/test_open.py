@@ -250,3 +250,13 @@ def test_the_same_request_on_other_bytes_is_refused(run):
 def test_a_damaged_run_beside_is_not_in_the_way(run, about):
     (run / "run.json").write_text(about)
     check_same_data(run.parent, identity(recipe(), "f" * 64, "e" * 64), to_plain(recipe().data))
+
+
+def test_an_unfinished_run_of_other_class_names_is_not_abandoned(tmp_path):
+    runs, section = tmp_path / "runs", to_plain(recipe().data)
+    (runs / "one").mkdir(parents=True)
+    old, new = (identity(recipe(), "d" * 64, None, names) for names in (["ant", "bee"], ["wasp", "bee"]))
+    (runs / "one" / "run.json").write_text(json.dumps({"identity": old, "data": section}))
+    with pytest.raises(UsageError, match=r"data\.class_names\.0 is 'ant', here 'wasp'"):
+        check_same_data(runs, new, section)
+    check_same_data(runs, old, section)

@@ -66,7 +66,7 @@ def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None
         examples = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
         count = f"{len(absent)} of {len(listing.classes)}"
         console.log(f"warning: {listing.folders['test']}: {count} classes have no test image ({examples})")
-    return replace(data, split_rule=f"test: {listing.folders['test']}")
+    return replace(data, split_rule=f"test: {listing.folders['test']}", class_names=tuple(listing.classes))
 
 
 def _list(root: Path, config: ImageFolderConfig) -> _Listing:

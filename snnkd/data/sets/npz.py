@@ -21,24 +21,32 @@ SPLITS = ("train", "test", "val")
 def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
     """Read `npz:PATH`.
 
-    Keys are train_images, train_labels, test_images, test_labels, optionally val_images and val_labels.
-    Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels integers from 0, `[N]` or `[N, 1]`. Other
-    keys are ignored, and nothing is ever unpickled. Raises FileError that names the key and the rule.
+    Keys are train_images, train_labels, test_images, test_labels, optionally val_images and val_labels, and
+    class_names, strings `[classes]`. Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels integers
+    from 0, `[N]` or `[N, 1]`. Other keys are ignored, and nothing is ever unpickled. Raises FileError that
+    names the key and the rule.
     """
     path = Path(config.name.partition(":")[2])
     with open_npz(path) as file:
         splits = {name: read_split(file, name, path) for name in SPLITS if has_split(file.files, name, path)}
-    return dataclasses.replace(to_image_set(str(path), f"npz:{path}", splits, console), files=(path,))
+        names = read_class_names(file, path)
+    return dataclasses.replace(to_image_set(str(path), f"npz:{path}", splits, names, console), files=(path,))
 
 
 def to_image_set(
-    where: str, name: str, splits: dict[str, tuple[np.ndarray, np.ndarray]], console: Console
+    where: str,
+    name: str,
+    splits: dict[str, tuple[np.ndarray, np.ndarray]],
+    class_names: tuple[str, ...] | None,
+    console: Console,
 ) -> ImageSet:
     """The ImageSet `name` of these arrays; warns of classes without training images.
 
-    Raises FileError, prefixed with `where`, for invalid labels or sizes.
+    There are as many classes as `class_names`, else as the largest training label says. Raises FileError,
+    prefixed with `where`, for invalid labels or sizes.
     """
-    data = from_arrays(name, _check_splits(where, splits), splits)
+    classes = _check_splits(where, splits, class_names)
+    data = dataclasses.replace(from_arrays(name, classes, splits), class_names=class_names)
     absent = sorted(set(range(data.classes)) - set(np.unique(splits["train"][1]).tolist()))
     if absent:
         examples = ", ".join(map(str, absent[:10])) + (", ..." if len(absent) > 10 else "")
@@ -81,9 +89,28 @@ def read_split(file: Mapping[str, np.ndarray], split: str, path: Path | str) -> 
     return images, labels.reshape(-1)
 
 
-def _check_splits(where: str, splits: dict[str, tuple[np.ndarray, np.ndarray]]) -> int:
+def read_class_names(file: Mapping[str, np.ndarray], path: Path | str) -> tuple[str, ...] | None:
+    """The class names by number; None without the key. Raises FileError unless they are different strings."""
+    if "class_names" not in file:
+        return None
+    names = np.asarray(file["class_names"])
+    if names.ndim != 1 or names.dtype.kind != "U" or len({*names.tolist()}) < len(names):
+        raise FileError(
+            f"{path}: class_names are {names.dtype} {names.shape}; they must be different strings"
+        )
+    return tuple(names.tolist())
+
+
+def _check_splits(
+    where: str, splits: dict[str, tuple[np.ndarray, np.ndarray]], class_names: tuple[str, ...] | None
+) -> int:
     """The number of classes. Raises FileError for labels out of range and for images of different sizes."""
-    classes = int(splits["train"][1].max()) + 1
+    labelled = int(splits["train"][1].max()) + 1
+    classes = labelled if class_names is None else len(class_names)
+    if classes < labelled:
+        raise FileError(
+            f"{where}: class_names has {classes} names, train_labels go to {labelled - 1}; name all"
+        )
     if classes < 2 or classes > 100_000:
         raise FileError(
             f"{where}: the largest of train_labels is {classes - 1}; "
