@@ -46,7 +46,7 @@ DATA = Registry("data set", [
                "https://github.com/zalandoresearch/fashion-mnist", licence="MIT"),
     _published("svhn", "SVHN, house numbers, 32x32 RGB, 10 classes", data.DigitConfig, "mnist_svhn",
                (10, (3, 32, 32), 73_257), "http://ufldl.stanford.edu/housenumbers/"),
-    DataEntry("imagefolder", "your own pictures, PATH/train/CLASS/*.jpg and PATH/test (or val)",
+    DataEntry("imagefolder", "your own pictures, PATH/train/CLASS/*.jpg, PATH/test and PATH/val",
               "snnkd.data.sets.imagefolder:load", argument="PATH", options=data.ImageFolderConfig),
     _published("n-mnist", "N-MNIST, events of 34x34 pixels, 10 classes", events.NMNISTConfig, "events",
                (10, (2, 34, 34), 60_000), "https://www.garrickorchard.com/datasets/n-mnist"),

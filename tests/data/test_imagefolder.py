@@ -69,6 +69,23 @@ def test_val_takes_the_place_of_test():
     assert len(load().test) == 6
 
 
+def test_val_beside_test_is_the_validation_split(cli):
+    root = picture_folder(Path("mine"))
+    laid_out({f"val/class{label}/a.jpg": jpeg() for label in range(3)}, root)
+    data = load(size=16)
+    assert (len(data.train), len(data.test), len(data.val)) == (12, 6, 3)
+    images, labels = torchvisions(root / "val", 16)
+    assert np.array_equal(data.val.images.numpy(), images)
+    assert data.val.labels.tolist() == labels
+    words = ["--data", "imagefolder:mine", "--set", "data.size=16", "--model", "resnet8", "--batch-size", 4]
+    best = cli("teach", *words, "--epochs", 1, "--set", "train.select=best", "--json")
+    assert best.code == 0, best.err
+    assert best.json["selection"]["rule"] == "best"
+    assert cli("eval", best.json["run"], "--split", "val", "--json").json["images"] == 3
+    refused = cli("teach", *words, "--set", "data.val_fraction=0.5")
+    assert (refused.code, "has its own validation images" in refused.complaint) == (2, True)
+
+
 def test_decoded_once_and_again_when_a_picture_changes(store, capfd):
     root = picture_folder(Path("mine"))
     first = load(console=Console(), size=16)
@@ -120,6 +137,11 @@ EXTENSIONS = ".jpg, .jpeg, .png"
         (
             lambda root: [p.unlink() for p in root.glob("test/*/*")],
             f"mine/test: contains no picture ({EXTENSIONS}",
+        ),
+        (lambda root: (root / "val").mkdir(), "mine/val: contains no picture"),
+        (
+            lambda root: laid_out({"val/other/a.jpg": jpeg()}, root),
+            "mine/val: class 'other' is not in mine/train",
         ),
         (
             lambda root: (root / "test/class1").rename(root / "test/other"),

@@ -1,4 +1,4 @@
-"""Your own pictures, PATH/train/CLASS/*.jpg and PATH/test (or val), as for torchvision's ImageFolder.
+"""Your own pictures, PATH/train/CLASS/*.jpg, PATH/test and PATH/val, as for torchvision's ImageFolder.
 
 Decoded once, block by block, into a memory-mapped file under SNNKD_DATA; its name hashes the pictures' names,
 sizes and modification times, so that a changed folder is decoded again.
@@ -33,7 +33,6 @@ from snnkd.schema.data import ImageFolderConfig
 
 CACHE_VERSION = 2
 """Part of the cache's name; increase it when the decoding changes."""
-TEST_NAMES = ("test", "val")
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,7 @@ def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None
 
 def _list(root: Path, config: ImageFolderConfig) -> _Listing:
     try:
-        folders = {
-            "train": root / "train",
-            "test": next((root / name for name in TEST_NAMES if (root / name).is_dir()), root / "test"),
-        }
+        folders = _split_folders(root)
         for folder in folders.values():
             if not folder.is_dir():
                 raise FileError(
@@ -86,9 +82,10 @@ def _list(root: Path, config: ImageFolderConfig) -> _Listing:
             raise FileError(
                 f"{folders['train']}: {len(classes)} class folders; at least 2 are needed, train/CLASS/*.jpg"
             )
-        unknown = [name for name in _class_folders(folders["test"]) if name not in set(classes)]
-        if unknown:
-            raise FileError(f"{folders['test']}: class {unknown[0]!r} is not in {folders['train']}")
+        for folder in folders.values():
+            unknown = [name for name in _class_folders(folder) if name not in set(classes)]
+            if unknown:
+                raise FileError(f"{folder}: class {unknown[0]!r} is not in {folders['train']}")
         digest = hashlib.sha256(json.dumps(_decoding(root, config)).encode())
         counts = {split: _counts(folder, classes, digest) for split, folder in folders.items()}
     except OSError as error:
@@ -96,9 +93,18 @@ def _list(root: Path, config: ImageFolderConfig) -> _Listing:
     empty = [name for name, count in zip(classes, counts["train"], strict=True) if count == 0]
     if empty:
         raise FileError(f"{folders['train'] / empty[0]}: contains no picture ({', '.join(_extensions())})")
-    if not sum(counts["test"]):
-        raise FileError(f"{folders['test']}: contains no picture ({', '.join(_extensions())})")
+    for split, folder in folders.items():
+        if not sum(counts[split]):
+            raise FileError(f"{folder}: contains no picture ({', '.join(_extensions())})")
     return _Listing(folders, classes, counts, digest.hexdigest())
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """The folder of each split; val/ is the test split where there is no test/, else the validation split."""
+    train, test, val = (root / name for name in ("train", "test", "val"))
+    if not val.is_dir():
+        return {"train": train, "test": test}
+    return {"train": train, "test": test, "val": val} if test.is_dir() else {"train": train, "test": val}
 
 
 def _decoding(root: Path, config: ImageFolderConfig) -> list[object]:
