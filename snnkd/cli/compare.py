@@ -19,8 +19,8 @@ PIPE_WIDTH = 100
 """Columns of the table where stdout is no terminal and COLUMNS is not set."""
 
 EXAMPLES = (
-    "snnkd compare",
     "snnkd compare runs --baseline kl --format md",
+    "snnkd compare --equivalent 0.5",
     "snnkd compare RUN RUN --logits logits/ --plot compared.svg",
 )
 
@@ -58,6 +58,14 @@ def compare(
             help="Show only the setting of highest validation accuracy of each loss.",
         ),
     ] = None,
+    equivalent: Annotated[
+        str | None,
+        typer.Option(
+            "--equivalent",
+            metavar="POINTS",
+            help="Also test each row for equivalence to the baseline within this difference.",
+        ),
+    ] = None,
     logits: Annotated[
         list[Path] | None,
         typer.Option(
@@ -79,7 +87,9 @@ def compare(
     One table for each data set, split, model, selection and teacher, one column for each T.
     """
     settings = fields.build(
-        CompareConfig, {"baseline": baseline, "split": split, "rank_on": rank_on}, "compare"
+        CompareConfig,
+        {"baseline": baseline, "split": split, "rank_on": rank_on, "equivalent": equivalent},
+        "compare",
     )
     if format not in FORMATS:
         raise UsageError(f"unknown --format {format!r}{did_you_mean(format, FORMATS)}")

@@ -188,13 +188,17 @@ def as_json(report: Report) -> str:
 
     A table: `data`, `part`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`,
     `usual`, `teacher` (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes`, `rows`
-    and `published`. A row: `label`, `loss`, `recipe_hash`, `settings`, `seeds`, `runs`, `values` (top-1 in
-    percent by seed), the spreads (`{"mean", "sd", "n"}`) `top1`, `val_top1`, `rate`, `synops`, `energy_mj`
-    and `device_seconds`, `devices`, `difference` (`mean`, `low`, `high`, `p`, `p_holm`, `seeds`, `verdict`),
-    `over_images` (`mean`, `low`, `high`, `seeds`, `images`, `draws`) and `published`: the result of this
-    loss's paper for these data, model and T, mostly of the best test epoch (`method`, `T`, `top1`, `rate` as
-    a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's `published` is the list of all
-    that papers report there, `T` being null where it is not reported. What does not apply is null.
+    and `published`. A row: `label`, `loss`, `recipe_hash`, `settings`, `settings_split`, `seeds`, `runs`,
+    `values` (top-1 in percent by seed), the spreads (`{"mean", "sd", "n"}`) `top1`, `val_top1`, `rate`,
+    `synops`, `energy_mj` and `device_seconds`, `devices`, `difference` (`mean`, `seeds`, `verdict`, `sd` of
+    the pairs' differences, `low`, `high`, `p`, `p_holm`, `power` and `equivalence`), `over_images` (`mean`,
+    `low`, `high`, `seeds`, `images`, `draws`) and `published`: the result of this loss's paper for these
+    data, model and T, mostly of the best test epoch (`method`, `T`, `top1`, `rate` as a fraction, `neuron`,
+    `source`, `bibtex`, the reference's key). A column's `published` is the list of all that papers report
+    there, `T` being null where it is not reported. `power` has `level` (the uncorrected p below which Holm's
+    correction leaves the row significant), `detectable` (points, with probability 0.8) and `seeds_needed` for
+    the difference seen (null: above 1000); `equivalence`, with --equivalent, `margin`, `p` and `p_holm`. What
+    does not apply is null.
     """
     return json.dumps(
         {"schema": 1, **dataclasses.asdict(report)}, indent=2, ensure_ascii=False, allow_nan=False
@@ -232,7 +236,7 @@ def _flat(table: Table, column: Column, line: Line) -> dict[str, Any]:
         "teacher_sha256": table.teacher["sha256"] if table.teacher else None,
         "teacher_top1": table.teacher["top1"] if table.teacher else None,
         "T": column.T,
-        **{key: getattr(line, key) for key in ("label", "loss", "recipe_hash", "settings")},
+        **{key: getattr(line, key) for key in ("label", "loss", "recipe_hash", "settings", "settings_split")},
         "n": line.top1.n,
         "seeds": " ".join(map(str, line.seeds)),
         "values": " ".join(map(repr, line.values)),
@@ -243,8 +247,11 @@ def _flat(table: Table, column: Column, line: Line) -> dict[str, Any]:
     cells |= {"devices": "; ".join(line.devices), "baseline": column.baseline}
     cells |= {
         f"difference_{key}": getattr(line.difference, key, None)
-        for key in ("mean", "low", "high", "p", "p_holm", "verdict")
+        for key in ("mean", "sd", "low", "high", "p", "p_holm", "verdict")
     }
+    power, equivalence = (getattr(line.difference, key, None) for key in ("power", "equivalence"))
+    cells |= {key: getattr(power, key, None) for key in ("level", "detectable", "seeds_needed")}
+    cells |= {f"equivalence_{key}": getattr(equivalence, key, None) for key in ("margin", "p", "p_holm")}
     cells["difference_seeds"] = " ".join(map(str, line.difference.seeds)) if line.difference else None
     cells |= {f"over_images_{key}": getattr(line.over_images, key, None) for key in ("mean", "low", "high")}
     cells["over_images_seeds"] = " ".join(map(str, line.over_images.seeds)) if line.over_images else None

@@ -9,8 +9,9 @@ from typing import Any
 
 from snnkd.compare.labels import find_label, loss_name, unknown_label
 from snnkd.compare.paper_results import Reported, reported, reported_for
+from snnkd.compare.power import seeds_to_tell
 from snnkd.compare.predictions import Predictions, read_predictions
-from snnkd.compare.rows import Group, Row, count_settings, group, paths, trial_key
+from snnkd.compare.rows import Budget, Group, Row, TrialKey, count_settings, group, paths, trial_key
 from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
 from snnkd.compare.students import LeftOut, Student, gather
 from snnkd.errors import FileError
@@ -29,6 +30,8 @@ class Line:
     recipe_hash: str
     settings: int
     """Number of settings of this loss among the given runs, with the same data, model and T."""
+    settings_split: str | None
+    """Images that could choose between them, val or test; None for one setting."""
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     values: tuple[float, ...]
@@ -117,7 +120,7 @@ def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[
 
 
 def _table(
-    group: Group, settings: CompareConfig, trials: Mapping[Any, int], predictions: Predictions
+    group: Group, settings: CompareConfig, trials: Mapping[TrialKey, Budget], predictions: Predictions
 ) -> Table:
     first = group.first
     if settings.baseline is None:
@@ -166,7 +169,11 @@ def _differing_setups(students: Sequence[Student]) -> list[str]:
 
 
 def _column(
-    T: int, rows: Sequence[Row], settings: CompareConfig, trials: Mapping[Any, int], predictions: Predictions
+    T: int,
+    rows: Sequence[Row],
+    settings: CompareConfig,
+    trials: Mapping[TrialKey, Budget],
+    predictions: Predictions,
 ) -> Column:
     notes: list[str] = []
     if settings.rank_on:
@@ -181,8 +188,8 @@ def _column(
             else "select a baseline with --baseline ROW"
         )
         notes.append(f"No differences: {reason}.")
-    differences = corrected([_difference(row, base) for row in rows])
-    notes += _unpaired(rows, base)
+    differences = corrected([_difference(row, base) for row in rows], settings.equivalent)
+    notes += [*_unpaired(rows, base), *_too_few_seeds(rows, base, differences)]
     lines = [
         _line(row, difference, base, trials, predictions)
         for row, difference in zip(rows, differences, strict=True)
@@ -253,11 +260,36 @@ def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
     return sentences
 
 
+def _too_few_seeds(
+    rows: Sequence[Row], base: Row | None, differences: Sequence[Difference | None]
+) -> list[str]:
+    """Warn of rows for which not even an accuracy of 100 % could be told from the baseline's."""
+    if base is None:
+        return []
+    mean = spread(list(_top1(base).values())).mean
+    room = 100 - mean
+    tested = [(row.label, each) for row, each in zip(rows, differences, strict=True) if each]
+    lacking = [
+        (label, each)
+        for label, each in tested
+        if each.verdict == "n = 1" or (each.power and each.power.detectable > room > 0)
+    ]
+    if not lacking:
+        return []
+    needed = [
+        seeds_to_tell(room / each.sd, each.power.level) if each.sd and each.power else 2
+        for _, each in lacking
+    ]
+    shown = ", ".join(label for label, _ in lacking) if len(lacking) < len(tested) else "any row"
+    remedy = "" if None in needed else f"; run at least {max(filter(None, needed))}"
+    return [f"Too few seeds to tell even 100 % from {base.label}'s {mean:.1f} %, for {shown}{remedy}."]
+
+
 def _line(
     row: Row,
     difference: Difference | None,
     base: Row | None,
-    trials: Mapping[Any, int],
+    trials: Mapping[TrialKey, Budget],
     predictions: Predictions,
 ) -> Line:
     students = list(row.students.values())
@@ -266,7 +298,8 @@ def _line(
         label=row.label,
         loss=loss_name(row.first.loss),
         recipe_hash=row.first.recipe_hash,
-        settings=trials[trial_key(row.first)],
+        settings=trials[trial_key(row.first)].settings,
+        settings_split=trials[trial_key(row.first)].split,
         seeds=tuple(row.students),
         runs=tuple(map(str, paths(row))),
         values=tuple(student.top1 for student in students),

@@ -15,8 +15,10 @@ from typing import Any
 
 from snnkd.catalog.losses import LOSSES
 from snnkd.compare.labels import label_of, loss_name, make_labels, settings_of
-from snnkd.compare.students import Student
+from snnkd.compare.students import Split, Student
 from snnkd.errors import UsageError
+
+TrialKey = tuple[str, str, int, str]
 
 
 @dataclass(frozen=True)
@@ -106,22 +108,36 @@ def _order(row: Row) -> tuple[int, str]:
     return names.index(row.loss) if row.loss in names else len(names), row.label
 
 
-def count_settings(students: Sequence[Student]) -> dict[tuple[str, str, int, str], int]:
+@dataclass(frozen=True)
+class Budget:
+    """The settings of one loss among the given runs."""
+
+    settings: int
+    split: Split | None
+    """Images that could choose between them: val if all have a validation accuracy; None for one setting."""
+
+
+def count_settings(students: Sequence[Student]) -> dict[TrialKey, Budget]:
     """Count the settings of each loss among the given runs, by data, model, T and loss name.
 
     Settings that differ only in seed, teacher, validation fraction or selection rule count once: tuning on
     held-out images and then training on all images is one trial.
     """
-    settings: dict[tuple[str, str, int, str], set[str]] = {}
+    settings: dict[TrialKey, dict[str, bool]] = {}
     for student in students:
         setting = student.recipe_hash
         if student.identity is not None:
             setting = json.dumps([settings_of(student), student.identity.get("loss")], sort_keys=True)
-        settings.setdefault(trial_key(student), set()).add(setting)
-    return {key: len(values) for key, values in settings.items()}
+        of_loss = settings.setdefault(trial_key(student), {})
+        of_loss[setting] = of_loss.get(setting, False) or student.val_top1() is not None
+    return {key: _budget(list(values.values())) for key, values in settings.items()}
 
 
-def trial_key(student: Student) -> tuple[str, str, int, str]:
+def _budget(validated: Sequence[bool]) -> Budget:
+    return Budget(len(validated), None if len(validated) == 1 else "val" if all(validated) else "test")
+
+
+def trial_key(student: Student) -> TrialKey:
     return student.data_sha256, json.dumps(student.model, sort_keys=True), student.T, loss_name(student.loss)
 
 

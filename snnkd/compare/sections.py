@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from snnkd.compare.paper_results import DEFAULT_NEURON, Reported
+from snnkd.compare.power import MAX_SEEDS, POWER
 from snnkd.compare.report import Column, Line, Report, Table
-from snnkd.compare.statistics import LEVEL, Difference, Spread
+from snnkd.compare.statistics import LEVEL, Difference, Equivalence, Spread
 from snnkd.recipe.data_section import data_label
 
 LEVEL_TEXT = f"{100 * LEVEL:g} %"
@@ -59,6 +60,8 @@ def _section(table: Table, report: Report) -> Section:
         tables.append(TextTable(title, *_accuracy(column, report), notes=column.notes))
         if any(line.over_images for line in column.rows):
             tables.append(TextTable(f"{title}, over {table.split} images", *_images(column)))
+        if any(line.difference and line.difference.power for line in column.rows):
+            tables.append(TextTable(f"{title}, power", *_power(column)))
         tables.append(TextTable(f"{title}, cost", *_cost(column)))
     return Section(heading(table), caption(table, report), tuple(tables), tuple(_closing(table, report)))
 
@@ -103,15 +106,17 @@ def _closing(table: Table, report: Report) -> list[str]:
     if table.usual:
         settings = ", ".join(f"{key}={value}" for key, value in table.usual.items())
         sentences.append(f"Settings unless a label lists another value: {settings}.")
-    if any(line.difference for column in table.columns for line in column.rows):
+    lines = [line for column in table.columns for line in column.rows]
+    if any(line.difference for line in lines):
         sentences.append(
             f"Differences are paired by seed, with {LEVEL_TEXT} intervals by Student's t; "
             f"p is two-sided, Holm-corrected over the rows of a column, significant below {1 - LEVEL:.2g}."
         )
-        sentences += _image_sentences(table)
-    if any(line.settings > 1 for column in table.columns for line in column.rows):
+        sentences += [*_power_sentences(lines), *_image_sentences(table)]
+    if any(line.settings > 1 for line in lines):
         sentences.append(
-            "settings: number of settings of the loss among the given runs of these data, model and T."
+            "settings: number of settings of the loss among the given runs of these data, model and T, "
+            "and the images that could choose between them."
         )
     sentences += _paper_sentences(table)
     if table.teacher:
@@ -122,6 +127,24 @@ def _closing(table: Table, report: Report) -> list[str]:
             f"{float(table.teacher['top1']):.2f} % on the test split{cost}."
         )
     return [*sentences, *table.notes]
+
+
+def _power_sentences(lines: Sequence[Line]) -> list[str]:
+    differences = [line.difference for line in lines if line.difference]
+    sentences = []
+    if any(each.power for each in differences):
+        sentences.append(
+            "Power: a row is significant if its uncorrected p is below `p needed`; `detectable` is the "
+            f"smallest difference that its pairs tell so with probability {POWER:g}, `seeds needed` how many "
+            "would tell the difference seen."
+        )
+    equivalence = next((each.equivalence for each in differences if each.equivalence), None)
+    if equivalence:
+        sentences.append(
+            f"{_within(equivalence)}: Holm-corrected p of two one-sided t tests; equivalent below "
+            f"{1 - LEVEL:.2g}."
+        )
+    return sentences
 
 
 def _image_sentences(table: Table) -> list[str]:
@@ -199,24 +222,73 @@ def _accuracy(column: Column, report: Report) -> tuple[Row, list[Row]]:
     head, baseline = ["loss", "n", "top-1 %"], column.baseline
     head += [PAPER_HEAD] if _has_paper(column) else []
     head += ["val %"] if report.rank_on else []
-    head += [f"minus {baseline} [{LEVEL_TEXT}]", "p Holm", "verdict"] if baseline else []
+    equivalence = next(
+        (each.equivalence for line in column.rows if (each := line.difference) and each.equivalence), None
+    )
+    if baseline:
+        head += [f"minus {baseline} [{LEVEL_TEXT}]", "p Holm"]
+        head += [f"p {_within(equivalence)}"] if equivalence else []
+        head += ["verdict"]
     rows = []
     for line in column.rows:
         row = [line.label, str(line.top1.n), spread_text(line.top1, 1)]
         row += [_paper_cell(line)] if _has_paper(column) else []
         row += [spread_text(line.val_top1, 1) if line.val_top1 else ""] if report.rank_on else []
-        rows.append([*row, *(_difference(line.difference, line.label == baseline) if baseline else [])])
+        if baseline:
+            row += _difference(line.difference, line.label == baseline, equivalence is not None)
+        rows.append(row)
     return head, rows
 
 
-def _difference(difference: Difference | None, is_baseline: bool) -> Row:
+def _difference(difference: Difference | None, is_baseline: bool, with_equivalence: bool) -> Row:
     if difference is None:
-        return ["", "", "baseline" if is_baseline else "no shared seed"]
+        blank = ["", "", ""] if with_equivalence else ["", ""]
+        return [*blank, "baseline" if is_baseline else "no shared seed"]
+    equivalence = difference.equivalence
     return [
         interval(difference.mean, difference.low, difference.high),
         p_text(difference.p_holm),
-        difference.verdict,
+        *([p_text(equivalence.p_holm if equivalence else None)] if with_equivalence else []),
+        verdict_text(difference),
     ]
+
+
+def _within(equivalence: Equivalence) -> str:
+    return f"within {equivalence.margin:g}"
+
+
+def verdict_text(difference: Difference) -> str:
+    """The verdict; also equivalence where a significant difference lies within the margin."""
+    equivalence = difference.equivalence
+    if equivalence is None or equivalence.p_holm >= 1 - LEVEL:
+        return difference.verdict
+    within = f"equivalent {_within(equivalence)} points"
+    return within if difference.verdict == "equivalent" else f"{difference.verdict}, {within}"
+
+
+def _power(column: Column) -> tuple[Row, list[Row]]:
+    rows = [
+        [
+            line.label,
+            str(len(difference.seeds)),
+            f"{difference.sd:.1f}",
+            f"{power.level:.2g}",
+            f"{difference.mean:+.1f}",
+            f"{power.detectable:.1f}",
+            f">{MAX_SEEDS}" if power.seeds_needed is None else str(power.seeds_needed),
+        ]
+        for line in column.rows
+        if (difference := line.difference) and (power := difference.power)
+    ]
+    return [
+        "loss",
+        "pairs",
+        "s.d.",
+        "p needed",
+        f"minus {column.baseline}",
+        "detectable",
+        "seeds needed",
+    ], rows
 
 
 def _images(column: Column) -> tuple[Row, list[Row]]:
@@ -243,7 +315,7 @@ def _cost(column: Column) -> tuple[Row, list[Row]]:
             spread_text(_scaled(line.synops, 1e-3), 0),
             spread_text(_scaled(line.energy_mj, 1e3), 3),
             spread_text(line.device_seconds, 0) if line.device_seconds else "",
-            str(line.settings),
+            f"{line.settings} ({line.settings_split})" if line.settings_split else str(line.settings),
         ]
         for line in column.rows
     ]

@@ -1,7 +1,7 @@
 """Spread over seeds, paired differences with Student's t, Holm's correction, and a bootstrap over images.
 
-Textbook formulas: Student 1908 (paired t), Holm 1979 (step-down correction), Efron 1979 (percentile
-bootstrap).
+Textbook formulas: Student 1908 (paired t), Holm 1979 (step-down correction), Schuirmann 1987 (equivalence by
+two one-sided tests), Efron 1979 (percentile bootstrap).
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from snnkd.compare.power import detectable_effect, seeds_to_tell
+
 LEVEL = 0.95
 """Confidence level of every interval; a corrected p below 1 - LEVEL is significant."""
 DRAWS = 10_000
 """Bootstrap resamples: between random seeds, interval ends vary by about 1 % of its length."""
 
-Verdict = Literal["above", "below", "not distinguishable", "no spread", "n = 1"]
+Verdict = Literal["above", "below", "equivalent", "not distinguishable", "no spread", "n = 1"]
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,44 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 @dataclass(frozen=True)
+class Power:
+    """What the pairs of a row can tell, by the spread of their differences."""
+
+    level: float
+    """Uncorrected p below which the row is significant, as Holm's correction leaves it for the other rows."""
+    detectable: float
+    """Smallest mean difference in points that these pairs tell with probability POWER."""
+    seeds_needed: int | None
+    """Pairs that would tell the difference seen; None above MAX_SEEDS."""
+
+
+@dataclass(frozen=True)
+class Equivalence:
+    """Test of a mean difference within ± `margin` points: the larger p of two one-sided t tests."""
+
+    margin: float
+    p: float
+    p_holm: float
+
+
+@dataclass(frozen=True)
 class Difference:
-    """Mean difference of pairs with its verdict; interval and p need two pairs or more."""
+    """Mean difference of pairs with its verdict; interval, p and power need two pairs that differ."""
 
     mean: float
-    low: float | None
-    high: float | None
-    p: float | None
-    """Two-sided, uncorrected."""
-    p_holm: float | None
-    """Holm-corrected over the rows of a column."""
     seeds: tuple[int, ...]
     verdict: Verdict
+    sd: float | None = None
+    """Sample standard deviation of the pairs' differences."""
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    """Two-sided, uncorrected."""
+    p_holm: float | None = None
+    """Holm-corrected over the rows of a column."""
+    power: Power | None = None
+    equivalence: Equivalence | None = None
+    """None without a margin."""
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference | None:
@@ -69,26 +97,23 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> Difference
     gaps = [ours[seed] - theirs[seed] for seed in seeds]
     mean, n = statistics.fmean(gaps), len(gaps)
     if n == 1:
-        return Difference(mean, None, None, None, None, seeds, "n = 1")
-    error = statistics.stdev(gaps) / math.sqrt(n)
+        return Difference(mean, seeds, "n = 1")
+    sd = statistics.stdev(gaps)
+    error = sd / math.sqrt(n)
     if error < 1e-9:  # accuracies are multiples of one image: smaller differences are rounding
-        same = abs(mean) < 1e-9
-        return Difference(
-            mean,
-            None,
-            None,
-            1.0 if same else None,
-            None,
-            seeds,
-            "not distinguishable" if same else "no spread",
-        )
+        if abs(mean) < 1e-9:
+            return Difference(mean, seeds, "not distinguishable", sd=0.0, p=1.0)
+        return Difference(mean, seeds, "no spread", sd=0.0)
     half = float(stdtrit(n - 1, 0.5 + LEVEL / 2)) * error
     p = 2 * float(stdtr(n - 1, -abs(mean) / error))
-    return Difference(mean, mean - half, mean + half, p, None, seeds, _verdict(mean, p))
+    return Difference(mean, seeds, _verdict(mean, p), sd, mean - half, mean + half, p)
 
 
-def _verdict(mean: float, p: float) -> Verdict:
-    return "not distinguishable" if p >= 1 - LEVEL else "above" if mean > 0 else "below"
+def _verdict(mean: float, p: float, p_equivalent: float = 1.0) -> Verdict:
+    """A significant difference comes before equivalence: both may hold."""
+    if p < 1 - LEVEL:
+        return "above" if mean > 0 else "below"
+    return "equivalent" if p_equivalent < 1 - LEVEL else "not distinguishable"
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -103,15 +128,62 @@ def holm(ps: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def corrected(differences: Sequence[Difference | None]) -> list[Difference | None]:
-    """Add Holm's p and its verdict to the rows of one column; rows without a p are not counted."""
-    ps = {i: row.p for i, row in enumerate(differences) if row is not None and row.p is not None}
+def levels(ps: Sequence[float]) -> list[float]:
+    """The level of each of m tests: below it, and only there, its p is significant after Holm's correction.
+
+    1 - LEVEL over m - k, where k counts the smallest p values of the others that are significant in turn.
+    """
+    result = []
+    for i in range(len(ps)):
+        remaining = len(ps)
+        for p in sorted([*ps[:i], *ps[i + 1 :]]):
+            if p * remaining >= 1 - LEVEL:
+                break
+            remaining -= 1
+        result.append((1 - LEVEL) / remaining)
+    return result
+
+
+def corrected(
+    differences: Sequence[Difference | None], margin: float | None = None
+) -> list[Difference | None]:
+    """Add to the rows of one column Holm's p, power, equivalence within ± `margin` points, and the verdict.
+
+    Rows without a p are not counted.
+    """
+    tested = {i: row for i, row in enumerate(differences) if row is not None and row.p is not None}
+    ps = [row.p for row in tested.values() if row.p is not None]
+    equivalences = _equivalences(tested, margin)
     rows = list(differences)
-    for i, p in zip(ps, holm(list(ps.values())), strict=True):
-        row = rows[i]
-        assert row is not None
-        rows[i] = replace(row, p_holm=p, verdict=_verdict(row.mean, p))
+    for (i, row), p, level in zip(tested.items(), holm(ps), levels(ps), strict=True):
+        equivalence = equivalences.get(i)
+        verdict = _verdict(row.mean, p, equivalence.p_holm if equivalence else 1.0)
+        rows[i] = replace(row, p_holm=p, power=_power(row, level), equivalence=equivalence, verdict=verdict)
     return rows
+
+
+def _power(row: Difference, level: float) -> Power | None:
+    if not row.sd:
+        return None
+    detectable = row.sd * detectable_effect(len(row.seeds), level)
+    return Power(level, detectable, seeds_to_tell(row.mean / row.sd, level))
+
+
+def _equivalences(tested: Mapping[int, Difference], margin: float | None) -> dict[int, Equivalence]:
+    """Two one-sided tests of each row, Holm-corrected over those whose pairs differ."""
+    from scipy.special import stdtr
+
+    if margin is None:
+        return {}
+    ps = {
+        i: float(stdtr(len(row.seeds) - 1, (abs(row.mean) - margin) / row.sd * math.sqrt(len(row.seeds))))
+        for i, row in tested.items()
+        if row.sd
+    }
+    return {
+        i: Equivalence(margin, p, p_holm)
+        for (i, p), p_holm in zip(ps.items(), holm(list(ps.values())), strict=True)
+    }
 
 
 @dataclass(frozen=True)

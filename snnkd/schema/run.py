@@ -185,3 +185,6 @@ class CompareConfig:
     """Images to compare on."""
     rank_on: Literal["val"] | None = None
     """val: show only the setting of highest validation accuracy for each loss; empty for all settings."""
+    equivalent: Annotated[float, Bounds(0, 100, open_low=True)] | None = None
+    """Percentage points within which a row may be called equivalent to the baseline; empty for no such
+    test."""

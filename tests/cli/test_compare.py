@@ -111,6 +111,17 @@ def test_run_makes_the_comparison_that_its_recipe_asks_for(
     assert "compare: printed when all tasks run in one command; run `snnkd compare` afterwards" in one.err
 
 
+def test_a_recipe_can_ask_for_equivalence(cli: Cli, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = RECIPE.replace("rank_on: val", "equivalent: 40")
+    assert recipe != RECIPE
+    Path("r.yaml").write_text(recipe)
+    done = cli("run", "r.yaml")
+    assert done.code == 0, done.err
+    assert "p within 40" in done.err
+    monkeypatch.setenv("COLUMNS", "80")
+    assert done.err.endswith(cli("compare", "--baseline", "kl", "--equivalent", 40).out)
+
+
 def test_validation_accuracy(cli: Cli, runs: Path) -> None:
     """As `eval: {split: val}` measured it; the last epoch's as it was logged."""
     said = cli("compare", "--split", "val", "--json").json
@@ -216,6 +227,8 @@ def test_a_terminal_of_80_columns(nine: tuple[Path, Outcome]) -> None:
         (["--baseline", "htakl"], 2, "--baseline 'htakl' is not a row; did you mean 'hta-kl'?"),
         (["--baseline", "gaussian"], 2, "--baseline 'gaussian' is not a row; known: hta-kl, kl"),
         (["--rank-on", "test"], 2, "compare.rank_on: 'test' must be val"),
+        (["--equivalent", "0"], 2, "compare.equivalent: 0.0 is too small; it must be above 0"),
+        (["--equivalent", "half"], 2, "compare.equivalent: 'half' is not a number"),
         (["--split", "train"], 2, "compare.split: 'train' is not one of test, val"),
         (["--format", "markdwn"], 2, "unknown --format 'markdwn'; known: csv, json, latex, md, table"),
         (["--format", "csv", "--json"], 2, "--format csv and --json are two formats"),

@@ -106,9 +106,11 @@ def test_several_t_stand_side_by_side_and_each_has_its_own_tables(report: Report
     assert titles == [
         "top-1 % (n)",
         "T = 2",
+        "T = 2, power",
         "T = 2, cost",
         "T = 4",
         "T = 4, over test images",
+        "T = 4, power",
         "T = 4, cost",
     ]
     grid = make_sections(report)[0].tables[0]
@@ -122,6 +124,70 @@ def test_verdicts_in_words(report: Report) -> None:
     verdicts = {row[0]: row[-1] for row in sheet.rows}
     assert verdicts == {"none": "below", "kl": "baseline", "hta-kl head=strict": "not distinguishable"}
     assert sheet.notes == ("hta-kl head=strict: 2 pairs; unpaired seeds: 2.",)
+
+
+def test_what_the_seeds_can_tell(report: Report) -> None:
+    """Two rows are tested; none, significant, leaves 0.05 to the other, which leaves it 0.05 / 2."""
+    sheet = make_sections(report)[0].tables[2]
+    assert sheet.head == ["loss", "pairs", "s.d.", "p needed", "minus kl", "detectable", "seeds needed"]
+    none, hta = (line.difference for line in report.tables[0].columns[0].rows if line.difference)
+    assert none
+    assert none.sd == pytest.approx(np.std([-20, -19, -17.5], ddof=1))
+    assert sheet.rows == [
+        ["none", "3", "1.3", "0.025", "-18.8", "5.8", "3"],
+        ["hta-kl head=strict", "2", "0.6", "0.05", "+0.1", "6.5", "254"],
+    ]
+    assert (none.verdict, hta and hta.verdict) == ("below", "not distinguishable")
+    assert "with probability 0.8" in " ".join(make_sections(report)[0].closing)
+
+
+def test_equivalence_in_every_format() -> None:
+    make_seeds("kl", [80.0, 81.0, 82.0, 81.0])
+    make_seeds("rkl", [80.1, 80.9, 82.1, 80.9])
+    make_seeds("jeffreys", [80.2, 81.2, 82.3, 81.2])
+    make_seeds("none", [60.0, 62.0, 64.5, 62.0])
+    report = make_report([], CompareConfig(equivalent=0.5))
+    sheet = make_sections(report)[0].tables[0]
+    assert sheet.head[-3:] == ["p Holm", "p within 0.5", "verdict"]
+    verdicts = {row[0]: row[-1] for row in sheet.rows}
+    assert verdicts == {
+        "kl": "baseline",
+        "rkl": "equivalent within 0.5 points",
+        "jeffreys": "above, equivalent within 0.5 points",
+        "none": "below",
+    }
+    for format in ("table", "md", "latex"):
+        assert "equivalent within 0.5 points" in words(FORMATS[format](report))
+        assert "two one-sided t tests" in words(FORMATS[format](report))
+    rows = {row["label"]: row for row in csv.DictReader(io.StringIO(as_csv(report)))}
+    assert rows["rkl"]["difference_verdict"] == "equivalent"
+    assert (rows["rkl"]["equivalence_margin"], rows["kl"]["equivalence_margin"]) == ("0.5", "")
+    assert float(rows["none"]["equivalence_p"]) > 0.99
+    assert float(rows["rkl"]["detectable"]) < 1 < float(rows["none"]["detectable"])
+    row = json.loads(as_json(report))["tables"][0]["columns"][0]["rows"][2]
+    assert row["label"] == "rkl"
+    assert row["difference"]["equivalence"].keys() == {"margin", "p", "p_holm"}
+    assert row["difference"]["power"].keys() == {"level", "detectable", "seeds_needed"}
+    assert all(f"`{key}`" in (as_json.__doc__ or "") for key in (*row["difference"]["power"], "margin"))
+
+
+def test_too_few_seeds_for_any_gain_are_a_warning() -> None:
+    """Two seeds and two rows: t must be above 25."""
+    make_seeds("kl", [80.0, 81.0])
+    make_seeds("rkl", [80.0, 85.0])
+    make_seeds("none", [60.0, 63.0])
+    make_run("mse", 0, 81.0)
+    sheet = make_sections(make_report([], CompareConfig()))[0].tables[0]
+    said = "Too few seeds to tell even 100 % from kl's 80.5 %, for any row; run at least 3."
+    assert said in sheet.notes
+    assert said in words(as_table(make_report([], CompareConfig())))
+    make_seeds("hta-kl", [81.0, 82.01])
+    notes = make_sections(make_report([], CompareConfig()))[0].tables[0].notes
+    assert any("for none, rkl, mse; run at least" in note for note in notes)
+
+
+def test_enough_seeds_are_not_warned_of(report: Report) -> None:
+    assert not any("Too few" in note for sheet in make_sections(report)[0].tables for note in sheet.notes)
 
 
 def test_the_teacher_is_a_line_below(report: Report) -> None:

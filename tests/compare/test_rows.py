@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from snnkd.compare.report import Report, make_report
+from snnkd.compare.sections import make_sections
 from snnkd.errors import FileError, UsageError
 from snnkd.recipe.loss_section import build_loss
 from snnkd.schema.run import CompareConfig
@@ -300,7 +301,8 @@ def test_settings_are_counted_by_loss() -> None:
     assert {line.label: line.settings for line in main.columns[0].rows} == {
         "kl": 1, "hta-kl": 4, "hta-kl delta=0.3": 4, "hta-kl delta=0.7": 4, "hta-kl lr=0.05": 4,
     }  # fmt: skip
-    assert [line.settings for line in main.columns[1].rows] == [1]
+    assert {line.settings_split for line in main.columns[0].rows if line.loss == "hta-kl"} == {"test"}
+    assert [(line.settings, line.settings_split) for line in main.columns[1].rows] == [(1, None)]
     assert any("would select on the test split" in note for note in main.columns[0].notes)
 
 
@@ -318,6 +320,15 @@ def test_the_best_by_validation_is_shown_whatever_the_test_says() -> None:
     assert lines["hta-kl"].val_top1.mean == 90.0
     assert "hta-kl is the best of 3 settings by validation accuracy" in table.columns[0].notes[0]
     assert "hta-kl delta=0.3 70.00 (n = 2)" in table.columns[0].notes[0]
+
+
+def test_the_winner_of_a_search_keeps_its_budget_and_the_images_that_chose_it() -> None:
+    for delta, val in ((0.3, 70.0), (0.5, 90.0)):
+        make_run({"name": "hta-kl", "delta": delta}, val=val, val_fraction=0.1)
+    make_seeds({"name": "hta-kl", "delta": 0.5}, [84, 85])
+    final = next(table for table in report().tables if not table.val_fraction)
+    assert [(line.settings, line.settings_split) for line in final.columns[0].rows] == [(2, "val")]
+    assert make_sections(report())[0].tables[-1].rows[0][-1] == "2 (val)"
 
 
 def test_validation_measured_later_counts() -> None:

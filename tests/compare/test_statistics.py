@@ -7,11 +7,21 @@ import statistics
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, ttest_rel
+from scipy.stats import binom, t, ttest_1samp, ttest_rel
 
-from snnkd.compare.statistics import Difference, corrected, holm, over_images, paired, spread
+from snnkd.compare.statistics import (
+    LEVEL,
+    Difference,
+    Equivalence,
+    corrected,
+    holm,
+    levels,
+    over_images,
+    paired,
+    spread,
+)
 
 PS = st.lists(st.floats(0, 1), min_size=1, max_size=8)
 GAPS = st.lists(st.integers(-1000, 1000), min_size=2, max_size=8)
@@ -78,7 +88,8 @@ def test_only_shared_seeds_are_paired():
 
 def test_one_pair_has_no_interval():
     found = paired({3: 5.0}, {3: 4.0})
-    assert found == Difference(1.0, None, None, None, None, (3,), "n = 1")
+    assert found == Difference(1.0, (3,), "n = 1")
+    assert corrected([found], margin=5.0) == [found]
 
 
 def test_pairs_without_spread_have_no_interval():
@@ -132,6 +143,62 @@ def test_rows_without_p_do_not_count_in_the_correction():
     tested = paired(seeds([1.0, 2.0, 1.4]), seeds([0.0] * 3))
     assert corrected([alone, tested]) == [alone, corrected([tested])[0]]
     assert corrected([tested])[0].p_holm == tested.p
+
+
+@given(PS)
+def test_a_row_is_significant_below_the_level_that_holm_leaves_it(ps):
+    """Exactly there: also where other rows are significant, and change the level."""
+    for p, level, adjusted in zip(ps, levels(ps), holm(ps), strict=True):
+        if not math.isclose(p, level) and not math.isclose(adjusted, 1 - LEVEL):
+            assert (p < level) == (adjusted < 1 - LEVEL)
+
+
+def test_levels_by_hand():
+    """Three rows, one far below 0.05 / 3: it needs 0.05 / 3 itself, and leaves the others 0.05 / 2."""
+    assert levels([0.001, 0.3, 0.4]) == pytest.approx([0.05 / 3, 0.05 / 2, 0.05 / 2])
+    assert levels([0.2]) == pytest.approx([0.05])
+    assert levels([]) == []
+
+
+# equivalence
+
+
+def test_equivalence_by_hand():
+    """Mean 0, s.d. 1, n = 4: t of ± 1.5 is 3, one-sided p of 3 degrees of freedom 0.0288."""
+    gaps = [math.sqrt(1.5), -math.sqrt(1.5), 0.0, 0.0]
+    (row,) = corrected([paired(seeds(gaps), seeds([0.0] * 4))], margin=1.5)
+    assert row.equivalence == Equivalence(
+        1.5, pytest.approx(float(t.sf(3, 3))), pytest.approx(0.0288, abs=1e-4)
+    )
+    assert row.verdict == "equivalent"
+    (row,) = corrected([paired(seeds(gaps), seeds([0.0] * 4))], margin=1.0)
+    assert row.verdict == "not distinguishable"
+    assert corrected([paired(seeds(gaps), seeds([0.0] * 4))])[0].equivalence is None
+
+
+@settings(max_examples=30)
+@given(GAPS, st.floats(0.1, 20))
+def test_equivalence_is_the_larger_of_two_one_sided_tests(gaps, margin):
+    gaps = [gap / 20 for gap in gaps]
+    if statistics.stdev(gaps) < 1e-6:
+        return
+    (row,) = corrected([paired(seeds(gaps), seeds([0.0] * len(gaps)))], margin)
+    below = ttest_1samp(gaps, margin, alternative="less").pvalue
+    above = ttest_1samp(gaps, -margin, alternative="greater").pvalue
+    assert row.equivalence.p == pytest.approx(max(below, above), rel=1e-6, abs=1e-9)
+
+
+def test_a_significant_difference_stays_the_verdict_within_the_margin():
+    (row,) = corrected([paired(seeds([0.2, 0.21, 0.19]), seeds([0.0] * 3))], margin=1.0)
+    assert row.verdict == "above"
+    assert row.equivalence.p_holm < 0.05
+
+
+def test_equivalence_is_corrected_over_the_rows():
+    rows = [paired(seeds([0.1, -0.5, 0.1 * k]), seeds([0.0] * 3)) for k in (1, 2)]
+    both = corrected(rows, margin=1.5)
+    assert [row.equivalence.p_holm for row in both] == holm([row.equivalence.p for row in both])
+    assert both[0].equivalence.p < both[0].equivalence.p_holm
 
 
 # over images
