@@ -140,6 +140,8 @@ def evaluate_all(
     With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured
     so; the picture shows those that were, too.
     """
+    if latest and (every or folders):
+        _refuse_latest("--all" if every else str((folders or [])[0]))
     _device(execution)
     request.check()
     if plot:
@@ -166,6 +168,10 @@ def evaluate_all(
     return results
 
 
+def _refuse_latest(chosen: str) -> None:
+    raise UsageError(f"--latest: {chosen} chooses already; give one of the two")
+
+
 @distributed.on_rank0
 def _the_student(latest: bool) -> Path:
     absent = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
@@ -189,6 +195,8 @@ def export(
     RUN/export/<format>, as .json. Raises UsageError for an unknown format, one whose packages are missing or
     that cannot express the network, or an `out` that exists; RunError (nothing left behind) on disagreement.
     """
+    if latest and run:
+        _refuse_latest(str(run))
     entry = EXPORTS[format]
     check_installed(entry)
     folder = run or _the_student(latest)
@@ -293,7 +301,8 @@ def _run_one(pipeline: Pipeline, context: RunContext) -> list[Finished]:
     if pipeline.distill:
         student = pipeline.distill
         if pipeline.teach and student.teacher.run is None:
-            student = dataclasses.replace(student, teacher=TeacherConfig(run=str(done[0].folder)))
+            named = dataclasses.replace(student.teacher, run=str(done[0].folder))
+            student = dataclasses.replace(student, teacher=named)
         done.append(distill(student, context))
     _measure_and_export(done[-1], pipeline, context)
     return done

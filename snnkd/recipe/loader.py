@@ -8,7 +8,7 @@ from typing import Any
 
 from snnkd.errors import FileError, UsageError
 from snnkd.files import read_bytes
-from snnkd.recipe.merge import merge_recipes
+from snnkd.recipe.merge import check_taken, merge_recipes
 from snnkd.recipe.shipped import find_recipe, is_path
 from snnkd.recipe.yaml_io import MAX_BYTES, parse_yaml
 
@@ -30,6 +30,7 @@ def read_recipe(name: str) -> dict[str, Any]:
 def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
     """Merge `document`, read from `path`, into its bases; `chain`: the files read so far, `path` last."""
     if "extends" not in document:
+        check_taken(document, name)
         return document
     extends = document.pop("extends")
     if not isinstance(extends, str) or not extends.isprintable():

@@ -17,6 +17,7 @@ Values = dict[str, Any]
 Trait = Literal["needs_timesteps", "one_label", "across_batch"]
 CUSTOM = "custom"
 """The name of a loss whose terms are not those of a catalogue entry."""
+NO_LOSS = "loss: not given; add --loss NAME (`snnkd list losses`), or `loss: none` to train without a teacher"
 
 
 def preset_section(name: str) -> Values:
@@ -37,6 +38,8 @@ def expand_loss(value: Any) -> Values:
     Options other than name, hard and terms apply to every term that has such a key. The name of a section
     without one is its single term's, `none` without terms, else `custom`.
     """
+    if value in (None, {}):
+        raise UsageError(NO_LOSS)
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, Mapping):

@@ -81,6 +81,15 @@ def _kept(section: Mapping[str, Any], child: Mapping[str, Any], name: str | None
     return section
 
 
+def check_taken(document: Values, name: str) -> None:
+    """Refuse a shared key of a pipeline that none of its stages takes; `name` is its recipe's."""
+    stages = stages_in(document)
+    for path, _ in _leaves(document):
+        key = ".".join(path)
+        if stages and applies(key, "distill") and not any(applies(key, stage) for stage in stages):
+            raise UsageError(f"{key}: only a student takes it, and {name} has no section distill; remove it")
+
+
 def _check_form(base: Values, child: Values, name: str) -> None:
     sections = [key for key in PIPELINE_KEYS if key != "sweep"]
     if "stage" in child and "stage" not in base and any(key in base for key in sections):

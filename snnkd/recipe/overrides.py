@@ -34,12 +34,18 @@ FLAGS = {
 """The recipe key that each flag of a stage's command sets, in the order in which they are applied."""
 
 
-def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
-    """Apply `flags` to the values of one stage, in place; None and False mean not given."""
+def given_flags(flags: Mapping[str, Any]) -> Values:
+    """The flags that are set; None and False mean not given. Raises TypeError for an unknown one."""
     given = {flag: value for flag, value in flags.items() if value is not None and value is not False}
     for flag in given:
         if flag not in FLAGS:
             raise TypeError(f"unknown flag {flag!r}; known: {', '.join(FLAGS)}")
+    return given
+
+
+def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
+    """Apply `flags` to the values of one stage, in place; None and False mean not given."""
+    given = given_flags(flags)
     teacher = teacher_from_flags(
         *(given.get(flag) for flag in ("teacher", "teacher_model", "teacher_weights"))
     )

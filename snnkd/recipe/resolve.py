@@ -14,9 +14,10 @@ from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import build_neuron, check_timesteps
 from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.data_section import check_subset
+from snnkd.recipe.effect import check_effect
 from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, stages_in
 from snnkd.recipe.loader import read_recipe
-from snnkd.recipe.loss_section import build_loss, find_trait, method_overrides
+from snnkd.recipe.loss_section import NO_LOSS, build_loss, find_trait, method_overrides
 from snnkd.recipe.merge import merge_stage
 from snnkd.recipe.overrides import apply_flags, apply_setting, expand_sections
 from snnkd.recipe.teacher_section import build_teacher
@@ -47,11 +48,25 @@ def resolve_stage(
 
     Raises UsageError (request) or FileError (recipe file).
     """
-    values = _stage_values(read_recipe(recipe), stage, recipe)
+    document = read_recipe(recipe)
+    values = _stage_values(document, stage, recipe)
     apply_flags(values, flags)
     for setting in settings:
         apply_setting(values, setting)
-    return _build_stage(values, stage)
+    if stage == "distill" and "loss" not in values:
+        _check_loss_not_swept(document, recipe)
+    built = _build_stage(values, stage)
+    check_effect([built], flags)
+    return built
+
+
+def _check_loss_not_swept(document: Values, recipe: str) -> None:
+    swept = document.get("sweep")
+    for key in ("loss", "distill.loss"):
+        if isinstance(swept, Mapping) and key in swept:
+            raise UsageError(
+                f"{key}: {recipe} sweeps it; choose one with --loss NAME, or `snnkd run {recipe} --task K`"
+            )
 
 
 def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
@@ -174,7 +189,9 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
             raise UsageError(f"model.name: {name} has no spiking form; it can be a teacher only")
         if values["model"].T is None:
             values["model"] = dataclasses.replace(values["model"], T=frames_in(values["data"]) or DEFAULT_T)
-        values["loss"] = build_loss(values.get("loss", "none"))
+        if "loss" not in values:
+            raise UsageError(NO_LOSS)
+        values["loss"] = build_loss(values["loss"])
         if "teacher" in values:
             values["teacher"] = build_teacher(values["teacher"])
         _complete_preset(values)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from snnkd.errors import UsageError, did_you_mean
+from snnkd.recipe.effect import check_effect
 from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import expand_loss, loss_label
@@ -122,6 +123,7 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
                 "remove a value, or the key that overrides it"
             )
         resolved.append(task)
+    check_effect([task.pipeline.distill for task in resolved if task.pipeline.distill])
     _check_compare(resolved)
     return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(resolved))
 

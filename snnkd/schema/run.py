@@ -148,7 +148,7 @@ class DistillRecipe(StageRecipe):
     stage: Literal["distill"] = "distill"
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     neuron: AnyNeuron = field(default_factory=NeuronConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    loss: LossConfig
 
     @property
     def needs_teacher(self) -> bool:

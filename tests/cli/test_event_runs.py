@@ -210,7 +210,7 @@ def test_requests_that_are_refused(cli: Cli, setting: list[str], said: str) -> N
 def test_a_student_sees_no_stack_and_bench_takes_still_images(cli: Cli) -> None:
     refused = cli("distill", *words("n-mnist"), "--set", "model.event_input=mean")
     assert (refused.code, "applies to teachers, not students" in refused.complaint) == (2, True)
-    Path("events.yaml").write_text("stage: distill\ndata: n-mnist\n")
+    Path("events.yaml").write_text("stage: distill\nloss: none\ndata: n-mnist\n")
     refused = cli("bench", "./events.yaml")
     assert (refused.code, "bench needs still images" in refused.complaint) == (2, True)
 
@@ -283,7 +283,7 @@ def test_check_knows_sizes_before_the_data_are_there(
     for sees in ("mean", "stack"):
         keys = "{name: cifar10-dvs, frames: 8, size: 32, test_fraction: 0.2}"
         Path("events.yaml").write_text(
-            f"data: {keys}\nteach: {{model: {{event_input: {sees}}}}}\ndistill: {{train: {{batch_size: "
+            f"data: {keys}\nteach: {{model: {{event_input: {sees}}}}}\ndistill: {{loss: kl, train: {{batch_size: "
             f"100}}}}\n"
         )
         done = fine(cli("check", "./events.yaml"))

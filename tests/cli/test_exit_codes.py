@@ -71,6 +71,17 @@ def test_a_bug_is_one_line_and_a_traceback_with_debug(cli: Cli, monkeypatch: pyt
         (["distill", "--set", "loss.terms.0.delta=1.5"], "loss.terms.0.delta: 1.5"),
         (["distill", "--set", "loss.terms.0.head=top2"], "'top2' is not one of top1, strict, cover"),
         (["distill", "--loss", "none", "--temperature", "3"], "--temperature 3"),
+        (
+            ["distill", "--loss", "none", "--teacher", "missing"],
+            "--teacher missing: loss none uses no teacher",
+        ),
+        (
+            ["distill", "--loss", "tet", "--set", "teacher.run=x"],
+            "teacher.run: x, but loss tet uses no teacher",
+        ),
+        (["eval", "RUN", "--latest"], "--latest: RUN chooses"),
+        (["eval", "--all", "--latest"], "--latest: --all chooses"),
+        (["export", "RUN", "--latest"], "--latest: RUN chooses"),
         (["teach", "--device", "cuda:99"], "'cuda:99'"),
         (["teach", "--device", "tpu"], "'tpu'"),
         (["teach", "--max-time", "soon"], "'soon'"),

@@ -42,7 +42,8 @@ def test_it_trains_stops_continues_and_ends_as_if_it_never_stopped(
     cli: Cli, teachers: dict[str, Path], loss: str
 ) -> None:
     teacher = teachers["wider" if loss in WITH_ALIGNER else "same"]
-    words = [*ONE_EPOCH, "--loss", loss, "--teacher", teacher, "--allow-weak-teacher"]
+    words = [*ONE_EPOCH, "--loss", loss, "--allow-weak-teacher"]
+    words += [] if loss in WITHOUT_TEACHER else ["--teacher", teacher]
     whole = cli("distill", *words, "--out", "whole", "--json")
     assert whole.code == 0, whole.err
     assert whole.json["loss"]["name"] == loss
@@ -102,7 +103,7 @@ def test_what_a_name_stands_for_is_a_recipe_of_the_same_run(cli: Cli, loss: str)
     printed = cli("list", "losses", loss)
     assert printed.code == 0
     Path("pasted.yaml").write_text("schema: 1\nstage: distill\n" + printed.out)
-    Path("plain.yaml").write_text("schema: 1\nstage: distill\n")
+    Path("plain.yaml").write_text("schema: 1\nstage: distill\nloss: none\n")
     pasted, named = (
         cli("check", file, "--json", *words).json
         for file, words in (("pasted.yaml", ()), ("plain.yaml", ("--set", f"loss={loss}")))

@@ -146,7 +146,7 @@ def test_every_neuron_is_a_run_of_its_own_and_lif_the_old_one() -> None:
 
 def test_neurons_can_be_swept(cli: Cli) -> None:
     Path("recipe.yaml").write_text(
-        "schema: 1\nstage: distill\nneuron: {name: lif, tau: 3.0}\nmodel: {T: 2}\nsweep: {neuron: [lif, if, "
+        "schema: 1\nstage: distill\nloss: none\nneuron: {name: lif, tau: 3.0}\nmodel: {T: 2}\nsweep: {neuron: [lif, if, "
         "{name: psn, alpha: 2}]}\n"
     )
     found = [task.pipeline.distill.neuron for task in resolve_tasks("./recipe.yaml").all]  # type: ignore[union-attr]

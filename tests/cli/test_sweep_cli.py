@@ -489,3 +489,11 @@ def test_sigint_while_waiting_ends_the_shells_loop_too(crew: Crew) -> None:
         assert crew.finish(1) == -signal.SIGINT
         send(holder, signal.SIGKILL)
     crew.finish(0)
+
+
+def test_the_checksum_of_a_trained_teacher_is_checked(cli: Cli) -> None:
+    Path("r.yaml").write_text(
+        f"{BODY}loss: kl\nteacher: {{sha256: 12ab}}\n".replace(f"{TEACHER_EPOCHS}", "1")
+    )
+    ended = cli("run", "r.yaml")
+    assert (ended.code, "the recipe names 12ab" in ended.complaint) == (3, True)

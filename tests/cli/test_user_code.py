@@ -109,8 +109,8 @@ def test_the_source_is_part_of_the_run(cli: Cli) -> None:
     ("section", "name"),
     [
         ("loss: mine:good_loss", "mine:good_loss"),
-        ("model: {name: mine:good_model, T: 2}", "mine:good_model"),
-        ("data: {name: mine:good_data}", "mine:good_data"),
+        ("loss: none\nmodel: {name: mine:good_model, T: 2}", "mine:good_model"),
+        ("loss: none\ndata: {name: mine:good_data}", "mine:good_data"),
     ],
 )
 def test_a_recipe_that_names_code_is_refused(cli: Cli, section: str, name: str) -> None:

@@ -18,6 +18,7 @@ from test_fuzz_weights import joined, parts, with_weights
 
 RECIPE_TEXT = """schema: 1
 stage: distill
+loss: none
 data: {name: glyphs, size: 8, classes: 4, train_images: 48, test_images: 16}
 model: {name: resnet8, width: 2, T: 2}
 train: {epochs: 1, batch_size: 16}

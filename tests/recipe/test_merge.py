@@ -56,7 +56,6 @@ def test_a_recipe_of_one_stage() -> None:
         ("distill: {loss: kl}", "kl", ..., ...),
         ("distill: {loss: {name: kl, temperature: 3}}", "kl", ..., ...),
         ("distill: {loss: {terms: [{divergence: hta-kl}]}}", "hta-kl", "strict", 0.5),
-        ("distill: {loss: null}", "none", ..., ...),
         ("distill: {loss: null}\nloss: kl", "kl", ..., ...),
     ],
 )
@@ -131,7 +130,9 @@ def test_options_of_one_network_do_not_reach_another(child: str, base: str) -> N
 
 
 def test_options_of_a_shared_section_without_a_name_are_for_every_stage() -> None:
-    found = made("", "model: {width: 8, T: 2}\nteach: {model: resnet18}\ndistill: {model: resnet20}")
+    found = made(
+        "", "model: {width: 8, T: 2}\nteach: {model: resnet18}\ndistill: {loss: kl, model: resnet20}"
+    )
     assert to_plain(found.teach.model) == {"name": "resnet18", "width": 8}
     assert to_plain(found.distill.model) == {"name": "resnet20", "width": 8, "T": 2}
 
@@ -156,7 +157,7 @@ def test_another_run_of_a_teacher_has_another_checksum(where: str) -> None:
 
 
 def test_teachers() -> None:
-    plain = "distill: {teacher: {run: a.pt, model: {name: resnet20, width: 8}, size: 16}}"
+    plain = "distill: {loss: kl, teacher: {run: a.pt, model: {name: resnet20, width: 8}, size: 16}}"
     assert to_plain(student("distill: {teacher: {model: {width: 4}}}", plain).teacher) == {
         "run": "a.pt",
         "model": {"name": "resnet20", "width": 4},
@@ -168,7 +169,7 @@ def test_teachers() -> None:
     assert to_plain(student("distill: {teacher: null}", plain).teacher) == {}
     found = student(
         "distill: {teacher: {run: b.pt}}",
-        "distill: {teacher: {model: resnet20, size: 16}}",
+        "distill: {loss: kl, teacher: {model: resnet20, size: 16}}",
     ).teacher
     assert to_plain(found) == {"run": "b.pt", "model": {"name": "resnet20"}, "size": 16}
 
@@ -211,22 +212,26 @@ def test_a_shared_key_without_effect_is_refused(child: str, message: str) -> Non
 
 
 def test_a_shared_key_with_the_value_of_the_stages_is_not_refused() -> None:
-    base = "teach: {model: {name: resnet20, width: 4}}\ndistill: {model: {name: resnet20, width: 8}}"
+    base = (
+        "teach: {model: {name: resnet20, width: 4}}\ndistill: {loss: kl, model: {name: resnet20, width: 8}}"
+    )
     assert student("model: {name: resnet20, T: 3}", base).model.T == 3
     assert "model: no effect, teach.model of base.yaml overrides it" in refused("model: vgg11", base)
 
 
 def test_null_removes() -> None:
-    found = made("eval: null\ntrain: null\ndistill: {loss: null}\n")
-    assert (found.eval, found.distill.loss.name) == (None, "none")
+    found = made("eval: null\ntrain: null\ndistill: {loss: {head: null}}\n")
+    assert (found.eval, found.distill.loss.terms[0].head) == (None, "top1")
     assert (found.distill.train.epochs, found.distill.train.batch_size) == (5, 128)
     assert made("teach: null").teach is None
     assert made("distill: null").distill is None
     assert student("distill: {model: null}").model.width == 8, "the shared one remains"
     assert student("distill: {model: {width: null}}").model.width == 8
-    assert student("neuron: null", "neuron: plif\ndistill: {neuron: {tau: 3.0}}").neuron.name == "lif"
+    assert (
+        student("neuron: null", "neuron: plif\ndistill: {loss: kl, neuron: {tau: 3.0}}").neuron.name == "lif"
+    )
     assert resolve_tasks(written("compare: null\nsweep: null", SWEPT)).compare is None
-    assert student("", "teach: {}\ndistill: {}\ntrain: {epochs: 3}\n").train.epochs == 3
+    assert student("", "teach: {}\ndistill: {loss: kl}\ntrain: {epochs: 3}\n").train.epochs == 3
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from snnkd.catalog.losses import DIVERGENCES
 from snnkd.errors import FileError, UsageError
-from snnkd.recipe import dump_yaml, resolve_pipeline, resolve_stage
+from snnkd.recipe import dump_yaml, resolve_pipeline, resolve_stage, resolve_tasks
 from snnkd.schema.loss import SoftmaxTerm
 from snnkd.schema.run import DistillRecipe, TeachRecipe
 
@@ -45,7 +45,7 @@ def written(text: str) -> str:
     return "mine.yaml"
 
 
-def distill(text: str = "stage: distill", **flags: object) -> DistillRecipe:
+def distill(text: str = "stage: distill\nloss: none", **flags: object) -> DistillRecipe:
     made = resolve_stage(written(text), "distill", **flags)  # type: ignore[arg-type]
     assert isinstance(made, DistillRecipe)
     return made
@@ -57,7 +57,7 @@ def teach(text: str = "stage: teach", **flags: object) -> TeachRecipe:
     return made
 
 
-def refused(text: str = "stage: distill", stage: str = "distill", **flags: object) -> str:
+def refused(text: str = "stage: distill\nloss: none", stage: str = "distill", **flags: object) -> str:
     with pytest.raises(UsageError) as caught:
         resolve_stage(written(text), stage, **flags)  # type: ignore[arg-type]
     assert str(caught.value).splitlines() == [str(caught.value)]
@@ -124,7 +124,9 @@ def test_a_loss_replaces_a_shared_loss_whole():
 
 
 def test_a_section_lies_over_a_shared_name():
-    made = distill("model: resnet20\ndata: cifar10\ndistill: {model: {T: 2}, data: {augment: [flip]}}")
+    made = distill(
+        "model: resnet20\ndata: cifar10\nloss: kl\ndistill: {model: {T: 2}, data: {augment: [flip]}}"
+    )
     assert (made.model.name, made.model.T) == ("resnet20", 2)
     assert (made.data.name, made.data.augment) == ("cifar10", ("flip",))
 
@@ -160,7 +162,7 @@ def test_flags_win_over_the_recipe():
 
 
 def test_flags_apply_where_a_section_is_only_a_name():
-    assert distill("stage: distill\nmodel: resnet20\ndata: cifar10", T=2).model.T == 2
+    assert distill("stage: distill\nloss: none\nmodel: resnet20\ndata: cifar10", T=2).model.T == 2
 
 
 def test_settings_apply_in_order_after_the_other_flags():
@@ -263,7 +265,7 @@ def test_forms_of_a_loss(loss, name, divergences):
         ("{terms: kl}", "loss.terms: 'kl'"),
         ("{hard: {weight: -1}}", "loss.hard.weight: -1"),
         ("[kl]", "loss: ['kl']"),
-        ("null", "loss: None"),
+        ("null", "loss: not given"),
         ("3", "loss: 3"),
     ],
 )
@@ -411,6 +413,62 @@ def test_a_recipe_of_one_stage_is_a_pipeline_of_one():
     assert made.distill is None
 
 
+# keys without effect
+
+
+def test_a_student_needs_a_loss():
+    for text in ("stage: distill", "stage: distill\nloss: {}", "distill: {}"):
+        assert "loss: not given; add --loss NAME" in refused(text)
+    assert distill("stage: distill", loss="none").loss.name == "none"
+    assert distill("stage: distill\nloss: {hard: {target: step}}").loss.hard.target == "step"
+    swept = "distill: {}\nsweep: {distill.loss: [none, kl]}"
+    assert "distill.loss: mine.yaml sweeps it; choose one with --loss NAME" in refused(swept)
+    assert [task.pipeline.distill.loss.name for task in resolve_tasks("mine.yaml").all] == ["none", "kl"]
+    assert distill(swept, loss="tet").loss.name == "tet"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"teacher": "missing"}, "--teacher missing: loss none uses no teacher; remove it"),
+        ({"teacher": "latest"}, "--teacher latest: loss none uses no teacher; remove it"),
+        ({"teacher": "w.pt", "teacher_model": "resnet8"}, "--teacher w.pt: loss none uses no teacher"),
+        ({"settings": ["teacher.run=x"]}, "teacher.run: x, but loss none uses no teacher; remove it"),
+        ({"settings": ["teacher.sha256=1a"]}, "teacher.sha256: 1a, but loss none uses no teacher"),
+        ({"settings": ["loss.hard.weight=0", "train.label_smoothing=0.1"]}, "loss.hard.weight is 0"),
+        ({"settings": ["neuron={name: qif, reset: soft, v_reset: -1}"]}, "neuron.v_reset: -1.0, but"),
+        ({"settings": ["neuron={name: izhikevich, tau_w: 3}"]}, "neuron.tau_w: 3.0, but"),
+    ],
+)
+def test_what_would_be_ignored_is_refused(flags, message):
+    assert message in refused(**flags)
+
+
+@pytest.mark.parametrize(
+    "text", ["loss: kl", "loss: none\ntrain: {init: teacher}", "loss: seal", "loss: kdsnn-feature"]
+)
+def test_a_teacher_that_is_used_is_taken(text):
+    assert (
+        distill(f"stage: distill\n{text}", teacher="runs/x", allow_weak_teacher=True).teacher.run == "runs/x"
+    )
+
+
+def test_a_sweep_may_have_losses_without_a_teacher_beside_others():
+    shared = "teacher: runs/x\nteach: {}\ndistill: {}\nsweep: {distill.loss: [none, kl]}"
+    assert len(resolve_tasks(written(shared)).all) == 2
+    with pytest.raises(UsageError, match=r"teacher\.run: runs/x, but loss none uses no teacher"):
+        resolve_tasks(written(shared.replace("none, kl", "none, tet")))
+    assert "--teacher runs/y: loss tet uses no teacher" in refused(shared, loss="tet", teacher="runs/y")
+
+
+def test_a_shared_key_that_no_stage_takes_is_refused():
+    for key in ("loss: kl", "model: {T: 4}", "neuron: plif", "teacher: runs/x"):
+        with pytest.raises(
+            UsageError, match=r"only a student takes it, and mine\.yaml has no section distill"
+        ):
+            resolve_stage(written(f"{key}\nteach: {{}}"), "teach")
+
+
 # round trip
 
 
@@ -419,7 +477,7 @@ def again(made: DistillRecipe | TeachRecipe) -> object:
     return resolve_stage("again.yaml", made.stage)
 
 
-@pytest.mark.parametrize("text", [EXAMPLE, PIPELINE, "stage: distill"])
+@pytest.mark.parametrize("text", [EXAMPLE, PIPELINE, "stage: distill\nloss: none"])
 def test_a_resolved_recipe_resolves_to_itself(text):
     made = distill(text)
     assert again(made) == made
@@ -444,7 +502,9 @@ temperatures = st.none() | st.floats(1e-6, 1e6)
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.fixed_dictionaries({}, optional=optional), losses, temperatures, st.floats(0, 1e9))
 def test_whatever_the_flags_the_resolved_recipe_resolves_to_itself(flags, loss, temperature, weight):
-    flags = {**flags, "loss": loss, "temperature": None if loss == "none" else temperature}
+    flags = {**flags, "loss": loss, "temperature": temperature}
+    if loss == "none":
+        flags |= {"temperature": None, "teacher": None, "allow_weak_teacher": False}
     made = distill(PIPELINE, **flags, settings=[f"loss.hard.weight={weight!r}", "train.weight_decay=1e-4"])
     assert made.loss.hard.weight == weight
     assert again(made) == made

@@ -32,6 +32,7 @@ PIPELINE = """\
 data: {name: glyphs, classes: 10, augment: []}
 train: {epochs: 2, batch_size: 50}
 model: {name: resnet20, T: 6, width: 8}
+loss: hta-kl
 teach: {seed: 100}
 distill: {model: {width: 4}}
 """
@@ -201,12 +202,12 @@ def test_single_stages_do_not_see_the_sweep() -> None:
     Path("r.yaml").write_text(EXAMPLE + "compare: {baseline: kl}")
     assert resolve_stage("r.yaml", "distill").seed == 0
     assert resolve_stage("r.yaml", "teach").seed == 100
-    Path("s.yaml").write_text("stage: distill\nseed: 5\nsweep: {seed: [0, 1]}")
+    Path("s.yaml").write_text("stage: distill\nloss: kl\nseed: 5\nsweep: {seed: [0, 1]}")
     assert resolve_stage("s.yaml", "distill").seed == 5
 
 
 def test_an_alias_is_a_copy() -> None:
-    text = "teach: {train: &same {epochs: 2}}\ndistill: {train: *same}\nsweep: {distill.train.epochs: [3, 4]}"
+    text = "teach: {train: &same {epochs: 2}}\ndistill: {loss: kl, train: *same}\nsweep: {distill.train.epochs: [3, 4]}"
     assert [task.pipeline.teach.train.epochs for task in tasks(text).all if task.pipeline.teach] == [2, 2]
 
 
@@ -295,7 +296,7 @@ def test_sweeps_that_are_refused(sweep: str, hint: str) -> None:
 
 
 def test_a_swept_key_that_changes_nothing_is_refused() -> None:
-    said = refused("teach: {seed: 1}\ndistill: {seed: 2}\nsweep: {seed: [0, 1]}")
+    said = refused("teach: {seed: 1}\ndistill: {loss: kl, seed: 2}\nsweep: {seed: [0, 1]}")
     assert "task 0 (seed=0) and task 1 (seed=1) resolve to the same run" in said
     said = refused(f"{FULL}sweep: {{seed: [0, 1]}}", "teach.seed=3", "distill.seed=3")
     assert "resolve to the same run" in said
@@ -350,7 +351,7 @@ def test_too_many_tasks() -> None:
             [],
         ),
         (f"{PIPELINE}sweep: {{teach.train: [{{epochs: 3}}, {{epochs: 4}}], train.lr: [1, 2]}}", []),
-        (f"{PIPELINE}loss: hta-kl\nsweep: {{loss.head: [top1, strict], distill.neuron.tau: [2, 3]}}", []),
+        (f"{PIPELINE}sweep: {{loss.head: [top1, strict], distill.neuron.tau: [2, 3]}}", []),
         ("distill: {}\nsweep: {distill.loss: [none, kl], seed: [0, 1]}", []),
         (
             "model: {width: 8}\nloss: enof\nneuron: {last: relu}\nteach:\ndistill: {loss: kl, model: {width: "
