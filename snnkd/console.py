@@ -16,12 +16,19 @@ class Console:
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
+        self._logged: set[str] = set()
         self.console = RichConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
     def log(self, line: str) -> None:
         if not self.quiet:
             self.console.print(line)
             sys.stderr.flush()
+
+    def log_once(self, line: str) -> None:
+        """`log`, unless this console has logged the same line before."""
+        if line not in self._logged:
+            self._logged.add(line)
+            self.log(line)
 
     def bar(self, title: str, total: int, done: int = 0) -> Bar:
         """A progress bar as a context manager; nothing is drawn when stderr is no terminal."""

@@ -210,7 +210,7 @@ def measured_already(
 
     Damaged runs are skipped with a log line. Raises FileError for a folder without a finished run.
     """
-    runs = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, request)]
+    runs = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, request, console)]
     measured: list[tuple[Path, dict[str, Any] | None]] = []
     for run in runs:
         try:
@@ -227,10 +227,10 @@ def measured_already(
     return measured
 
 
-def _finished_in(folder: Path, request: EvalRequest) -> list[Path]:
+def _finished_in(folder: Path, request: EvalRequest, console: Console) -> list[Path]:
     # teachers have no timesteps
     stages = ("distill",) if request.settings.T not in (None, 1) else ("teach", "distill")
-    runs = [run.folder for stage in stages for run in finished_runs(stage, folder)] or (
+    runs = [run.folder for stage in stages for run in finished_runs(stage, folder, console)] or (
         [folder] if is_finished(folder) else []
     )
     if not runs:

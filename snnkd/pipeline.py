@@ -18,6 +18,7 @@ from snnkd.catalog.neurons import check_timesteps
 from snnkd.compare.formats import as_table
 from snnkd.compare.report import make_report
 from snnkd.compare.sections import left_out_line
+from snnkd.console import Console
 from snnkd.context import RunContext
 from snnkd.data import FetchOptions, check_fit, load_data
 from snnkd.data.classes import match_classes
@@ -156,7 +157,7 @@ def evaluate_all(
             [result for _, result in known if result is not None],
         )
     else:
-        chosen = list(folders or [_the_student(latest)])
+        chosen = list(folders or [_the_student(latest, context.console)])
     if request.save_logits and len(chosen) > 1:
         raise UsageError(
             f"--save-logits {request.save_logits}: one file for {len(chosen)} runs; give one run"
@@ -173,9 +174,11 @@ def _refuse_latest(chosen: str) -> None:
 
 
 @distributed.on_rank0
-def _the_student(latest: bool) -> Path:
+def _the_student(latest: bool, console: Console) -> Path:
     absent = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
-    return choose(finished_runs("distill"), "student", latest, "--latest", absent).folder
+    return choose(
+        finished_runs("distill", runs_folder(), console), "student", latest, "--latest", absent
+    ).folder
 
 
 @distributed.on_rank0
@@ -199,7 +202,7 @@ def export(
         _refuse_latest(str(run))
     entry = EXPORTS[format]
     check_installed(entry)
-    folder = run or _the_student(latest)
+    folder = run or _the_student(latest, context.console)
     source = _source(folder, T)
     other = "" if source.T == source.loaded.network.specification.T else f"-T{source.T}"
     target = out or folder / "export" / f"{format}{other}"

@@ -21,6 +21,7 @@ from snnkd.models.activation import ReLU
 from snnkd.recipe.describe import describe_model
 from snnkd.recipe.resolve import Pipeline
 from snnkd.runs.find import finished_runs
+from snnkd.runs.folder import runs_folder
 from snnkd.schema.data import SubsetConfig
 from snnkd.schema.events import frames_in
 from snnkd.schema.model import ModelConfig
@@ -154,5 +155,6 @@ def _teacher_present(recipe: DistillRecipe, data: ImageSet | None, pipeline: Pip
             else (path / "config.json").is_file()
         )
     return pipeline.teach is not None or (
-        data is not None and any(is_trained_on(run, data) for run in finished_runs("teach"))
+        data is not None
+        and any(is_trained_on(run, data) for run in finished_runs("teach", runs_folder(), Console()))
     )

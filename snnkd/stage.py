@@ -87,7 +87,7 @@ def _check_run(stage: Stage) -> Finished | None:
     check_folder(folder, None if context.fresh else stage.identity)
     if not context.fresh:
         if context.out is None and not (folder / RUN).exists():
-            check_same_data(runs_folder(), stage.identity, to_plain(stage.recipe.data))
+            check_same_data(runs_folder(), stage.identity, to_plain(stage.recipe.data), context.console)
         if is_finished(folder):
             return _already_done(stage)
     check_free(folder)

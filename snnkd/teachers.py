@@ -21,7 +21,7 @@ from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_
 from snnkd.models.resize import resize_images
 from snnkd.models.weights import load_weights, read_weights
 from snnkd.runs.find import LATEST, Finished, choose, finished_runs, recorded_runs
-from snnkd.runs.folder import identity
+from snnkd.runs.folder import identity, runs_folder
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
 
@@ -36,10 +36,10 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
     if recipe.teacher.model is not None:
         return _from_weights(recipe.teacher, data, console)
     if name is None or name == LATEST:
-        recorded = recorded_teachers(recipe, data, runs) if runs else []
-        folder = _search(data, recorded, latest=name == LATEST)
+        recorded = recorded_teachers(recipe, data, runs, console) if runs else []
+        folder = _search(data, recorded, name == LATEST, console)
     else:
-        folder = _existing(Path(name), recipe.teacher.sha256)
+        folder = _existing(Path(name), recipe.teacher.sha256, console)
     loaded = load_network(folder)
     _check_fits(loaded, data)
     _check_sha256(recipe.teacher, loaded)
@@ -48,12 +48,12 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
     return loaded
 
 
-def recorded_teachers(recipe: DistillRecipe, data: ImageSet, runs: Path) -> list[set[str]]:
+def recorded_teachers(recipe: DistillRecipe, data: ImageSet, runs: Path, console: Console) -> list[set[str]]:
     """sha256 of the teachers of the runs in `runs` that differ from `recipe` only in the teacher: unfinished,
     finished."""
     wanted = _without_teacher(identity(recipe, data.sha256, None, data.class_names))
     teachers: dict[bool, set[str]] = {False: set(), True: set()}
-    for run in recorded_runs(runs):
+    for run in recorded_runs(runs, console):
         teacher = run.identity.get("teacher")
         if not isinstance(teacher, dict) or not isinstance(sha256 := teacher.get("sha256"), str):
             continue
@@ -70,8 +70,9 @@ def _without_teacher(identity: dict[str, Any]) -> dict[str, Any]:
     return {**identity, "data": data, "teacher": {**teacher, "sha256": None}}
 
 
-def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool) -> Path:
-    runs = [run for run in finished_runs("teach") if is_trained_on(run, data)]
+def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool, console: Console) -> Path:
+    finished = finished_runs("teach", runs_folder(), console)
+    runs = [run for run in finished if is_trained_on(run, data)]
     for sha256s in recorded[:1] if latest else recorded:
         matches = [run for run in runs if run.result.get("weights_sha256") in sha256s]
         if len(matches) == 1:
@@ -90,10 +91,10 @@ def is_trained_on(run: Finished, data: ImageSet) -> bool:
     return same_names and run.result.get("data_sha256") == data.sha256
 
 
-def _existing(folder: Path, sha256: str | None) -> Path:
+def _existing(folder: Path, sha256: str | None, console: Console) -> Path:
     """`folder`, or if it does not exist, a finished teacher with the weights that the recipe names."""
     if sha256 is not None and not folder.exists():
-        for run in finished_runs("teach"):
+        for run in finished_runs("teach", runs_folder(), console):
             if run.result.get("weights_sha256") == sha256:
                 return run.folder
     return folder

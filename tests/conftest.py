@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import importlib.util
 import io
 import json
@@ -167,6 +168,24 @@ def results_script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def forbid(monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+    """Deny access to a file, or to what is in a folder, as the kernel does to all users but root."""
+    place = place.absolute()
+
+    def denying(call: Callable[..., Any], itself: bool) -> Callable[..., Any]:
+        def denied(path: Any, *args: Any, **options: Any) -> Any:
+            full = Path(path).absolute() if isinstance(path, (str, os.PathLike)) else Path()
+            if place in full.parents or (itself and full == place):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path, *args, **options)
+
+        return denied
+
+    monkeypatch.setattr(os, "stat", denying(os.stat, itself=False))
+    for module, name in ((os, "scandir"), (os, "listdir"), (io, "open")):
+        monkeypatch.setattr(module, name, denying(getattr(module, name), itself=True))
 
 
 def random_npz(path: str, classes: int, size: int = 16, channels: tuple[int, ...] = ()) -> str:

@@ -34,7 +34,7 @@ def status(
     States: done, running, stopped, failed, or stale (killed; the same command continues it). Exit code: 0 if
     all are done, 4 if any failed, else 75.
     """
-    runs = all_status(folder or runs_folder())
+    runs = all_status(folder or runs_folder(), o.make_console())
     if as_json:
         o.echo_json(
             {"schema": 1, "runs": [{"run": str(s.folder), "state": s.state, "note": s.note} for s in runs]}

@@ -111,7 +111,7 @@ def gather(paths: Sequence[Path], split: Split) -> Gathered:
     """
     gathered = Gathered()
     for path in paths or [runs_folder()]:
-        for each in _runs_of(path, named=bool(paths)):
+        for each in _runs_of(path, bool(paths), gathered.left_out):
             try:
                 _add(gathered, each, split)
             except FileError as error:
@@ -129,13 +129,14 @@ def _damage(error: FileError, path: Path) -> str:
     return str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
 
 
-def _runs_of(path: Path, named: bool) -> list[Path]:
+def _runs_of(path: Path, named: bool, left_out: list[LeftOut]) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
         remedy = "give runs, or a folder of runs" if named else "run `snnkd distill` first, or name runs"
         raise FileError(f"{path}: no such run; {remedy}")
-    runs = run_folders(path) or sorted(file for file in path.iterdir() if _is_result(file))
+    runs = run_folders(path, lambda folder, why: left_out.append(LeftOut(str(folder), why)))
+    runs = runs or sorted(file for file in path.iterdir() if _is_result(file))
     if not runs:
         raise FileError(f"{path}: contains no runs; give a folder of runs")
     return runs

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import stat
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
-from snnkd.files import read_json
+from snnkd.files import from_os_error, read_json, reason
 from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, read_result, runs_folder
 from snnkd.runs.lock import describe_holder, is_held, read_holder
 
@@ -19,16 +22,42 @@ MAX_LISTED = 6
 
 
 def is_run(folder: Path) -> bool:
-    return any((folder / name).is_file() for name in (RUN, RECIPE, RESULT))
+    """Whether `folder` has a run's files. Raises OSError for a folder that cannot be entered."""
+    return any(_is_file(folder / name) for name in (RUN, RECIPE, RESULT))
 
 
-def run_folders(folder: Path) -> list[Path]:
-    """`folder` itself if it is a run, else the runs directly in it, by name; hidden folders are skipped."""
+def _is_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def run_folders(folder: Path, leave_out: Callable[[Path, str], None]) -> list[Path]:
+    """`folder` itself if it is a run, else the runs directly in it, by name; hidden folders are skipped.
+
+    `leave_out` is called with each folder that cannot be read, such as lost+found, and the reason.
+    """
     if not folder.is_dir():
         return []
     if is_run(folder):
         return [folder]
-    return sorted(path for path in folder.iterdir() if not path.name.startswith(".") and is_run(path))
+    runs = []
+    for path in sorted(folder.iterdir()):
+        try:
+            if not path.name.startswith(".") and is_run(path):
+                runs.append(path)
+        except OSError as error:
+            leave_out(path, reason(error))
+    return runs
+
+
+def _logged_folders(folder: Path, console: Console) -> list[Path]:
+    return run_folders(folder, lambda path, why: _log_left_out(f"{path}: {why}", console))
+
+
+def _log_left_out(why: object, console: Console) -> None:
+    console.log_once(f"left out: {why}")
 
 
 @dataclass(frozen=True)
@@ -41,13 +70,16 @@ class RecordedRun:
     finished: bool
 
 
-def recorded_runs(folder: Path) -> list[RecordedRun]:
-    """The started runs of `run_folders(folder)`; a damaged run.json is skipped."""
+def recorded_runs(folder: Path, console: Console) -> list[RecordedRun]:
+    """The started runs of `run_folders(folder)`; a run.json that is damaged or cannot be read is logged."""
     runs = []
-    for path in run_folders(folder):
+    for path in _logged_folders(folder, console):
+        if not _is_file(path / RUN):
+            continue
         try:
             values = read_json(path / RUN)
-        except FileError:
+        except FileError as error:
+            _log_left_out(error, console)
             continue
         if isinstance(identity := values.get("identity"), dict):
             runs.append(RecordedRun(path, identity, values.get("data"), is_finished(path)))
@@ -67,16 +99,19 @@ class Finished:
         return float(self.result["curve"][-1]["top1"])
 
 
-def finished_runs(stage: str, folder: Path | None = None) -> list[Finished]:
-    """The finished runs of `stage` in `run_folders(folder)`, oldest first; damaged results are skipped."""
+def finished_runs(stage: str, folder: Path, console: Console) -> list[Finished]:
+    """The finished runs of `stage` in `run_folders(folder)`, oldest first; results that are damaged or cannot
+    be read are logged."""
     runs = []
-    for path in filter(is_finished, run_folders(folder or runs_folder())):
+    for path in filter(is_finished, _logged_folders(folder, console)):
         try:
             run = Finished(path, read_result(path))
             if run.result["stage"] == stage and run.top1 >= 0:
                 runs.append(((path / RESULT).stat().st_mtime_ns, run))
-        except (FileError, KeyError, IndexError, TypeError, ValueError):
-            continue
+        except FileError as error:
+            _log_left_out(error, console)
+        except (KeyError, IndexError, TypeError, ValueError):
+            _log_left_out(f"{path / RESULT}: not a result of snnkd", console)
     return [run for _, run in sorted(runs, key=lambda pair: (pair[0], str(pair[1].folder)))]
 
 
@@ -126,20 +161,27 @@ def _finished_status(folder: Path) -> Status:
     try:
         end = read_result(folder)["curve"][-1]
         note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
+        weights = folder / "model.safetensors"
+        weights.open("rb").close()  # safe_open calls a file that it may not read missing
         # opening reads the header and checks the file's length
-        with safe_open(folder / "model.safetensors", framework="numpy"):
+        with safe_open(weights, framework="numpy"):
             return Status(folder, "done", note)
+    except PermissionError as error:
+        raise from_os_error(error, folder / "model.safetensors") from error
     except (OSError, SafetensorError) as error:
-        reason = str(error).replace("\n", " ")
+        why = str(error).replace("\n", " ")
         return Status(
-            folder, "failed", f"model.safetensors is damaged ({reason}); set the run aside with --fresh"
+            folder, "failed", f"model.safetensors is damaged ({why}); set the run aside with --fresh"
         )
-    except (FileError, KeyError, IndexError, TypeError, ValueError):
+    except (FileError, KeyError, IndexError, TypeError, ValueError) as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise
         return Status(folder, "failed", f"{RESULT} is damaged; remove it and repeat the command")
 
 
-def all_status(folder: Path) -> list[Status]:
-    """The states of `run_folders(folder)`. Raises FileError when there is none."""
+def all_status(folder: Path, console: Console) -> list[Status]:
+    """The states of `run_folders(folder)`, without those that cannot be read, which are logged. Raises
+    FileError when there is none."""
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder}: a file, not a folder of runs")
     if not folder.is_dir():
@@ -147,10 +189,17 @@ def all_status(folder: Path) -> list[Status]:
             f"{folder}: no such folder; "
             f"runs are under {runs_folder()} unless SNNKD_RUNS or --out names another"
         )
-    folders = run_folders(folder)
-    if not folders:
+    states = []
+    for path in _logged_folders(folder, console):
+        try:
+            states.append(run_status(path))
+        except FileError as error:
+            if path == folder:
+                raise
+            _log_left_out(error, console)
+    if not states:
         raise FileError(f"{folder}: contains no runs; give a folder of runs")
-    return [run_status(path) for path in folders]
+    return states
 
 
 def exit_code(runs: list[Status]) -> int:

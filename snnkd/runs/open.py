@@ -47,13 +47,13 @@ def check_folder(folder: Path, identity: dict[str, Any] | None) -> None:
         )
 
 
-def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any]) -> None:
+def check_same_data(runs: Path, identity: dict[str, Any], section: dict[str, Any], console: Console) -> None:
     """Raise UsageError if an unfinished run under `runs` differs from this one only in its data's content.
 
     Another Pillow draws other glyphs, a file was replaced or a class renamed: the run's name changes with its
     data, and the unfinished run would be abandoned silently.
     """
-    for run in recorded_runs(runs):
+    for run in recorded_runs(runs, console):
         data = run.identity.get("data")
         if run.finished or run.data != section or not isinstance(data, dict):
             continue

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import SMALL, TRAIN, Cli, random_npz
+from conftest import SMALL, TRAIN, Cli, forbid, random_npz, teach_and_distill
 
 
 def test_a_recipe_of_ones_own_is_not_overwritten(cli: Cli) -> None:
@@ -85,3 +85,30 @@ def test_fresh_keeps_the_finished_run_when_the_teacher_is_refused(cli: Cli) -> N
     assert "below twice chance" in ended.complaint
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert not Path("runs/.aside").exists()
+
+
+def test_a_folder_that_cannot_be_read_stops_no_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    teach_and_distill(cli)
+    Path("r.yaml").write_text("stage: distill\nloss: kl\n")
+    for name in ("lost+found", "theirs"):
+        Path("runs", name).mkdir()
+        forbid(monkeypatch, Path("runs", name))
+    line = "left out: runs/lost+found: permission denied\n"
+    for words in (
+        ["teach", *SMALL, "--epochs", 1],
+        ["distill", *SMALL, "--T", 1, "--teacher", "latest", "--allow-weak-teacher", "--epochs", 1],
+        ["eval", "--latest"],
+        ["eval", "--all"],
+        ["export", "--latest"],
+        ["check", "r.yaml"],
+        ["status"],
+    ):
+        ended = cli(*words)
+        assert ended.code == 0, ended.err
+        assert ended.err.count(line) == 1, words
+        assert "runs/theirs: permission denied" in ended.err
+    compared = cli("compare", "--json")
+    assert "left out, 2: runs/lost+found (permission denied); runs/theirs (permission denied)" in compared.err
+    assert [each["place"] for each in compared.json["left_out"]] == ["runs/lost+found", "runs/theirs"]
+    named = cli("status", "runs/theirs")
+    assert (named.code, "permission denied" in named.complaint) == (3, True)

@@ -6,11 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import forbid
 from safetensors.numpy import save_file
 
+from snnkd.console import Console
 from snnkd.errors import FileError, Preempted, RunError, UsageError
 from snnkd.runs.find import all_status, choose, exit_code, finished_runs, run_status
 from snnkd.runs.lock import Lock
+
+QUIET = Console(quiet=True)
 
 
 def begun(folder: Path) -> Path:
@@ -49,7 +53,7 @@ def test_the_states_of_runs(tmp_path):
     killed = begun(tmp_path / "f")
     (killed / "run.lock").write_text('{"state": "running", "pid": 1}')
     with Lock(running):
-        found = {status.folder: status for status in all_status(tmp_path)}
+        found = {status.folder: status for status in all_status(tmp_path, QUIET)}
     assert {path.name: status.state for path, status in found.items()} == {
         "a": "done", "b": "stopped", "c": "failed", "d": "stale", "e": "running", "f": "stale",
     }  # fmt: skip
@@ -92,7 +96,7 @@ def test_a_damaged_result_is_a_failure(tmp_path, result):
 
 def test_exit_codes(tmp_path):
     def code() -> int:
-        return exit_code(all_status(tmp_path))
+        return exit_code(all_status(tmp_path, QUIET))
 
     with pytest.raises(FileError, match="contains no runs"):
         code()
@@ -109,28 +113,31 @@ def test_status_of_one_run_and_of_other_folders(tmp_path):
     (tmp_path / "notes").mkdir()
     finished(tmp_path / ".aside" / "a-1")
     (tmp_path / "file").write_text("")
-    assert [status.folder for status in all_status(run)] == [run]
-    assert [status.folder for status in all_status(tmp_path)] == [run]
+    assert [status.folder for status in all_status(run, QUIET)] == [run]
+    assert [status.folder for status in all_status(tmp_path, QUIET)] == [run]
     with pytest.raises(FileError, match="absent: no such folder"):
-        all_status(tmp_path / "absent")
+        all_status(tmp_path / "absent", QUIET)
 
 
-def test_finished_runs_by_stage_and_age(tmp_path, monkeypatch):
+def test_finished_runs_by_stage_and_age(tmp_path):
     old, new = finished(tmp_path / "z", when=1000), finished(tmp_path / "a", when=2000)
     finished(tmp_path / "s", "distill")
     begun(tmp_path / "unfinished")
     (finished(tmp_path / "damaged") / "result.json").write_text("{")
     (tmp_path / "file").write_text("")
-    assert [run.folder for run in finished_runs("teach", tmp_path)] == [old, new]
-    monkeypatch.setenv("SNNKD_RUNS", str(tmp_path))
-    assert [run.folder for run in finished_runs("distill")] == [tmp_path / "s"]
-    assert finished_runs("teach", tmp_path / "absent") == []
+    assert [run.folder for run in finished_runs("teach", tmp_path, QUIET)] == [old, new]
+    assert [run.folder for run in finished_runs("distill", tmp_path, QUIET)] == [tmp_path / "s"]
+    assert finished_runs("teach", tmp_path / "absent", QUIET) == []
 
 
 def test_choosing_one_of_several(tmp_path):
     def chosen(latest: bool) -> Path:
         return choose(
-            finished_runs("teach", tmp_path), "teacher", latest, "--teacher latest", "run `snnkd teach` first"
+            finished_runs("teach", tmp_path, QUIET),
+            "teacher",
+            latest,
+            "--teacher latest",
+            "run `snnkd teach` first",
         ).folder
 
     for latest in (False, True):
@@ -144,3 +151,27 @@ def test_choosing_one_of_several(tmp_path):
         UsageError, match=f"2 finished teacher runs: {first} .12.3 %., {second} .12.3 %.; .*--teacher latest"
     ):
         chosen(False)
+
+
+@pytest.mark.parametrize("name", ["run.lock", "result.json", "model.safetensors"])
+def test_a_run_whose_files_cannot_be_read_is_left_out_of_the_states(tmp_path, monkeypatch, capfd, name):
+    mine, theirs = finished(tmp_path / "mine"), finished(tmp_path / "theirs")
+    forbid(monkeypatch, theirs / name)
+    assert [status.folder for status in all_status(tmp_path, Console())] == [mine]
+    assert capfd.readouterr().err == f"left out: {theirs / name}: permission denied\n"
+    with pytest.raises(FileError, match=f"{name}: permission denied"):
+        all_status(theirs, QUIET)
+
+
+def test_what_is_left_out_is_logged_once(tmp_path, monkeypatch, capfd):
+    finished(tmp_path / "mine")
+    forbid(monkeypatch, finished(tmp_path / "theirs"))
+    (finished(tmp_path / "damaged") / "result.json").write_text("{}")
+    console = Console()
+    for stage in ("teach", "distill", "teach"):
+        finished_runs(stage, tmp_path, console)
+    lines = [line.split(": ", 1)[1] for line in capfd.readouterr().err.splitlines()]
+    assert lines == [
+        f"{tmp_path / 'theirs'}: permission denied",
+        f"{tmp_path / 'damaged' / 'result.json'}: not a result of snnkd",
+    ]

@@ -233,23 +233,25 @@ def test_the_same_request_on_other_bytes_is_refused(run):
     """Only while the run is unfinished, and only for the same data section."""
     runs, section = run.parent, to_plain(recipe().data)
     other = identity(recipe(), "f" * 64, "e" * 64)
-    check_same_data(runs, same(), section)
+    check_same_data(runs, same(), section, Console(quiet=True))
     with pytest.raises(
         UsageError, match=r"data\.sha256 is dddddddddddd\.\.\., here ffffffffffff\.\.\."
     ) as caught:
-        check_same_data(runs, other, section)
+        check_same_data(runs, other, section, Console(quiet=True))
     assert str(caught.value).startswith(str(run))
-    check_same_data(runs, other, {**section, "noise": 0.5})
-    check_same_data(runs, identity(recipe(seed=3), "f" * 64, "e" * 64), section)
-    check_same_data(runs / "absent", other, section)
+    check_same_data(runs, other, {**section, "noise": 0.5}, Console(quiet=True))
+    check_same_data(runs, identity(recipe(seed=3), "f" * 64, "e" * 64), section, Console(quiet=True))
+    check_same_data(runs / "absent", other, section, Console(quiet=True))
     (run / "result.json").write_text("{}")
-    check_same_data(runs, other, section)
+    check_same_data(runs, other, section, Console(quiet=True))
 
 
 @pytest.mark.parametrize("about", ["{", "{}", '{"identity": 3}', '{"identity": {"data": 3}}'])
 def test_a_damaged_run_beside_is_not_in_the_way(run, about):
     (run / "run.json").write_text(about)
-    check_same_data(run.parent, identity(recipe(), "f" * 64, "e" * 64), to_plain(recipe().data))
+    check_same_data(
+        run.parent, identity(recipe(), "f" * 64, "e" * 64), to_plain(recipe().data), Console(quiet=True)
+    )
 
 
 def test_an_unfinished_run_of_other_class_names_is_not_abandoned(tmp_path):
@@ -258,5 +260,5 @@ def test_an_unfinished_run_of_other_class_names_is_not_abandoned(tmp_path):
     old, new = (identity(recipe(), "d" * 64, None, names) for names in (["ant", "bee"], ["wasp", "bee"]))
     (runs / "one" / "run.json").write_text(json.dumps({"identity": old, "data": section}))
     with pytest.raises(UsageError, match=r"data\.class_names\.0 is 'ant', here 'wasp'"):
-        check_same_data(runs, new, section)
-    check_same_data(runs, old, section)
+        check_same_data(runs, new, section, Console(quiet=True))
+    check_same_data(runs, old, section, Console(quiet=True))
