@@ -88,6 +88,27 @@ def read_bytes(path: Path, most: int = -1) -> bytes:
         raise FileError(f"{path}: {reason(error)}") from error
 
 
+_FOREIGN = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file; run `git lfs pull`"),
+    (b"<!doctype html", "an HTML page, not the file; download the file itself"),
+    (b"<html", "an HTML page, not the file; download the file itself"),
+    (b"<?xml", "an XML page, perhaps a server's error; download the file itself"),
+    (b"\x1f\x8b", "a gzip archive; unpack it first"),
+    (b"\x89HDF", "an HDF5 file, perhaps of Keras; PyTorch's and safetensors' files are read"),
+)
+"""First bytes, in lower case, of what people take for a file of weights."""
+
+
+def check_content(path: Path, content: bytes) -> None:
+    """Raise FileError that says what a file is, if it is empty, a pointer, a web page or an archive."""
+    if not content:
+        raise FileError(f"{path}: the file is empty; download or save it again")
+    start = content[:64].lstrip().lower()
+    for first, kind in _FOREIGN:
+        if start.startswith(first.lower()):
+            raise FileError(f"{path}: {kind}")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises FileError when it is missing, not JSON or not an object."""
     try:
@@ -136,6 +157,7 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
     """
     import numpy as np
 
+    check_content(path, read_bytes(path, 64))
     try:
         # given a path, numpy leaves a damaged file open; it warns of headers written by Python 2, which it
         # can read

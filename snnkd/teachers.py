@@ -117,6 +117,7 @@ def pinned_teacher(teacher: TeacherConfig, loaded: LoadedNetwork) -> TeacherConf
     return replace(
         pinned,
         model=teacher.model,
+        state_dict=teacher.state_dict,
         size=network.specification.shape[1],
         mean=mean,
         std=std,
@@ -132,14 +133,21 @@ def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> L
     path = Path(teacher.run)
     if not path.is_file():
         raise FileError(f"{path}: no such file; give the weights of the teacher, {teacher.model.name}")
-    tensors, digest, names = read_weights(path)
+    file = read_weights(path)
     network = _untrained(teacher, data)
-    loaded = LoadedNetwork(network, {"class_names": _output_names(teacher, names, data)}, digest, path)
+    config = {"class_names": _output_names(teacher, file.class_names, data)}
+    loaded = LoadedNetwork(network, config, file.sha256, path)
     _check_sha256(teacher, loaded)
     body = network.body.network if isinstance(network.body, LibraryNetwork) else network.body
-    load_weights(body, tensors, data.classes, path)
+    source = load_weights(body, file, teacher.model.name, data.classes, teacher.state_dict)
     _try_image(network, path)
-    console.log(f"teacher: {path}, as {teacher.model.name}")
+    names = f", in names of {source.names}" if source.names else ""
+    console.log(f"teacher: {path}, as {teacher.model.name}{names}")
+    if source.others:
+        console.log(
+            f"teacher weights: {source.key}; the file also has {', '.join(source.others)}: "
+            f"--set teacher.state_dict={source.others[0]} takes it"
+        )
     mean, std = ([round(float(x), 4) for x in values] for values in (network.mean, network.std))
     console.log(f"teacher input: {_size(network.specification.shape)}, mean {mean}, std {std}")
     network.resizes_input = True

@@ -132,8 +132,23 @@ def test_missing_and_unexpected_names_are_listed(cli: Cli, taught: Path) -> None
         *STUDENT, "--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.model.width=4"
     )
     assert refused.code == 3
-    assert "missing: head.weight (1)" in refused.complaint
-    assert "unexpected: fc.weight (1)" in refused.complaint
+    assert "head.weight is missing, fc.weight is unexpected" in refused.complaint
+
+
+def test_an_average_beside_the_weights_is_offered_and_is_another_teacher(cli: Cli, taught: Path) -> None:
+    network = load_network(taught).network.body
+    average = {name: tensor.half() for name, tensor in network.state_dict().items()}
+    plain = as_plain(taught, "t.pt", state_dict_ema=average)
+    words = [*STUDENT, "--loss", "kl", "--teacher", plain, "--teacher-model", "resnet8"]
+    words += ["--set", "teacher.model.width=4"]
+    first = cli(*words)
+    assert "t.pt, as resnet8" in first.err
+    assert "the file also has state_dict_ema: --set teacher.state_dict=state_dict_ema takes it" in first.err
+    other = cli(*words, "--set", "teacher.state_dict=state_dict_ema")
+    assert other.code == 0, other.err
+    assert other.folder != first.folder
+    again = cli("distill", other.folder / "recipe.yaml")
+    assert again.folder == other.folder, again.err
 
 
 def test_another_width_is_said(cli: Cli, taught: Path) -> None:
@@ -201,6 +216,7 @@ def test_what_is_no_plain_state_dict(cli: Cli, taught: Path, content: str) -> No
         (["--teacher", "a", "--teacher-weights", "b"], "give one"),
         (["--teacher", "t.pt", "--teacher-model", "resnet88"], "did you mean"),
         (["--teacher", "runs/x", "--set", "teacher.size=32"], "teacher.size"),
+        (["--teacher", "runs/x", "--set", "teacher.state_dict=ema"], "teacher.state_dict"),
         (
             ["--teacher", "t.pt", "--teacher-model", "resnet8", "--set", "teacher.mean=[0.5]"],
             "give both, one number per channel",

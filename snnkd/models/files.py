@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.catalog.neurons import build_neuron
 from snnkd.errors import FileError, UsageError
-from snnkd.files import read_bytes, read_json, sha256, write_atomic, write_json
+from snnkd.files import check_content, read_bytes, read_json, sha256, write_atomic, write_json
 from snnkd.models.network import Network, Specification, build_network
 from snnkd.recipe.loss_section import loss_label
 from snnkd.schema import fields
@@ -88,6 +88,7 @@ def load_network(path: Path) -> LoadedNetwork:
     specification = _specification(config, folder / CONFIG)
     _check_provenance(config, folder / CONFIG)
     content = read_bytes(weights)
+    check_content(weights, content)
     digest = sha256(content)
     if digest != config.get("weights_sha256"):
         expected = str(config.get("weights_sha256"))[:12]

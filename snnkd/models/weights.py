@@ -1,38 +1,78 @@
-"""Weight files: a state_dict saved by torch.save or safetensors, without a config."""
+"""Weight files: state_dicts saved by torch.save or safetensors, without a config."""
 
 from __future__ import annotations
 
+import argparse
+import codecs
 import io
+import pathlib
 import pickle
 import re
 import warnings
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from snnkd.errors import FileError
-from snnkd.files import read_bytes, sha256
+from snnkd.files import check_content, read_bytes, sha256
+from snnkd.models.dialects import OWN, Fit, best_fit
 
-WRAPPERS = re.compile(r"^(module|_orig_mod|model|body)\.")
-"""Prefixes that DataParallel, torch.compile and wrapper modules add to every name."""
-SHOWN = 6
-"""Names listed in an error message."""
+SHOWN = 3
+"""Tensors named in an error message."""
+NESTING = 4
+"""Depth at which state_dicts are looked for in a checkpoint."""
+_AVERAGED = re.compile(r"ema|average|swa", re.IGNORECASE)
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], str, list[str] | None]:
-    """Read the tensors of a torch.save or safetensors file, by name, the file's sha256, and its class names.
+@dataclass(frozen=True)
+class WeightFile:
+    """The state_dicts of a file by their keys, joined by dots (empty for the file itself), and its sha256."""
 
-    From a training checkpoint (`{"state_dict": ..., "optimizer": ...}`) the only state_dict is used. Nothing
-    but tensors is unpickled. Raises FileError.
+    path: Path
+    states: dict[str, dict[str, Tensor]]
+    sha256: str
+    class_names: list[str] | None
+    """Names of the outputs, if the file has them."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where loaded weights came from: whose names, which state_dict, and the others that fit."""
+
+    names: str | None
+    """None for our own names."""
+    key: str
+    others: list[str]
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Read the state_dicts and class names of a torch.save or safetensors file.
+
+    Nothing but tensors, plain values, NumPy's arrays and scalars, paths and argparse.Namespace is unpickled;
+    what lies beside the weights is ignored. Raises FileError.
     """
     content = read_bytes(path)
+    check_content(path, content)
     saved = _safetensors(path, content) if path.suffix == ".safetensors" else _torch(path, content)
-    return _state_dict(saved, path), sha256(content), _class_names(saved)
+    states = dict(_states(saved))
+    if not states:
+        raise FileError(
+            f"{path}: no state_dict but {_describe(saved)}; save torch.save(network.state_dict(), FILE)"
+        )
+    return WeightFile(path, states, sha256(content), _class_names(saved))
+
+
+def _describe(saved: Any) -> str:
+    keys = ", ".join(map(str, saved)) if isinstance(saved, Mapping) else ""
+    return keys[:80] or type(saved).__name__
 
 
 def _safetensors(path: Path, content: bytes) -> Any:
@@ -43,33 +83,30 @@ def _safetensors(path: Path, content: bytes) -> Any:
 
 
 def _torch(path: Path, content: bytes) -> Any:
+    if _is_torchscript(content):
+        raise FileError(
+            f"{path}: a TorchScript file, which is code; save torch.save(network.state_dict(), FILE)"
+        )
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless_globals()):
             warnings.simplefilter("ignore")  # about tensor types that are refused below
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise FileError(
-            f"{path}: not a plain state_dict (it contains objects whose loading would run code), or damaged; "
-            "save torch.save(network.state_dict(), FILE)"
-        ) from error
+        refused = re.search(r"GLOBAL (\S+) (?:was not|whose module)", str(error))
+        reason = f"contains {refused[1]}, whose loading could run code" if refused else "is damaged"
+        raise FileError(f"{path}: {reason}; save torch.save(network.state_dict(), FILE)") from error
     except Exception as error:  # a damaged file can raise anything inside torch
         raise FileError(
             f"{path}: not a torch.save file ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
         ) from error
 
 
-def _state_dict(saved: Any, path: Path) -> dict[str, Tensor]:
-    if _is_state(saved):
-        return dict(saved)
-    nested = (
-        {key: value for key, value in saved.items() if _is_state(value)} if isinstance(saved, Mapping) else {}
-    )
-    common = [key for key in ("state_dict", "model_state_dict", "model", "net", "network") if key in nested]
-    key = common[0] if len(common) == 1 else next(iter(nested)) if len(nested) == 1 else None
-    if key is None:
-        content = ", ".join(map(str, nested)) or type(saved).__name__
-        raise FileError(f"{path}: not one state_dict but {content}; save network.state_dict() alone")
-    return dict(nested[key])
+def _is_torchscript(content: bytes) -> bool:
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError):
+        return False
 
 
 def _class_names(saved: Any) -> list[str] | None:
@@ -84,63 +121,114 @@ def _class_names(saved: Any) -> list[str] | None:
     return None
 
 
-def _is_state(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and bool(value)
-        and all(isinstance(k, str) and isinstance(v, Tensor) for k, v in value.items())
+def _harmless_globals() -> list[Any]:
+    """What checkpoints hold beside weights and only stores values; each by the names it was pickled under."""
+    # arrays of objects (O) stay refused
+    dtypes = [type(np.dtype(code)) for code in np.typecodes["All"] if code != "O"]
+    functions: dict[str, Any] = {
+        "scalar": np.float64(0).__reduce__()[0],
+        "_reconstruct": np.zeros(0).__reduce__()[0],
+    }
+    modules = ("numpy.core.multiarray", "numpy._core.multiarray")
+    return [
+        np.ndarray,
+        np.dtype,
+        *dict.fromkeys(dtypes),
+        *((function, f"{module}.{name}") for name, function in functions.items() for module in modules),
+        (codecs.encode, "_codecs.encode"),
+        argparse.Namespace,
+        *((pathlib.PurePosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
+        *((pathlib.PureWindowsPath, f"{module}.WindowsPath") for module in ("pathlib", "pathlib._local")),
+    ]
+
+
+def _states(saved: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping of names to tensors in `saved`, with its key; numbers among them are counters."""
+    if not isinstance(saved, Mapping) or depth > NESTING:
+        return
+    named = {name: value for name, value in saved.items() if isinstance(name, str)}
+    tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
+    if any(tensor.ndim for tensor in tensors.values()):
+        yield key, tensors
+    for name, value in named.items():
+        yield from _states(value, f"{key}.{name}" if key else name, depth + 1)
+
+
+def load_weights(
+    network: nn.Module, file: WeightFile, model: str, classes: int, key: str | None = None
+) -> Source:
+    """Load the state_dict of `file` that fits `network`, a `model` of the catalogue, or the one under `key`.
+
+    Names may be those of any dialect of the model, behind any prefix that all share. Of several that fit, an
+    average of weights (EMA) is taken only by `key`. Raises FileError.
+    """
+    expected = network.state_dict()
+    states = file.states if key is None else {key: _state_of(file, key)}
+    fits = {name: best_fit(tensors, expected, model) for name, tensors in states.items()}
+    fitting = [name for name, fit in fits.items() if not fit.misfits]
+    parts = [] if fitting else _fitting_parts(states, expected, model)
+    if not fitting and not parts:
+        raise FileError(f"{file.path}: {_refusal(list(fits.values()), model, classes)}")
+    plain = [name for name in fitting if not _AVERAGED.search(name)] if len(fitting) > 1 else fitting
+    if len(plain) != 1:
+        choices = ", ".join(parts or fitting)
+        raise FileError(f"{file.path}: weights of {choices} fit; choose with --set teacher.state_dict=KEY")
+    fit = fits[plain[0]]
+    _check_values(fit.tensors, file.path)
+    network.load_state_dict(fit.tensors, strict=False)
+    names = None if fit.dialect is OWN else fit.dialect.source
+    return Source(names, plain[0], [name for name in fitting if name != plain[0]])
+
+
+def _fitting_parts(
+    states: Mapping[str, Mapping[str, Tensor]], expected: Mapping[str, Tensor], model: str
+) -> list[str]:
+    """Keys of the parts that fit where other tensors lie beside them: state_dict keys with a prefix."""
+    return [
+        f"{key}.{prefix}" if key else prefix
+        for key, tensors in states.items()
+        for prefix in dict.fromkeys(name.partition(".")[0] for name in tensors)
+        if not best_fit(_below(tensors, f"{prefix}."), expected, model).misfits
+    ]
+
+
+def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
+
+
+def _state_of(file: WeightFile, key: str) -> dict[str, Tensor]:
+    """The state_dict under `key`, which may end in a prefix of names."""
+    for name, tensors in file.states.items():
+        if name == key:
+            return tensors
+        if inside := _below(tensors, f"{key.removeprefix(f'{name}.')}."):
+            return inside
+    raise FileError(
+        f"{file.path}: no state_dict {key!r} (teacher.state_dict); there is {', '.join(file.states) or 'one'}"
     )
 
 
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], classes: int, path: Path) -> None:
-    """Load `tensors` into `network`; names, up to the prefixes of wrappers, and shapes must match.
+def _refusal(fits: list[Fit], model: str, classes: int) -> str:
+    """Why the nearest of `fits` is none: other classes, or the first tensors that do not fit."""
+    nearest = min(fits, key=lambda fit: fit.distance)
+    misfits = nearest.misfits
+    counts = {misfit.given[0] for misfit in misfits if misfit.given}
+    differ_in_classes = all(
+        misfit.given and misfit.expected and misfit.expected == (classes, *misfit.given[1:])
+        for misfit in misfits
+    )
+    if differ_in_classes and len(counts) == 1:
+        return f"the teacher has {counts.pop()} classes, the data {classes}"
+    shown = ", ".join(map(str, misfits[:SHOWN]))
+    return (
+        f"not {model}; nearest in names of {nearest.dialect.source}, {len(misfits)} tensors differ: {shown}; "
+        "another width or network?"
+    )
 
-    Raises FileError that lists missing and unexpected names, or reports that only the number of classes
-    differs.
-    """
-    expected = network.state_dict()
-    # old files lack these counters, which do not affect outputs
-    needed = {name for name in expected if not name.endswith("num_batches_tracked")}
-    named = _unwrapped(tensors, needed)
-    missing, unexpected = sorted(needed - named.keys()), sorted(named.keys() - expected.keys())
-    if missing or unexpected:
-        lists = [
-            f"{word}: {_listed(names)}"
-            for word, names in (("missing", missing), ("unexpected", unexpected))
-            if names
-        ]
-        raise FileError(f"{path}: names differ from this network's; {'; '.join(lists)}")
-    differing = {name for name in named if named[name].shape != expected[name].shape}
-    counts = {
-        named[name].shape[0]
-        for name in differing
-        if named[name].ndim and expected[name].shape[:1] == (classes,)
-    }
-    rest_matches = all(named[name].shape[1:] == expected[name].shape[1:] for name in differing)
-    if len(counts) == 1 and rest_matches:
-        raise FileError(f"{path}: the teacher has {counts.pop()} classes, the data {classes}")
-    for name in sorted(differing):
-        theirs, ours = list(named[name].shape), list(expected[name].shape)
-        raise FileError(f"{path}: {name} is {theirs}, this network's is {ours}; another width or size?")
-    for name, tensor in named.items():
+
+def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
+    for name, tensor in tensors.items():
         if tensor.layout is not torch.strided or tensor.is_quantized:
             raise FileError(f"{path}: {name} is a sparse or quantized tensor; save dense ones")
         if tensor.is_floating_point() and not torch.isfinite(tensor).all():
             raise FileError(f"{path}: {name} has non-finite values")
-    network.load_state_dict(named, strict=False)
-
-
-def _unwrapped(tensors: Mapping[str, Tensor], needed: set[str]) -> dict[str, Tensor]:
-    """Strip wrapper prefixes that all names share and the network does not have."""
-    named = dict(tensors)
-    while named and not needed & named.keys():
-        prefixes = {match[0] if (match := WRAPPERS.match(name)) else "" for name in named}
-        if len(prefixes) != 1 or "" in prefixes:
-            break
-        named = {name[len(next(iter(prefixes))) :]: tensor for name, tensor in named.items()}
-    return named
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more} ({len(names)})"

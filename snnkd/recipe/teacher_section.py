@@ -40,7 +40,7 @@ def build_teacher(values: Any) -> TeacherConfig:
     config = fields.build(TeacherConfig, {**values, "model": _model(values.get("model"))}, "teacher")
     run, model = config.run, config.model
     if model is None:
-        for key in ("size", "mean", "std", "class_names"):
+        for key in ("state_dict", "size", "mean", "std", "class_names"):
             if getattr(config, key) is not None:
                 raise UsageError(
                     f"teacher.{key}: applies to a plain weights file only; name its network in teacher.model"

@@ -24,8 +24,8 @@ RUN = "run.json"
 """Identity and reproducibility; its presence marks the run as started."""
 RESULT = "result.json"
 """Written last; its presence marks the run as finished."""
-_INPUT_KEYS = ("model", "size", "mean", "std", "class_names")
-"""Input and output settings of a teacher from a plain weights file; a run records them in its config."""
+_PLAIN_KEYS = ("model", "state_dict", "size", "mean", "std", "class_names")
+"""Keys of a teacher from a plain weights file; a run records them in its config."""
 
 
 def runs_folder() -> Path:
@@ -51,7 +51,7 @@ def identity(
     if "teacher" in values:
         values["teacher"] = {
             "sha256": teacher_sha256,
-            **{key: values["teacher"][key] for key in _INPUT_KEYS if key in values["teacher"]},
+            **{key: values["teacher"][key] for key in _PLAIN_KEYS if key in values["teacher"]},
         }
     code = {name: source_sha256(name) for name in _user_code(recipe)}
     return {**values, "code": code} if code else values

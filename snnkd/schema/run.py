@@ -29,6 +29,8 @@ class TeacherConfig:
     model: ModelConfig | None = None
     """Network of a plain weights file (a state_dict): one of `snnkd list models`, torchvision:NAME or
     timm:NAME."""
+    state_dict: str | None = None
+    """Key of the weights in a plain file that has several, such as state_dict_ema, or a prefix of names."""
     size: Annotated[int | None, Bounds(4, 4096)] = None
     """Input height and width of the network of a plain weights file; empty for the data's, or a library
     network's own."""

@@ -126,7 +126,7 @@ def test_names_in_checkpoints() -> None:
         ({"classes": 2}, None),
     ):
         torch.save({"state_dict": state, **content}, "some.pt")
-        assert read_weights(Path("some.pt"))[2] == names
+        assert read_weights(Path("some.pt")).class_names == names
 
 
 def test_exports_and_the_description_have_the_names(cli: Cli, teacher: Path) -> None:
