@@ -25,14 +25,18 @@ class ModelEntry(SectionEntry):
     """Has no spiking form."""
 
 
-def _resnet(name: str, help: str, source: str = "he2016resnet", family: str = "resnet") -> ModelEntry:
-    return _network(name, help, "snnkd.models.resnet:build", model.ResNetConfig, family, source, {"width": 4})
+def _resnet(
+    name: str,
+    help: str,
+    source: str = "he2016resnet",
+    family: str = "resnet",
+    options: type = model.ResNetConfig,
+) -> ModelEntry:
+    return _network(name, help, "snnkd.models.resnet:build", options, family, source, {"width": 4})
 
 
-def _vgg(name: str, help: str) -> ModelEntry:
-    return _network(
-        name, help, "snnkd.models.vgg:build", model.VGGConfig, "vgg", "simonyan2015vgg", {"width": 4}
-    )
+def _vgg(name: str, help: str, source: str = "simonyan2015vgg") -> ModelEntry:
+    return _network(name, help, "snnkd.models.vgg:build", model.VGGConfig, "vgg", source, {"width": 4})
 
 
 def _network(
@@ -51,7 +55,8 @@ def _library(name: str) -> ModelEntry:
 MODELS = Registry("model", [
     _resnet("resnet8", "residual, 3 blocks; small, the default"),
     _resnet("resnet18", "[2, 2, 2, 2] blocks, 64 channels and up"),
-    _resnet("resnet19", "[3, 3, 2] blocks, 128 up, hidden layer", "zheng2021tdbn he2016resnet"),
+    _resnet("resnet19", "[3, 3, 2] blocks, 128 up, hidden layer", "zheng2021tdbn he2016resnet",
+            options=model.ResNet19Config),
     _resnet("resnet20", "[3, 3, 3] blocks, 16 up (He et al.'s)"),
     _resnet("resnet20w", "[2, 2, 2, 2], spiking papers' wide one", "guo2022imloss he2016resnet"),
     _resnet("resnet34", "[3, 4, 6, 3] blocks, 64 channels and up"),
@@ -59,6 +64,7 @@ MODELS = Registry("model", [
     _resnet("sew-resnet34", "resnet34 that adds after the neuron", "fang2021sew", "sew-resnet"),
     _resnet("ms-resnet18", "resnet18, neuron before the convolution", "hu2021msresnet", "ms-resnet"),
     _resnet("ms-resnet34", "resnet34, neuron before the convolution", "hu2021msresnet", "ms-resnet"),
+    _vgg("cnn7", "7 convolutions, accurate for its MACs", "jordan2024airbench"),
     _vgg("vgg11", "8 convolutions with batch norm"),
     _vgg("vgg13", "10 convolutions with batch norm"),
     _vgg("vgg16", "13 convolutions with batch norm"),

@@ -24,7 +24,7 @@ from snnkd.models.blocks import (
 )
 from snnkd.models.features import Features
 from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
-from snnkd.schema.model import ResNetConfig
+from snnkd.schema.model import ResNet19Config, ResNetConfig
 
 
 @dataclass(frozen=True)
@@ -188,5 +188,6 @@ def build(
     architecture = ARCHITECTURES[config.name]
     if architecture.deep_stem:
         check_size(config.name, shape, 2)
-    architecture = replace(architecture, width=config.width or architecture.width)
+    hidden = config.hidden if isinstance(config, ResNet19Config) else architecture.hidden
+    architecture = replace(architecture, width=config.width or architecture.width, hidden=hidden)
     return ResNet(architecture, shape[0], classes, activation, last)

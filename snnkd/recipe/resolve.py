@@ -21,6 +21,7 @@ from snnkd.recipe.loss_section import NO_LOSS, build_loss, find_trait, method_ov
 from snnkd.recipe.merge import merge_stage
 from snnkd.recipe.overrides import apply_flags, apply_setting, expand_sections
 from snnkd.recipe.teacher_section import build_teacher
+from snnkd.recipe.train_section import check_train, with_optimizer_defaults
 from snnkd.schema import fields
 from snnkd.schema.augment import check_augment, mixing_names
 from snnkd.schema.events import check_events, frames_in
@@ -182,7 +183,7 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
     for key in ("train", "execution", "neuron", "teacher"):
         if key in values and values[key] is None:  # an empty section in YAML
             del values[key]
-    values.setdefault("train", {})
+    values["train"] = with_optimizer_defaults(values.get("train", {}))
     if stage == "distill":
         name = values["model"].name
         if MODELS[name].ann_only:
@@ -235,8 +236,7 @@ def _section(registry: Any, values: Any, where: str, default: str) -> Any:
 def _check_combinations(recipe: StageRecipe) -> None:
     """Check the rules that involve several keys."""
     train = recipe.train
-    if train.warmup_epochs > train.epochs:
-        raise UsageError(f"train.warmup_epochs: {train.warmup_epochs} exceeds train.epochs, {train.epochs}")
+    check_train(train)
     if train.select == "best" and recipe.data.val_fraction == 0 and ":" not in recipe.data.name:
         raise UsageError(
             "train.select: best needs data.val_fraction above 0; nothing is ever selected on the test split"

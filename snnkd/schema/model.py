@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from snnkd.errors import UsageError
-from snnkd.schema.marks import Bounds
+from snnkd.schema.marks import Bounds, Since
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +31,19 @@ class ResNetConfig(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ResNet19Config(ResNetConfig):
+    """`model:` of resnet19."""
+
+    hidden: Annotated[int, Bounds(0, 65536), Since("0.2.0")] = 256
+    """Units of the hidden layer before the head; 0: one linear layer from the last features."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class VGGConfig(ModelConfig):
     """`model:` of VGG."""
 
     width: Annotated[int, Bounds(1, 4096)] | None = None
-    """Channels of the first group; empty for 64."""
+    """Channels of the first group; empty for the network's own, 64 or (cnn7) 32."""
     pool: Literal["avg", "max"] = "avg"
     """Pooling; max: for ANNs only."""
 

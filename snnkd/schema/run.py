@@ -53,17 +53,45 @@ class TrainConfig:
     batch_size: Annotated[int, Bounds(2, 1_000_000)] = 128
     """Images per step over all processes; the incomplete last batch of an epoch is dropped (other images each
     epoch)."""
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Since("0.2.0")] = "sgd"
+    """Optimizer of torch.optim. adam and adamw have other defaults: lr 0.001, weight_decay 0 and 0.01."""
     lr: Annotated[float, Bounds(0, 1e38, open_low=True)] = 0.1
-    """Learning rate after warm-up."""
+    """Highest learning rate."""
     momentum: Annotated[float, Bounds(0, 1, open_high=True)] = 0.9
-    """Momentum of SGD, without Nesterov."""
+    """Momentum of sgd."""
+    nesterov: Annotated[bool, Since("0.2.0")] = False
+    """Nesterov momentum of sgd."""
+    betas: Annotated[tuple[float, ...], Since("0.2.0")] = (0.9, 0.999)
+    """Decay of the first and second moment of adam and adamw."""
+    eps: Annotated[float, Bounds(0, 1), Since("0.2.0")] = 1.0e-8
+    """Added to the denominator of adam and adamw."""
     # not on norms and biases, as there: they place the membrane potential relative to the threshold
     weight_decay: Annotated[float, Bounds(0, 1e38)] = 5.0e-4
-    """L2 penalty on convolution and linear weights; norms and biases are not decayed."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate schedule, by step; cosine: from lr to 0, reached one step after the last."""
+    """Weight decay of convolution and linear weights: an L2 penalty in sgd and adam, decoupled in adamw."""
+    norm_weight_decay: Annotated[float, Bounds(0, 1e38), Since("0.2.0")] = 0.0
+    """Weight decay of norms and biases."""
+    norm_lr_factor: Annotated[float, Bounds(0, 1e6), Since("0.2.0")] = 1.0
+    """Learning rate of norms and biases, as a multiple of lr; 0 freezes them."""
+    neuron_weight_decay: Annotated[float, Bounds(0, 1e38), Since("0.2.0")] = 0.0
+    """Weight decay of the parameters of neurons, such as plif's tau."""
+    neuron_lr_factor: Annotated[float, Bounds(0, 1e6), Since("0.2.0")] = 1.0
+    """Learning rate of the parameters of neurons, as a multiple of lr; 0 freezes them."""
+    clip_grad_norm: Annotated[float, Bounds(0, 1e38), Since("0.2.0")] = 0.0
+    """Highest L2 norm of the gradient of all parameters, which is scaled down to it; 0: no clipping."""
+    schedule: Literal["cosine", "linear", "multistep", "constant", "one-cycle", "triangular"] = "cosine"
+    """Learning rate schedule, by step. cosine, linear: from lr to final_lr, reached one step after the last;
+    multistep: times gamma at each of milestones; one-cycle: from lr / 25 to lr at peak and on to final_lr
+    along cosines, triangular: along straight lines (torch's OneCycleLR)."""
     warmup_epochs: Annotated[int, Bounds(0, 100_000)] = 0
-    """Epochs of linear rise from 0 to lr, counted within `epochs`."""
+    """Epochs of linear rise from 0 to lr, counted within `epochs`; not with one-cycle and triangular."""
+    final_lr: Annotated[float, Bounds(0, 1e38), Since("0.2.0")] = 0.0
+    """Learning rate at the end of cosine, linear, one-cycle and triangular."""
+    milestones: Annotated[tuple[int, ...], Since("0.2.0")] = ()
+    """Finished epochs after which multistep lowers the rate, such as [150, 180, 210]."""
+    gamma: Annotated[float, Bounds(0, 1, open_low=True), Since("0.2.0")] = 0.1
+    """Factor of multistep."""
+    peak: Annotated[float, Bounds(0, 1, open_low=True, open_high=True), Since("0.2.0")] = 0.3
+    """Fraction of the steps at which one-cycle and triangular reach lr."""
     # 0: teachers trained with smoothing distil worse (Mueller et al. 2019)
     label_smoothing: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0
     """Label smoothing of the cross-entropy."""
@@ -76,6 +104,28 @@ class TrainConfig:
     result; 0: off."""
     init: Literal["random", "teacher"] = "random"
     """Initial weights; teacher: a copy of the teacher's, which must have the same architecture."""
+
+
+OPTIMIZER_KEYS = {
+    "sgd": ("momentum", "nesterov"),
+    "adam": ("betas", "eps"),
+    "adamw": ("betas", "eps"),
+}
+"""The keys of TrainConfig that an optimizer has of its own."""
+OPTIMIZER_DEFAULTS = {
+    "adam": {"lr": 1.0e-3, "weight_decay": 0.0},
+    "adamw": {"lr": 1.0e-3, "weight_decay": 1.0e-2},
+}
+"""torch's defaults where they differ from TrainConfig's, which are those of sgd."""
+SCHEDULE_KEYS = {
+    "cosine": ("warmup_epochs", "final_lr"),
+    "linear": ("warmup_epochs", "final_lr"),
+    "multistep": ("warmup_epochs", "milestones", "gamma"),
+    "constant": ("warmup_epochs",),
+    "one-cycle": ("peak", "final_lr"),
+    "triangular": ("peak", "final_lr"),
+}
+"""The keys of TrainConfig that a schedule has of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)

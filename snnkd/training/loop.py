@@ -19,7 +19,7 @@ from snnkd.seeds import derive
 from snnkd.training import firing_rates
 from snnkd.training.compiling import Mode, compile_for_training
 from snnkd.training.malloc import keep_freed_memory
-from snnkd.training.optimizer import gradient_norm, set_learning_rate
+from snnkd.training.optimizer import clip_gradients, set_learning_rate
 from snnkd.training.setup import Stage
 from snnkd.training.step import Teacher, TrainStep, data_parallel, gradient_sync, micro_batches
 from snnkd.training.tensorboard import tracking
@@ -73,10 +73,11 @@ def train(stage: Stage, network: Network, objective: Objective, compile: Mode = 
                             loss = train_step(images, labels, teacher(images), epoch, hooked=last_step)
                             (loss.total / accumulate).backward()
                         losses.append(loss)
+                gradient_norm = clip_gradients(optimizer, recipe.train.clip_grad_norm)
                 optimizer.step()
                 if ema is not None:
                     ema.update(network, global_step + 1)
-                state.metrics.add(losses, gradient_norm(optimizer))
+                state.metrics.add(losses, gradient_norm)
                 if device.type == "cpu":  # on a GPU this would wait for the step
                     state.metrics.check_finite(epoch)
                 progress.step += 1

@@ -19,12 +19,12 @@ WORDS = ["teach", "--set", "data.classes=10", "--set", "data.train_images=400", 
 
 
 def _kill_once(
-    forks: Forks, folder: Path, phase: mmap.mmap, rng: random.Random, wanted: str | None
+    forks: Forks, folder: Path, words: list[str], phase: mmap.mmap, rng: random.Random, wanted: str | None
 ) -> tuple[int, str]:
     """Start the command, kill it at a random moment (of the wanted phase); its status and the phase it was
     in."""
     phase[0] = 0
-    pid = forks.start(folder, WORDS, phase=str(folder / "phase"))
+    pid = forks.start(folder, words, phase=str(folder / "phase"))
     pause = rng.uniform(0, 0.001) if wanted else rng.uniform(0, 0.9)
     if wanted:
         deadline = time.monotonic() + 30
@@ -43,12 +43,21 @@ def _kill_once(
     return forks.wait(), seen
 
 
-@pytest.mark.parametrize(("kills", "in_a_save"), [(60, 15)])
+@pytest.mark.parametrize(
+    ("kills", "in_a_save", "keys"),
+    [
+        (60, 15, []),
+        (12, 3, ["train.optimizer=adam", "train.lr=0.002", "train.schedule=linear"]),
+        (12, 3, ["train.optimizer=adamw", "train.lr=0.002", "train.clip_grad_norm=1"]),
+    ],
+    ids=["sgd", "adam", "adamw"],
+)
 @pytest.mark.nightly  # one kill in training: training/test_resume
 def test_killed_at_random_moments_runs_end_with_the_same_bytes(
-    forks: Forks, tmp_path: Path, kills: int, in_a_save: int
+    forks: Forks, tmp_path: Path, kills: int, in_a_save: int, keys: list[str]
 ) -> None:
-    assert forks.run(tmp_path / "whole", WORDS) == 0, (tmp_path / "whole/err").read_text()
+    words = [*WORDS, *(word for key in keys for word in ("--set", key))]
+    assert forks.run(tmp_path / "whole", words) == 0, (tmp_path / "whole/err").read_text()
     expected = (tmp_path / "whole/run/model.safetensors").read_bytes()
     rng, counted, number = random.Random(0), Counter[str](), 0
     while counted.total() < kills or counted["saving"] < in_a_save:
@@ -61,13 +70,13 @@ def test_killed_at_random_moments_runs_end_with_the_same_bytes(
             phase = mmap.mmap(file.fileno(), 1)
         for _attempt in range(8):
             status, seen = _kill_once(
-                forks, folder, phase, rng, "saving" if counted["saving"] < in_a_save else None
+                forks, folder, words, phase, rng, "saving" if counted["saving"] < in_a_save else None
             )
             if status == 0:
                 break
             assert status == -signal.SIGKILL, (folder / "err").read_text()
             counted[seen] += 1
-        assert forks.run(folder, WORDS) == 0, (folder / "err").read_text()
+        assert forks.run(folder, words) == 0, (folder / "err").read_text()
         assert (folder / "run/model.safetensors").read_bytes() == expected
         phase.close()
     print(f"killed: {dict(counted)}")

@@ -17,6 +17,7 @@ from conftest import Cli, results_script
 
 from snnkd.bench.subject import Subject, make_stage, make_subject
 from snnkd.catalog.losses import LOSSES
+from snnkd.catalog.models import MODELS
 from snnkd.compare.formats import as_json
 from snnkd.recipe import resolve_tasks, shipped
 from snnkd.recipe.loss_section import loss_label
@@ -33,9 +34,15 @@ TABLES = [
     name
     for name in NAMES
     if re.fullmatch(
-        r"(cifar10|cifar100|tiny-imagenet)-(resnet18|resnet19|resnet20w|vgg16)(-[a-z0-9-]+)?", name
+        r"(cifar10|cifar100|tiny-imagenet)-(resnet18|resnet19|resnet20w|vgg16)(-(?!fsta)[a-z0-9-]+)?", name
     )
 ]
+OTHERS = {
+    f"{data}-{name}"
+    for data in ("cifar10", "cifar100")
+    for name in ("resnet19-fsta", "spikformer", "qkformer")
+}
+OTHERS |= {"glyphs", "cifar100-resnet20-small"}
 CPU = torch.device("cpu")
 
 
@@ -58,7 +65,8 @@ WIDTHS = pytest.mark.parametrize("width", [8, pytest.param(None, id="full", mark
 
 def few(recipe: StageRecipe, width: int | None) -> StageRecipe:
     """The recipe with batches, and networks unless `width` is None, that a test has time for."""
-    model = recipe.model if width is None else replace(recipe.model, width=width)  # type: ignore[call-arg]
+    small = {"width": width} if hasattr(recipe.model, "width") else MODELS[recipe.model.name].small
+    model = recipe.model if width is None else replace(recipe.model, **small)
     return replace(recipe, model=model, train=replace(recipe.train, batch_size=2))
 
 
@@ -105,22 +113,34 @@ def test_every_recipe_takes_a_step_on_data_of_its_shape(name: str, width: int | 
 
 def chosen(name: str) -> list[int]:
     """The first task, which has the fewest timesteps, and one more."""
-    return sorted({0, (13 * NAMES.index(name)) % len(tasks_of(name).all)})
+    return sorted({0, _second_tasks()[name]})
+
+
+@cache
+def _second_tasks() -> dict[str, int]:
+    """For each recipe the task with a loss or a T that no recipe before it has."""
+    seen: set[str | int | None] = set()
+    numbers = {}
+    for name in NAMES:
+        traits = [_traits(task.pipeline) for task in tasks_of(name).all]
+        seen |= traits[0]
+        numbers[name] = max(range(len(traits)), key=lambda k: len(traits[k] - seen))
+        seen |= traits[numbers[name]]
+    return numbers
+
+
+def _traits(pipeline: Pipeline) -> set[str | int | None]:
+    """Loss and T of the student."""
+    student = pipeline.distill
+    return {loss_label(to_plain(student.loss)), student.model.T} if student else set()
 
 
 def test_these_tasks_go_through_all_losses_and_timesteps() -> None:
-    def told(all_tasks: bool) -> tuple[set[str], set[int | None]]:
-        students = [
-            task.pipeline.distill
-            for name in NAMES
-            for task in tasks_of(name).all
-            if all_tasks or task.number in chosen(name)
-        ]
-        return {loss_label(to_plain(student.loss)) for student in students if student}, {
-            student.model.T for student in students if student
-        }
-
-    assert told(all_tasks=False) == told(all_tasks=True)
+    every, some = (
+        {trait for name in NAMES for k in numbers(name) for trait in _traits(tasks_of(name).all[k].pipeline)}
+        for numbers in (lambda name: range(len(tasks_of(name).all)), chosen)
+    )
+    assert some == every
 
 
 @WIDTHS
@@ -143,7 +163,7 @@ def test_the_tables_are_there() -> None:
     assert {f"{name}-short" for name in whole} == set(TABLES) - whole
     data, models = ("cifar10", "cifar100", "tiny-imagenet"), ("resnet18", "resnet19", "resnet20w", "vgg16")
     assert {f"{d}-{m}" for d in data for m in models} <= whole
-    assert len(shipped_names()) == len(TABLES) + 2  # glyphs, and the small-scale one
+    assert set(NAMES) == {*TABLES, *OTHERS}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -207,6 +227,43 @@ def test_the_tables_of_one_network_have_every_method() -> None:
     published |= {"bkdsnn", "ckdsnn", "enof", "sakd", "w2s", "s2w"}
     assert published <= losses
     assert published <= {entry.name for entry in LOSSES}
+
+
+def test_settings_by_the_same_authors() -> None:
+    """Both stand-ins for HTA-KL's settings stand side by side."""
+    for data, decay in (("cifar100", 1e-4), ("cifar10", 0.0)):
+        task = tasks_of(f"{data}-resnet19-fsta").all[0].pipeline
+        student, teacher = task.distill, task.teach
+        assert student is not None and teacher is not None  # noqa: PT018
+        assert (student.model.hidden, teacher.model.hidden) == (0, 0)  # type: ignore[attr-defined]
+        assert 1 - 1 / student.neuron.tau == pytest.approx(0.25)  # type: ignore[union-attr]
+        for train, smoothing in ((student.train, 0.1), (teacher.train, 0.0)):
+            values = (
+                train.epochs,
+                train.batch_size,
+                train.lr,
+                train.weight_decay,
+                train.schedule,
+                train.final_lr,
+            )
+            assert values == (600, 128, 0.1, decay, "cosine", 1e-5)
+            assert train.label_smoothing == smoothing
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("spikformer", (300, 128, 5e-4)), ("qkformer", (400, 64, 1e-3))]
+)
+def test_transformers_train_with_adamw(name: str, values: tuple[float, ...]) -> None:
+    for data in ("cifar10", "cifar100"):
+        task = tasks_of(f"{data}-{name}").all[0].pipeline
+        for stage in (task.teach, task.distill):
+            assert stage is not None
+            train = stage.train
+            assert (train.epochs, train.batch_size, train.lr) == values
+            assert (train.optimizer, train.weight_decay, train.warmup_epochs, train.final_lr) == (
+                "adamw", 0.06, 20, 1e-5
+            )  # fmt: skip
+            assert stage.data.name == data
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -91,6 +91,30 @@ def test_interrupted_again_and_again() -> None:
         pytest.fail("never finished")
 
 
+OPTIMIZERS = {
+    "sgd": ["train.nesterov=true", "train.schedule=triangular", "train.norm_lr_factor=8"],
+    "adam": [
+        "train.clip_grad_norm=0.5",
+        "train.lr=0.002",
+        "train.schedule=multistep",
+        "train.milestones=[1]",
+    ],
+    "adamw": ["train.norm_weight_decay=0.1", "train.lr=0.002", "train.schedule=one-cycle", "train.ema=0.9"],
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimizer_continues(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped in the first epoch, at its end, and in the second."""
+    settings = [*FLAGS["settings"], f"train.optimizer={optimizer}", *OPTIMIZERS[optimizer]]
+    monkeypatch.setitem(FLAGS, "settings", settings)
+    whole = _teach("whole")
+    for steps in (STEPS - 2, STEPS - 2, 2):
+        with pytest.raises(Preempted):
+            _teach("stopped", StopAfter(steps))
+    assert _teach("stopped") == whole
+
+
 def test_metrics_of_a_continued_epoch_are_those_of_a_whole_one() -> None:
     """Sums over the epoch survive the stop."""
     _teach("whole")
