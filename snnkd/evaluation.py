@@ -202,16 +202,24 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
         )
 
 
-@distributed.on_rank0
-def measured_already(
-    folders: Sequence[Path], request: EvalRequest, console: Console
-) -> list[tuple[Path, dict[str, Any] | None]]:
-    """List the finished runs in `folders` (default: the runs folder), each with its stored result or None.
+@dataclass(frozen=True)
+class Pending:
+    """The finished runs of some folders, as `eval --all` takes them."""
 
-    Damaged runs are skipped with a log line. Raises FileError for a folder without a finished run.
+    unmeasured: list[Path]
+    stored: list[dict[str, Any]]
+    """Results of those that were measured so before."""
+    damaged: list[Path]
+
+
+@distributed.on_rank0
+def find_pending(folders: Sequence[Path], request: EvalRequest, console: Console) -> Pending:
+    """Sort the finished runs in `folders` (default: the runs folder); each damaged one is logged.
+
+    Raises FileError for a folder without a finished run.
     """
     runs = [run for folder in folders or [runs_folder()] for run in _finished_in(folder, request, console)]
-    measured: list[tuple[Path, dict[str, Any] | None]] = []
+    pending = Pending([], [], [])
     for run in runs:
         try:
             loaded = load_network(run)
@@ -220,11 +228,14 @@ def measured_already(
             stored = read_json(place) if place.exists() else None
         except FileError as error:
             console.log(f"skipped: {error}")
+            pending.damaged.append(run)
             continue
         if stored:
             console.log(f"{run}: already measured ({f'eval/{name}' if name else RESULT})")
-        measured.append((run, stored))
-    return measured
+            pending.stored.append(stored)
+        else:
+            pending.unmeasured.append(run)
+    return pending
 
 
 def _finished_in(folder: Path, request: EvalRequest, console: Console) -> list[Path]:

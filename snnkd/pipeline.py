@@ -4,7 +4,7 @@ these."""
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from snnkd.compare.report import make_report
 from snnkd.compare.sections import left_out_line
 from snnkd.console import Console
 from snnkd.context import RunContext
-from snnkd.data import FetchOptions, check_fit, load_data
+from snnkd.data import FetchOptions, ImageSet, check_fit, load_data
 from snnkd.data.classes import match_classes
 from snnkd.data.describe import describe
 from snnkd.data.download.archives import check_mirror
 from snnkd.environment import pick_device
-from snnkd.errors import UsageError
-from snnkd.evaluation import EvalRequest, data_of, measure_run, measured_already, own_eval_file
+from snnkd.errors import FileError, RunError, UsageError
+from snnkd.evaluation import EvalRequest, Pending, data_of, find_pending, measure_run, own_eval_file
 from snnkd.exports.agreement import sample_images
 from snnkd.exports.export import check_supported, export_network, write_report
 from snnkd.exports.extras import check_installed
@@ -35,7 +35,7 @@ from snnkd.exports.source import Source
 from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
-from snnkd.models.files import load_network
+from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose, finished_runs
@@ -46,13 +46,14 @@ from snnkd.schema.run import (
     CompareConfig,
     DistillRecipe,
     ExecutionConfig,
+    ExportConfig,
     StageRecipe,
     TeacherConfig,
     TeachRecipe,
 )
 from snnkd.stage import run_stage
 from snnkd.teachers import check_teacher, find_teacher, pinned_teacher
-from snnkd.training.setup import Stage, check_execution
+from snnkd.training.setup import Stage, check_execution, random_network
 from snnkd.training.tensorboard import check_track
 
 
@@ -135,11 +136,12 @@ def evaluate_all(
     latest: bool = False,
     every: bool = False,
     plot: Path | None = None,
-) -> list[ResultDict]:
+) -> tuple[list[ResultDict], list[Path]]:
     """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`.
 
     With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured
-    so; the picture shows those that were, too.
+    so; the picture shows those that were, too. A run that cannot be measured is then logged, and returned
+    beside the results.
     """
     if latest and (every or folders):
         _refuse_latest("--all" if every else str((folders or [])[0]))
@@ -149,24 +151,28 @@ def evaluate_all(
         check_plot_path(plot)
     if every and request.save_logits:
         raise UsageError(f"--save-logits {request.save_logits}: one file for --all; give one run")
-    stored: list[Mapping[str, Any]] = []
     if every:
-        known = measured_already(folders or (), request, context.console)
-        chosen, stored = (
-            [run for run, result in known if result is None],
-            [result for _, result in known if result is not None],
-        )
+        pending = find_pending(folders or (), request, context.console)
     else:
-        chosen = list(folders or [_the_student(latest, context.console)])
+        pending = Pending(list(folders or [_the_student(latest, context.console)]), [], [])
+    chosen, left_out = pending.unmeasured, pending.damaged
     if request.save_logits and len(chosen) > 1:
         raise UsageError(
             f"--save-logits {request.save_logits}: one file for {len(chosen)} runs; give one run"
         )
-    results = [evaluate(folder, request, context, execution) for folder in chosen]
-    if plot and (stored or results) and distributed.is_rank0():
-        plot_curves(group_by_seed([*stored, *results]), plot)
+    results = []
+    for folder in chosen:
+        try:
+            results.append(evaluate(folder, request, context, execution))
+        except (UsageError, FileError, RunError) as error:
+            if not every:
+                raise
+            context.console.log(f"skipped: {folder}: {str(error).removeprefix(f'{folder}: ')}")
+            left_out.append(folder)
+    if plot and (pending.stored or results) and distributed.is_rank0():
+        plot_curves(group_by_seed([*pending.stored, *results]), plot)
         context.console.log(f"plot written to {plot}")
-    return results
+    return results, left_out
 
 
 def _refuse_latest(chosen: str) -> None:
@@ -331,12 +337,35 @@ def _check_all(tasks: Sequence[Task], context: RunContext) -> None:
                 )
     for group in by_data.values():  # each data set is loaded once
         data = load_data(group[0][1].data, context.console, fetch=_fetch_options(context))
+        exports: dict[str, tuple[Task, StageRecipe]] = {}  # of equal networks one is built
         for task, stage in group:
             with _naming(task):
                 check_fit(stage.train, data, stage.data.augment)
                 check_execution(stage.train, stage.execution, pick_device(stage.execution.device))
-                if task.pipeline.eval and stage is _stages(task.pipeline)[-1]:
-                    data.split(task.pipeline.eval.split)
+                if stage is _stages(task.pipeline)[-1]:
+                    _check_splits(task.pipeline, data)
+                    key = repr((stage.model, getattr(stage, "neuron", None), task.pipeline.export))
+                    exports.setdefault(key, (task, stage))
+        for task, stage in exports.values():
+            with _naming(task):
+                _check_export(task.pipeline.export, stage, data)
+
+
+def _check_splits(pipeline: Pipeline, data: ImageSet) -> None:
+    if pipeline.eval:
+        data.split(pipeline.eval.split)
+    if pipeline.compare and pipeline.compare.rank_on:
+        data.split(pipeline.compare.rank_on)
+
+
+def _check_export(export: ExportConfig | None, stage: StageRecipe, data: ImageSet) -> None:
+    """Refuse a format that does not support the network that `stage` will train."""
+    if export is None:
+        return
+    network = random_network(stage, data)
+    source = Source(LoadedNetwork(network, {}, "", Path()), network.specification.T)
+    for name in export.formats:
+        check_supported(EXPORTS[name], source)
 
 
 @contextmanager

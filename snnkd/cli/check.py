@@ -9,6 +9,7 @@ import typer
 
 from snnkd.cli import options as o
 from snnkd.cli.text import preflight_lines
+from snnkd.compare.plan import check_compare
 from snnkd.recipe import dump_yaml, resolve_tasks
 from snnkd.recipe.help_comments import commented_yaml
 from snnkd.recipe.render import full_recipe, sweep_recipe
@@ -40,6 +41,7 @@ def check(
     """
     o.permit(code, settings=settings)
     tasks = resolve_tasks(recipe, settings or ())
+    check_compare(tasks)
     first = tasks.select(task)[0]
     swept = bool(tasks.axes) and task is None
     recipe_keys = sweep_recipe(tasks, settings or ()) if swept else full_recipe(first.pipeline)

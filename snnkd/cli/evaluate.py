@@ -9,9 +9,11 @@ import typer
 
 from snnkd.cli import options as o
 from snnkd.cli.text import curve_text
+from snnkd.errors import RunError
 from snnkd.schema import fields
 from snnkd.schema.run import EvalConfig, ExecutionConfig
 
+MOST_NAMED = 3
 EXAMPLES = (
     "snnkd eval",
     "snnkd eval RUN --T 8 --recalibrate-bn",
@@ -99,11 +101,14 @@ def evaluate(
         request = EvalRequest(
             settings=config, data=data, data_settings=settings or (), save_logits=save_logits
         )
-        results = pipeline.evaluate_all(
+        results, left_out = pipeline.evaluate_all(
             runs, request, execution, o.make_context(stop), latest=latest, every=every, plot=plot
         )
     if as_json:
         o.echo_json(results[0] if len(results) == 1 and not every else {"schema": 1, "results": results})
-        return
-    for result in results:
-        o.echo(curve_text(result))
+    else:
+        for result in results:
+            o.echo(curve_text(result))
+    if left_out:
+        named = ", ".join(map(str, left_out[:MOST_NAMED])) + (", ..." if len(left_out) > MOST_NAMED else "")
+        raise RunError(f"--all: {len(left_out)} runs were left out: {named}; the reasons are above")

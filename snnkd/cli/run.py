@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
+from snnkd.compare.plan import check_compare
 from snnkd.errors import UsageError
 from snnkd.recipe import resolve_tasks
 
@@ -37,6 +38,7 @@ def run(
     if list_tasks and task is not None:
         raise UsageError(f"--task {task} runs one task, --tasks lists them; give one of the two")
     tasks = resolve_tasks(recipe, settings or ())
+    check_compare(tasks)
     if list_tasks:
         if as_json:
             o.echo_json(

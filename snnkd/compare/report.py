@@ -7,11 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from snnkd.compare.labels import find_label, loss_name, unknown_label
+from snnkd.compare.labels import find_label, loss_name
 from snnkd.compare.paper_results import Reported, reported, reported_for
 from snnkd.compare.power import seeds_to_tell
 from snnkd.compare.predictions import Predictions, read_predictions
-from snnkd.compare.rows import Budget, Group, Row, TrialKey, count_settings, group, paths, trial_key
+from snnkd.compare.rows import (
+    Budget,
+    Group,
+    Row,
+    TrialKey,
+    check_baseline,
+    count_settings,
+    group,
+    paths,
+    trial_key,
+)
 from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
 from snnkd.compare.students import LeftOut, Student, gather
 from snnkd.errors import FileError
@@ -109,10 +119,7 @@ def make_report(runs: Sequence[Path], settings: CompareConfig, logits: Sequence[
     gathered = gather(runs, settings.split)
     groups, trials = group(gathered.students), count_settings(gathered.students)
     predictions, unused = read_predictions(logits, gathered.students)
-    if settings.baseline is not None:
-        all_rows = [row for each in groups for rows in each.columns.values() for row in rows]
-        if not any(settings.baseline in (row.label, row.loss) for row in all_rows):
-            raise unknown_label(settings.baseline, [row.label for row in all_rows])
+    check_baseline(groups, settings.baseline, ranked=settings.rank_on is not None)
     tables = tuple(_table(each, settings, trials, predictions) for each in groups)
     return Report(
         split=settings.split, rank_on=settings.rank_on, tables=tables, left_out=(*gathered.left_out, *unused)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.catalog.losses import LOSSES
-from snnkd.compare.labels import label_of, loss_name, make_labels, settings_of
+from snnkd.compare.labels import find_label, label_of, loss_name, make_labels, settings_of, unknown_label
 from snnkd.compare.students import Split, Student
 from snnkd.errors import UsageError
 
@@ -106,6 +106,19 @@ def _order(row: Row) -> tuple[int, str]:
     """Sort key: the order of `snnkd list losses`, then the label."""
     names = [entry.name for entry in LOSSES]
     return names.index(row.loss) if row.loss in names else len(names), row.label
+
+
+def check_baseline(
+    groups: Sequence[Group], baseline: str | None, ranked: bool, option: str = "--baseline"
+) -> None:
+    """Raise UsageError for a baseline that is no row, or where rows are not `ranked`, several of a table."""
+    columns = [rows for each in groups for rows in each.columns.values()]
+    if baseline is None:
+        return
+    if not any(baseline in (row.label, row.loss) for rows in columns for row in rows):
+        raise unknown_label(baseline, [row.label for rows in columns for row in rows], option)
+    for rows in () if ranked else columns:
+        find_label(baseline, [row.label for row in rows], [row.loss for row in rows], option)
 
 
 @dataclass(frozen=True)

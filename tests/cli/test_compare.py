@@ -19,6 +19,11 @@ import pytest
 from compare.synthetic import make_run, make_seeds
 from conftest import Cli, Outcome, run_in
 
+from snnkd.compare.plan import planned_groups
+from snnkd.compare.report import make_report
+from snnkd.recipe import resolve_tasks
+from snnkd.schema.run import CompareConfig
+
 RECIPE = """\
 schema: 1
 data: {name: glyphs, classes: 10, train_images: 300, test_images: 100, val_fraction: 0.2}
@@ -52,6 +57,17 @@ def runs(nine: tuple[Path, Outcome]) -> Path:
 
 def result(run: Path) -> dict:
     return json.loads((run / "result.json").read_text())
+
+
+def test_the_rows_are_known_before_training(runs: Path) -> None:
+    Path("r.yaml").write_text(RECIPE)
+    Path("wide.yaml").write_text(RECIPE.replace("seed: [0", "distill.train.lr: [0.1, 0.2], seed: [0"))
+    (planned,), (wide,) = (planned_groups(resolve_tasks(name)) for name in ("r.yaml", "wide.yaml"))
+    (table,) = make_report([runs], CompareConfig()).tables
+    assert [row.label for row in planned.columns[2]] == [line.label for line in table.columns[0].rows]
+    assert [row.label for row in wide.columns[2]] == [
+        f"{loss} lr={lr}" for loss in ("none", "kl", "hta-kl") for lr in (0.1, 0.2)
+    ]
 
 
 def test_three_seeds_of_three_losses(cli: Cli, runs: Path) -> None:

@@ -58,9 +58,24 @@ def test_a_damaged_run_of_a_folder_is_left_out(cli: Cli, student: Path) -> None:
     assert cli("distill", *SMALL, "--T", 1, "--loss", "none").code == 0
     (student / "model.safetensors").write_bytes(b"")
     done = cli("eval", "--all", "--T", 3, "--json")
-    assert done.code == 0, done.err
+    assert done.code == 4, done.err
     assert len(done.json["results"]) == 1
     assert "skipped" in done.err
+    assert f"--all: 1 runs were left out: {student}; the reasons are above" in done.complaint
+
+
+def test_runs_without_validation_images_do_not_stop_the_others(cli: Cli) -> None:
+    words = ["teach", *SMALL, "--epochs", 1]
+    without = [cli(*words, "--seed", seed).folder for seed in (0, 1)]
+    held_out = cli(*words, "--set", "data.val_fraction=0.2").folder
+    done = cli("eval", "--all", "--split", "val", "--json")
+    assert [result["run"] for result in done.json["results"]] == [str(held_out)]
+    assert done.code == 4
+    for run in without:
+        assert f"skipped: {run}: --split val: glyphs has no validation images" in done.err
+    assert f"2 runs were left out: {without[0]}, {without[1]}" in done.complaint
+    assert (held_out / "eval" / "val-T1.json").is_file()
+    assert cli("eval", without[0], "--split", "val").code == 2
 
 
 def test_held_out_images_are_those_of_the_training(cli: Cli, student: Path) -> None:

@@ -115,6 +115,12 @@ def test_listing_does_not_import_torch(recipe: str) -> None:
             ["--set", "compare.baseline=kl"],
             "compare.baseline: 'kl' is not a loss of this recipe; known: hta-kl, hta-kl head=strict, none",
         ),
+        (
+            ["--set", "compare.baseline=none", "--set", "sweep.distill.train.lr=[0.1, 0.2]"],
+            "compare.baseline: 'none' has 2 rows: 'none lr=0.1', 'none lr=0.2'; give one label",
+        ),
+        (["--set", "compare.baseline=none lr=0.3"], "compare.baseline: 'none lr=0.3' is not a row"),
+        (["--set", "export.formats=[nir]", "--set", "distill.neuron=psn"], "--format nir: layer"),
     ],
 )
 def test_requests_that_are_refused_before_anything_runs(
