@@ -14,6 +14,7 @@ from snnkd.bench.ablations import time_ablations, time_baseline
 from snnkd.bench.baseline_loop import check_neuron
 from snnkd.bench.baseline_transforms import check_augment
 from snnkd.bench.clock import summary, time_steps
+from snnkd.bench.efficiency import measure_efficiency
 from snnkd.bench.parts import spiking_overhead, time_parts
 from snnkd.bench.subject import make_stage, make_subject
 from snnkd.environment import hardware, in_bf16, pick_device, versions
@@ -65,6 +66,7 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -
         "images_per_s": round(batch / summary(step, 9)["median"], 2),
         "step_ms": summary([1000 * s for s in step], 2),
         "parts": time_parts(subject, rounds),
+        "efficiency": measure_efficiency(subject, rounds),
         "peak_memory_bytes": peak_memory(device),
         "spiking_overhead": spiking_overhead(make_subject(stage, compile), rounds),
     }

@@ -157,6 +157,13 @@ def bench_lines(result: dict[str, Any]) -> list[str]:
         f"{name:<10} {part['median']:>7.1f}  {100 * part['median'] / total:>5.1f} %"
         for name, part in result["parts"].items()
     ]
+    if result["efficiency"]:
+        gflops = {key: result["efficiency"][f"{key}_gflops"]["median"] for key in ("convolution", "matmul")}
+        lines += [
+            "",
+            f"convolutions {gflops['convolution']:.0f} GFLOP/s, "
+            f"{_quartiles(result['efficiency']['ratio'])} of a matrix product",
+        ]
     lines += ["", f"peak memory {result['peak_memory_bytes'] / 2**20:,.0f} MiB"]
     overhead = _quartiles(result["spiking_overhead"])
     lines += [f"spiking overhead {overhead} (student / ANN on T x B images)"]

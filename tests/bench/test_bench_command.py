@@ -45,6 +45,12 @@ def test_json_has_what_was_measured_and_on_what(cli: Cli) -> None:
     assert whole == pytest.approx(found["step_ms"]["median"], rel=0.9)
     assert found["images_per_s"] == pytest.approx(4000 / found["step_ms"]["median"], rel=0.01)
     assert found["peak_memory_bytes"] > 2**26
+    efficiency = found["efficiency"]
+    assert list(efficiency) == ["convolution_gflops", "matmul_gflops", "ratio", "share"]
+    assert 0 < efficiency["share"]["median"] < 1
+    assert efficiency["ratio"]["median"] == pytest.approx(
+        efficiency["convolution_gflops"]["median"] / efficiency["matmul_gflops"]["median"], rel=1
+    )
     assert found["spiking_overhead"]["median"] > 0
     assert found["hardware"]["device"] == "cpu"
     assert found["versions"]["torch"]

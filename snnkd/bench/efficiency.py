@@ -1,0 +1,80 @@
+"""How near the convolutions of a training step are to the machine: FLOP/s relative to a matrix product."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
+
+from snnkd.bench.clock import seconds, summary
+from snnkd.bench.subject import Subject
+from snnkd.environment import in_bf16
+
+CONVOLUTIONS = ("aten::convolution", "aten::convolution_backward")
+MATRIX = 1024
+"""Rows and columns of the matrices whose product is timed."""
+PRODUCTS = 4
+"""Matrix products timed together."""
+
+
+def measure_efficiency(subject: Subject, rounds: int) -> dict[str, Any]:
+    """GFLOP/s of the step's convolutions, forward and backward, and of torch's matrix product, in turn.
+
+    `ratio` is their quotient round by round, `share` the convolutions' share of the step. The product has the
+    step's precision. A network without convolutions has none of these: an empty dictionary.
+    """
+    device = subject.stage.device
+    flops = _convolution_flops(subject)
+    if not flops:
+        return {}
+    dtype = torch.bfloat16 if in_bf16(subject.stage.recipe.execution, device) else torch.float32
+    a, b = (torch.rand(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
+    _multiply(a, b)
+    reached, possible, shares = [], [], []
+    for _ in range(rounds):
+        convolution, step = _profile_step(subject)
+        reached.append(flops / convolution / 1e9)
+        shares.append(convolution / step)
+        product = seconds(lambda: _multiply(a, b), device)
+        possible.append(PRODUCTS * 2 * MATRIX**3 / product / 1e9)
+    return {
+        "convolution_gflops": summary(reached, 1),
+        "matmul_gflops": summary(possible, 1),
+        "ratio": summary([r / p for r, p in zip(reached, possible, strict=True)], 3),
+        "share": summary(shares, 3),
+    }
+
+
+def _multiply(a: Tensor, b: Tensor) -> None:
+    for _ in range(PRODUCTS):
+        torch.mm(a, b)
+
+
+def _convolution_flops(subject: Subject) -> int:
+    """FLOPs, two a MAC, of the convolutions of one step: teacher, student, and gradients."""
+    images, labels = subject.batch()
+    with FlopCounterMode(display=False) as counter:
+        teacher = subject.teacher(images)
+        # hooked: a compiled network's operations would not be seen
+        subject.train_step(images, labels, teacher, 0, hooked=True).total.backward()
+    subject.optimizer.zero_grad(set_to_none=True)
+    counts = counter.get_flop_counts()["Global"]
+    return sum(
+        count
+        for operation, count in counts.items()
+        if str(operation).replace("aten.", "aten::") in CONVOLUTIONS
+    )
+
+
+def _profile_step(subject: Subject) -> tuple[float, float]:
+    """Seconds of the convolutions and of the step, on the device that computes them."""
+    device = subject.stage.device
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as profiler:
+        step = seconds(subject.step, device)
+    field = "device_time_total" if device.type == "cuda" else "cpu_time_total"
+    times = {event.key: getattr(event, field) for event in profiler.key_averages()}
+    return sum(times.get(name, 0.0) for name in CONVOLUTIONS) / 1e6, step
