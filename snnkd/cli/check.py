@@ -27,6 +27,7 @@ def check(
         str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")
     ],
     settings: o.Set = None,
+    sweep: o.Sweep = None,
     task: Annotated[
         str | None,
         typer.Option("--task", metavar="K", help="Show only task K of the recipe's sweep, from 0."),
@@ -39,8 +40,8 @@ def check(
     A sweep is printed as it is after `extends`, one of its tasks in full with --task K.
     The recipe goes to stdout; parameters, MACs, memory, steps, data and teacher to stderr.
     """
-    o.permit(code, settings=settings)
-    tasks = resolve_tasks(recipe, settings or ())
+    o.permit(code, settings=settings, sweep=sweep)
+    tasks = resolve_tasks(recipe, settings or (), sweep or ())
     check_compare(tasks)
     first = tasks.select(task)[0]
     swept = bool(tasks.axes) and task is None

@@ -61,6 +61,14 @@ Set = Annotated[
         help="Set any recipe key, e.g. train.weight_decay=1e-4; repeatable.",
     ),
 ]
+Sweep = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="KEY=VALUES",
+        help="Sweep a key without a file, e.g. loss=kl,hta-kl, T=2,4 or seed=0-4; repeatable.",
+    ),
+]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; move an existing run directory to .aside.")]
 MaxTime = Annotated[
     str | None,
@@ -101,10 +109,16 @@ def parse_duration(text: str | None) -> float | None:
     return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
 
 
-def permit(code: Sequence[str] | None, *names: str | None, settings: Sequence[str] | None = None) -> None:
-    """Permit the user functions on the command line: by --code, as loss, model or data set, or in --set."""
-    values = (setting.partition("=")[2] for setting in settings or ())
-    usercode.permit([*(code or ()), *(name for name in names if name), *values])
+def permit(
+    code: Sequence[str] | None,
+    *names: str | None,
+    settings: Sequence[str] | None = None,
+    sweep: Sequence[str] | None = None,
+) -> None:
+    """Permit the user functions on the command line: by --code, --set, --sweep, or as loss, model or data."""
+    values = [setting.partition("=")[2] for setting in settings or ()]
+    swept = [value.strip() for axis in sweep or () for value in axis.partition("=")[2].split(",")]
+    usercode.permit([*(code or ()), *(name for name in names if name), *values, *swept])
 
 
 def stage_flags(context: typer.Context) -> dict[str, Any]:

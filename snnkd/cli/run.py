@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
+from snnkd import distributed
 from snnkd.cli import options as o
 from snnkd.compare.plan import check_compare
 from snnkd.errors import UsageError
 from snnkd.recipe import resolve_tasks
+from snnkd.recipe.sweep_option import option_recipe
 
 EXAMPLES = (
-    "snnkd run glyphs",
+    "snnkd run glyphs --sweep loss=kl,hta-kl --sweep T=2,4 --sweep seed=0-4",
     "snnkd run mine.yaml --tasks",
     "snnkd run mine.yaml --task 3 --max-time 3:50:00",
 )
@@ -28,17 +31,20 @@ def run(
     list_tasks: Annotated[
         bool, typer.Option("--tasks", help="List the tasks of the sweep without running them.")
     ] = False,
+    sweep: o.Sweep = None,
     settings: o.Set = None,
     code: o.Code = None,
     max_time: o.MaxTime = None,
     as_json: o.Json = False,
 ) -> None:
     """Run all stages of a recipe; print one run directory a line."""
-    o.permit(code, settings=settings)
+    o.permit(code, settings=settings, sweep=sweep)
     if list_tasks and task is not None:
         raise UsageError(f"--task {task} runs one task, --tasks lists them; give one of the two")
-    tasks = resolve_tasks(recipe, settings or ())
+    tasks = resolve_tasks(recipe, settings or (), sweep or ())
     check_compare(tasks)
+    if tasks.option_axes and distributed.is_rank0():
+        print(option_recipe(recipe, tasks.option_axes, settings or ()), file=sys.stderr)
     if list_tasks:
         if as_json:
             o.echo_json(

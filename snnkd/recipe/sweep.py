@@ -6,7 +6,7 @@ import copy
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from snnkd.errors import UsageError, did_you_mean
@@ -16,6 +16,7 @@ from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import expand_loss, loss_label
 from snnkd.recipe.overrides import apply_setting, expand_sections, set_swept_value
 from snnkd.recipe.resolve import Pipeline, resolve_document, stage_of
+from snnkd.recipe.sweep_option import add_axes
 from snnkd.recipe.yaml_io import flow_yaml
 from snnkd.schema import fields
 from snnkd.schema.fields import to_plain
@@ -59,6 +60,8 @@ class Tasks:
     """The recipe after `extends`, without its sweep."""
     axes: Axes
     all: tuple[Task, ...]
+    option_axes: Values = field(default_factory=dict)
+    """The axes given by --sweep."""
 
     @property
     def compare(self) -> CompareConfig | None:
@@ -89,10 +92,11 @@ class Tasks:
         return (self.all[int(number)],)
 
 
-def resolve_tasks(recipe: str, settings: Sequence[str] = ()) -> Tasks:
+def resolve_tasks(recipe: str, settings: Sequence[str] = (), sweep: Sequence[str] = ()) -> Tasks:
     """The tasks of `recipe`; `settings` apply to every task, `sweep.KEY=[...]` to the sweep itself.
 
-    Raises UsageError (request) or FileError (recipe file); an error of one task names the task.
+    `sweep` has axes as `--sweep` gives them (see sweep_option). Raises UsageError (request) or FileError
+    (recipe file); an error of one task names the task.
     """
     document = read_recipe(recipe)
     rest = []
@@ -101,7 +105,8 @@ def resolve_tasks(recipe: str, settings: Sequence[str] = ()) -> Tasks:
             _set_axis(document, setting)
         else:
             rest.append(setting)
-    return tasks_of(document, recipe, rest)
+    axes = add_axes(document, sweep)
+    return replace(tasks_of(document, recipe, rest), option_axes=axes)
 
 
 def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tasks:
