@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from rich.console import Console as RichConsole
@@ -78,10 +79,10 @@ def duration(seconds: float) -> str:
 
 
 class Clock:
-    """Seconds of work, continued over interruptions."""
+    """Seconds by the clock `now`, from here on: wall time, or with `time.process_time` that of the CPUs."""
 
-    def __init__(self, before: float = 0.0) -> None:
-        self._before, self._start = before, time.monotonic()
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._start = now, now()
 
     def seconds(self) -> float:
-        return self._before + time.monotonic() - self._start
+        return self._now() - self._start

@@ -166,6 +166,8 @@ def _network_config(
         **({} if data.class_names is None else {"class_names": list(data.class_names)}),
         "teacher": teacher_result,
         "seconds": round(progress.seconds, 2),
+        "cpu_seconds": round(progress.cpu_seconds, 2),
+        "gpu_seconds": round(progress.gpu_seconds, 2) if stage.device.type == "cuda" else None,
         "precision": "bf16" if setup.bf16 else "float32",
     }
 

@@ -187,18 +187,18 @@ def as_json(report: Report) -> str:
     """Format as one object, `{"schema": 1, "split", "rank_on", "tables", "left_out"}`.
 
     A table: `data`, `part`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`,
-    `usual`, `teacher` (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes`, `rows`
-    and `published`. A row: `label`, `loss`, `recipe_hash`, `settings`, `settings_split`, `seeds`, `runs`,
-    `values` (top-1 in percent by seed), the spreads (`{"mean", "sd", "n"}`) `top1`, `val_top1`, `rate`,
-    `synops`, `energy_mj` and `device_seconds`, `devices`, `difference` (`mean`, `seeds`, `verdict`, `sd` of
-    the pairs' differences, `low`, `high`, `p`, `p_holm`, `power` and `equivalence`), `over_images` (`mean`,
-    `low`, `high`, `seeds`, `images`, `draws`) and `published`: the result of this loss's paper for these
-    data, model and T, mostly of the best test epoch (`method`, `T`, `top1`, `rate` as a fraction, `neuron`,
-    `source`, `bibtex`, the reference's key). A column's `published` is the list of all that papers report
-    there, `T` being null where it is not reported. `power` has `level` (the uncorrected p below which Holm's
-    correction leaves the row significant), `detectable` (points, with probability 0.8) and `seeds_needed` for
-    the difference seen (null: above 1000); `equivalence`, with --equivalent, `margin`, `p` and `p_holm`. What
-    does not apply is null.
+    `usual`, `teacher` (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes`,
+    `rows` and `published`. A row: `label`, `loss`, `recipe_hash`, `settings`, `settings_split`, `seeds`,
+    `runs`, `values` (top-1 in percent by seed), the spreads (`{"mean", "sd", "n"}`) `top1`, `val_top1`,
+    `rate`, `synops`, `energy_mj` and `device_seconds` (of GPUs, else CPU time), `devices`, `difference`
+    (`mean`, `seeds`, `verdict`, `sd` of the pairs' differences, `low`, `high`, `p`, `p_holm`, `power` and
+    `equivalence`), `over_images` (`mean`, `low`, `high`, `seeds`, `images`, `draws`) and `published`: the
+    result of this loss's paper for these data, model and T, mostly of the best test epoch (`method`, `T`,
+    `top1`, `rate` as a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's
+    `published` is the list of all that papers report there, `T` being null where it is not reported.
+    `power` has `level` (the uncorrected p below which Holm's correction leaves the row significant),
+    `detectable` (points, with probability 0.8) and `seeds_needed` for the difference seen (null: above
+    1000); `equivalence`, with --equivalent, `margin`, `p` and `p_holm`. What does not apply is null.
     """
     return json.dumps(
         {"schema": 1, **dataclasses.asdict(report)}, indent=2, ensure_ascii=False, allow_nan=False

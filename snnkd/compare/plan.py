@@ -60,7 +60,7 @@ def _planned(pipeline: Pipeline, recipe: DistillRecipe) -> Student:
         rate=0.0,
         synops=0.0,
         energy_mj=0.0,
-        seconds=None,
+        device_seconds=None,
         device="",
         versions={},
         identity=values,

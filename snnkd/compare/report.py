@@ -57,7 +57,7 @@ class Line:
     synops: Spread
     energy_mj: Spread
     device_seconds: Spread | None
-    """Training time times the number of processes."""
+    """GPU seconds of the training, without a GPU its CPU time; None if a run did not record it."""
     devices: tuple[str, ...]
     published: Reported | None
     """The result of this loss's paper for the same data, model and T."""
@@ -300,7 +300,7 @@ def _line(
     predictions: Predictions,
 ) -> Line:
     students = list(row.students.values())
-    seconds = [student.seconds for student in students if student.seconds is not None]
+    seconds = [student.device_seconds for student in students if student.device_seconds is not None]
     return Line(
         label=row.label,
         loss=loss_name(row.first.loss),

@@ -49,8 +49,8 @@ class Student:
     rate: float
     synops: float
     energy_mj: float
-    seconds: float | None
-    """Training time times the number of processes."""
+    device_seconds: float | None
+    """GPU seconds of the training, without a GPU its CPU time; None if not recorded."""
     device: str
     """Device of the training."""
     versions: Values
@@ -196,7 +196,7 @@ def _student(path: Path, result: Values, own: Values, identity: Values | None, i
     """
     try:
         end, hardware = result["curve"][-1], own["hardware"]  # `end` is at t = T: `_add` checked it
-        seconds = own["seconds"]["train"]
+        seconds = own["seconds"].get("train_gpu" if "gpu" in hardware else "train_cpu")
         teacher = result["teacher"]
         if teacher is not None:
             float(teacher["top1"]), teacher["sha256"]
@@ -225,7 +225,7 @@ def _student(path: Path, result: Values, own: Values, identity: Values | None, i
             rate=float(result["rate"]),
             synops=float(end["synops"]),
             energy_mj=float(end["energy_mj"]),
-            seconds=None if seconds is None else float(seconds) * int(hardware.get("processes", 1)),
+            device_seconds=None if seconds is None else float(seconds),
             device=_device(hardware, own.get("precision")),
             versions={key: str(value) for key, value in own["versions"].items()},
             identity=identity,

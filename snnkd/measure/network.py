@@ -78,7 +78,12 @@ def measure_network(
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": versions(),
         "hardware": hardware(device),
-        "seconds": {"train": config.get("seconds"), "eval": round(time.monotonic() - start, 2)},
+        "seconds": {
+            "train": config.get("seconds"),
+            "train_cpu": config.get("cpu_seconds"),
+            "train_gpu": config.get("gpu_seconds"),
+            "eval": round(time.monotonic() - start, 2),
+        },
     }
     return make_result(curve, description, macs_as_ann(network.specification) if spiking else None)
 

@@ -38,9 +38,13 @@ class AnnCost(TypedDict):
 
 
 class Seconds(TypedDict):
-    """Wall time; `train` is None if not recorded."""
+    """`train` and `eval` are wall time; those of training are None if not recorded."""
 
     train: float | None
+    train_cpu: float | None
+    """CPU time of all threads of all processes."""
+    train_gpu: float | None
+    """Wall time times the number of GPUs; None without one."""
     eval: float
 
 

@@ -159,6 +159,8 @@ def _check_provenance(config: dict[str, Any], path: Path) -> None:
     types: dict[str, tuple[type, ...]] = {
         "seed": (int,),
         "seconds": number,
+        "cpu_seconds": number,
+        "gpu_seconds": number,
         "stage": text,
         "recipe_hash": text,
         "data_sha256": text,

@@ -88,7 +88,7 @@ def train(stage: Stage, network: Network, objective: Objective, compile: Mode = 
             images_per_s = (state.metrics.images - images_before) / epoch_clock.seconds()
             track(finish_epoch(state, layer_rates, images_per_s))
     state.load_final_weights()
-    progress.seconds = state.seconds
+    state.count_seconds()
     return progress
 
 
@@ -138,7 +138,8 @@ def finish_epoch(state: TrainState, rates: dict[str, float], images_per_s: float
         row["val_top1"] = validate(state)
         if train.select == "best":
             state.keep_best(row["val_top1"])
-    row |= {"images_per_s": round(images_per_s, 1), "seconds": round(state.seconds, 2)}
+    state.count_seconds()
+    row |= {"images_per_s": round(images_per_s, 1), "seconds": round(progress.seconds, 2)}
     state.start_epoch(progress.epoch + 1)
     # metrics first: if killed here, resuming drops the extra line; a missing line could not be restored
     append_metrics(stage.folder, row)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,11 @@ class Progress:
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
+    """Wall time."""
+    cpu_seconds: float = 0.0
+    """Of all threads of all processes."""
+    gpu_seconds: float = 0.0
+    """Wall time times the number of GPUs."""
     best: dict[str, Tensor] | None = None
     best_top1: float = -1.0
     best_epoch: int = 0
@@ -47,12 +53,20 @@ class TrainState:
         self.ema = EMA(network, train.ema) if train.ema else None
         self.metrics = EpochMetrics(stage.device)
         self.progress = Progress()
-        self.steps, self._clock = steps, Clock()
+        self.steps = steps
+        self._start_clocks()
 
-    @property
-    def seconds(self) -> float:
-        """Of training, over all interruptions."""
-        return self._clock.seconds()
+    def _start_clocks(self) -> None:
+        self._wall, self._cpu = Clock(), Clock(time.process_time)
+
+    def count_seconds(self) -> None:
+        """Add the seconds since the last call to the progress."""
+        progress, wall = self.progress, self._wall.seconds()
+        progress.seconds += wall
+        progress.cpu_seconds += sum(distributed.all_gather(self._cpu.seconds()))
+        if self.stage.device.type == "cuda":
+            progress.gpu_seconds += wall * distributed.world_size()
+        self._start_clocks()
 
     @property
     def averaged(self) -> Network:
@@ -79,7 +93,7 @@ class TrainState:
     def save(self) -> None:
         """Write a checkpoint. Raises RunError, before it, for weights that are not finite."""
         self._check_finite()
-        self.progress.seconds = self.seconds
+        self.count_seconds()
         state = {
             "network": self.network.state_dict(),
             "objective": self.objective.state_dict(),
@@ -125,7 +139,7 @@ class TrainState:
         self.metrics.restore(state["metrics"])
         self.progress = Progress(**state["progress"])
         self._check_progress()
-        self._clock = Clock(self.progress.seconds)
+        self._start_clocks()
 
     def _check_progress(self) -> None:
         """Raise ValueError for values that this training never reaches."""
@@ -137,8 +151,9 @@ class TrainState:
             or not 0 <= progress.step < self.steps
         ):
             raise ValueError(f"epoch {progress.epoch}, step {progress.step}")
-        if not math.isfinite(progress.seconds) or not isinstance(progress.best_top1, float):
-            raise ValueError(f"seconds {progress.seconds}")
+        seconds = progress.seconds, progress.cpu_seconds, progress.gpu_seconds
+        if not all(map(math.isfinite, seconds)) or not isinstance(progress.best_top1, float):
+            raise ValueError(f"seconds {seconds}")
         shapes = {name: tensor.shape for name, tensor in self.network.state_dict().items()}
         best = progress.best
         if best is not None and {name: tensor.shape for name, tensor in best.items()} != shapes:

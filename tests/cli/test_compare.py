@@ -88,7 +88,7 @@ def test_three_seeds_of_three_losses(cli: Cli, runs: Path) -> None:
         )
         assert row["rate"]["mean"] == pytest.approx(np.mean([each["rate"] for each in found]))
         assert row["device_seconds"]["mean"] == pytest.approx(
-            np.mean([each["seconds"]["train"] for each in found])
+            np.mean([each["seconds"]["train_cpu"] for each in found])
         )
         assert row["settings"] == 1
         assert row["val_top1"]["n"] == 3

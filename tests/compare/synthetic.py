@@ -67,7 +67,7 @@ def make_run(
         "weights_sha256": weights or digest(identity, weights), "data_sha256": data,
         "versions": {"torch": "2.15.0", "spikingjelly": "2.0.0"},
         "hardware": {"device": "cuda", "cpu": "x", "threads": 1, "gpu": gpu} if gpu else {"device": "cpu", "cpu": "x", "threads": 1},
-        "seconds": {"train": 10.0 + seed, "eval": 1.0}, "images": images, "T": T, "curve": ends, "rate": 0.18, "rate_per_layer": {},
+        "seconds": {"train": 10.0 + seed, "train_cpu": 20.0 + seed, "train_gpu": 30.0 if gpu else None, "eval": 1.0}, "images": images, "T": T, "curve": ends, "rate": 0.18, "rate_per_layer": {},
     }  # fmt: skip
     folder = root / f"distill-{name}-{model}-{section.name}-T{T}-{recipe_hash}-s{seed}"
     folder.mkdir(parents=True)

@@ -207,14 +207,22 @@ def test_without_logits_a_note_says_how_to_save_them(report: Report) -> None:
 
 
 def test_the_unit_of_time_names_the_device() -> None:
+    def time(pattern: str) -> tuple[str, str]:
+        cost = only(make_sections(make_report(list(Path("runs").glob(pattern)), CompareConfig()))).tables[-1]
+        return cost.head[-2], cost.rows[0][-2]
+
     make_run("kl", 0)
-    assert only(make_sections(make_report([], CompareConfig()))).tables[-1].head[-2] == "CPU-s a run"
+    assert time("*") == ("CPU-s a run", "20")
     make_run("kl", 1, gpu="H100")
-    assert only(make_sections(make_report([], CompareConfig()))).tables[-1].head[-2] == "device-s a run"
-    assert (
-        only(make_sections(make_report(list(Path("runs").glob("*s1")), CompareConfig()))).tables[-1].head[-2]
-        == "GPU-s a run"
-    )
+    assert time("*")[0] == "device-s a run"
+    assert time("*s1") == ("GPU-s a run", "30")
+
+
+def test_a_run_that_did_not_record_its_cpu_time_shows_none() -> None:
+    result = make_run("kl", 0) / "result.json"
+    values = json.loads(result.read_text())
+    result.write_text(json.dumps({**values, "seconds": {"train": 10.0, "eval": 1.0}}))
+    assert only(make_sections(make_report([], CompareConfig()))).tables[-1].rows[0][-2] == ""
 
 
 def test_csv_has_a_line_for_each_row_and_t(report: Report) -> None:
