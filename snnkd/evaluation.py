@@ -1,4 +1,4 @@
-"""Evaluate a run's network or an export: on chosen data, for chosen timesteps."""
+"""Evaluation of a run's network or an export, on other data or timesteps if requested."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class EvalRequest:
         for setting in self.data_settings:
             if not setting.startswith("data."):
                 raise UsageError(
-                    f"--set {setting!r}: only data.KEY=VALUE applies to eval; the network's keys are fixed"
+                    f"--set {setting!r}: only data.KEY=VALUE applies to eval; the network is fixed"
                 )
             if self.data is None and setting.startswith("data.val_fraction"):
                 raise UsageError(
@@ -68,10 +68,10 @@ def measure_run(
 ) -> ResultDict:
     """Measure a network and return its result; non-default settings also write RUN/eval/<settings>.json."""
     loaded = distributed.on_every_rank(load_network)(folder)
-    check_fits_timesteps(loaded.network.specification, request.settings, folder)
+    check_eval_timesteps(loaded.network.specification, request.settings, folder)
     data = _matched_data(loaded, context.console, request, FetchOptions(stop=context.stop.check))
     name = eval_file(request, loaded, data) if (folder / RUN).exists() else None
-    if name:  # refuse a read-only folder before the work
+    if name:  # fail for a read-only folder before measuring
         _make_folder(folder / "eval")
     images = 0
     if request.settings.recalibrate_bn:
@@ -100,7 +100,7 @@ def _write(path: Path, result: ResultDict) -> None:
         raise from_os_error(error, path.parent) from error
 
 
-def check_fits_timesteps(specification: Specification, settings: EvalConfig, folder: Path) -> None:
+def check_eval_timesteps(specification: Specification, settings: EvalConfig, folder: Path) -> None:
     """Raise UsageError for timesteps that the network cannot be measured at."""
     if settings.T is not None and specification.kind == "ann" and settings.T != 1:
         raise UsageError(f"--T {settings.T}: {folder} is a teacher, which has no timesteps; remove --T")
@@ -128,20 +128,20 @@ def _recalibrate(
 
 
 def eval_file(request: EvalRequest, loaded: LoadedNetwork, data: ImageSet) -> str | None:
-    """The name under RUN/eval for settings other than the run's own; None for those."""
+    """The file name under RUN/eval for settings other than the run's own; None for the run's own."""
     other = data.sha256 != loaded.config.get("data_sha256") and (
         request.data is not None or request.data_settings
     )
-    which = f"-{data.name.partition(':')[0]}-{data.sha256[:8]}" if other else ""
-    return own_eval_file(request.settings, loaded.network.specification.T, which)
+    data_part = f"-{data.name.partition(':')[0]}-{data.sha256[:8]}" if other else ""
+    return own_eval_file(request.settings, loaded.network.specification.T, data_part)
 
 
-def own_eval_file(settings: EvalConfig, trained_T: int, which: str = "") -> str | None:
-    """`eval_file` on the run's own data, or on those that `which` names."""
+def own_eval_file(settings: EvalConfig, trained_T: int, data_part: str = "") -> str | None:
+    """`eval_file` on the run's own data; `data_part` of the name identifies other data."""
     T = settings.T or trained_T
-    if (settings.split, T, settings.recalibrate_bn, which) == ("test", trained_T, False, ""):
+    if (settings.split, T, settings.recalibrate_bn, data_part) == ("test", trained_T, False, ""):
         return None
-    return f"{settings.split}-T{T}{which}{'-recalibrated' if settings.recalibrate_bn else ''}.json"
+    return f"{settings.split}-T{T}{data_part}{'-recalibrated' if settings.recalibrate_bn else ''}.json"
 
 
 def data_of(
@@ -160,7 +160,7 @@ def data_of(
         try:
             config = _section(own, ())
         except (TypeError, KeyError, UsageError) as error:
-            raise FileError(f"{loaded.folder}/config.json: its data section is damaged: {error}") from error
+            raise FileError(f"{loaded.folder}/config.json: damaged data section: {error}") from error
         config = _section(to_plain(config), request.data_settings)
     else:
         config = _section({"name": request.data}, request.data_settings)
@@ -224,8 +224,8 @@ def find_pending(folders: Sequence[Path], request: EvalRequest, console: Console
         try:
             loaded = load_network(run)
             name = eval_file(request, loaded, _matched_data(loaded, Console(quiet=True), request))
-            place = run / "eval" / name if name else run / RESULT
-            stored = read_json(place) if place.exists() else None
+            path = run / "eval" / name if name else run / RESULT
+            stored = read_json(path) if path.exists() else None
         except FileError as error:
             console.log(f"skipped: {error}")
             pending.damaged.append(run)

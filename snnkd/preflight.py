@@ -1,4 +1,4 @@
-"""Cost of a recipe, and whether its data and teacher are present: the facts of `snnkd check`."""
+"""Cost of a recipe and presence of its data and teacher: the facts of `snnkd check`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from snnkd.schema.run import DistillRecipe, StageRecipe
 from snnkd.teachers import is_trained_on
 
 NOMINAL_INPUT = (3, 32, 32)
-"""Channels, height and width of the image that listed sizes assume, as CIFAR's."""
+"""Channels, height and width for which listed sizes are given: those of CIFAR."""
 NOMINAL_CLASSES = 100
 
 
@@ -53,7 +53,7 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
             return facts
         classes, shape, images = nominal
         if isinstance(recipe.data, SubsetConfig):
-            classes, images = _nominal_part(recipe.data, classes, images)
+            classes, images = _nominal_subset(recipe.data, classes, images)
         images -= round(images * recipe.data.val_fraction)
     else:
         check_fit(recipe.train, data, recipe.data.augment)
@@ -75,18 +75,18 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     return facts
 
 
-def _nominal_part(data: SubsetConfig, classes: int, images: int) -> tuple[int, int]:
+def _nominal_subset(data: SubsetConfig, classes: int, images: int) -> tuple[int, int]:
     """Classes and training images of a subset, assuming classes of equal size."""
-    kept = data.classes or classes
-    of_each = images // classes
-    return kept, kept * min(data.train_per_class or of_each, of_each)
+    subset_classes = data.classes or classes
+    per_class = images // classes
+    return subset_classes, subset_classes * min(data.train_per_class or per_class, per_class)
 
 
 def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int], T: int) -> dict[str, Any]:
-    # a teacher takes all event frames of a sample at once, a student one per timestep
+    # a teacher takes all event frames of a sample together, a student one per timestep
     frames = None if isinstance(recipe, DistillRecipe) else frames_in(recipe.data)
     sizes = _sizes(recipe.model, classes, shape, frames)
-    # weights, gradients, momentum, and each layer's output kept for backward; the teacher, temporaries and
+    # weights, gradients, momentum, and the layer outputs saved for backward; the teacher, temporaries and
     # the allocator add about half of that (resnet20, T = 4, batch 128)
     memory = 3 * 4 * sizes.parameters + sizes.output_bytes * T * recipe.train.batch_size
     return {"parameters": sizes.parameters, "macs": sizes.macs, "memory_bytes": memory}
@@ -103,9 +103,9 @@ class Sizes:
 
 def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames: int | None = None) -> Sizes:
     """Count on the ANN of the same topology with one image; an SNN runs its layers T times."""
-    # the constructors of users and libraries may compute with real tensors, which meta cannot
-    computes = MODELS.is_users(model.name) or model.name.partition(":")[0] in LIBRARIES
-    device = "cpu" if computes else "meta"
+    # user code and libraries may compute with tensor values in constructors, which meta tensors lack
+    needs_values = MODELS.is_users(model.name) or model.name.partition(":")[0] in LIBRARIES
+    device = "cpu" if needs_values else "meta"
     with torch.device(device):
         network = build_network(
             Specification(model=model, neuron=None, classes=classes, shape=shape, frames=frames)
@@ -116,8 +116,9 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
         nonlocal output_bytes
         output_bytes += output.numel() * output.element_size()
 
-    kept = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
-    handles = [module.register_forward_hook(hook) for module in network.modules() if isinstance(module, kept)]
+    saved = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
+    layers = [module for module in network.modules() if isinstance(module, saved)]
+    handles = [layer.register_forward_hook(hook) for layer in layers]
     with torch.inference_mode(), Counter(network) as counter:
         network(torch.zeros(network.specification.batch_shape(1), device=device))
     for handle in handles:
@@ -127,7 +128,7 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
 
 
 def model_facts() -> list[dict[str, Any]]:
-    """Describe every model with its size for NOMINAL_INPUT; None if it needs an argument or other images."""
+    """Describe every model with its size at NOMINAL_INPUT; None if it needs an argument or other images."""
     return [describe_model(entry) | _nominal_size(entry) for entry in MODELS]
 
 

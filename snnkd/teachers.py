@@ -1,4 +1,4 @@
-"""Find a teacher, check that it fits the data, and measure it."""
+"""Teachers: finding one, checking that it fits the data, measuring it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
 
 def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, console: Console) -> LoadedNetwork:
-    """The teacher that the recipe names, else the one finished teacher run of the same data.
+    """The teacher that the recipe names, else the only finished teacher run of the same data.
 
-    Of several, the teacher that a run of this recipe in `runs` was started with, so that a command continues
-    after another teacher was trained. Raises FileError when there is none or it does not fit the data,
-    UsageError when several are possible.
+    Of several, the one that a run of this recipe in `runs` was started with, so that a command still resumes
+    after another teacher was trained. Raises FileError if there is none or it does not fit the data,
+    UsageError if several are possible.
     """
     name = recipe.teacher.run
     if recipe.teacher.model is not None:
@@ -49,8 +49,7 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
 
 
 def recorded_teachers(recipe: DistillRecipe, data: ImageSet, runs: Path, console: Console) -> list[set[str]]:
-    """sha256 of the teachers of the runs in `runs` that differ from `recipe` only in the teacher: unfinished,
-    finished."""
+    """sha256 of the teachers of unfinished, and of finished, runs that differ from `recipe` only in it."""
     wanted = _without_teacher(identity(recipe, data.sha256, None, data.class_names))
     teachers: dict[bool, set[str]] = {False: set(), True: set()}
     for run in recorded_runs(runs, console):
@@ -126,8 +125,7 @@ def pinned_teacher(teacher: TeacherConfig, loaded: LoadedNetwork) -> TeacherConf
 
 
 def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> LoadedNetwork:
-    """The network `teacher.model` with a plain file of weights. Raises FileError for weights of another
-    network."""
+    """`teacher.model` with a plain weights file. Raises FileError for weights of another network."""
     assert teacher.model is not None
     assert teacher.run is not None
     path = Path(teacher.run)
@@ -169,14 +167,13 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
-    """The network without weights; image size and statistics of the recipe, else of the library, else of the
-    data."""
+    """The network with random weights; image size and statistics from the recipe, the library or the data."""
     assert teacher.model is not None
     specification = Specification(
         model=teacher.model, neuron=None, classes=data.classes, shape=data.shape, frames=data.frames
     )
     size, mean, std = teacher.size, teacher.mean, teacher.std
-    if size is not None and data.frames is None:  # small networks may be built for their size
+    if size is not None and data.frames is None:  # some networks depend on the image size
         specification = replace(specification, shape=(data.shape[0], size, size))
     with torch.random.fork_rng(devices=[]):
         network = build_network(specification)
@@ -206,8 +203,7 @@ def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
 
 
 def _try_image(network: Network, path: Path) -> None:
-    """Raise UsageError for an image size that the network does not take; a transformer's is fixed when it is
-    built."""
+    """Raise UsageError for an image size that the network does not accept; a transformer's is fixed."""
     shape = network.specification.shape
     try:
         with torch.inference_mode():
@@ -228,7 +224,7 @@ def _check_sha256(teacher: TeacherConfig, loaded: LoadedNetwork) -> None:
 
 
 def _resize_images(network: Network, data: ImageSet, console: Console) -> None:
-    """Let a teacher of another image size resize the student's images to its own."""
+    """Let a teacher with another image size resize the student's images."""
     shape = network.specification.shape
     if shape != data.shape:
         resize_images(torch.zeros(1, *data.shape), shape)
@@ -249,7 +245,7 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
             f"{count} event frames" if count else "still images" for count in (own.frames, data.frames)
         )
         raise FileError(f"{loaded.folder}: the teacher takes {takes}, {data.name} has {has}")
-    # event frames are not resized: a pixel of another size counts other events
+    # event frames are not resized: larger pixels would count other events
     if own.frames is not None and own.shape != data.shape:
         raise FileError(
             f"{loaded.folder}: the teacher takes event frames {list(own.shape)}, "
@@ -260,7 +256,7 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
 def evaluate_teacher(
     loaded: LoadedNetwork, data: ImageSet, execution: ExecutionConfig, device: torch.device, console: Console
 ) -> dict[str, Any]:
-    """Measure the teacher on the test split and log its accuracy; returns the `teacher` section of results.
+    """Measure the teacher on the test split and log its accuracy; return the `teacher` section of results.
 
     Raises FileError below twice chance (for two classes: below 75 %), unless `allow_weak_teacher`.
     """

@@ -1,7 +1,7 @@
-"""Functions of the user's own, `module:function`: permission to run, import, and source hash.
+"""User code, `module:function`: permission to run, import, and source hash.
 
-Code only runs when the command line names it. A function that a recipe, a run or a checkpoint names is
-refused unless the same command line names it too: opening a file must not run code of its author.
+Code runs only if the command line names it. A function named by a recipe, a run or a checkpoint is refused
+unless the same command line names it too: opening a file must not run its author's code.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def check_permitted(name: str, kind: str) -> None:
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """Import the function from the current folder or the environment. Raises UsageError for a missing one."""
+    """Import the function from the current folder or the environment. Raises UsageError if that fails."""
     module_name, _, function_name = name.partition(":")
     module = _import(module_name, name)
     function = getattr(module, function_name, None)
@@ -56,30 +56,30 @@ def load_function(name: str) -> Callable[..., Any]:
             f"{did_you_mean(function_name, known)}"
         )
     if not callable(function):
-        raise UsageError(f"{name}: is {type(function).__name__}, not a function")
+        raise UsageError(f"{name} is of type {type(function).__name__}, not a function")
     return function
 
 
 def _import(module: str, name: str) -> Any:
     folder = os.getcwd()
     if folder not in sys.path:
-        sys.path.append(folder)  # at the end: a file there must not shadow a library
+        sys.path.append(folder)  # last: a file there must not shadow a library
     importlib.invalidate_caches()  # the file may be newer than the cached listing of its folder
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
             raise UsageError(f"{name}: no module {error.name!r} in {folder} or the environment") from error
-        raise UsageError(f"{name}: importing it failed: {error}") from error
+        raise UsageError(f"{name}: import failed: {error}") from error
     except Exception as error:
-        raise UsageError(f"{name}: importing it failed: {type(error).__name__}: {error}") from error
+        raise UsageError(f"{name}: import failed: {type(error).__name__}: {error}") from error
 
 
-@cache  # modules imported later, while training, must not change the run's identity
+@cache  # modules imported later, during training, must not change the run's identity
 def source_sha256(name: str) -> str:
     """Hash of a function's source, part of a run's identity.
 
-    Covers the files of its module and of the function, and of the imported modules of the same package, or of
+    Covers the files of its module and of the function, and the imported modules of the same package, or of
     the same folder for a module without a package.
     """
     module = _import(name.partition(":")[0], name)
@@ -103,7 +103,7 @@ def _file(source: object) -> Path | None:
     return Path(path).resolve() if path and Path(path).is_file() else None
 
 
-def culprit(trace: TracebackType | None) -> str | None:
+def error_location(trace: TracebackType | None) -> str | None:
     """`file:line` of the innermost frame in a permitted module; None for an error from elsewhere."""
     modules = {name.partition(":")[0] for name in _permitted}
     location = None

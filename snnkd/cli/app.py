@@ -133,7 +133,7 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # Typer's usage errors; their module differs between versions
         return UsageError.exit_code, _usage(error)
-    place = usercode.culprit(error.__traceback__)
+    place = usercode.error_location(error.__traceback__)
     if place:
         return RunError.exit_code, f"{place}: {kind}: {error} (--debug prints the traceback)"
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or _allocation_failed(error):

@@ -1,4 +1,4 @@
-"""Checkpoints: one file, complete or rejected; the previous one is kept; loading runs no code."""
+"""Checkpoints: one file with a checksum; the previous one is kept; loading runs no code."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from snnkd.files import read_bytes, sha256, write_atomic
 LAST = "last.pt"
 PREVIOUS = "previous.pt"
 MAGIC = b"snnkd checkpoint 1 "
-"""Format version, followed by the sha256 of the rest and a line end."""
+"""Format version, followed by the sha256 of the rest and a newline."""
 
 
 @distributed.on_rank0
 def save_state(folder: Path, state: dict[str, Any]) -> None:
-    """Write `state` as last.pt; the one before becomes previous.pt. Raises OSError with both intact."""
+    """Write `state` as last.pt; the old one becomes previous.pt. On an OSError both stay intact."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     payload = buffer.getvalue()
@@ -36,12 +36,12 @@ def save_state(folder: Path, state: dict[str, Any]) -> None:
 def load_state(
     folder: Path, console: Console, restore: Callable[[dict[str, Any]], None] = lambda state: None
 ) -> dict[str, Any] | None:
-    """The newest intact checkpoint that `restore` takes, or None where there is none.
+    """Load the newest intact checkpoint and pass it to `restore`; None if there is no checkpoint.
 
-    A damaged last.pt, or one that `restore` fails with, is reported and previous.pt taken. Raises FileError
-    when there are only such.
+    If last.pt is damaged or `restore` fails on it, logs that and uses previous.pt. Raises FileError if no
+    checkpoint is usable.
     """
-    trouble: list[str] = []
+    errors: list[str] = []
     for name in (LAST, PREVIOUS):
         path = folder / name
         if not path.exists():
@@ -50,13 +50,13 @@ def load_state(
             state = _read(path)
             _restore(state, restore, path)
         except FileError as error:
-            trouble.append(str(error))
+            errors.append(str(error))
             continue
-        if trouble:
-            console.log(f"warning: {trouble[0]}; continuing from {name}")
+        if errors:
+            console.log(f"warning: {errors[0]}; continuing from {name}")
         return state
-    if trouble:
-        raise FileError("; ".join(trouble) + "; no checkpoint is left to continue from, --fresh starts anew")
+    if errors:
+        raise FileError("; ".join(errors) + "; no usable checkpoint is left, --fresh starts over")
     return None
 
 
@@ -72,9 +72,9 @@ def _restore(state: dict[str, Any], restore: Callable[[dict[str, Any]], None], p
         RuntimeError,
         OverflowError,
     ) as error:
-        why = (str(error).strip().splitlines() or [""])[0][:100]
+        reason = (str(error).strip().splitlines() or [""])[0][:100]
         raise FileError(
-            f"{path}: is not the state of this run ({type(error).__name__}: {why}); the file is damaged"
+            f"{path}: not the state of this run ({type(error).__name__}: {reason}); the file is damaged"
         ) from error
 
 
@@ -83,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not head.startswith(MAGIC):
         version = head[:40].decode("ascii", "replace")
         raise FileError(
-            f"{path}: begins with {version!r}, not {MAGIC.decode()!r}; "
+            f"{path}: starts with {version!r}, not {MAGIC.decode()!r}; "
             "not a checkpoint of this version of snnkd"
         )
     if sha256(payload) != head[len(MAGIC) :].decode("ascii", "replace"):
@@ -93,22 +93,21 @@ def _read(path: Path) -> dict[str, Any]:
             warnings.simplefilter("error")
             _check_archive(payload)
             state = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
-    except Exception as error:  # what is no checkpoint fails in many ways
+    except Exception as error:  # a damaged file fails in many ways
         raise FileError(
             f"{path}: {(str(error).splitlines() or [type(error).__name__])[0]}; the file is damaged"
         ) from error
     if not isinstance(state, dict):
-        raise FileError(f"{path}: holds a {type(state).__name__}, not the state of a run")
+        raise FileError(f"{path}: contains a {type(state).__name__}, not the state of a run")
     return state
 
 
 def _check_archive(payload: bytes) -> None:
-    """Raise ValueError for what torch.save does not write and what could take any memory: packed members,
-    other globals."""
+    """Raise ValueError for content that torch.save never writes: compressed members and other globals."""
     with zipfile.ZipFile(io.BytesIO(payload)) as archive:
         for member in archive.infolist():
             if member.compress_type != zipfile.ZIP_STORED or member.file_size > len(payload):
-                raise ValueError(f"its member {member.filename!r} is packed")
+                raise ValueError(f"its member {member.filename!r} is compressed")
             if member.filename.endswith("data.pkl"):
                 _check_pickle(archive.read(member))
 

@@ -1,4 +1,4 @@
-"""torch.compile for training: which parts of a network it speeds up, and when that pays."""
+"""torch.compile for training: which parts of a network to compile, and when it pays off."""
 
 from __future__ import annotations
 
@@ -17,23 +17,21 @@ from snnkd.models import Network
 from snnkd.models.activation import SpikingLayer, configure_compiler
 from snnkd.schema.run import ExecutionConfig
 
-SAVED = 4e-9
-"""Seconds saved by compiled neurons for each neuron, timestep and training image (snnkd bench, resnet20, T =
-4, two cores of an AMD EPYC: 200 ms a step of 48 million)."""
-WORTH = 100.0
-"""Seconds to save, by that measure, before compiling pays. It took 3 to 10 s there; it is slower
-elsewhere."""
+SECONDS_SAVED = 4e-9
+"""Seconds saved by compiled neurons per neuron, timestep and training image (snnkd bench, resnet20, T = 4,
+two cores of an AMD EPYC: 200 ms per step of 48 million)."""
+MIN_SAVED = 100.0
+"""Seconds that compiling must save: it took 3 to 10 s on that machine, and takes longer on others."""
 
 Mode = Literal["neurons", "on", "off"]
 
 
 def decide(execution: ExecutionConfig, network: Network, images: int, device: torch.device) -> Mode:
-    """`execution.compile`, with `auto` decided for training on `images` images in all (epochs x steps x batch
-    size).
+    """Resolve `execution.compile: auto` for training on `images` images (epochs x steps x batch size).
 
-    By counting, not by timing: a run's bytes depend on it, so the same recipe on the same machine has to
-    decide alike. On GPUs SpikingJelly's neurons are fused kernels already. Loops over timesteps stay
-    uncompiled: torch 2.14 fails on some of them. Raises UsageError without a C++ compiler.
+    By counting, not timing: a run's bytes depend on it, so the decision must be reproducible. On GPUs
+    SpikingJelly's neurons are fused kernels already. Loops over timesteps are not compiled: torch 2.14 fails
+    on some of them. Raises UsageError without a C++ compiler.
     """
     available = device.type != "cpu" or compiler() is not None
     if execution.compile != "auto":
@@ -45,18 +43,19 @@ def decide(execution: ExecutionConfig, network: Network, images: int, device: to
         return execution.compile
     if device.type != "cpu" or not available or not is_fused(network.specification.neuron):
         return "off"
-    return "neurons" if neurons(network) * network.specification.T * images * SAVED >= WORTH else "off"
+    saved = count_neurons(network) * network.specification.T * images * SECONDS_SAVED
+    return "neurons" if saved >= MIN_SAVED else "off"
 
 
 def compiler() -> str | None:
-    """The C++ compiler that torch.compile calls on a CPU."""
+    """Path of the C++ compiler that torch.compile uses on a CPU; None if there is none."""
     names = [os.environ.get("CXX", ""), "g++", "clang++"]
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 @torch.no_grad()
-def neurons(network: Network) -> int:
-    """Number of spiking neurons of `network`, counted on one image."""
+def count_neurons(network: Network) -> int:
+    """Count the spiking neurons of `network` with one image."""
     total = 0
 
     def count(module: nn.Module, inputs: object, spikes: Tensor) -> None:
@@ -77,8 +76,7 @@ def neurons(network: Network) -> int:
 
 
 def compile_network(network: Network, mode: Mode) -> nn.Module:
-    """The network as training calls it: its neurons compiled in place, or all of it as a module with the same
-    parameters."""
+    """The module that training calls: the network with neurons compiled in place, or compiled as a whole."""
     compile_neurons(network, mode == "neurons")
     if mode != "on":
         return network
@@ -89,7 +87,7 @@ def compile_network(network: Network, mode: Mode) -> nn.Module:
 
 @contextmanager
 def compile_for_training(network: Network, mode: Mode) -> Iterator[nn.Module]:
-    """`compile_network` inside; afterwards the neurons run uncompiled, so that all ranks measure alike."""
+    """Yield `compile_network`; afterwards neurons run uncompiled, so that all ranks measure the same."""
     try:
         yield compile_network(network, mode)
     finally:
@@ -97,7 +95,7 @@ def compile_for_training(network: Network, mode: Mode) -> Iterator[nn.Module]:
 
 
 def compile_neurons(network: nn.Module, on: bool) -> None:
-    """Run the neurons of `network` compiled, or plainly."""
+    """Switch compiled neurons of `network` on or off."""
     for module in network.modules():
         if isinstance(module, SpikingLayer):
             module.use_compiled(on)

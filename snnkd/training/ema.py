@@ -11,11 +11,9 @@ from torch.optim.swa_utils import AveragedModel
 
 
 class EMA(AveragedModel):
-    """average <- d x average + (1 - d) x weights after every step n = 1, 2, ..., with d = min(decay, n / (n +
-    9)).
-
-    The growing d makes the initial weights fade (as in timm and TensorFlow). Running statistics of norms are
-    averaged alike, so that they fit the weights.
+    """average <- d average + (1 - d) weights after each step n = 1, 2, ..., with d = min(decay, n / (n + 9)).
+    The growing d lets the initial weights fade (as in timm and TensorFlow). Running statistics of norms are
+    averaged too, so that they match the weights.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -24,11 +22,11 @@ class EMA(AveragedModel):
 
     @torch.no_grad()
     def update(self, network: nn.Module, n: int) -> None:
-        """Average in the weights after step `n`.
+        """Update the average with the weights after step `n`.
 
-        `AveragedModel.update_parameters` copies its step count to the device in every step, and waits for it.
+        `AveragedModel.update_parameters` copies its step count to the device in every step and waits for it.
         """
-        new = 1 - min(self._decay, n / (n + 9)) if n > 1 else 1.0
+        rate = 1 - min(self._decay, n / (n + 9)) if n > 1 else 1.0
         averages, weights = [], []
         for average, weight in zip(_tensors(self.module), _tensors(network), strict=True):
             if average.is_floating_point():
@@ -36,10 +34,10 @@ class EMA(AveragedModel):
                 weights.append(weight)
             else:
                 average.copy_(weight)
-        torch._foreach_lerp_(averages, weights, new)
+        torch._foreach_lerp_(averages, weights, rate)
         self.n_averaged += 1
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:
-    """Parameters and buffers; each once, also where layers share one."""
+    """Parameters and buffers, each once, even if shared."""
     return itertools.chain(module.parameters(), module.buffers())

@@ -1,4 +1,4 @@
-"""Sums over the steps of an epoch, kept on the device: no step waits for a number."""
+"""Sums over the steps of an epoch, kept on the device so that no step waits for it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from snnkd.losses.outputs import Loss
 
 
 class EpochMetrics:
-    """Running sums of an epoch's losses, hits and gradient norms; `state` and `restore` carry them over an
-    interruption."""
+    """Running sums of an epoch's losses, correct predictions and gradient norms; a checkpoint has `state`."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -24,7 +23,7 @@ class EpochMetrics:
 
     @torch.no_grad()
     def add(self, losses: Sequence[Loss], gradient_norm: Tensor) -> None:
-        """Add one step: the losses of its micro-batches and the norm of its gradient."""
+        """Add a step: the losses of its micro-batches and its gradient norm."""
         share = 1 / len(losses)
         for loss in losses:
             # for mixed images, the label with the larger share
@@ -42,18 +41,17 @@ class EpochMetrics:
             self._sums[name] = self._sums[name] + summand if name in self._sums else summand
 
     def check_finite(self, epoch: int) -> None:
-        """Raise RunError when a loss or gradient of this epoch was not finite; waits for the device."""
+        """Raise RunError if a loss or gradient of this epoch was not finite; waits for the device."""
         for name, value in self._sums.items():
             if not torch.isfinite(value):
                 kind = "gradient" if name == "gradient" else "loss"
                 raise RunError(
                     f"the {kind} became {float(value)} in epoch {epoch + 1}, by step {self.steps} ({name}); "
-                    "the last checkpoint is intact; lower train.lr or the loss weights"
+                    "the last checkpoint is intact; lower train.lr or loss weights"
                 )
 
     def means(self) -> dict[str, float]:
-        """Means over the steps, and the training accuracy `train_top1` in percent; empty before the first
-        step."""
+        """Means over the steps, training accuracy `train_top1` in percent; empty before the first step."""
         if not self.steps:
             return {}
         means = {name: float(value) / self.steps for name, value in self._sums.items() if name != "hits"}

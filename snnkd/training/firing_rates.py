@@ -1,5 +1,4 @@
-"""Firing rates of the spiking layers while training: silent layers pass no gradient, saturated ones no
-information."""
+"""Firing rates in training: silent layers pass no gradient, saturated layers no information."""
 
 from __future__ import annotations
 
@@ -13,13 +12,12 @@ from snnkd.console import Console
 from snnkd.models.activation import SpikingLayer
 
 SATURATED = 0.95
-"""Spikes per neuron and timestep above which a layer is almost a constant."""
+"""Spikes per neuron and timestep above which a layer is almost constant."""
 
 
 @contextmanager
 def watch(network: nn.Module, on: bool = True) -> Iterator[dict[str, Tensor]]:
-    """Record the firing rate of every spiking layer, by name, from the forward passes inside; nothing unless
-    `on`."""
+    """Record the firing rate of each spiking layer, by name, in the forward passes inside; only if `on`."""
     calls: dict[str, list[Tensor]] = {}
     rates: dict[str, Tensor] = {}
 
@@ -40,7 +38,7 @@ def watch(network: nn.Module, on: bool = True) -> Iterator[dict[str, Tensor]]:
 
 
 def silent_or_saturated(rates: Mapping[str, float]) -> dict[str, list[str]]:
-    """Names of silent (rate 0) and saturated (above 0.95) layers; a kind without layers is left out."""
+    """Names of silent (rate 0) and saturated (above 0.95) layers; a kind without layers is omitted."""
     kinds = {
         "silent": [name for name, rate in rates.items() if rate == 0],
         "saturated": [name for name, rate in rates.items() if rate > SATURATED],
@@ -51,8 +49,7 @@ def silent_or_saturated(rates: Mapping[str, float]) -> dict[str, list[str]]:
 def warn(
     rates: Mapping[str, float], previous: dict[str, list[str]], epoch: int, console: Console
 ) -> dict[str, list[str]]:
-    """Log the silent and saturated layers when they are not the `previous` ones; returns them. `epoch` counts
-    from 0."""
+    """Log the silent and saturated layers if they differ from `previous`; return them. `epoch` is from 0."""
     layers = silent_or_saturated(rates)
     if layers != previous:
         console.log(warning(epoch + 1, layers))
@@ -60,9 +57,9 @@ def warn(
 
 
 def warning(epoch: int, layers: Mapping[str, list[str]]) -> str:
-    """One line with at most three names of each kind; `epoch` counts from 1."""
+    """The log line, with at most three names of each kind; `epoch` is from 1."""
     parts = []
     for kind, names in layers.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         parts.append(f"{kind} layers (rate {'0' if kind == 'silent' else f'above {SATURATED}'}): {shown}")
-    return f"warning: epoch {epoch}: " + ("; ".join(parts) or "no layer is silent or saturated any more")
+    return f"warning: epoch {epoch}: " + ("; ".join(parts) or "no silent or saturated layers any more")

@@ -27,11 +27,10 @@ from snnkd.training.train_state import Progress, TrainState
 
 
 def train(stage: Stage, network: Network, objective: Objective, compile: Mode = "off") -> Progress:
-    """Train `network` in place, from its newest checkpoint if there is one; returns the progress at the end.
+    """Train `network` in place, from its newest checkpoint if there is one; return the final progress.
 
     Writes a checkpoint after every epoch and on a request to stop. Raises Preempted or Interrupted after
-    saving, RunError when the loss is not finite (the last checkpoint then stays), FileError for damaged
-    checkpoints.
+    saving, RunError for a non-finite loss (the last checkpoint remains), FileError for damaged checkpoints.
     """
     recipe, device, context = stage.recipe, stage.device, stage.context
     epochs, accumulate = recipe.train.epochs, recipe.execution.accumulate
@@ -60,7 +59,7 @@ def train(stage: Stage, network: Network, objective: Objective, compile: Mode = 
             for step in range(progress.step, batches.steps):
                 global_step = epoch * batches.steps + step
                 stop_if_requested(state, stepped=global_step > start)
-                # noise in the network or the loss is a function of (seed, epoch, step), as the batch is
+                # random numbers of network and loss depend only on (seed, epoch, step), like the batch
                 torch.manual_seed(derive(recipe.seed, "noise", epoch, step))
                 batch_images, batch_labels = batches.batch(epoch, step)
                 set_learning_rate(optimizer, recipe.train, global_step, batches.steps)
@@ -101,7 +100,7 @@ def make_batches(stage: Stage) -> TrainBatches:
 
 
 def make_teacher(stage: Stage, objective: Objective) -> Teacher:
-    """The frozen teacher with the features that the objective compares; none where the loss has none."""
+    """The frozen teacher with the features that the objective compares; empty if the loss needs none."""
     network = None
     if stage.teacher and isinstance(stage.recipe, DistillRecipe) and stage.recipe.loss.needs_teacher:
         network = stage.teacher.network.to(stage.device)
@@ -109,10 +108,10 @@ def make_teacher(stage: Stage, objective: Objective) -> Teacher:
 
 
 def stop_if_requested(state: TrainState, stepped: bool) -> None:
-    """Save and raise Preempted or Interrupted when any rank has a signal, or a time limit that is over.
+    """Save and raise Preempted or Interrupted if any rank received a signal or exceeded the time limit.
 
-    A time limit waits until this command has `stepped`, so that repeating it under a limit that is too short
-    ends.
+    The time limit applies once this command has `stepped`, so that even with a short limit each repetition
+    makes progress.
     """
     stop, progress = state.stage.context.stop, state.progress
     if distributed.any_rank(bool(stop.reason and (stop.signalled or stepped))):
@@ -125,7 +124,7 @@ def stop_if_requested(state: TrainState, stepped: bool) -> None:
 
 
 def finish_epoch(state: TrainState, rates: dict[str, float], images_per_s: float) -> dict[str, Any]:
-    """Validate, append the epoch's row to metrics.jsonl, save a checkpoint; returns the row."""
+    """Validate, append the epoch's row to metrics.jsonl, save a checkpoint; return the row."""
     stage, train, progress = state.stage, state.stage.recipe.train, state.progress
     row: dict[str, Any] = {
         "epoch": progress.epoch + 1,
@@ -159,7 +158,7 @@ def validate(state: TrainState) -> float:
 
 
 def epoch_line(row: dict[str, Any], epochs: int, remaining: float) -> str:
-    """At most about 150 characters, so that the log of 300 epochs stays under 100 KB."""
+    """The log line of an epoch: at most about 150 characters, so that 300 epochs stay under 100 KB."""
     val = f"  val {row['val_top1']:.2f} %" if "val_top1" in row else ""
     head = f"  w_head {row['w_head']:.3f}" if "w_head" in row else ""
     return (

@@ -1,4 +1,4 @@
-"""What one stage trains with: its run directory, the network and the objective that training starts from."""
+"""Setup of a stage: its run directory, and the initial network and objective."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from snnkd.seeds import derive
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One stage of work: recipe, data, teacher, device and context; its run directory follows from them."""
+    """One stage: recipe, data, teacher, device and context, which determine its run directory."""
 
     recipe: StageRecipe
     data: ImageSet
@@ -44,7 +44,7 @@ class Stage:
 
     @property
     def folder(self) -> Path:
-        """`--out`, else the directory that the identity names."""
+        """The run directory: `--out`, else by identity."""
         return self.context.out or runs_folder() / run_name(self.recipe, self.identity)
 
 
@@ -54,18 +54,17 @@ def check_execution(train: TrainConfig, execution: ExecutionConfig, device: torc
     if train.batch_size % parts or train.batch_size < 2 * parts:
         factors = f"{distributed.world_size()} processes x execution.accumulate {execution.accumulate}"
         raise UsageError(
-            f"train.batch_size: {train.batch_size} cannot be cut into equal parts of 2 or more by {factors}; "
-            f"choose a multiple"
+            f"train.batch_size: {train.batch_size} must be a multiple of {parts} ({factors}), "
+            f"at least {2 * parts}"
         )
     if execution.sync_norm and device.type == "cpu":
         raise UsageError(
-            "execution.sync_norm: "
-            "true works on GPUs only (SyncBatchNorm has no gloo backend); set it to false"
+            "execution.sync_norm: true works on GPUs only (no SyncBatchNorm in gloo); set it to false"
         )
 
 
 def random_network(recipe: StageRecipe, data: ImageSet) -> Network:
-    """The recipe's network with weights from its own random stream, normalising by the training images."""
+    """The recipe's network, initialised from its own random stream, normalising by the training images."""
     neuron = recipe.neuron if isinstance(recipe, DistillRecipe) else None
     specification = Specification(
         model=recipe.model, neuron=neuron, classes=data.classes, shape=data.shape, frames=data.frames
@@ -80,8 +79,7 @@ def random_network(recipe: StageRecipe, data: ImageSet) -> Network:
 
 
 def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork | None) -> Network:
-    """The network that training starts from: `random_network`, with the teacher's weights under `train.init:
-    teacher`.
+    """The initial network: `random_network`, with the teacher's weights for `train.init: teacher`.
 
     Raises UsageError for a teacher of another architecture, and for a network without blocks to recompute.
     """
@@ -100,21 +98,21 @@ def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork 
 
 
 def _copy_weights(teacher: Network, student: Network) -> None:
-    own, weights = student.body.state_dict(), teacher.body.state_dict()
-    weights |= {key: own[key] for key in neuron_parameters(student.body)}  # an ANN has none
-    if {key: value.shape for key, value in own.items()} != {
+    initial, weights = student.body.state_dict(), teacher.body.state_dict()
+    weights |= {key: initial[key] for key in neuron_parameters(student.body)}  # an ANN has none
+    if {key: value.shape for key, value in initial.items()} != {
         key: value.shape for key, value in weights.items()
     }:
         name = teacher.specification.model.name
         raise UsageError(
-            f"train.init: teacher: the teacher is a {name}, the student a {student.specification.model.name} "
-            f"with other weights; use --model {name} with the teacher's width"
+            f"train.init: teacher: weights of {name} do not fit the student's "
+            f"{student.specification.model.name}; use --model {name} with the teacher's width"
         )
     student.body.load_state_dict(weights)
 
 
 def initial_objective(stage: Stage, network: Network) -> Objective:
-    """The objective of the stage's loss; aligners draw their initial weights from their own random stream."""
+    """The objective of the stage's loss; aligners are initialised from their own random stream."""
     recipe, teacher = stage.recipe, stage.teacher.network if stage.teacher else None
     loss = recipe.loss if isinstance(recipe, DistillRecipe) else LossConfig()
     features = any(hasattr(term, "feature") for term in loss.terms)
@@ -130,7 +128,7 @@ def initial_objective(stage: Stage, network: Network) -> Objective:
 
 
 def _features_of(network: Network) -> dict[str, tuple[int, ...]]:
-    """Shapes by name; empty for a user's network whose forward has no `features` parameter."""
+    """Shapes of features by name; empty for a user's network whose forward has no `features` parameter."""
     if "features" not in inspect.signature(network.body.forward).parameters:
         return {}
     return feature_shapes(network, network.specification.shape, network.specification.frames)

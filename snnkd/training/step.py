@@ -1,4 +1,4 @@
-"""The forward passes of a training step, teacher, student and objective, on one rank or several."""
+"""The forward passes of a training step (teacher, student, objective), on one rank or several."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ class TeacherOutputs(NamedTuple):
 
 
 class Teacher:
-    """The frozen teacher: images to its logits and the features in `names`, without gradient. `network` None:
-    no teacher."""
+    """The frozen teacher: from images to its logits and the features in `names`, without gradient.
+
+    Without a `network`, the outputs are empty.
+    """
 
     def __init__(
         self, network: Network | None, names: Collection[str] = (), execution: ExecutionConfig | None = None
@@ -42,13 +44,13 @@ class Teacher:
         features = Features(self._names) if self._names else None
         with torch.inference_mode(), autocast(self._execution, images.device):
             logits = self.network(images, 1, features)[0]
-        # autograd cannot save a tensor of inference mode; it can save a clone made outside
+        # autograd cannot save inference tensors, but clones made outside inference mode
         kept = features.kept if features else {}
         return TeacherOutputs(logits.clone(), {name: value.clone() for name, value in kept.items()})
 
 
 class TrainStep(nn.Module):
-    """Student and objective as one module with all parameters, so that DDP averages their gradients once."""
+    """Student and objective as one module with all parameters, so that DDP averages gradients once."""
 
     def __init__(
         self, network: Network, objective: Objective, recipe: StageRecipe, compiled: nn.Module | None = None
@@ -68,8 +70,7 @@ class TrainStep(nn.Module):
     def forward(
         self, images: Tensor, labels: Tensor, teacher: TeacherOutputs, epoch: int, hooked: bool = False
     ) -> Loss:
-        """The loss of one batch; `hooked` runs the network uncompiled, so that its forward hooks are
-        called."""
+        """The loss of one batch; `hooked` runs the network uncompiled, so that forward hooks are called."""
         names = self.objective.student_features
         features = Features(names) if names else None
         network = self.network if hooked else self.compiled
@@ -90,7 +91,7 @@ class TrainStep(nn.Module):
 
 
 def data_parallel(step: TrainStep, device: torch.device, sync_norm: bool) -> nn.Module:
-    """`step` itself in one process; on several ranks wrapped in DDP, which starts from rank 0's weights."""
+    """`step` itself in one process; on several ranks, in DDP, which starts from rank 0's weights."""
     if distributed.world_size() == 1:
         return step
     if sync_norm:
@@ -99,14 +100,12 @@ def data_parallel(step: TrainStep, device: torch.device, sync_norm: bool) -> nn.
 
 
 def micro_batches(images: Tensor, labels: Tensor, count: int) -> Iterator[tuple[Tensor, Tensor, bool]]:
-    """`count` equal parts of a batch, each with whether it is the last. Event frames are `[T, B, C, H,
-    W]`."""
+    """`count` equal parts of a batch, `[B, C, H, W]` or `[T, B, C, H, W]`, each with whether it is last."""
     parts = zip(images.chunk(count, -4), labels.chunk(count), strict=True)
-    for i, (some_images, some_labels) in enumerate(parts):
-        yield some_images, some_labels, i == count - 1
+    for i, (micro_images, micro_labels) in enumerate(parts):
+        yield micro_images, micro_labels, i == count - 1
 
 
 def gradient_sync(step: nn.Module, on: bool) -> AbstractContextManager[object]:
-    """Whether a backward pass inside averages gradients over the ranks: the last micro-batch of a step does,
-    for all."""
+    """Average gradients over ranks in backward passes only if `on`: for the last micro-batch of a step."""
     return nullcontext() if on or not isinstance(step, DistributedDataParallel) else step.no_sync()

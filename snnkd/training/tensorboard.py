@@ -17,7 +17,7 @@ NAME = "tensorboard"
 
 
 def check_track(execution: ExecutionConfig) -> None:
-    """Raise UsageError when the package that `execution.track` needs is missing."""
+    """Raise UsageError if the package for `execution.track` is missing."""
     if execution.track != "none" and find_spec(execution.track) is None:
         raise UsageError(
             f"execution.track: {execution.track} is not installed: pip install {execution.track}"
@@ -25,14 +25,14 @@ def check_track(execution: ExecutionConfig) -> None:
 
 
 Track = Callable[[dict[str, Any]], None]
-"""Takes the row of a finished epoch."""
+"""Logs the row of a finished epoch."""
 
 
 @contextmanager
 def tracking(track: str, folder: Path) -> Iterator[Track]:
-    """Yield the writer of an epoch's row, a no-op on other ranks than 0; `track` is execution.track.
+    """Yield the writer of an epoch's row, a no-op on ranks other than 0; `track` is execution.track.
 
-    Earlier rows are rewritten, so a resumed run, or one tracked only later, shows each epoch once.
+    Earlier rows are rewritten, so that a resumed run, or one tracked later, shows each epoch once.
     """
     if track == "none" or not distributed.is_rank0():
         yield lambda row: None

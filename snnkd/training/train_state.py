@@ -1,4 +1,4 @@
-"""The state of a training, all of which a checkpoint holds."""
+"""The training state, which a checkpoint stores completely."""
 
 from __future__ import annotations
 
@@ -26,8 +26,7 @@ from snnkd.training.setup import Stage
 
 @dataclass
 class Progress:
-    """Finished epochs, steps of the current one, seconds of work, and the best epoch's weights under `select:
-    best`."""
+    """Finished epochs, steps of the current epoch, seconds; for `select: best` the best epoch's weights."""
 
     epoch: int = 0
     step: int = 0
@@ -70,7 +69,7 @@ class TrainState:
 
     @property
     def averaged(self) -> Network:
-        """The network that is validated and kept: the EMA's where there is one."""
+        """The network that is validated and saved: the EMA's if there is one."""
         return self.network if self.ema is None else self.ema.module  # type: ignore[return-value]
 
     def start_epoch(self, epoch: int) -> None:
@@ -78,13 +77,13 @@ class TrainState:
         self.metrics = EpochMetrics(self.stage.device)
 
     def keep_best(self, top1: float) -> None:
-        """Keep the weights of the epoch that ends now if its validation accuracy is the highest so far."""
+        """Keep the current epoch's weights if its validation accuracy is the highest so far."""
         if top1 > self.progress.best_top1:
             self.progress.best, self.progress.best_top1 = copy.deepcopy(self.averaged.state_dict()), top1
             self.progress.best_epoch = self.progress.epoch + 1
 
     def load_final_weights(self) -> None:
-        """Give the network the weights to keep: the EMA's, the best epoch's, or its own."""
+        """Load the final weights into the network: the EMA's, the best epoch's, or its own."""
         if self.ema is not None:
             self.network.load_state_dict(self.ema.module.state_dict())
         if self.progress.best is not None:
@@ -107,7 +106,7 @@ class TrainState:
 
     @distributed.on_rank0
     def _check_finite(self) -> None:
-        # the last step may have ruined the weights after a loss that was still finite
+        # the last update may give non-finite weights after a finite loss
         for name, tensor in [*self.network.state_dict().items(), *self.objective.state_dict().items()]:
             if not torch.isfinite(tensor).all():
                 epoch = self.progress.epoch + (self.progress.step > 0)
@@ -117,7 +116,7 @@ class TrainState:
                 )
 
     def resume(self) -> None:
-        """Load the newest checkpoint, if there is one: read by rank 0, sent to the other ranks."""
+        """Load the newest checkpoint, if there is one: rank 0 reads and broadcasts it."""
         folder, console = self.stage.folder, self.stage.context.console
         state = load_state(folder, console, self._restore)
         if state is not None and not distributed.is_rank0():
@@ -142,7 +141,7 @@ class TrainState:
         self._start_clocks()
 
     def _check_progress(self) -> None:
-        """Raise ValueError for values that this training never reaches."""
+        """Raise ValueError for values that are impossible in this training."""
         progress = self.progress
         counts = (progress.epoch, progress.step, progress.best_epoch)
         if (

@@ -145,8 +145,8 @@ LOSSES = {
     SIGNATURE + "raise KeyError('x')": "raised KeyError: 'x'",
     "f = 3": "is int, not a function",
     "def g(): pass": "has no 'f'",
-    "import nowhere_at_all\ndef f(): pass": "importing it failed: No module named 'nowhere_at_all'",
-    "1/0": "importing it failed: ZeroDivisionError",
+    "import nowhere_at_all\ndef f(): pass": "import failed: No module named 'nowhere_at_all'",
+    "1/0": "import failed: ZeroDivisionError",
 }
 
 

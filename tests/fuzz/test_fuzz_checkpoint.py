@@ -141,7 +141,7 @@ def test_pickles_that_are_no_state(name):
     for content in (sealed(with_pickle(PICKLES[name])), sealed(PICKLES[name]), PICKLES[name]):
         refused = continued(content, content)
         assert refused.code == 3, refused
-        assert "no checkpoint is left to continue from" in refused.line
+        assert "no usable checkpoint is left" in refused.line
 
 
 def test_a_pickle_of_the_old_format_does_not_run():

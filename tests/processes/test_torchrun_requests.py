@@ -19,12 +19,12 @@ REFUSED = {
     "uneven batch": (
         2,
         [*TEACH, "--batch-size", "23"],
-        "train.batch_size: 23 cannot be cut into equal parts of 2 or more by 2 processes",
+        "train.batch_size: 23 must be a multiple of 2 (2 processes x execution.accumulate 1), at least 4",
     ),
     "batch of one each": (
         2,
         [*TEACH, "--batch-size", "2"],
-        "train.batch_size: 2 cannot be cut into equal parts of 2 or more",
+        "train.batch_size: 2 must be a multiple of 2",
     ),
     "sync_norm": (
         2,

@@ -245,9 +245,9 @@ def test_the_loop_looks_at_values_only_where_it_checks_them(
 @compiles
 def test_auto_compiles_neurons_where_the_run_is_long_enough() -> None:
     network = subject().network
-    count = compiling.neurons(network)
+    count = compiling.count_neurons(network)
     assert count == sum((4 * 64, 4 * 64, 4 * 64, 8 * 16, 8 * 16, 16 * 4, 16 * 4))
-    enough = int(compiling.WORTH / (compiling.SAVED * count * 2)) + 1
+    enough = int(compiling.MIN_SAVED / (compiling.SECONDS_SAVED * count * 2)) + 1
     auto, off = ExecutionConfig(), ExecutionConfig(compile="off")
     assert [decide(auto, network, images, CPU) for images in (enough - 2, enough)] == ["off", "neurons"]
     assert decide(off, network, 100 * enough, CPU) == "off"
@@ -275,9 +275,9 @@ def test_without_a_compiler_auto_is_off_and_on_is_refused(cli: Cli, monkeypatch:
 @compiles
 def test_the_decision_is_kept_when_the_run_continues(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["distill", *SMALL, "--loss", "none", "--T", 2, "--out", "run"]
-    monkeypatch.setattr(compiling, "WORTH", 0.0)
+    monkeypatch.setattr(compiling, "MIN_SAVED", 0.0)
     assert cli(*words, "--max-time", "0s").code == 75
-    monkeypatch.setattr(compiling, "WORTH", 1e9)
+    monkeypatch.setattr(compiling, "MIN_SAVED", 1e9)
     found = []
     honest = compiling.compile_neurons
     monkeypatch.setattr(
