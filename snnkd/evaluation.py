@@ -54,7 +54,7 @@ class EvalRequest:
                 raise UsageError(
                     f"--set {setting}: the validation split is fixed by training; remove the setting"
                 )
-        if self.data is not None and not DATA.is_users(self.data):
+        if self.data is not None and not DATA.is_user_defined(self.data):
             _section({"name": self.data}, self.data_settings)
         if self.save_logits:
             folder = self.save_logits.parent
@@ -155,7 +155,7 @@ def data_of(
     own = loaded.config.get("data")
     if request.data is None:
         name = str(own.get("name")) if isinstance(own, dict) else ""
-        if DATA.is_users(name):
+        if DATA.is_user_defined(name):
             check_permitted(name, f"{loaded.folder}: its data set")
         try:
             config = _section(own, ())

@@ -104,7 +104,7 @@ class Sizes:
 def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames: int | None = None) -> Sizes:
     """Count on the ANN of the same topology with one image; an SNN runs its layers T times."""
     # user code and libraries may compute with tensor values in constructors, which meta tensors lack
-    needs_values = MODELS.is_users(model.name) or model.name.partition(":")[0] in LIBRARIES
+    needs_values = MODELS.is_user_defined(model.name) or model.name.partition(":")[0] in LIBRARIES
     device = "cpu" if needs_values else "meta"
     with torch.device(device):
         network = build_network(

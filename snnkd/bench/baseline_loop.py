@@ -81,7 +81,7 @@ class BaselineLoop:
                 network.std.fill_(1.0)
 
     def step(self) -> float:
-        """One step; returns its loss, or NaN where nobody asks."""
+        """One step; returns its loss, or NaN without the feature `items`."""
         subject = self.subject
         if self._batches is None:
             images, labels = subject.batch()
@@ -89,14 +89,14 @@ class BaselineLoop:
             images, labels = next(self._batches)
             images, labels = images.to(subject.stage.device), labels.to(subject.stage.device)
         subject.optimizer.zero_grad()
-        answers, value, total = self._forward(images, labels)
+        logits, value, total = self._forward(images, labels)
         if "items" in self.features:
             self._running += value.item()
         total.backward()
         subject.optimizer.step()
         if "items" in self.features:
             self._total += labels.size(0)
-            self._correct += int(answers.argmax(-1).eq(labels).sum().item())
+            self._correct += int(logits.argmax(-1).eq(labels).sum().item())
             return value.item()
         return float("nan")
 
@@ -104,7 +104,7 @@ class BaselineLoop:
         subject = self.subject
         if "autograd" not in self.features:
             loss = subject.loss(images, labels)
-            return loss.answers, loss.value, loss.total
+            return loss.logits, loss.value, loss.total
         student_names, teacher_names = subject.objective.student_features, subject.objective.teacher_features
         student_features, teacher_features = Features(student_names), Features(teacher_names)
         student = (
@@ -120,7 +120,7 @@ class BaselineLoop:
             teacher_features=teacher_features.kept,
         )
         loss = subject.objective(outputs)
-        return loss.answers, loss.value, loss.total
+        return loss.logits, loss.value, loss.total
 
     def close(self) -> None:
         """Stop the worker processes."""
@@ -144,12 +144,12 @@ def check_neuron(neuron: AnyNeuron) -> None:
     """Raise UsageError for neurons and surrogates that the baseline loop does not implement."""
     if not isinstance(neuron, NeuronConfig) or neuron.name != "lif":
         raise UsageError(
-            f"neuron.name: {neuron.name}; the baseline loop has only lif, so omit --baseline and --ablations"
+            f"neuron.name: {neuron.name}; the baseline loop has only lif: omit --baseline and --ablations"
         )
     if neuron.surrogate not in SURROGATES:
         raise UsageError(
             f"neuron.surrogate: {neuron.surrogate}; "
-            f"the baseline loop has only {' and '.join(SURROGATES)}, so omit --baseline and --ablations"
+            f"the baseline loop has only {' and '.join(SURROGATES)}: omit --baseline and --ablations"
         )
 
 
@@ -225,7 +225,7 @@ class _PILImages(Dataset[Any]):
 
 
 def _loader(subject: Subject, network: Network) -> DataLoader[Any]:
-    """The subject's images in its own order: without augmentation both loops see the same batches."""
+    """The subject's images in its order: without augmentation both loops train on the same batches."""
     from snnkd.bench.baseline_transforms import make_transform
 
     recipe, split = subject.stage.recipe, subject.stage.data.train

@@ -34,7 +34,7 @@ def check_augment(operations: Sequence[Operation]) -> None:
 def make_transform(
     operations: Sequence[Operation], height: int, width: int, mean: Sequence[float], std: Sequence[float]
 ) -> Any:
-    """From a PIL image to a normalised float tensor `[C, H, W]`; cutout and erase come last, as published."""
+    """Compose PIL image to normalised float tensor `[C, H, W]`; cutout and erase last, as published."""
     on_image: list[Any] = []
     on_tensor: list[Any] = []
     for options in map(options_of, operations):

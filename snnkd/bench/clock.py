@@ -1,4 +1,4 @@
-"""Interleaved timing of workloads in one process, so that drift of the machine affects all alike."""
+"""Interleaved timing of workloads in one process, so that drift of the machine affects all equally."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def seconds(work: Work, device: torch.device) -> float:
 
 
 def steps_per_timing(device: torch.device) -> int:
-    """Steps timed together: 20 on a GPU, to amortise synchronisation, which training does not need.
+    """Steps timed together: 20 on a GPU, to amortise the synchronisation, which training does not need.
 
-    Two on a CPU, so that a loop is not always timed with caches filled by another.
+    Two on a CPU, so that not every timed step starts with the caches of another workload.
     """
     return 20 if device.type == "cuda" else 2
 
@@ -52,15 +52,15 @@ def time_steps(
     for work in repeated.values():
         work()  # compile, start workers, fill caches
     return {
-        name: [s / steps for s in taken]
-        for name, taken in time_interleaved(repeated, rounds, device, between).items()
+        name: [s / steps for s in times]
+        for name, times in time_interleaved(repeated, rounds, device, between).items()
     }
 
 
 def time_interleaved(
     works: Mapping[str, Work], rounds: int, device: torch.device, between: Work | None = None
 ) -> dict[str, list[float]]:
-    """Seconds of each workload in each round; every round runs all once, starting with another one."""
+    """Seconds of each workload in each round; every round runs all once, each time starting with the next."""
     times: dict[str, list[float]] = {name: [] for name in works}
     names = list(works)
     for i in range(rounds):
@@ -82,9 +82,9 @@ def ratio(times: Sequence[float], base: Sequence[float]) -> dict[str, float]:
     return summary([a / b for a, b in zip(times, base, strict=True)])
 
 
-def relative_times(taken: Mapping[str, Sequence[float]], base: str) -> dict[str, Any]:
+def relative_times(seconds: Mapping[str, Sequence[float]], base: str) -> dict[str, Any]:
     """Ratio to workload `base`, and milliseconds, of each workload."""
     return {
-        name: {"ratio": ratio(times, taken[base]), "ms": summary([1000 * t for t in times])}
-        for name, times in taken.items()
+        name: {"ratio": ratio(times, seconds[base]), "ms": summary([1000 * t for t in times])}
+        for name, times in seconds.items()
     }

@@ -14,7 +14,7 @@ from snnkd.bench.clock import Work, ratio, summary, synchronize, time_steps
 from snnkd.bench.subject import Subject
 from snnkd.environment import autocast
 from snnkd.losses.outputs import time_mean
-from snnkd.losses.targets import repeated
+from snnkd.losses.targets import repeat_labels
 from snnkd.models import Network, build_network
 from snnkd.training.compiling import compile_network
 from snnkd.training.optimizer import make_optimizer
@@ -82,7 +82,7 @@ def spiking_overhead(subject: Subject, rounds: int) -> dict[str, Any]:
     """
     recipe, device, T = subject.stage.recipe, subject.stage.device, subject.network.specification.T
     images, labels = subject.batch()
-    ann_images, ann_labels = images.repeat(T, 1, 1, 1), repeated(labels, T)
+    ann_images, ann_labels = images.repeat(T, 1, 1, 1), repeat_labels(labels, T)
 
     def step(network: Network, forward: Any, x: Tensor, y: Tensor) -> Work:
         optimizer = make_optimizer((network,), recipe.train)

@@ -1,4 +1,4 @@
-"""The benchmark's result as a JSON object."""
+"""The benchmark and its result as a JSON object."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from snnkd.schema.run import DistillRecipe
 from snnkd.training.compiling import decide
 from snnkd.training.setup import Stage, check_execution
 
-LONG = 10**9
-"""Training images with which `compile: auto` compiles wherever it can."""
+MANY_IMAGES = 10**9
+"""Training images for which `compile: auto` compiles wherever possible."""
 
 
 def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -
         torch.cuda.reset_peak_memory_stats(device)
     stage = make_stage(recipe, device)
     probe = make_subject(stage, "off")
-    compile = decide(recipe.execution, probe.network, LONG, device)
+    compile = decide(recipe.execution, probe.network, MANY_IMAGES, device)
     del probe
     subject = make_subject(stage, compile)
     step = time_steps({"step": subject.step}, rounds, device)["step"]

@@ -31,12 +31,12 @@ from snnkd.training.setup import Stage, initial_network, initial_objective
 from snnkd.training.step import Teacher, TrainStep, micro_batches
 
 BATCHES = 8
-"""Different batches; then they repeat."""
+"""Distinct batches, used in turn."""
 
 
 @dataclass
 class Subject:
-    """A stage ready to make training steps."""
+    """A stage set up for training steps."""
 
     stage: Stage
     network: Network
@@ -55,7 +55,7 @@ class Subject:
         return images, labels
 
     def step(self) -> list[Loss]:
-        """One training step as in `training.loop.train`, without its bookkeeping."""
+        """One training step as in `training.loop.train`, without logging and checkpoints."""
         accumulate = self.stage.recipe.execution.accumulate
         torch.manual_seed(derive(self.stage.recipe.seed, "noise", 0, self.at))
         batch_images, batch_labels = self.batch()
@@ -81,7 +81,7 @@ DataShape = tuple[int, tuple[int, int, int]]
 def make_stage(recipe: DistillRecipe, device: torch.device, data_shape: DataShape | None = None) -> Stage:
     """A stage on random data of `data_shape` (default: the recipe's) with a random teacher.
 
-    Reads no file, except for data sets whose shape only the file gives.
+    Reads no files, except for data sets whose shape is known only from the file.
     """
     data = _random_data(recipe, data_shape or _data_shape(recipe.data))
     specification = Specification(

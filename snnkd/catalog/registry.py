@@ -96,7 +96,7 @@ class Registry(Generic[E]):
             raise UsageError(f"{self.kind} {name!r}: {head!r} takes no argument")
         return entry
 
-    def is_users(self, name: str) -> bool:
+    def is_user_defined(self, name: str) -> bool:
         """Whether `name` is a function of the user's, and not an entry with an argument."""
         return is_user_code(name) and name.partition(":")[0] not in self
 

@@ -25,14 +25,12 @@ BATCH = 32
 ROUNDING = 1e-6
 """Injected error of each layer's output, relative to its RMS: about ten times float32's rounding."""
 MIN_AGREEMENT = 0.99
-"""Share of equal predictions after T timesteps, and largest difference of any logit at any timestep."""
+"""Fraction of equal predictions after T timesteps that flipped spikes may leave."""
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """Share of equal predictions after T timesteps, and largest difference of any logit at any t, over
-    `images`.
-    """
+    """Fraction of equal predictions after T timesteps, and largest difference of any logit, over `images`."""
 
     images: int
     agreement: float
@@ -93,7 +91,7 @@ def is_faithful(
         return False
     noise = _rounding_effect(network, run, images)
     return (
-        noise.max_difference > limit  # otherwise rounding flips no spike and explains nothing
+        noise.max_difference > limit  # otherwise rounding flips no spikes
         and agreement.agreement >= MIN_AGREEMENT
         and agreement.median_difference <= limit + 2 * noise.median_difference
         and agreement.max_difference <= limit + 4 * noise.max_difference

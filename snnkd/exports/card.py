@@ -14,7 +14,7 @@ from snnkd.schema.fields import to_plain
 
 CARD = "README.md"
 OPENING = "---\nlibrary_name: snnkd\n"
-"""Start of every card; a README that starts otherwise is not ours to replace."""
+"""Start of every card; a README that starts otherwise is never replaced."""
 
 
 def card(source: Source) -> str:
@@ -150,7 +150,7 @@ def _origin(config: dict[str, Any], source: Source) -> str:
 
 
 def _table(head: list[str], rows: Sequence[tuple[str, ...]]) -> str:
-    # bars and line breaks would end the cell
+    # vertical bars and line breaks would end the cell
     lines = [
         head,
         ["---"] * len(head),

@@ -1,4 +1,4 @@
-"""One export: check, write to a temporary file, read back, compare, install."""
+"""Export of a network: check, write to a temporary file, read back, compare, install."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from snnkd.exports.twin import Twin
 from snnkd.files import from_os_error, write_json
 
 MIN_UNFOLDED = 0.9
-"""Share of predictions that a folded twin must share with its network; folding's rounding changes few."""
+"""Fraction of predictions on which a folded twin must agree with its network; rounding changes few."""
 
 
 def check_supported(entry: FormatEntry, source: Source) -> None:
@@ -92,10 +92,10 @@ def _summary(agreement: Agreement) -> str:
 
 
 def _unfolded(source: Source, twin: Forward, images: Tensor, target: Path) -> float:
-    """Share of predictions on which the folded twin agrees with the trained network."""
-    shared = compare(source.logits, twin, images).agreement
-    if shared < MIN_UNFOLDED:
+    """Fraction of predictions on which the folded twin agrees with the trained network."""
+    agreement = compare(source.logits, twin, images).agreement
+    if agreement < MIN_UNFOLDED:
         raise RunError(
-            f"{target}: the folded twin agrees with {source.loaded.folder} on only {shared:.4f}; removed"
+            f"{target}: the folded twin agrees with {source.loaded.folder} on only {agreement:.4f}; removed"
         )
-    return shared
+    return agreement

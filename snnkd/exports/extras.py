@@ -19,15 +19,15 @@ def check_installed(format: FormatEntry) -> None:
     """Raise UsageError with the install command if packages of `format` are missing."""
     missing = [name for name in format.packages if importlib.util.find_spec(name) is None]
     if missing:
-        are = "is" if len(missing) == 1 else "are"
+        verb = "is" if len(missing) == 1 else "are"
         raise UsageError(
-            f"--format {format.name} needs {', '.join(missing)}, which {are} not installed: "
+            f"--format {format.name} needs {', '.join(missing)}, which {verb} not installed: "
             "pip install 'snnkd[all]'"
         )
 
 
 def package(name: str) -> Any:
-    """Import a package of the extra. Raises UsageError where that fails."""
+    """Import a package of the extra. Raises UsageError if that fails."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -35,7 +35,7 @@ def package(name: str) -> Any:
 
 
 @contextlib.contextmanager
-def quietly(doing: str) -> Iterator[None]:
+def quietly(task: str) -> Iterator[None]:
     """Silence an exporter's prints, logs and warnings; turn its exceptions into a one-line RunError."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
@@ -51,6 +51,6 @@ def quietly(doing: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise RunError(f"{doing} failed ({type(error).__name__}: {reason})") from error
+        raise RunError(f"{task} failed ({type(error).__name__}: {reason})") from error
     finally:
         logging.disable(before)

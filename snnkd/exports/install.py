@@ -1,4 +1,4 @@
-"""Atomic installation of an export: complete or not at all, and never over foreign files."""
+"""Atomic installation of an export: complete or not at all, and never over other files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MARK = f'"format": "{FORMAT}"'.encode()
 def check_target(target: Path, force: bool) -> None:
     """Raise UsageError if `target` exists, unless `force` is set and it is an export of snnkd."""
     if not target.name:
-        raise UsageError(f"--out {target}: has no file name; give a new path")
+        raise UsageError(f"--out {target}: no file name; give a new path")
     if not target.exists():
         return
     if not force:
@@ -56,7 +56,7 @@ def install(target: Path, force: bool, write: Callable[[Path], None]) -> None:
             staged = Path(tmp) / "new"
             write(staged)
             if force and target.exists():
-                check_target(target, force)  # again: writing took time
+                check_target(target, force)  # it may have changed during writing
                 os.replace(target, Path(tmp) / "old")
             try:
                 _move(staged, target)
@@ -69,7 +69,7 @@ def install(target: Path, force: bool, write: Callable[[Path], None]) -> None:
 
 
 def _move(staged: Path, target: Path) -> None:
-    """Rename; fails if `target` has appeared meanwhile, which renaming a file would overwrite."""
+    """Rename; fails if `target` exists by now, which renaming a file would overwrite."""
     if staged.is_dir():
         os.rename(staged, target)
         return

@@ -1,7 +1,7 @@
 """The folded twin of a network: SpikingJelly's layers in step mode 'm', batch norms folded.
 
-NIR has no norm, no `[T*B]` and no mean over positions, and the training network cannot be traced. Each
-network family has one function from its body to the layers of its twin.
+NIR has no norms, no `[T*B]` layout and no mean over positions, and the training network cannot be traced.
+Each network family has one function from its body to the layers of its twin.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def _shortcut(block: Block) -> list[nn.Module]:
 
 
 def _pool(pool: nn.Module) -> nn.Module:
-    """Convert an average pooling; `_check_sizes` has refused odd sizes where ceil_mode would matter."""
+    """Convert an average pooling; `_check_sizes` refuses odd sizes, for which ceil_mode matters."""
     assert isinstance(pool, nn.AvgPool2d)
     converted: nn.Module = _link(averaging(pool.kernel_size), pool)
     return converted

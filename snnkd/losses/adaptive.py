@@ -15,7 +15,7 @@ from snnkd.schema.loss import DELTA
 NEARLY_ZERO = 1e-4
 """Powers closer to 0 count as 0."""
 SMALL = 0.1
-"""With powers closer to 0 the quotient loses float32's digits; float64 is used."""
+"""With powers closer to 0 the quotient loses float32's digits, and float64 is used."""
 MAX_EXPONENT = 60.0
 """exp(60) and sums of a million of them are finite in float32."""
 
@@ -42,8 +42,7 @@ def akl(
     labels: Tensor | None = None,
     delta: float = DELTA,
 ) -> Tensor:
-    """Adaptive KL (Wu et al. 2025, arXiv 2404.02657, from its code): hta-kl with head top1, at temperature
-    1."""
+    """Adaptive KL (Wu et al. 2025, arXiv 2404.02657, from its code): hta-kl with head top1, temperature 1."""
     return akl_with_stats(student, teacher, temperature=temperature, labels=labels, delta=delta)[0]
 
 
@@ -52,8 +51,8 @@ def todi(
 ) -> Tensor:
     """sum over classes of w p log(p/q) + (1 - w) q log(q/p), w = sigmoid(log(p/q)) detached.
 
-    ToDi (arXiv 2505.16297), from memory. Where the student is too low forward KL pulls it up, where it is too
-    high reverse KL pushes it down. Since w is p / (p + q) its value is that of `jeffreys`; only the gradient
+    ToDi (arXiv 2505.16297), from memory. Forward KL raises probabilities that are too low, reverse KL lowers
+    those that are too high. Since w = p / (p + q), its value is that of `jeffreys`; only the gradient
     differs, w being constant.
     """
     log_q, log_p = log_pair(student, teacher, temperature)

@@ -1,6 +1,6 @@
-"""The batch over all processes, for losses that compare samples.
+"""Operations over the batch of all processes, for losses that compare samples.
 
-Every process has a part of the same length. With one process each function returns its argument.
+Every process has an equal part of the batch. With one process each function returns its argument.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from snnkd import distributed
 def gathered(x: Tensor, dim: int = 0) -> Tensor:
     """All-gather along `dim`, with gradient to this process's part.
 
-    Every process must compute the same function of it: then the gradient of its part is complete, and is
-    multiplied by the number of processes, by which averaging the gradients over them divides.
+    Every process must compute the same function of the result, so that the gradient of its own part is
+    complete. It is multiplied by the number of processes, since DDP averages gradients.
     """
     if distributed.world_size() == 1:
         return x
@@ -44,24 +44,24 @@ class _Gather(torch.autograd.Function):
 
 
 @torch.no_grad()
-def largest(x: Tensor) -> Tensor:
-    """The maximum over all samples, a scalar without gradient."""
-    return _reduced(x.detach().amax(), "MAX")
+def maximum(x: Tensor) -> Tensor:
+    """Maximum over all samples, a detached scalar."""
+    return _all_reduce(x.detach().amax(), "MAX")
 
 
 @torch.no_grad()
-def smallest(x: Tensor) -> Tensor:
-    """The minimum over all samples, a scalar without gradient."""
-    return _reduced(x.detach().amin(), "MIN")
+def minimum(x: Tensor) -> Tensor:
+    """Minimum over all samples, a detached scalar."""
+    return _all_reduce(x.detach().amin(), "MIN")
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean over the processes, without gradient."""
+    """Mean over the processes, detached."""
     count, x = distributed.world_size(), x.detach()
-    return x if count == 1 else _reduced(x, "SUM") / count
+    return x if count == 1 else _all_reduce(x, "SUM") / count
 
 
-def _reduced(x: Tensor, how: str) -> Tensor:
+def _all_reduce(x: Tensor, how: str) -> Tensor:
     if distributed.world_size() == 1:
         return x
     x = x.clone()
@@ -70,6 +70,6 @@ def _reduced(x: Tensor, how: str) -> Tensor:
 
 
 def rand(samples: int, *shape: int, device: torch.device) -> Tensor:
-    """Uniform numbers `[samples, ...]` of torch's global generator: this process's part of the batch's."""
+    """Uniform numbers `[samples, ...]` of torch's global generator, this process's part of the batch."""
     part = slice(distributed.rank() * samples, (distributed.rank() + 1) * samples)
     return torch.rand(samples * distributed.world_size(), *shape, device=device)[part]

@@ -20,7 +20,7 @@ MAX_LOGIT = 1e30
 MAX_SQUARED = 1e15
 """The largest logit that is squared: sums of squares stay finite in float32."""
 MAX_TEMPERATURE = 1e6
-"""Its square times a divergence is finite in float32; far below it all distributions are flat."""
+"""Its square times a divergence is finite in float32; all distributions are flat far below it."""
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -38,7 +38,7 @@ def check_pair(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> No
     """Raise UsageError unless both are `[B, C]` with B > 0 and C > 1, and temperature is in (0, 1e6]."""
     if student.ndim != 2 or student.shape != teacher.shape:
         raise UsageError(
-            f"logits of shape {list(student.shape)} and {list(teacher.shape)}; expected [B, C] twice"
+            f"logits of shape {list(student.shape)} and {list(teacher.shape)}; expected [B, C] for both"
         )
     if student.shape[0] == 0 or student.shape[1] < 2:
         raise UsageError(

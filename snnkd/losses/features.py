@@ -1,8 +1,8 @@
-"""Distances between features of student and teacher, as modules, since they may have an aligner to train.
+"""Distances between features of student and teacher, as modules, since aligners are trained.
 
 Features are `[T*B, C, H, W]` of the student, whose mean over timesteps is compared, and `[B, C, H, W]` of the
-teacher (or `[.., C]` for `output`). Where the channels differ a 1x1 convolution (or linear layer) maps the
-student's to the teacher's; where height and width differ the larger map is average-pooled to the smaller.
+teacher (or `[.., C]` for `output`). If the channels differ, a 1x1 convolution (or linear layer) maps the
+student's to the teacher's; if height and width differ, the larger map is average-pooled to the smaller.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Pair:
     teacher_shape: tuple[int, ...]
 
 
-def aligner(pair: Pair) -> nn.Module:
+def make_aligner(pair: Pair) -> nn.Module:
     """Map from the student's channels to the teacher's; the identity for equal numbers."""
     inputs, outputs = pair.student_shape[0], pair.teacher_shape[0]
     if inputs == outputs:
@@ -40,12 +40,12 @@ def aligner(pair: Pair) -> nn.Module:
     return nn.Conv2d(inputs, outputs, 1) if len(pair.student_shape) == 3 else nn.Linear(inputs, outputs)
 
 
-def over_time(feature: Tensor, T: int) -> Tensor:
+def mean_over_time(feature: Tensor, T: int) -> Tensor:
     """The mean over timesteps, `[B, ...]` in at least float32."""
     return at_least_float32(feature).unflatten(0, (T, -1)).mean(0)
 
 
-def same_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def match_sizes(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Both maps `[B, C, H, W]` at the smaller height and width."""
     if x.ndim < 4 or x.shape[-2:] == y.shape[-2:]:
         return x, y
@@ -54,8 +54,7 @@ def same_size(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class FeatureModule(nn.Module):
-    """A distance over `pairs` of features; `forward(outputs)` is a scalar. `head`: the teacher's last
-    layer."""
+    """A distance over `pairs` of features; `forward(outputs)` is a scalar. `head`: teacher's last layer."""
 
     def __init__(self, pairs: Sequence[Pair], head: Head | None) -> None:
         super().__init__()
@@ -65,9 +64,9 @@ class FeatureModule(nn.Module):
         self, outputs: BatchOutputs, pair: Pair, align: nn.Module | None = None
     ) -> tuple[Tensor, Tensor]:
         """The student's feature (time mean, aligned) and the teacher's at the same size."""
-        ours = over_time(outputs.student_features[pair.student], len(outputs.student))
+        ours = mean_over_time(outputs.student_features[pair.student], len(outputs.student))
         theirs = at_least_float32(outputs.teacher_features[pair.teacher].detach()).to(ours.dtype)
-        return same_size(ours if align is None else align(ours), theirs)
+        return match_sizes(ours if align is None else align(ours), theirs)
 
 
 class Mse(FeatureModule):
@@ -75,7 +74,7 @@ class Mse(FeatureModule):
 
     def __init__(self, pairs: Sequence[Pair], head: Head | None) -> None:
         super().__init__(pairs, head)
-        self.aligners = nn.ModuleList(map(aligner, pairs))
+        self.aligners = nn.ModuleList(map(make_aligner, pairs))
 
     def forward(self, outputs: BatchOutputs) -> Tensor:
         distances = [
@@ -101,7 +100,7 @@ class Attention(FeatureModule):
 
 
 def attention_map(feature: Tensor) -> Tensor:
-    """`[B, H*W]` of norm 1 from `[B, C, H, W]`; zeros stay zeros."""
+    """Map of norm 1 `[B, H*W]` from `[B, C, H, W]`; zeros stay zeros."""
     return F.normalize(feature.square().mean(1).flatten(1), dim=-1, eps=1e-8)
 
 
@@ -110,8 +109,8 @@ class Blurred(FeatureModule):
 
     Each channel of the student's feature is dropped with probability `drop` (the others are not scaled up);
     convolution, ReLU and convolution (3x3) reconstruct the teacher's from the rest. With `rescale` the
-    teacher's is first scaled to the student's maximum: spikes are at most 1, ReLUs unbounded, and at the
-    usual weights and learning rate training diverges without. Draws from torch's global generator.
+    teacher's is first scaled to the student's maximum: spikes are at most 1 and ReLUs unbounded, so that
+    training would diverge at usual weights and learning rates. Draws from torch's global generator.
     """
 
     def __init__(
@@ -119,8 +118,8 @@ class Blurred(FeatureModule):
     ) -> None:
         super().__init__(pairs, head)
         self._drop, self._rescale = drop, rescale
-        self.aligners = nn.ModuleList(map(aligner, pairs))
-        self.rebuilders = nn.ModuleList(_rebuilder(pair.teacher_shape[0]) for pair in pairs)
+        self.aligners = nn.ModuleList(map(make_aligner, pairs))
+        self.rebuilders = nn.ModuleList(_reconstruction(pair.teacher_shape[0]) for pair in pairs)
 
     def forward(self, outputs: BatchOutputs) -> Tensor:
         distances = []
@@ -134,14 +133,14 @@ class Blurred(FeatureModule):
 
 
 def _scale_to_maximum(ours: Tensor, theirs: Tensor) -> Tensor:
-    """The factor from the largest value of `theirs` to that of `ours`; 1 where none is positive."""
-    largest = batch.largest(theirs)
+    """The ratio of the maxima of `ours` and `theirs`; 1 if that of `theirs` is not positive."""
+    largest = batch.maximum(theirs)
     return torch.where(
-        largest > 0, batch.largest(ours).clamp_min(0) / largest.clamp_min(1e-12), torch.ones_like(largest)
+        largest > 0, batch.maximum(ours).clamp_min(0) / largest.clamp_min(1e-12), torch.ones_like(largest)
     )
 
 
-def _rebuilder(channels: int) -> nn.Module:
+def _reconstruction(channels: int) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
     )
@@ -163,20 +162,20 @@ class Saliency(FeatureModule):
         distances = []
         for pair in self.pairs:
             maps = at_least_float32(outputs.teacher_features[pair.teacher].detach())
-            answer = outputs.teacher.argmax(-1)[:, None, None, None].expand(-1, 1, *maps.shape[-2:])
-            cam = maps.gather(1, answer)
+            predicted = outputs.teacher.argmax(-1)[:, None, None, None].expand(-1, 1, *maps.shape[-2:])
+            cam = maps.gather(1, predicted)
             spikes = at_least_float32(outputs.student_features[pair.student]).unflatten(
                 0, (len(outputs.student), -1)
             )
             sam = spikes.sum(0).sum(1, keepdim=True)
-            sam, cam = (_zero_to_one(x).flatten(1) for x in same_size(sam, cam.to(sam.dtype)))
+            sam, cam = (_zero_to_one(x).flatten(1) for x in match_sizes(sam, cam.to(sam.dtype)))
             distances.append(kl(sam, cam, temperature=self._temperature))
         return torch.stack(distances).sum()
 
 
 def _zero_to_one(x: Tensor) -> Tensor:
-    """Scaled over the batch of all processes; a nearly constant map, as without spikes, stays flat."""
-    low, high = batch.smallest(x), batch.largest(x)
+    """Scale to 0..1 over the batch of all processes; a nearly constant map (without spikes) stays flat."""
+    low, high = batch.minimum(x), batch.maximum(x)
     return (x - low) / (high - low).clamp_min(1e-3)
 
 
@@ -187,8 +186,8 @@ class Classifier(FeatureModule):
         super().__init__(pairs, head)
         assert head is not None, "a classifier term needs the teacher's head"
         self._temperature = temperature
-        self._head = (head,)  # a tuple, so that the teacher's weights are not this module's
-        self.aligners = nn.ModuleList(map(aligner, pairs))
+        self._head = (head,)  # in a tuple, not to register the teacher's weights
+        self.aligners = nn.ModuleList(map(make_aligner, pairs))
 
     def forward(self, outputs: BatchOutputs) -> Tensor:
         (head,) = self._head

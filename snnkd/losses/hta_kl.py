@@ -38,7 +38,7 @@ def check_split(delta: float, head: str) -> None:
 
 
 def head_mask(sorted_p: Tensor, delta: float, head: Head) -> Tensor:
-    """Which classes are in the head, `[B, C]`, of descending probabilities `sorted_p` `[B, C]`.
+    """Mask of the classes in the head, `[B, C]`, for descending probabilities `sorted_p` `[B, C]`.
 
     With cumulative sums S_i = p_1 + ... + p_i: top1: S_i <= delta, or i = 1 (the AKL reference code; never
     empty). strict: S_i < delta (the paper as quoted; empty once max p >= delta). cover: S_i - p_i < delta
@@ -57,8 +57,7 @@ def head_mask(sorted_p: Tensor, delta: float, head: Head) -> Tensor:
 def split(p: Tensor, q: Tensor, delta: float, head: Head) -> HeadTailSplit:
     """Head weight d_head / (d_head + d_tail) from the L1 distances of p and q `[B, C]` within head and tail.
 
-    Ties of p are broken by class order (stable sort). Where both distances are 0 the weight is 0, and so is
-    the loss.
+    Ties of p are broken by class order (stable sort). If both distances are 0, so are weight and loss.
     """
     sorted_p, order = p.sort(dim=-1, descending=True, stable=True)
     mask = head_mask(sorted_p, delta, head)

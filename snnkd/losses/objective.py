@@ -1,4 +1,4 @@
-"""What a student minimises: hard term + sum over terms of weight x divergence(target, against)."""
+"""The training objective: hard term + sum over terms of weight x divergence(target, against)."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from snnkd.schema.loss import (
 )
 
 Values = tuple[Tensor, dict[str, Tensor]]
-"""A term's scalar, and scalars to log by name."""
+"""A term's scalar, and scalars to log, by name."""
 Evaluate = Callable[[BatchOutputs], Values]
 OWN_KEYS = {f.name for base in (UserTerm, PenaltyTerm, FeatureTerm) for f in dataclasses.fields(base)} - {
     "temperature"
 }
-"""Keys of a term that the objective itself acts on; the others are arguments of the term's function."""
+"""Keys of a term that the objective itself uses; the others are arguments of the term's function."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkInfo:
-    """What a loss needs to know of the two networks: classes, and features by name with shapes (no batch)."""
+    """Properties of the two networks: number of classes, shapes of features by name, without the batch."""
 
     classes: int = 3
     student: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
@@ -53,7 +53,7 @@ class NetworkInfo:
 
 
 class Objective(nn.Module):
-    """The loss of a `loss:` section as a module; its parameters, if any, are those of aligners."""
+    """The loss of a `loss:` section as a module; its only parameters are those of aligners."""
 
     def __init__(self, loss: LossConfig, label_smoothing: float, info: NetworkInfo) -> None:
         super().__init__()
@@ -68,48 +68,48 @@ class Objective(nn.Module):
         self.teacher_features = tuple(dict.fromkeys(pair.teacher for pair in pairs))
 
     def forward(self, outputs: BatchOutputs) -> Loss:
-        # logits are few: every process gets those of the full batch, and draws the same noise. Features are
-        # many and not gathered; their terms are means over samples.
+        # logits are small: every process gathers those of the full batch and draws the same noise. Features
+        # are large and not gathered; their terms are means over samples.
         gathered = outputs.gathered()
         hard = _hard_term(self._hard, gathered, self._smoothing)
         total = _times(_weight(self._hard, outputs), hard)
-        watched = {"hard": hard.detach()}
+        scalars = {"hard": hard.detach()}
         for (name, term), function in zip(self._terms, self._functions, strict=True):
             value, stats = function(outputs if isinstance(term, FeatureTerm) else gathered)
             total = total + _times(_weight(term, outputs), value)
-            watched[name] = value.detach()
-            watched.update({key + _number(name): stat for key, stat in stats.items()})
+            scalars[name] = value.detach()
+            scalars.update({key + _number(name): stat for key, stat in stats.items()})
         return Loss(
-            total, _mean_over_processes(watched), batch.mean(total), gathered.mean.detach(), gathered.labels
+            total, _mean_over_processes(scalars), batch.mean(total), gathered.mean.detach(), gathered.labels
         )
 
 
 def make_objective(
     loss: LossConfig, label_smoothing: float = 0.0, info: NetworkInfo | None = None
 ) -> Objective:
-    """The objective of a `loss:` section. Raises UsageError for features that the networks do not have.
+    """Build the objective of a `loss:` section. Raises UsageError for features that the networks lack.
 
-    Aligners draw their first weights from torch's global generator.
+    Aligners draw their initial weights from torch's global generator.
     """
     return Objective(loss, label_smoothing, info or NetworkInfo())
 
 
-def _mean_over_processes(watched: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The means over the processes, from one exchange."""
+def _mean_over_processes(scalars: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The means over the processes, by one all-reduce."""
     if distributed.world_size() == 1:
-        return watched
-    means = batch.mean(torch.stack([value.double() for value in watched.values()]))
-    return dict(zip(watched, means, strict=True))
+        return scalars
+    means = batch.mean(torch.stack([value.double() for value in scalars.values()]))
+    return dict(zip(scalars, means, strict=True))
 
 
 def _log_names(terms: Sequence[Term]) -> list[str]:
-    """What each term is logged under; terms of one name are numbered."""
+    """Names of the terms in logs; terms of equal name are numbered."""
     plain = [term_name(term) for term in terms]
     return [name if plain.count(name) == 1 else f"{name}.{i}" for i, name in enumerate(plain)]
 
 
 def _number(name: str) -> str:
-    """The suffix of the statistics of a term that is one of several of its name."""
+    """Suffix of a numbered term's statistics."""
     _, dot, number = name.rpartition(".")
     return dot + number if number.isdecimal() else ""
 
@@ -130,7 +130,7 @@ def _hard_term(hard: HardConfig, outputs: BatchOutputs, smoothing: float) -> Ten
     if hard.target == "mean":
         return F.cross_entropy(outputs.mean, outputs.labels, label_smoothing=smoothing)
     steps = targets.step(outputs, 1.0)
-    labels = targets.repeated(outputs.labels, len(steps))
+    labels = targets.repeat_labels(outputs.labels, len(steps))
     return F.cross_entropy(steps.flatten(0, 1), labels, label_smoothing=smoothing)
 
 
@@ -170,10 +170,10 @@ def _divergence_term(term: DivergenceTerm, info: NetworkInfo) -> Evaluate:
         if isinstance(term, LogitTerm):
             student, teacher = _transformed(term, student, teacher, outputs.labels)
         teacher = teacher.expand_as(student)
-        if entry.across_batch and len(student) > 1:  # the samples of a batch are those of one timestep
+        if entry.across_batch and len(student) > 1:  # compare samples of one timestep only
             pairs = zip(student, teacher, strict=True)
             return _mean([divergence(*pair, labels=outputs.labels) for pair in pairs])
-        labels = targets.repeated(outputs.labels, len(student))
+        labels = targets.repeat_labels(outputs.labels, len(student))
         return divergence(student.flatten(0, 1), teacher.flatten(0, 1), labels=labels)
 
     return evaluate
@@ -187,18 +187,18 @@ def _mean(steps: Sequence[Values]) -> Values:
 def _transformed(term: LogitTerm, student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     temperature = getattr(term, "temperature", 1.0)
     if term.correct_errors:
-        student, teacher = transforms.corrected(student, teacher, labels)
+        student, teacher = transforms.correct_errors(student, teacher, labels)
     if term.standardize:
         student, teacher = transforms.standardize(student), transforms.standardize(teacher)
     if term.noise:
-        teacher = transforms.noised(teacher, term.noise, temperature)
+        teacher = transforms.add_noise(teacher, term.noise, temperature)
     if isinstance(term, SoftmaxTerm) and term.student_temperature is not None:
         student = student * (temperature / term.student_temperature)
     return student, teacher
 
 
 def _divergence(term: DivergenceTerm, classes: int) -> Callable[..., Values]:
-    """The term's function with its options, giving statistics as well."""
+    """The term's function with its options, which also returns statistics."""
     if isinstance(term, UserTerm):
         function = load_divergence(term.divergence, term.options, classes)
     else:
@@ -217,9 +217,9 @@ def _feature_term(term: FeatureTerm, where: str, info: NetworkInfo) -> FeatureMo
     teachers = _feature_names(term.teacher or entry.teacher, info.teacher, f"{where}.teacher")
     if (term.student or term.teacher) and len(students) != len(teachers):
         raise UsageError(
-            f"{where}: {len(students)} student and {len(teachers)} teacher features; name as many of each"
+            f"{where}: {len(students)} student and {len(teachers)} teacher features; give equal numbers"
         )
-    count = min(len(students), len(teachers))  # of networks of different depth the last stages correspond
+    count = min(len(students), len(teachers))  # for different depths, the last stages correspond
     names = zip(students[-count:], teachers[-count:], strict=True)
     pairs = [Pair(s, t, info.student[s], info.teacher[t]) for s, t in names]
     for pair in pairs:
@@ -247,7 +247,7 @@ def _check_pair(entry: FeatureEntry, pair: Pair, where: str) -> None:
 def _feature_names(
     wanted: Sequence[str] | str, features: Mapping[str, tuple[int, ...]], where: str
 ) -> list[str]:
-    """Names of features: a list of them, or a default of the method: `stages`, `last` or a single name."""
+    """Names of features: those in a list, or of a method's default `stages`, `last` or a single name."""
     stages = [name for name in features if name.startswith("stage")]
     if isinstance(wanted, str):
         names = {"stages": stages, "last": stages[-1:]}.get(wanted, [wanted])

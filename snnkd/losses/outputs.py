@@ -1,4 +1,4 @@
-"""Inputs and result of a loss: the outputs of both networks for a batch, and the loss with its parts."""
+"""Inputs and result of an objective: the outputs of both networks for a batch, and the loss."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def time_mean(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOutputs:
-    """One batch: student logits `[T, B, C]`, labels `[B]`, teacher logits `[B, C]` where there is a teacher.
+    """One batch: student logits `[T, B, C]`, labels `[B]`, teacher logits `[B, C]` if there is a teacher.
 
-    Labels of mixed images are class shares `[B, C]`. Features by name: of the student `[T*B, ...]`, of the
-    teacher `[B, ...]`. `epoch` counts from 0.
+    Labels of mixed images are class probabilities `[B, C]`. Features by name: `[T*B, ...]` of the student,
+    `[B, ...]` of the teacher. `epoch` counts from 0.
     """
 
     student: Tensor
@@ -36,12 +36,11 @@ class BatchOutputs:
 
     @cached_property
     def mean(self) -> Tensor:
-        """Time mean of the student's logits, `[B, C]` in at least float32; a graph node that all terms
-        share."""
+        """Time mean of the student's logits, `[B, C]` in at least float32; computed once for all terms."""
         return time_mean(self.student)
 
     def gathered(self) -> BatchOutputs:
-        """With the logits and labels of the batch of all processes; features stay those of this process."""
+        """The same with the logits and labels of all processes; features remain those of this process."""
         if distributed.world_size() == 1:
             return self
         teacher = None if self.teacher is None else batch.gathered(self.teacher)
@@ -52,16 +51,16 @@ class BatchOutputs:
 
 @dataclass(frozen=True)
 class Loss:
-    """Result of an objective. All but `total` is without gradient, and of the batch of all processes."""
+    """Result of an objective. All but `total` is detached and over the batch of all processes."""
 
     total: Tensor
-    """Scalar to minimise, of this process: averaging its gradients over the processes gives those of the
-    whole batch."""
-    watched: Mapping[str, Tensor]
-    """Scalars to log by name: the hard term, each term, and their statistics."""
+    """Scalar to minimise, of this process: the mean of its gradients over processes is that of the full
+    batch."""
+    scalars: Mapping[str, Tensor]
+    """Scalars to log, by name: the hard term, each term, and their statistics."""
     value: Tensor
     """The total over all processes."""
-    answers: Tensor
+    logits: Tensor
     """Time means of the student's logits, `[B, C]`."""
     labels: Tensor
-    """Labels `[B]`, or class shares `[B, C]`."""
+    """Labels `[B]`, or class probabilities `[B, C]`."""

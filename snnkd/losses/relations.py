@@ -1,4 +1,4 @@
-"""Divergences that use the label, or compare across the batch: dkd, dist, wsld.
+"""Divergences that use the label or compare samples of the batch: dkd, dist, wsld.
 
 Signature, shapes, the factor temperature^2 and the errors raised are those of `snnkd.losses.divergences`; dkd
 and wsld raise UsageError without labels.
@@ -15,10 +15,9 @@ from snnkd.losses.divergences import forward_sum, log_pair
 FLAT = 1e-3
 """Deviation over mean below which a row or column counts as constant: its correlation and gradient go to 0.
 
-Otherwise scale invariance lets the gradient grow without bound where a student without spikes has equal
-logits."""
+Otherwise, for the equal logits of a student without spikes, scale invariance makes the gradient unbounded."""
 CERTAIN = 1e-7
-"""Keeps wsld's quotient finite for a teacher of zero loss; from the source."""
+"""Keeps wsld's quotient finite for a teacher with zero loss; from the source."""
 
 
 def _labels(labels: Tensor | None, student: Tensor, name: str) -> Tensor:
@@ -98,8 +97,8 @@ def wsld(
     """Weighted soft labels: (1 - exp(-CE_S / CE_T)) x cross-entropy -sum p log q.
 
     Zhou et al. 2021, ICLR, as in BKDSNN's code. CE_S and CE_T are the losses of student and teacher on the
-    label at temperature 1, detached: a sample that the student classifies better than the teacher weighs
-    less. Not 0 where student and teacher agree.
+    label at temperature 1, detached: samples that the student classifies better than the teacher weigh less.
+    Not 0 if student and teacher agree.
     """
     plain_q, plain_p = log_pair(student.detach(), teacher, 1.0)
     true = _labels(labels, student, "wsld")

@@ -1,4 +1,4 @@
-"""The logits that a divergence compares: functions behind the values of a term's `target` and `against`.
+"""The logits that a divergence compares: functions for the values of a term's `target` and `against`.
 
 Each takes the outputs of a batch and the term's temperature, and returns logits `[R, B, C]` in at least
 float32 with R = 1 or T. As `against` they are evaluated without gradient.
@@ -15,8 +15,8 @@ from snnkd.losses.divergences import at_least_float32
 from snnkd.losses.outputs import BatchOutputs
 
 
-def repeated(labels: Tensor, times: int) -> Tensor:
-    """Labels `[B]`, or class shares `[B, C]`, once for each timestep: `[times * B]` or `[times * B, C]`."""
+def repeat_labels(labels: Tensor, times: int) -> Tensor:
+    """Labels `[B]` or class probabilities `[B, C]` for every timestep: `[times * B]` or `[times * B, C]`."""
     return labels if times == 1 else labels.repeat(times, *[1] * (labels.ndim - 1))
 
 
@@ -55,7 +55,7 @@ def teacher(outputs: BatchOutputs, temperature: float) -> Tensor:
 def correct_sum(outputs: BatchOutputs, temperature: float) -> Tensor:
     """Sum of the timesteps that predict the label, `[1, B, C]` (TKS, Dong et al. 2024).
 
-    Zeros, that is equal probabilities, where no timestep does.
+    Zeros, hence equal probabilities, if no timestep does.
     """
     logits, correct = _correct(outputs)
     return (logits * correct).sum(0, keepdim=True)
@@ -74,7 +74,7 @@ def _correct(outputs: BatchOutputs) -> tuple[Tensor, Tensor]:
 
 
 def other_steps(outputs: BatchOutputs, temperature: float) -> Tensor:
-    """For each timestep t the mixture of softmax(z_s / temperature) over the others s, `[T, B, C]`.
+    """For each timestep t, the mixture of softmax(z_s / temperature) over the others s, `[T, B, C]`.
 
     SEAL (arXiv 2605.14252). Its weights are softmax over s of confidence x similarity; confidence is 1 -
     entropy / log C of timestep s, similarity the cosine of the probabilities at t and s (temperature 1).

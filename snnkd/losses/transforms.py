@@ -11,7 +11,7 @@ from snnkd.losses.divergences import MAX_SQUARED, at_least_float32, log_probabil
 def standardize(logits: Tensor) -> Tensor:
     """(z - mean) / (std + 1e-7) over the classes (Sun et al. 2024, CVPR; std with C - 1).
 
-    A std below 1e-3 is raised to it: a student without spikes has equal logits, and would get gradients of
+    A std below 1e-3 is raised to 1e-3: a student without spikes has equal logits and would get gradients of
     1e7. Equal logits become zeros.
     """
     wide = at_least_float32(logits).clamp(-MAX_SQUARED, MAX_SQUARED)
@@ -20,10 +20,10 @@ def standardize(logits: Tensor) -> Tensor:
     return centred / (variance.clamp_min(1e-6).sqrt() + 1e-7)
 
 
-def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:
-    """Logits of (1 - share) softmax(z / temperature) + share softmax(n / temperature), n normal.
+def add_noise(teacher: Tensor, share: float, temperature: float) -> Tensor:
+    """Logits of (1 - share) softmax(z / temperature) + share softmax(n / temperature), with Gaussian n.
 
-    n has mean and std of z. CKDSNN (arXiv 2511.06902) mixes in probability space, with share 0.1. Draws from
+    n has the mean and std of z. CKDSNN (arXiv 2511.06902) mixes probabilities, with share 0.1. Draws from
     torch's global generator.
     """
     wide = at_least_float32(teacher).clamp(-MAX_SQUARED, MAX_SQUARED)
@@ -34,11 +34,11 @@ def noised(teacher: Tensor, share: float, temperature: float) -> Tensor:
     return temperature * mixed.clamp_min(torch.finfo(wide.dtype).tiny).log()
 
 
-def corrected(student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def correct_errors(student: Tensor, teacher: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """SEAL's error correction (arXiv 2605.14252) of student and teacher `[..., B, C]` by labels `[B]`.
 
-    Where the student's prediction is wrong its logit becomes that of the true class, and the teacher's logits
-    of both become the lower of the two: neither pulls the two apart. Where it is right nothing changes.
+    Where the student's prediction is wrong, its logit is set to that of the true class, and the teacher's
+    logits of both classes to the lower one: neither separates the two classes. Otherwise nothing changes.
     """
     teacher = teacher.expand_as(student)
     predicted, true = student.detach().argmax(-1, keepdim=True), labels.expand(student.shape[:-1])[..., None]

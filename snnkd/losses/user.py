@@ -1,4 +1,4 @@
-"""A divergence of the user's own: loaded, and tried on random logits before anything is trained with it."""
+"""User-defined divergences: loaded, and checked on random logits before training."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CALL = "function(student [B, C], teacher [B, C], *, temperature, labels [B])"
 def load_divergence(name: str, options: Mapping[str, Any], classes: int) -> Divergence:
     """Load the function `name` as a divergence with statistics.
 
-    It may return a scalar, or a scalar and a mapping of scalars to log. Raises UsageError that names what is
-    wrong with it.
+    It may return a scalar, or a scalar and a mapping of scalars to log. Raises UsageError naming the violated
+    rule.
     """
     function, short = load_function(name), name.partition(":")[2]
     if isinstance(function, torch.nn.Module) and any(True for _ in function.parameters()):
@@ -48,7 +48,7 @@ def _check(name: str, divergence: Divergence, options: Mapping[str, Any], classe
             value, stats = divergence(student, teacher, temperature=2.0, labels=labels)
         except Exception as error:
             call = f"{CALL[:-1]}{''.join(f', {key}' for key in options)})"
-            raise UsageError(f"{name}: called as {call} it raised {type(error).__name__}: {error}") from error
+            raise UsageError(f"{name}: called as {call}, raised {type(error).__name__}: {error}") from error
         _check_value(name, value, student)
         for key, stat in stats.items():
             if stat.ndim or not torch.isfinite(stat):
@@ -60,13 +60,13 @@ def _check(name: str, divergence: Divergence, options: Mapping[str, Any], classe
 
 def _check_value(name: str, value: Any, student: Tensor) -> None:
     if not isinstance(value, Tensor):
-        raise UsageError(f"{name}: returned {type(value).__name__}; a loss is a scalar tensor")
+        raise UsageError(f"{name}: returned {type(value).__name__}; it must return a scalar tensor")
     if value.ndim:
         raise UsageError(
-            f"{name}: returned shape {list(value.shape)}; a loss is a scalar: take the mean over the batch"
+            f"{name}: returned shape {list(value.shape)}, not a scalar; take the mean over the batch"
         )
     if not torch.isfinite(value):
-        raise UsageError(f"{name}: returned {float(value.detach())} for ordinary logits; a loss is finite")
+        raise UsageError(f"{name}: returned {float(value.detach())} for ordinary logits; it must be finite")
     if not value.requires_grad:
         raise UsageError(
             f"{name}: has no gradient; compute it from the student's logits with torch, without detach"

@@ -17,7 +17,9 @@ def macs_as_ann(specification: Specification) -> int | None:
 
     None if the topology has no ANN form.
     """
-    device = "cpu" if MODELS.is_users(specification.model.name) else "meta"  # counting needs shapes only
+    device = (
+        "cpu" if MODELS.is_user_defined(specification.model.name) else "meta"
+    )  # counting needs shapes only
     try:
         with torch.random.fork_rng(devices=[]), torch.device(device):
             ann = replace(

@@ -5,8 +5,6 @@ Neither attention has a softmax. Both compute what SpikingJelly's SpikingSelfAtt
 over tokens is a 1x1 convolution. SpikingJelly halves the threshold of the neuron after the products; here its
 input is doubled, which gives the same spikes for neurons linear below the threshold (lif, plif, if), with a
 surrogate twice as steep.
-
-
 Spiking self-attention: Zhou et al. 2023 (Spikformer, arXiv 2209.15425). Q-K attention: Zhou et al. 2024
 (QKFormer, arXiv 2403.16552).
 """

@@ -20,7 +20,7 @@ def select_frames(images: Tensor, frames: int, T: int | None) -> Tensor:
     if T is None and len(images) != frames:
         raise UsageError(f"{len(images)} event frames; this network expects exactly {frames} per sample")
     if T is not None and len(images) < T:
-        raise UsageError(f"T = {T}: each timestep needs its own event frame, and there are {len(images)}")
+        raise UsageError(f"T = {T}: each timestep takes one event frame, and there are {len(images)}")
     return images[:T]
 
 

@@ -101,7 +101,7 @@ def load_network(path: Path) -> LoadedNetwork:
         raise FileError(f"{weights}: not a safetensors file: {error}") from error
     name = specification.model.name
     # user and library networks may need real tensors in their constructors
-    if not MODELS.is_users(name) and name.partition(":")[0] not in LIBRARIES:
+    if not MODELS.is_user_defined(name) and name.partition(":")[0] not in LIBRARIES:
         try:
             # compare shapes before a wrong config.json can allocate memory for them
             with torch.device("meta"):
@@ -122,7 +122,7 @@ def _specification(config: dict[str, Any], path: Path) -> Specification:
         )
     model = config.get("model")
     name = str(model.get("name")) if isinstance(model, dict) else ""
-    if MODELS.is_users(name):
+    if MODELS.is_user_defined(name):
         check_permitted(name, f"{path}: its model")
     try:
         model, neuron = config["model"], config["neuron"]

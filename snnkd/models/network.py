@@ -130,7 +130,7 @@ def build_network(specification: Specification) -> Network:
     # a user-defined spiking network is checked with event frames
     extra = (
         {"frames": specification.frames}
-        if MODELS.is_users(specification.model.name) and neuron is not None
+        if MODELS.is_user_defined(specification.model.name) and neuron is not None
         else {}
     )
     body = entry.load()(

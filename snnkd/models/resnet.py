@@ -48,8 +48,7 @@ ARCHITECTURES = {
     "resnet20": Architecture((3, 3, 3), 16),
     "resnet20w": Architecture((2, 2, 2, 2), 64, deep_stem=True, zero_residual=True),
     "resnet34": Architecture((3, 4, 6, 3), 64),
-    # not from 0 on: its added neurons would be silent at first (the authors' own ImageNet runs do without,
-    # too)
+    # no zero_residual: the added neurons would be silent at first (the authors' ImageNet runs omit it too)
     "sew-resnet18": Architecture((2, 2, 2, 2), 64, block=SpikeAddBlock),
     "sew-resnet34": Architecture((3, 4, 6, 3), 64, block=SpikeAddBlock),
     "ms-resnet18": Architecture((2, 2, 2, 2), 64, block=MembraneBlock, zero_residual=True),

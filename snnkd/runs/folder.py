@@ -75,11 +75,11 @@ def _is_later(hint: Any) -> bool:
 
 def _user_code(recipe: StageRecipe) -> list[str]:
     """Names of the user's functions in a run; data sets are identified by content instead."""
-    names = [recipe.model.name] if MODELS.is_users(recipe.model.name) else []
+    names = [recipe.model.name] if MODELS.is_user_defined(recipe.model.name) else []
     if not isinstance(recipe, DistillRecipe):
         return names
     teacher = recipe.teacher.model
-    names += [teacher.name] if teacher is not None and MODELS.is_users(teacher.name) else []
+    names += [teacher.name] if teacher is not None and MODELS.is_user_defined(teacher.name) else []
     return names + user_code(recipe.loss)
 
 

@@ -28,8 +28,8 @@ class EpochMetrics:
         for loss in losses:
             # for mixed images, the label with the larger share
             labels = loss.labels if loss.labels.ndim == 1 else loss.labels.argmax(-1)
-            hits = (loss.answers.argmax(-1) == labels).sum()
-            self._add({"loss": loss.value, **loss.watched}, share)
+            hits = (loss.logits.argmax(-1) == labels).sum()
+            self._add({"loss": loss.value, **loss.scalars}, share)
             self._add({"hits": hits}, 1)
             self.images += len(loss.labels)
         self._add({"gradient": gradient_norm}, 1)

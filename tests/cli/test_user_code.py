@@ -136,8 +136,8 @@ def test_code_named_once_is_not_named_for_ever(cli: Cli) -> None:
 SIGNATURE = "def f(student, teacher, *, temperature, labels): "
 LOSSES = {
     "def f(student, teacher): return student.sum()": "raised TypeError",
-    SIGNATURE + "return student": "returned shape [4, 10]; a loss is a scalar",
-    SIGNATURE + "return 1.0": "returned float; a loss is a scalar tensor",
+    SIGNATURE + "return student": "returned shape [4, 10], not a scalar",
+    SIGNATURE + "return 1.0": "returned float; it must return a scalar tensor",
     SIGNATURE + "return (student.detach() - teacher).sum()": "has no gradient",
     SIGNATURE + "return student.log().mean()": "returned nan for ordinary logits",
     SIGNATURE + "return (student - student).abs().sqrt().sum()": "its gradient is not finite",

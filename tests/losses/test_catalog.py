@@ -87,7 +87,7 @@ def test_a_loss_is_cross_entropy_and_its_divergence(entry: DivergenceEntry) -> N
     (term,) = loss.terms
     keywords = {key: getattr(term, key) for key in ("temperature", *options(entry)) if hasattr(term, key)}
     value = entry.load()(student.mean(0), teacher, labels=labels, **keywords)
-    assert torch.equal(found.watched[entry.name], value)
+    assert torch.equal(found.scalars[entry.name], value)
     assert torch.equal(found.total, F.cross_entropy(student.mean(0), labels) + value)
 
 

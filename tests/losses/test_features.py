@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from snnkd.catalog.losses import FEATURES
 from snnkd.errors import UsageError
-from snnkd.losses.features import attention_map, over_time, same_size
+from snnkd.losses.features import attention_map, match_sizes, mean_over_time
 from snnkd.losses.objective import NetworkInfo, make_objective
 from snnkd.losses.outputs import BatchOutputs
 from snnkd.recipe.loss_section import build_loss
@@ -209,20 +209,20 @@ def test_the_least_value_is_0(name):
 # -- time and size --
 def test_the_mean_over_time_is_by_sample():
     """Rows are (t, b): [0, 1 | 10, 11] at T = 2 has the means 5 and 6."""
-    assert over_time(torch.tensor([[0.0], [1], [10], [11]]), 2).tolist() == [[5], [6]]
-    assert over_time(torch.ones(4, 1, dtype=torch.float16), 2).dtype == torch.float32
+    assert mean_over_time(torch.tensor([[0.0], [1], [10], [11]]), 2).tolist() == [[5], [6]]
+    assert mean_over_time(torch.ones(4, 1, dtype=torch.float16), 2).dtype == torch.float32
 
 
 def test_the_larger_map_is_averaged_to_the_smaller():
     large, small = torch.arange(16.0).reshape(1, 1, 4, 4), torch.zeros(1, 1, 2, 2)
-    for x, y in (same_size(large, small), same_size(small, large)[::-1]):
+    for x, y in (match_sizes(large, small), match_sizes(small, large)[::-1]):
         assert x.flatten().tolist() == [2.5, 4.5, 10.5, 12.5]
         assert y is not large
         assert y.shape == (1, 1, 2, 2)
     tall, wide = torch.ones(1, 1, 4, 2), torch.ones(1, 1, 2, 4)
-    assert [x.shape for x in same_size(tall, wide)] == [(1, 1, 2, 2)] * 2
+    assert [x.shape for x in match_sizes(tall, wide)] == [(1, 1, 2, 2)] * 2
     vectors = torch.ones(2, 3), torch.ones(2, 3)
-    assert same_size(*vectors) == vectors
+    assert match_sizes(*vectors) == vectors
 
 
 def test_a_larger_teacher_is_compared_at_the_students_size():

@@ -53,7 +53,7 @@ def test_none_needs_no_teacher():
     found = make_objective(NONE)(student, None, labels)
     assert not NONE.needs_teacher
     assert loss_of("kl").needs_teacher
-    assert found.watched.keys() == {"hard"}
+    assert found.scalars.keys() == {"hard"}
     assert torch.equal(found.total, F.cross_entropy(student.mean(0), labels))
 
 
@@ -65,7 +65,7 @@ def test_total_is_hard_plus_weight_times_divergence(name, divergence, weight):
     student, teacher, labels = batch()
     found = make_objective(loss_of(name, weight=weight, temperature=2.0))(student, teacher, labels)
     value = divergence(student.mean(0), teacher, temperature=2.0)
-    assert torch.equal(found.watched[name], value)
+    assert torch.equal(found.scalars[name], value)
     assert found.total.item() == pytest.approx(
         (F.cross_entropy(student.mean(0), labels) + weight * value).item(), rel=1e-6
     )
@@ -76,7 +76,7 @@ def test_terms_add_up():
     both = LossConfig(
         name="custom", terms=(SoftmaxTerm(divergence="kl"), SoftmaxTerm(divergence="rkl", weight=0.5))
     )
-    found = make_objective(both)(student, teacher, labels).watched
+    found = make_objective(both)(student, teacher, labels).scalars
     total = make_objective(both)(student, teacher, labels).total
     assert total.item() == pytest.approx((found["hard"] + found["kl"] + 0.5 * found["rkl"]).item(), rel=1e-6)
 
@@ -94,7 +94,7 @@ def test_settings_of_hta_kl_reach_it(head):
     student, teacher, labels = batch()
     found = make_objective(loss_of("hta-kl", temperature=1.5, delta=0.3, head=head))(student, teacher, labels)
     assert torch.equal(
-        found.watched["hta-kl"], hta_kl(student.mean(0), teacher, temperature=1.5, delta=0.3, head=head)
+        found.scalars["hta-kl"], hta_kl(student.mean(0), teacher, temperature=1.5, delta=0.3, head=head)
     )
 
 
@@ -104,7 +104,7 @@ def test_what_hta_kl_watches():
     student = torch.zeros(2, 2, 3, dtype=torch.float64, requires_grad=True)
     watched = make_objective(loss_of("hta-kl", temperature=1.0, head="strict"))(
         student, teacher, torch.tensor([0, 1])
-    ).watched
+    ).scalars
     assert watched.keys() == {"hard", "hta-kl", "w_head", "head_empty", "head_single"}
     assert watched["head_empty"] == 0.5
     assert watched["head_single"] == 0.5
@@ -116,8 +116,8 @@ def test_label_smoothing_is_of_the_hard_term():
     student, teacher, labels = batch()
     smooth = make_objective(loss_of("kl"), label_smoothing=0.1)(student, teacher, labels)
     sharp = make_objective(loss_of("kl"))(student, teacher, labels)
-    assert torch.equal(smooth.watched["hard"], F.cross_entropy(student.mean(0), labels, label_smoothing=0.1))
-    assert torch.equal(smooth.watched["kl"], sharp.watched["kl"])
+    assert torch.equal(smooth.scalars["hard"], F.cross_entropy(student.mean(0), labels, label_smoothing=0.1))
+    assert torch.equal(smooth.scalars["kl"], sharp.scalars["kl"])
 
 
 def test_the_mean_over_time_is_what_counts():
@@ -148,7 +148,7 @@ def test_terms_of_one_divergence_are_told_apart_by_number():
         SoftmaxTerm(divergence="rkl"),
         SoftmaxTerm(divergence="kl", temperature=4.0),
     )
-    watched = make_objective(LossConfig(name="custom", terms=terms))(student, teacher, labels).watched
+    watched = make_objective(LossConfig(name="custom", terms=terms))(student, teacher, labels).scalars
     assert watched.keys() == {"hard", "kl.0", "rkl", "kl.2"}
     for name, temperature in (("kl.0", 1.0), ("kl.2", 4.0)):
         assert torch.equal(watched[name], kl(student.mean(0), teacher, temperature=temperature))
@@ -156,7 +156,7 @@ def test_terms_of_one_divergence_are_told_apart_by_number():
         DIVERGENCES["hta-kl"].options(divergence="hta-kl"),
         DIVERGENCES["hta-kl"].options(divergence="hta-kl", head="strict"),
     )
-    watched = make_objective(LossConfig(name="custom", terms=twice))(student, teacher, labels).watched
+    watched = make_objective(LossConfig(name="custom", terms=twice))(student, teacher, labels).scalars
     assert {"hta-kl.0", "hta-kl.1", "w_head.0", "w_head.1"} <= watched.keys()
 
 

@@ -252,9 +252,9 @@ def test_every_step_meets_its_own_mixture(name):
 def test_what_is_watched_at_every_step_is_the_mean(name):
     student, teacher, labels = random_batch()
     objective = soft_only(divergence=name, target="step")
-    watched = objective(BatchOutputs(student=student, labels=labels, teacher=teacher)).watched
+    watched = objective(BatchOutputs(student=student, labels=labels, teacher=teacher)).scalars
     alone = [
-        objective(BatchOutputs(student=step[None], labels=labels, teacher=teacher)).watched["w_head"].item()
+        objective(BatchOutputs(student=step[None], labels=labels, teacher=teacher)).scalars["w_head"].item()
         for step in student
     ]
     assert watched["w_head"].item() == pytest.approx(sum(alone) / 4, rel=1e-9)

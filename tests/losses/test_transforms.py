@@ -9,7 +9,7 @@ from snnkd.errors import UsageError
 from snnkd.losses import kl
 from snnkd.losses.objective import make_objective
 from snnkd.losses.outputs import BatchOutputs
-from snnkd.losses.transforms import corrected, noised, standardize
+from snnkd.losses.transforms import add_noise, correct_errors, standardize
 from snnkd.recipe.loss_section import build_loss
 
 D = torch.float64
@@ -129,7 +129,7 @@ def test_mse_has_no_temperatures():
 # -- noise --
 def probabilities(teacher, share, temperature=2.0, seed=0):
     torch.manual_seed(seed)
-    return (noised(teacher, share, temperature) / temperature).softmax(-1)
+    return (add_noise(teacher, share, temperature) / temperature).softmax(-1)
 
 
 def test_no_share_is_the_teacher_itself():
@@ -151,7 +151,7 @@ def test_the_noise_has_mean_and_spread_of_the_logits():
     have twice the variance."""
     teacher = torch.tensor([[-3.0, 0, 6]], dtype=D).expand(20000, 3) + 50  # deviation sqrt 21
     torch.manual_seed(0)
-    found = noised(teacher, 1.0, 100.0)
+    found = add_noise(teacher, 1.0, 100.0)
     assert (found[:, 0] - found[:, 1]).std().item() == pytest.approx(math.sqrt(2 * 21), rel=0.03)
     assert (found[:, 0] - found[:, 2]).mean().item() == pytest.approx(0, abs=0.2)
 
@@ -166,7 +166,7 @@ def test_noise_is_new_in_every_call_and_sample_and_follows_the_seed():
 
 def test_a_sure_teacher_is_noised_finitely():
     for teacher in (torch.tensor([[1e4, 0.0, -1e4]]), torch.zeros(1, 3), torch.tensor([[3e38, 0, -3e38]])):
-        assert noised(teacher, 0.1, 2.0).isfinite().all()
+        assert add_noise(teacher, 0.1, 2.0).isfinite().all()
 
 
 def test_the_gradient_of_a_noised_term_is_of_the_student_alone():
@@ -186,7 +186,7 @@ TEACHER = torch.tensor([[[7.0, 4, 8, 1], [6, 5, 4, 3]]], dtype=D)
 
 
 def test_the_correction_by_hand():
-    student, teacher = corrected(STUDENT, TEACHER, LABELS)
+    student, teacher = correct_errors(STUDENT, TEACHER, LABELS)
     assert student.tolist() == [[[1, 1, 2, 0], [5, 1, 0, 2]], [[2, 0, 2, 1], [4, 0, 0, 0]]]
     # the lower of 7 and 4; of 7 and 8
     assert teacher.tolist() == [[[4, 4, 8, 1], [6, 5, 4, 3]], [[7, 4, 7, 1], [6, 5, 4, 3]]]
@@ -194,7 +194,7 @@ def test_the_correction_by_hand():
 
 def test_the_correction_leaves_its_arguments():
     before = STUDENT.clone(), TEACHER.clone()
-    corrected(STUDENT, TEACHER, LABELS)
+    correct_errors(STUDENT, TEACHER, LABELS)
     assert torch.equal(STUDENT, before[0])
     assert torch.equal(TEACHER, before[1])
 
@@ -204,7 +204,7 @@ def test_the_gradient_of_the_correction():
     places."""
     student = STUDENT.clone().requires_grad_()
     pull = torch.tensor([1.0, 10, 100, 1000], dtype=D)
-    (corrected(student, TEACHER, LABELS)[0] * pull).sum().backward()
+    (correct_errors(student, TEACHER, LABELS)[0] * pull).sum().backward()
     right = [1, 10, 100, 1000]
     assert student.grad.tolist() == [[[11, 0, 100, 1000], right], [[101, 10, 0, 1000], right]]
 
@@ -231,6 +231,6 @@ def test_the_correction_of_a_term():
 def test_a_right_student_is_not_corrected():
     student, teacher = random_logits(2, 3, 4), random_logits(3, 4, seed=1)
     for t in range(2):
-        ours, theirs = corrected(student[t : t + 1], teacher[None], student[t].argmax(-1))
+        ours, theirs = correct_errors(student[t : t + 1], teacher[None], student[t].argmax(-1))
         assert torch.equal(ours, student[t : t + 1])
         assert torch.equal(theirs, teacher[None])

@@ -88,7 +88,7 @@ def test_every_loss_stays_on_the_device(fake: FakeTensorMode, loss: str) -> None
     seen, found = seen_on_a_gpu(subject(loss, "execution.precision=bf16"))
     assert isinstance(found.total, FakeTensor)
     assert {
-        x.device for x in (seen.student, found.total, found.value, found.answers, *found.watched.values())
+        x.device for x in (seen.student, found.total, found.value, found.logits, *found.scalars.values())
     } == {GPU}
     assert {seen.student.dtype, found.total.dtype} == {torch.float32}, (
         "bf16 logits would have steps of 1/16 above 8"
