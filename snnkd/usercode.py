@@ -56,7 +56,7 @@ def load_function(name: str) -> Callable[..., Any]:
             f"{did_you_mean(function_name, known)}"
         )
     if not callable(function):
-        raise UsageError(f"{name} is of type {type(function).__name__}, not a function")
+        raise UsageError(f"{name}: is {type(function).__name__}, not a function")
     return function
 
 

@@ -13,7 +13,7 @@ from snnkd.errors import RunError
 from snnkd.schema import fields
 from snnkd.schema.run import EvalConfig, ExecutionConfig
 
-MOST_NAMED = 3
+MAX_NAMED = 3
 EXAMPLES = (
     "snnkd eval",
     "snnkd eval RUN --T 8 --recalibrate-bn",
@@ -110,5 +110,5 @@ def evaluate(
         for result in results:
             o.echo(curve_text(result))
     if left_out:
-        named = ", ".join(map(str, left_out[:MOST_NAMED])) + (", ..." if len(left_out) > MOST_NAMED else "")
+        named = ", ".join(map(str, left_out[:MAX_NAMED])) + (", ..." if len(left_out) > MAX_NAMED else "")
         raise RunError(f"--all: {len(left_out)} runs were left out: {named}; the reasons are above")

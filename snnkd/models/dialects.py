@@ -92,7 +92,7 @@ _FAMILIES = {
 
 def dialects(model: str) -> tuple[Dialect, ...]:
     """The dialects in which weights of `model` exist, our own first."""
-    return OWN, *_FAMILIES.get("" if MODELS.is_users(model) else MODELS[model].family, ())
+    return OWN, *_FAMILIES.get("" if MODELS.is_user_defined(model) else MODELS[model].family, ())
 
 
 @dataclass(frozen=True)

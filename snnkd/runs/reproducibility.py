@@ -85,5 +85,5 @@ def check_resumable(folder: Path, recorded: Reproducibility, here: Reproducibili
         key, old, new = change
         raise UsageError(
             f"{folder}: started with {key} = {old!r}, here it is {new!r}; "
-            "resume on the original setup for bitwise equal results, or --fresh"
+            "resume on the original setup for bitwise results, or --fresh"
         )

@@ -47,7 +47,7 @@ class EpochMetrics:
                 kind = "gradient" if name == "gradient" else "loss"
                 raise RunError(
                     f"the {kind} became {float(value)} in epoch {epoch + 1}, by step {self.steps} ({name}); "
-                    "the last checkpoint is intact; lower train.lr or loss weights"
+                    "the checkpoint is intact; lower train.lr or loss weights"
                 )
 
     def means(self) -> dict[str, float]:

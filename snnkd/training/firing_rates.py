@@ -62,4 +62,4 @@ def warning(epoch: int, layers: Mapping[str, list[str]]) -> str:
     for kind, names in layers.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         parts.append(f"{kind} layers (rate {'0' if kind == 'silent' else f'above {SATURATED}'}): {shown}")
-    return f"warning: epoch {epoch}: " + ("; ".join(parts) or "no silent or saturated layers any more")
+    return f"warning: epoch {epoch}: " + ("; ".join(parts) or "no layer is silent or saturated any more")

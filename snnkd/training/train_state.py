@@ -111,7 +111,7 @@ class TrainState:
             if not torch.isfinite(tensor).all():
                 epoch = self.progress.epoch + (self.progress.step > 0)
                 raise RunError(
-                    f"{name} is no longer finite in epoch {epoch}; the last checkpoint is intact; "
+                    f"{name} is no longer finite in epoch {epoch}; the checkpoint is intact; "
                     "lower train.lr or the loss weights"
                 )
 

@@ -161,7 +161,7 @@ def test_packed_but_not_unpacked_is_said_by_check(root, server, cli):
         ({"wnids.txt": None}, "not the published files"),
         ({"val/val_annotations.txt": None}, "not the published files"),
         ({"wnids.txt": b"\xff"}, "not the published files"),
-        ({"val/images/val_3.JPEG": None}, "12 training and 5 validation images of 3 classes"),
+        ({"val/images/val_3.JPEG": None}, "12 training, 5 validation images, 3 classes"),
         ({"train/n10000000/images/n10000000_0.JPEG": None}, ": 11 training"),
         ({"val/images/val_3.JPEG": b"no picture"}, "val/images/val_3.JPEG: not a readable picture"),
         (

@@ -163,7 +163,7 @@ def test_what_is_no_state(tmp_path):
     buffer = io.BytesIO()
     torch.save([1, 2], buffer)
     seal(tmp_path / LAST, buffer.getvalue())
-    assert "holds a list" in refusal(tmp_path)
+    assert "contains a list" in refusal(tmp_path)
 
 
 def test_another_version_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""Cutout and random erasing: one painted rectangle for each image, any number of channels."""
+"""Cutout and random erasing: one filled rectangle per image, any number of channels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 from snnkd.data.augment.rng import BatchRng, to_device
 
 ATTEMPTS = 10
-"""Rectangles that random erasing tries; when none fits into the image, the image is unchanged."""
+"""Rectangles that random erasing tries; if none fits into the image, it is unchanged."""
 
 
 def cutout_boxes(rng: BatchRng, height: int, width: int, size: int) -> Tensor:
@@ -35,8 +35,8 @@ def erasing_boxes(
     """Rectangles of random area and aspect ratio with probability `p`, otherwise empty ones.
 
     `[B, 4]` as from `cutout_boxes`. The distribution is that of torchvision's `RandomErasing` (Zhong et al.
-    2020, AAAI, arXiv 1708.04896): the share of the area uniform in `scale`, height over width log-uniform in
-    `ratio`.
+    2020, AAAI, arXiv 1708.04896): the fraction of the area uniform in `scale`, height over width log-uniform
+    in `ratio`.
     """
     applied = rng.fractions() < p
     area = height * width * _between(rng.fractions(ATTEMPTS), scale)

@@ -70,8 +70,8 @@ def transform(images: Tensor, name: str, magnitudes: Sequence[float]) -> Tensor:
 def _source_indices(matrix: Matrix, height: int, width: int) -> Tensor:
     """Index of the input pixel of each output pixel, from 1, or 0 if outside; `[H * W]` on the CPU.
 
-    torch samples an image of indices as torchvision samples the image itself, so that ties between two pixels
-    break alike; on the CPU, so that they do for every device.
+    An image of indices is sampled as torchvision samples the image itself, so that ties between two pixels
+    are broken in the same way; on the CPU, so that this holds for every device.
     """
     # float32 counts exactly up to 4096x4096 pixels
     indices = torch.arange(1, height * width + 1, dtype=torch.float32).view(1, 1, height, width)

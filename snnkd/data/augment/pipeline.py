@@ -34,19 +34,18 @@ from snnkd.schema.augment import (
 
 
 def crop(images: Tensor, rng: BatchRng) -> Tensor:
-    """Zero-pad each side by an eighth of its length (4 at 32x32), then crop at random to the original
-    size."""
+    """Zero-pad each side by an eighth of its length (4 at 32x32), then randomly crop to the original size."""
     count, _, height, width = images.shape
     pad_y, pad_x = max(1, height // 8), max(1, width // 8)
     top, left = rng.integers(2 * pad_y + 1, 1, 1), rng.integers(2 * pad_x + 1, 1, 1)
     windows = F.pad(images, (pad_x, pad_x, pad_y, pad_y)).unfold(2, height, 1).unfold(3, width, 1)
     crops = windows[torch.arange(count, device=images.device), :, top.flatten(), left.flatten()]
-    # with one channel the strides alone decide the convolutions' memory format: channels last, as uncropped
+    # with one channel only the strides determine the convolutions' memory format: channels_last, as uncropped
     return crops if crops.shape[1] > 1 else crops[:, 0, ..., None].movedim(-1, 1)
 
 
 def flip(images: Tensor, rng: BatchRng) -> Tensor:
-    """Flip each image left to right with probability one half."""
+    """Flip each image horizontally with probability one half."""
     return torch.where(rng.integers(2, 1, 1, 1).bool(), images.flip(-1), images)
 
 
@@ -78,10 +77,10 @@ def augment(
 ) -> Tensor:
     """Apply the operations in order, except those that mix images (see mixing.py).
 
-    cutout and erase paint with `colour`, uint8 `[C]`, by default black. Event frames `[B, T, C, H, W]` keep
+    cutout and erase fill with `colour`, uint8 `[C]`, by default black. Event frames `[B, T, C, H, W]` keep
     their shape.
     """
-    if images.ndim == 5:  # all frames of a sample are transformed alike; painted black they have no events
+    if images.ndim == 5:  # all frames of a sample are transformed equally; black pixels have no events
         return augment(images.flatten(1, 2), operations, rng).unflatten(1, images.shape[1:3])
     colour = images.new_zeros(images.shape[1]) if colour is None else colour
     for operation in operations:
@@ -104,10 +103,10 @@ def _operation(options: Options, colour: Tensor) -> Callable[[Tensor, BatchRng],
 
 
 def fill_colour(operations: Sequence[Operation], split: Split) -> Tensor | None:
-    """The colour that cutout and erase paint with, uint8 `[C]`: the rounded mean of each channel.
+    """The colour that cutout and erase fill with, uint8 `[C]`: the rounded mean of each channel.
 
-    The papers' code paints 0 after normalisation, which is this colour before it. None, meaning black, for
-    event frames, where black is no events, and when no operation paints.
+    The papers' code fills with 0 after normalisation, which is this colour before it. None, meaning black,
+    for event frames, where black is no events, and if no operation fills.
     """
     if split.images.ndim != 4 or not any(options_of(operation).name in FILLING for operation in operations):
         return None
@@ -117,7 +116,7 @@ def fill_colour(operations: Sequence[Operation], split: Split) -> Tensor | None:
 
 
 def check_shape(operations: Sequence[Operation], shape: tuple[int, int, int]) -> None:
-    """Raise UsageError for an operation unfit for images of `shape` (channels, height, width)."""
+    """Raise UsageError for an operation that does not apply to images of `shape` `(C, H, W)`."""
     channels, height, width = shape
     for options in map(options_of, operations):
         if options.name in COLOURS and channels not in (1, 3):

@@ -84,7 +84,7 @@ def is_intact(path: Path, archive: Archive) -> bool:
 def urls(archive: Archive, mirror: str | None) -> list[str]:
     """The URLs to try, in order. `mirror` is the URL of the file itself, or of the folder that contains it.
 
-    Raises UsageError for a mirror that is no http or https URL.
+    Raises UsageError for a mirror that is not an http or https URL.
     """
     if mirror is None:
         return [archive.url, *archive.mirrors]
@@ -96,13 +96,13 @@ def urls(archive: Archive, mirror: str | None) -> list[str]:
 
 
 def check_mirror(mirror: str | None) -> None:
-    """Raise UsageError for a `--mirror` that is no http or https URL; None is accepted."""
+    """Raise UsageError for a `--mirror` that is not an http or https URL; None is accepted."""
     if mirror is None:
         return
     try:
         parts = urlsplit(mirror)
         valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is no number, unbalanced brackets
+    except ValueError:  # a port that is not a number, unbalanced brackets
         valid = False
     if not valid or re.search(r"[\x00-\x20\x7f-\uffff]", mirror):
-        raise UsageError(f"--mirror {mirror!r} is not a URL that begins with http:// or https://")
+        raise UsageError(f"--mirror {mirror!r} is not a URL starting with http:// or https://")

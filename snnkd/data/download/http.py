@@ -28,11 +28,11 @@ from snnkd.errors import FileError
 from snnkd.files import from_os_error, read_json, sync_folder, write_json
 
 ATTEMPTS = 5
-"""Attempts without a single new byte before a URL is given up."""
+"""Attempts without new bytes before the next URL is tried."""
 PAUSE = 1.0
 """Seconds before the second attempt, doubled before each further one."""
 STALL = 30.0
-"""Seconds without a byte after which a connection is given up."""
+"""Seconds without new bytes after which a connection is closed."""
 POLL = 0.1
 """Seconds between two checks for a stop request."""
 RETRIED = (408, 416, 425, 429, 500, 502, 503, 504)
@@ -131,7 +131,7 @@ def _attempt(archive: Archive, url: str, part: Path, stop: Callable[[str], None]
         response = _wait(lambda: urllib.request.urlopen(request, timeout=STALL + 1), check)
         partial_content = _is_partial(response, size)
     except TransferError as error:
-        if error.status in (206, 416):  # not the range that was asked for: start over
+        if error.status in (206, 416):  # not the requested range: start over
             _discard(part)
         raise
     total = _total(response.headers, size if partial_content else 0)
@@ -234,7 +234,7 @@ def _first_line(error: object) -> str:
 
 
 def _total(headers: HTTPMessage, start: int) -> int | None:
-    """Bytes of the complete file, if the server says so."""
+    """Bytes of the complete file, if the server sends its length."""
     length = headers.get("Content-Length")
     return start + int(length) if length is not None and length.isdecimal() else None
 

@@ -124,7 +124,7 @@ def _remedy(name: str) -> str:
 
 
 def _fetch(name: str, root: Path, fetch: FetchOptions, console: Console) -> list[Path]:
-    """The is_intact archives, in `root`/download as SpikingJelly expects them."""
+    """The intact archives, in `root`/download as SpikingJelly expects them."""
     wanted, folder = archives(name), root / "download"
     needs_browser = not dataset_class(name).downloadable() and fetch.source is None and fetch.mirror is None
     missing = [archive.name for archive in wanted if not (folder / archive.name).is_file()]
@@ -159,9 +159,7 @@ def _convert(name: str, root: Path, files: list[Path], console: Console) -> None
         raise
     except Exception as error:  # SpikingJelly's readers fail in many ways
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:150]
-        raise FileError(
-            f"{', '.join(map(str, files))}: contains a file that is no events ({reason})"
-        ) from error
+        raise FileError(f"{', '.join(map(str, files))}: contains a file without events ({reason})") from error
     finally:
         shutil.rmtree(tmp, ignore_errors=True)
 

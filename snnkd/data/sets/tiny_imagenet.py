@@ -158,8 +158,8 @@ def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tupl
     counts = (len(wnids), len(train), len(test) - len(missing))
     if counts != (CLASSES, TRAIN_IMAGES, TEST_IMAGES):
         raise FileError(
-            f"{source.path}: {counts[1]:,} training and {counts[2]:,} validation images of {counts[0]} "
-            f"classes; published are {TRAIN_IMAGES:,} and {TEST_IMAGES:,} of {CLASSES}; "
+            f"{source.path}: {counts[1]:,} training, {counts[2]:,} validation images, {counts[0]} classes; "
+            f"published are {TRAIN_IMAGES:,}, {TEST_IMAGES:,}, {CLASSES}; "
             "read a rearranged copy as imagefolder:PATH"
         )
     return wnids, [(name, wnid) for wnid, _, name in sorted(train)], test
