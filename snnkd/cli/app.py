@@ -104,7 +104,7 @@ def main() -> NoReturn:
 
 
 def _exit_with(error: BaseException) -> NoReturn:
-    """Print the error in one line and exit with its code."""
+    """Print the error on one line and exit with its code."""
     if isinstance(error, SystemExit):
         raise error
     if isinstance(error, KeyboardInterrupt):
@@ -133,9 +133,9 @@ def _explain(error: BaseException) -> tuple[int, str]:
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # Typer's usage errors; their module differs between versions
         return UsageError.exit_code, _usage(error)
-    place = usercode.error_location(error.__traceback__)
-    if place:
-        return RunError.exit_code, f"{place}: {kind}: {error} (--debug prints the traceback)"
+    location = usercode.error_location(error.__traceback__)
+    if location:
+        return RunError.exit_code, f"{location}: {kind}: {error} (--debug prints the traceback)"
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or _allocation_failed(error):
         remedy = "set execution.activation_checkpointing=true, or lower train.batch_size or model.T"
         return RunError.exit_code, f"out of memory; {remedy}"

@@ -35,7 +35,7 @@ def listing(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="Name of a loss: print the recipe section that it stands for.",
+            help="Name of a loss: print its recipe section.",
             show_default=False,
         ),
     ] = None,
@@ -81,7 +81,7 @@ def _echo_losses(as_json: bool) -> None:
     if as_json:
         o.echo_json({"schema": 1, "losses": losses})
         return
-    rows = [("loss", "year", "teacher", "formula", "source", "is")]
+    rows = [("loss", "year", "teacher", "formula", "source", "description")]
     for loss in losses:
         year, teacher = str(loss["year"] or ""), _yes_no(loss["needs_teacher"])
         rows.append((loss["name"], year, teacher, loss["basis"], loss["found_at"], loss["help"]))
@@ -96,7 +96,7 @@ def _echo_models(as_json: bool) -> None:
         nominal = {"input": list(NOMINAL_INPUT), "classes": NOMINAL_CLASSES}
         o.echo_json({"schema": 1, "nominal": nominal, "models": models})
         return
-    rows = [("model", "is", "params", "MACs")]
+    rows = [("model", "description", "params", "MACs")]
     for model in models:
         size = _millions(model["parameters"], 2), _millions(model["macs"], 0)
         rows.append((model["name"], model["help"], *size))
@@ -112,7 +112,7 @@ def _echo_neurons(as_json: bool) -> None:
     if as_json:
         o.echo_json({"schema": 1, "neurons": neurons})
         return
-    rows = [("neuron", "learns", "causal", "is")]
+    rows = [("neuron", "learns", "causal", "description")]
     for neuron in neurons:
         rows.append((neuron["name"], _yes_no(neuron["learned"]), _yes_no(neuron["causal"]), neuron["help"]))
     o.echo(fitted(columns(rows, left=4)))

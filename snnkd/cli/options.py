@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from snnkd.context import RunContext
     from snnkd.stopping import Stop
 
-# numbers stay strings: the recipe's own conversion then names key, value and rule in its errors
+# numbers stay strings: the recipe converts them, and names key, value and rule in its errors
 Recipe = Annotated[
     str,
     typer.Argument(
@@ -81,7 +81,7 @@ Code = Annotated[
     typer.Option(
         "--code",
         metavar="MODULE:FUNCTION",
-        help="Allow a recipe or run to call this function of yours; repeatable.",
+        help="Allow a recipe or run to call your function; repeatable.",
     ),
 ]
 Track = Annotated[
@@ -159,7 +159,7 @@ def make_context(
 
 
 def echo(text: object) -> None:
-    """Print a result to stdout, on rank 0. A closed pipe (`snnkd list losses | head -1`) is no error."""
+    """Print a result to stdout, on rank 0. A closed pipe (`snnkd list losses | head -1`) is not an error."""
     if not distributed.is_rank0():
         return
     try:

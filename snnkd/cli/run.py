@@ -37,7 +37,7 @@ def run(
     max_time: o.MaxTime = None,
     as_json: o.Json = False,
 ) -> None:
-    """Run all stages of a recipe; print one run directory a line."""
+    """Run all stages of a recipe; print one run directory per line."""
     o.permit(code, settings=settings, sweep=sweep)
     if list_tasks and task is not None:
         raise UsageError(f"--task {task} runs one task, --tasks lists them; give one of the two")
@@ -56,15 +56,15 @@ def run(
         else:
             o.echo("\n".join(each.line for each in tasks.all))
         return
-    chosen = tasks.select(task)
+    selected = tasks.select(task)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 
         context = o.make_context(stop)
-        done = pipeline.run(chosen, context)
+        done = pipeline.run(selected, context)
     if as_json:
         o.echo_json({"schema": 1, "runs": [finished.result for finished in done]})
     else:
         o.echo("\n".join(str(finished.folder) for finished in done))
     if tasks.compare:
-        pipeline.compare(tasks.compare, done, len(chosen) == len(tasks.all), context)
+        pipeline.compare(tasks.compare, done, len(selected) == len(tasks.all), context)

@@ -29,7 +29,7 @@ def columns(rows: Sequence[Sequence[str]], left: int = 0) -> str:
 
 
 def fitted(text: str) -> str:
-    """On a terminal, cut each line to its width."""
+    """Truncate each line to the width of the terminal, if stdout is one."""
     if not sys.stdout.isatty():
         return text
     width = shutil.get_terminal_size().columns
@@ -112,14 +112,14 @@ def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:
     colour = {1: "grey", 2: "2 polarities", 3: "RGB"}.get(channels, f"{channels} channels")
     frames = f", {description['frames']} frames" if description["frames"] else ""
     mapped = ", memory-mapped" if description["mapped"] else ""
-    place = _common_place(description["files"])
+    location = _common_path(description["files"])
     rows = [
         ("name", data_label(description["name"], description["part"])),
         ("images", ", ".join(f"{count:,} {split}" for split, count in description["images"].items())),
         ("shape", f"{'x'.join(map(str, sides))} {colour}{frames}"),
         ("classes", _named_classes(description)),
         ("sha256", description["sha256"]),
-        ("files", f"{place} ({description['bytes']:,} bytes{mapped})" if place else ""),
+        ("files", f"{location} ({description['bytes']:,} bytes{mapped})" if location else ""),
         ("test split", (description["rule"] or "").removeprefix("test: ")),
         ("source", description["source"] or ""),
         ("licence", description["licence"] or ""),
@@ -133,7 +133,7 @@ def _named_classes(description: dict[str, Any]) -> str:
     return f"{description['classes']}{': ' if names else ''}{', '.join(names[:20])}{more}"
 
 
-def _common_place(files: list[str]) -> str:
+def _common_path(files: list[str]) -> str:
     """The only file, else the folders of the files."""
     return files[0] if len(files) == 1 else ", ".join(sorted({str(Path(file).parent) for file in files}))
 

@@ -291,7 +291,7 @@ def test_a_network_of_your_own_takes_neurons_bound_to_t(cli: Cli, T: int) -> Non
 
 def test_they_are_listed(cli: Cli) -> None:
     rows = cli("list", "neurons").out.splitlines()
-    assert rows[0].split() == ["neuron", "learns", "causal", "is"]
+    assert rows[0].split() == ["neuron", "learns", "causal", "description"]
     assert [row.split()[0] for row in rows[1:]] == NAMES
     found = cli("list", "neurons", "--json").json
     assert found["schema"] == 1

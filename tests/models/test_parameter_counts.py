@@ -118,7 +118,7 @@ def test_models_are_listed_with_their_sizes(cli: Cli, sizes: Facts) -> None:
 
 def test_the_table_of_models_fits_80_columns(cli: Cli) -> None:
     lines = cli("list", "models").out.splitlines()
-    assert lines[0].split() == ["model", "is", "params", "MACs"]
+    assert lines[0].split() == ["model", "description", "params", "MACs"]
     rows = {line.split()[0]: line for line in lines[1:]}
     assert rows["vgg16"].endswith(" 14.77 M    313 M")
     assert max(map(len, lines)) <= 80
