@@ -192,7 +192,7 @@ def test_sakd_needs_a_teacher_of_its_own_architecture(cli: Cli, teachers: dict[s
         "run",
     )
     assert ended.code == 2
-    assert "train.init: teacher: the teacher is a resnet8" in ended.complaint
+    assert "train.init: teacher: weights of resnet8 do not fit" in ended.complaint
 
 
 def test_sakd_starts_from_the_teachers_weights(cli: Cli, teachers: dict[str, Path]) -> None:
