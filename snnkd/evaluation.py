@@ -17,7 +17,7 @@ from snnkd.context import RunContext
 from snnkd.data import DEFAULT_FETCH, FetchOptions, ImageSet, load_data
 from snnkd.data.classes import match_classes
 from snnkd.errors import FileError, UsageError
-from snnkd.files import from_os_error, read_json, write_json
+from snnkd.files import check_guard, from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
 from snnkd.measure.network import measure_network
 from snnkd.measure.recalibrate import recalibrate_norms
@@ -86,6 +86,7 @@ def measure_run(
 
 @distributed.on_rank0
 def _make_folder(folder: Path) -> None:
+    check_guard(folder)
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:

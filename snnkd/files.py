@@ -11,7 +11,7 @@ import os
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,6 +24,28 @@ MAX_COMPRESSION_RATIO = 200
 """Images compress about 10:1, deflated zeros about 1000:1."""
 ALWAYS_READABLE = 2**26
 """Bytes that an array may have at any compression ratio."""
+
+
+_guards: dict[Path, Callable[[], None]] = {}
+"""By locked folder, what raises FileError when the folder is no longer the one that was locked."""
+
+
+@contextlib.contextmanager
+def guarding(folder: Path, check: Callable[[], None]) -> Iterator[None]:
+    """Inside, call `check` before every write in `folder`."""
+    folder = folder.absolute()
+    _guards[folder] = check
+    try:
+        yield
+    finally:
+        del _guards[folder]
+
+
+def check_guard(path: Path) -> None:
+    """Call the check of the locked folder that `path` is in, if there is one; to be called before a write."""
+    for folder, check in _guards.items():
+        if path.absolute().is_relative_to(folder):
+            check()
 
 
 def sync_folder(folder: Path) -> None:
@@ -50,6 +72,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     renamed to `keep` first; a kill between the two renames leaves `keep`, from which a reader falls back.
     Whatever is raised inside leaves `path` as it was; the temporary file is removed then.
     """
+    check_guard(path)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
@@ -58,6 +81,7 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())
+        check_guard(path)  # again: writing took time
         if keep is not None and path.exists():
             os.replace(path, keep)
         os.replace(temporary, path)

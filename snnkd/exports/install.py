@@ -10,7 +10,7 @@ from pathlib import Path
 
 from snnkd.errors import FileError, UsageError
 from snnkd.exports.card import CARD, OPENING
-from snnkd.files import from_os_error, read_bytes, read_json
+from snnkd.files import check_guard, from_os_error, read_bytes, read_json
 from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
 
 MARK = f'"format": "{FORMAT}"'.encode()
@@ -50,11 +50,13 @@ def install(target: Path, force: bool, write: Callable[[Path], None]) -> None:
     On any error the temporary folder is removed and an existing `target` is kept. Operating system errors
     become FileError or RunError.
     """
+    check_guard(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as tmp:
             staged = Path(tmp) / "new"
             write(staged)
+            check_guard(target)
             if force and target.exists():
                 check_target(target, force)  # it may have changed during writing
                 os.replace(target, Path(tmp) / "old")

@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar
 from snnkd import distributed
 from snnkd.console import Console, duration
 from snnkd.errors import FileError, Interrupted, Preempted, UsageError
-from snnkd.files import from_os_error, parse_json
+from snnkd.files import from_os_error, guarding, parse_json, reason
 from snnkd.locks import try_flock
 
 T = TypeVar("T")
@@ -37,6 +37,9 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
+        self._identities: dict[Path, tuple[int, int]] = {}
+        """Device and inode of the folder and its lock file."""
+        self._guard = contextlib.ExitStack()
         self._previous: dict[str, Any] = {}
 
     def __enter__(self) -> Lock:
@@ -54,7 +57,13 @@ class Lock:
             if not _try_lock(file):
                 raise _locked(self._folder)
             self._file, self._previous = file, read_holder(self._folder)
+            self._identities = {
+                self._folder: _identity(os.stat(self._folder)),
+                self._folder / NAME: _identity(os.fstat(file.fileno())),
+            }
+            self.check()
             self._record("running")
+            self._guard.enter_context(guarding(self._folder, self.check))
         except BaseException as error:
             with contextlib.suppress(OSError):  # closing flushes, which may fail again
                 file.close()
@@ -62,7 +71,20 @@ class Lock:
                 raise from_os_error(error, self._folder) from error
             raise
 
-    def _record(self, state: str, reason: str = "") -> None:
+    def check(self) -> None:
+        """Raise FileError if the folder or its lock file is not the one that was locked: it was removed,
+        moved or restored, and another process may have taken the run."""
+        for path, locked in self._identities.items():
+            try:
+                here = _identity(os.stat(path))
+            except OSError as error:
+                lost = f"{path}: {reason(error)}"
+            else:
+                lost = "" if here == locked else f"{path}: not the one that this process locked"
+            if lost:
+                raise FileError(f"{lost}; it was moved or removed while in use; repeat the command")
+
+    def _record(self, state: str, why: str = "") -> None:
         assert self._file is not None
         record = {
             "state": state,
@@ -72,7 +94,7 @@ class Lock:
         }
         self._file.seek(0)
         self._file.truncate()
-        json.dump({**record, "why": reason} if reason else record, self._file)
+        json.dump({**record, "why": why} if why else record, self._file)
         self._file.flush()
 
     def __exit__(
@@ -80,6 +102,7 @@ class Lock:
     ) -> None:
         if self._file is None:  # another rank than 0
             return
+        self._guard.close()
         try:
             if error is None:
                 self._record("done")
@@ -94,6 +117,10 @@ class Lock:
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _try_lock(file: IO[str]) -> bool:

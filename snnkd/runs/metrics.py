@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkd import distributed
-from snnkd.files import parse_json, write_atomic
+from snnkd.files import check_guard, parse_json, write_atomic
 
 NAME = "metrics.jsonl"
 
@@ -17,6 +17,7 @@ NAME = "metrics.jsonl"
 def append_metrics(folder: Path, row: dict[str, Any]) -> None:
     """Add one line, floats with six significant digits."""
     line = json.dumps({k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()})
+    check_guard(folder / NAME)
     with (folder / NAME).open("a", encoding="utf-8") as file:
         file.write(line + "\n")
         file.flush()

@@ -15,7 +15,7 @@ import torch
 from snnkd import distributed
 from snnkd.console import Console
 from snnkd.errors import FileError
-from snnkd.files import read_bytes, sha256, write_atomic
+from snnkd.files import check_guard, read_bytes, sha256, write_atomic
 
 LAST = "last.pt"
 PREVIOUS = "previous.pt"
@@ -126,4 +126,5 @@ def has_state(folder: Path) -> bool:
 
 def remove_state(folder: Path) -> None:
     for name in (LAST, PREVIOUS):
+        check_guard(folder / name)
         (folder / name).unlink(missing_ok=True)

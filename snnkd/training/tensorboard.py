@@ -10,6 +10,7 @@ from typing import Any
 
 from snnkd import distributed
 from snnkd.errors import UsageError
+from snnkd.files import check_guard
 from snnkd.runs.metrics import read_metrics
 from snnkd.schema.run import ExecutionConfig
 
@@ -43,10 +44,12 @@ def tracking(track: str, folder: Path) -> Iterator[Track]:
         raise UsageError(
             f"execution.track: {track} needs tensorboard ({error}): pip install tensorboard"
         ) from error
+    check_guard(folder / NAME)
     # purge_step=1 discards older event files of this folder
     with SummaryWriter(str(folder / NAME), purge_step=1) as writer:
 
         def write(row: dict[str, Any]) -> None:
+            check_guard(folder / NAME)
             for key, value in row.items():
                 if key != "epoch" and isinstance(value, (int, float)):
                     writer.add_scalar(key, value, row["epoch"])

@@ -2,15 +2,21 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from snnkd.errors import FileError, Interrupted, Preempted, RunError
+from snnkd.exports.install import install
+from snnkd.files import replacing, write_atomic
 from snnkd.runs.lock import NAME, Lock, is_held, read_holder
+from snnkd.runs.metrics import append_metrics
+from snnkd.training.checkpoint import remove_state, save_state
 
 HOLD = """
 import sys, time
@@ -99,3 +105,69 @@ def test_a_damaged_lock_file_says_nothing_and_can_be_taken(tmp_path, content):
     assert read_holder(tmp_path) == {}
     with Lock(tmp_path):
         assert json.loads((tmp_path / NAME).read_text())["state"] == "running"
+
+
+def moved(folder: Path) -> None:
+    folder.rename(folder.with_name("elsewhere"))
+
+
+def restored(folder: Path) -> None:
+    shutil.copytree(folder, folder.with_name("backup"))
+    shutil.rmtree(folder)
+    folder.with_name("backup").rename(folder)
+
+
+def unlocked(folder: Path) -> None:
+    (folder / NAME).unlink()
+
+
+def locked_anew(folder: Path) -> None:
+    """As a second process does after the lock file was removed."""
+    unlocked(folder)
+    (folder / NAME).write_text("{}")
+
+
+LOST = [moved, restored, unlocked, locked_anew]
+WRITES: list[Callable[[Path], None]] = [
+    lambda run: write_atomic(run / "file", b""),
+    lambda run: append_metrics(run, {"epoch": 1}),
+    lambda run: save_state(run, {}),
+    remove_state,
+    lambda run: install(run / "export" / "nir", False, lambda path: None),
+]
+
+
+@pytest.mark.parametrize("change", LOST)
+def test_nothing_is_written_into_a_run_that_was_taken_away(
+    tmp_path: Path, change: Callable[[Path], None]
+) -> None:
+    run = tmp_path / "run"
+    with Lock(run):
+        write_atomic(run / "last.pt", b"mine")
+        change(run)
+        before = contents(tmp_path)
+        for write in WRITES:
+            with pytest.raises(FileError, match="moved or removed while in use; repeat the command"):
+                write(run)
+        assert contents(tmp_path) == before
+    write_atomic(tmp_path / "file", b"")
+    with Lock(run):
+        write_atomic(run / "file", b"again")
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def replace_late(run: Path) -> None:
+    """Restore the folder while a file of it is being written, as after SIGSTOP."""
+    with replacing(run / "last.pt") as file:
+        file.write(b"mine")
+        restored(run)
+        (run / "last.pt").write_bytes(b"theirs")
+
+
+def test_a_write_that_was_suspended_replaces_nothing(tmp_path: Path) -> None:
+    with Lock(tmp_path / "run"), pytest.raises(FileError, match="not the one that this process locked"):
+        replace_late(tmp_path / "run")
+    assert (tmp_path / "run" / "last.pt").read_bytes() == b"theirs"
