@@ -1,4 +1,4 @@
-"""What the pipeline's functions share beside the recipe: where to write, whom to tell, when to stop."""
+"""Context of the pipeline's functions besides the recipe: output folder, console, stop requests."""
 
 from __future__ import annotations
 

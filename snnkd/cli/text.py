@@ -147,8 +147,8 @@ def bench_lines(result: dict[str, Any]) -> list[str]:
         f"{hardware.get('gpu') or hardware['cpu']}, {hardware['threads']} threads, "
         f"torch {result['versions']['torch']}, "
         f"compile {result['compile']}, {'bf16' if result['bf16'] else 'float32'}",
-        f"{result['images_per_s']:.1f} images/s, {_quartiles(result['step_ms'])} ms per step "
-        f"(quartiles, {result['rounds']} rounds)",
+        f"{result['images_per_s']:.1f} images/s, "
+        f"{_quartiles(result['step_ms'])} ms per step (quartiles, {result['rounds']} rounds)",
         "",
         "part            ms   share",
     ]

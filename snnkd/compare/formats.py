@@ -197,7 +197,7 @@ def as_json(report: Report) -> str:
     `top1`, `rate` as a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's
     `published` is the list of all that papers report there, `T` being null where it is not reported.
     `power` has `level` (the uncorrected p below which Holm's correction leaves the row significant),
-    `detectable` (points, with probability 0.8) and `seeds_needed` for the difference seen (null: above
+    `detectable` (points, with probability 0.8) and `seeds_needed` for the observed difference (null: above
     1000); `equivalence`, with --equivalent, `margin`, `p` and `p_holm`. What does not apply is null.
     """
     return json.dumps(

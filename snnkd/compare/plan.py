@@ -1,4 +1,4 @@
-"""The rows that a sweep will have, before any of its runs begins."""
+"""The tables of a sweep before its runs, to check the compare section."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_compare(tasks: Tasks) -> None:
 
 
 def planned_groups(tasks: Tasks) -> list[Group]:
-    """The tables that all tasks together will give."""
+    """The tables that all tasks together will have."""
     return group(
         [_planned(task.pipeline, task.pipeline.distill) for task in tasks.all if task.pipeline.distill]
     )

@@ -1,4 +1,4 @@
-"""The power of the paired t test: which difference n seeds can tell, and how many seeds tell a difference.
+"""Power of the paired t test: the difference that n seeds detect, and the seeds that detect a difference.
 
 Under a mean difference of d standard deviations, t follows the noncentral t distribution with n - 1 degrees
 of freedom and noncentrality d √n (Cohen 1988). Power is the probability of significance with the right sign.
@@ -21,13 +21,13 @@ POINTS = 2000
 
 
 def power(effect: float, n: int, level: float) -> float:
-    """Power of n pairs to tell a mean of `effect` > 0 standard deviations, two-sided p below `level`."""
+    """Power of n pairs to detect a mean of `effect` > 0 standard deviations, two-sided p below `level`."""
     return _upper_tail(effect * math.sqrt(n), n, level)
 
 
 @lru_cache(maxsize=1000)
 def detectable_effect(n: int, level: float) -> float:
-    """The mean in standard deviations that n >= 2 pairs tell with probability POWER."""
+    """The mean in standard deviations that n >= 2 pairs detect with probability POWER."""
     low, high = 0.0, 1.0
     while _upper_tail(high, n, level) < POWER:
         high *= 2
@@ -37,8 +37,8 @@ def detectable_effect(n: int, level: float) -> float:
     return high / math.sqrt(n)
 
 
-def seeds_to_tell(effect: float, level: float) -> int | None:
-    """Pairs that tell `effect` standard deviations with probability POWER; None above MAX_SEEDS."""
+def seeds_needed(effect: float, level: float) -> int | None:
+    """Pairs that detect `effect` standard deviations with probability POWER; None above MAX_SEEDS."""
     low, high = 1, MAX_SEEDS  # one pair has no power
     if power(abs(effect), high, level) < POWER:
         return None

@@ -9,7 +9,7 @@ from typing import Any
 
 from snnkd.compare.labels import find_label, loss_name
 from snnkd.compare.paper_results import Reported, reported, reported_for
-from snnkd.compare.power import seeds_to_tell
+from snnkd.compare.power import seeds_needed
 from snnkd.compare.predictions import Predictions, read_predictions
 from snnkd.compare.rows import (
     Budget,
@@ -270,7 +270,7 @@ def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
 def _too_few_seeds(
     rows: Sequence[Row], base: Row | None, differences: Sequence[Difference | None]
 ) -> list[str]:
-    """Warn of rows for which not even an accuracy of 100 % could be told from the baseline's."""
+    """Warn of rows whose seeds could not distinguish even an accuracy of 100 % from the baseline's."""
     if base is None:
         return []
     mean = spread(list(_top1(base).values())).mean
@@ -284,12 +284,11 @@ def _too_few_seeds(
     if not lacking:
         return []
     needed = [
-        seeds_to_tell(room / each.sd, each.power.level) if each.sd and each.power else 2
-        for _, each in lacking
+        seeds_needed(room / each.sd, each.power.level) if each.sd and each.power else 2 for _, each in lacking
     ]
     shown = ", ".join(label for label, _ in lacking) if len(lacking) < len(tested) else "any row"
     remedy = "" if None in needed else f"; run at least {max(filter(None, needed))}"
-    return [f"Too few seeds to tell even 100 % from {base.label}'s {mean:.1f} %, for {shown}{remedy}."]
+    return [f"Too few seeds to distinguish even 100 % from {base.label}'s {mean:.1f} %, for {shown}{remedy}."]
 
 
 def _line(

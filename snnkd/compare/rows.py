@@ -111,7 +111,7 @@ def _order(row: Row) -> tuple[int, str]:
 def check_baseline(
     groups: Sequence[Group], baseline: str | None, ranked: bool, option: str = "--baseline"
 ) -> None:
-    """Raise UsageError for a baseline that is no row, or where rows are not `ranked`, several of a table."""
+    """Raise UsageError for a baseline of no row or, unless rows are `ranked`, of several in a table."""
     columns = [rows for each in groups for rows in each.columns.values()]
     if baseline is None:
         return
@@ -127,7 +127,7 @@ class Budget:
 
     settings: int
     split: Split | None
-    """Images that could choose between them: val if all have a validation accuracy; None for one setting."""
+    """Split that can choose between them: val if all have a validation accuracy; None for one setting."""
 
 
 def count_settings(students: Sequence[Student]) -> dict[TrialKey, Budget]:

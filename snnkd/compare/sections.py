@@ -134,15 +134,15 @@ def _power_sentences(lines: Sequence[Line]) -> list[str]:
     sentences = []
     if any(each.power for each in differences):
         sentences.append(
-            "Power: a row is significant if its uncorrected p is below `p needed`; `detectable` is the "
-            f"smallest difference that its pairs tell so with probability {POWER:g}, `seeds needed` how many "
-            "would tell the difference seen."
+            "Power: a row is significant if its uncorrected p is below `p needed`; "
+            f"`detectable` is the smallest difference that its pairs detect with probability {POWER:g}, "
+            "`seeds needed` the number of seeds that detect the observed difference."
         )
     equivalence = next((each.equivalence for each in differences if each.equivalence), None)
     if equivalence:
         sentences.append(
-            f"{_within(equivalence)}: Holm-corrected p of two one-sided t tests; equivalent below "
-            f"{1 - LEVEL:.2g}."
+            f"{_within(equivalence)}: Holm-corrected p of two one-sided t tests; "
+            f"equivalent below {1 - LEVEL:.2g}."
         )
     return sentences
 

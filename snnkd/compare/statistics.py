@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from snnkd.compare.power import detectable_effect, seeds_to_tell
+from snnkd.compare.power import detectable_effect, seeds_needed
 
 LEVEL = 0.95
 """Confidence level of every interval; a corrected p below 1 - LEVEL is significant."""
@@ -45,14 +45,14 @@ def spread(values: Sequence[float]) -> Spread:
 
 @dataclass(frozen=True)
 class Power:
-    """What the pairs of a row can tell, by the spread of their differences."""
+    """Power of the pairs of a row, from the spread of their differences."""
 
     level: float
     """Uncorrected p below which the row is significant, as Holm's correction leaves it for the other rows."""
     detectable: float
-    """Smallest mean difference in points that these pairs tell with probability POWER."""
+    """Smallest mean difference in points that these pairs detect with probability POWER."""
     seeds_needed: int | None
-    """Pairs that would tell the difference seen; None above MAX_SEEDS."""
+    """Pairs that would detect the observed difference; None above MAX_SEEDS."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _power(row: Difference, level: float) -> Power | None:
     if not row.sd:
         return None
     detectable = row.sd * detectable_effect(len(row.seeds), level)
-    return Power(level, detectable, seeds_to_tell(row.mean / row.sd, level))
+    return Power(level, detectable, seeds_needed(row.mean / row.sd, level))
 
 
 def _equivalences(tested: Mapping[int, Difference], margin: float | None) -> dict[int, Equivalence]:

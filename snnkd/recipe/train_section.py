@@ -49,8 +49,8 @@ def _check_milestones(train: TrainConfig) -> None:
         low < high for low, high in itertools.pairwise([train.warmup_epochs, *milestones, train.epochs])
     ):
         raise UsageError(
-            f"train.milestones: {milestones} must increase, between train.warmup_epochs "
-            f"{train.warmup_epochs} and train.epochs {train.epochs}"
+            f"train.milestones: {milestones} must increase, "
+            f"between train.warmup_epochs {train.warmup_epochs} and train.epochs {train.epochs}"
         )
 
 

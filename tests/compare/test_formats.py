@@ -178,7 +178,7 @@ def test_too_few_seeds_for_any_gain_are_a_warning() -> None:
     make_seeds("none", [60.0, 63.0])
     make_run("mse", 0, 81.0)
     sheet = make_sections(make_report([], CompareConfig()))[0].tables[0]
-    said = "Too few seeds to tell even 100 % from kl's 80.5 %, for any row; run at least 3."
+    said = "Too few seeds to distinguish even 100 % from kl's 80.5 %, for any row; run at least 3."
     assert said in sheet.notes
     assert said in words(as_table(make_report([], CompareConfig())))
     make_seeds("hta-kl", [81.0, 82.01])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import nct, t
 
-from snnkd.compare.power import MAX_SEEDS, POWER, detectable_effect, power, seeds_to_tell
+from snnkd.compare.power import MAX_SEEDS, POWER, detectable_effect, power, seeds_needed
 from snnkd.compare.statistics import corrected, paired
 
 LEVELS = (0.05, 0.05 / 8, 0.05 / 200)
@@ -19,7 +19,7 @@ LEVELS = (0.05, 0.05 / 8, 0.05 / 200)
 
 def test_cohens_medium_effect() -> None:
     """Cohen 1988, G*Power: d = 0.5 at 0.05 two-sided with power 0.8 takes 34 pairs, then 0.808."""
-    assert seeds_to_tell(0.5, 0.05) == seeds_to_tell(-0.5, 0.05) == 34
+    assert seeds_needed(0.5, 0.05) == seeds_needed(-0.5, 0.05) == 34
     assert power(0.5, 34, 0.05) == pytest.approx(0.8078, abs=1e-4)
 
 
@@ -36,7 +36,7 @@ def test_as_scipy_has_it(n: int, level: float) -> None:
 @settings(max_examples=30)
 @given(st.floats(0.2, 30), st.sampled_from(LEVELS))
 def test_the_seeds_needed_are_the_fewest(effect: float, level: float) -> None:
-    n = seeds_to_tell(effect, level)
+    n = seeds_needed(effect, level)
     assert n is not None
     assert power(effect, n, level) >= POWER
     assert n == 2 or power(effect, n - 1, level) < POWER
@@ -44,8 +44,8 @@ def test_the_seeds_needed_are_the_fewest(effect: float, level: float) -> None:
 
 
 def test_no_number_of_seeds_tells_nothing_from_nothing() -> None:
-    assert seeds_to_tell(0.0, 0.05) is None
-    assert seeds_to_tell(0.01, 0.05) is None, f"above {MAX_SEEDS}"
+    assert seeds_needed(0.0, 0.05) is None
+    assert seeds_needed(0.01, 0.05) is None, f"above {MAX_SEEDS}"
 
 
 @pytest.mark.parametrize(("n", "rows"), [(3, 1), (3, 8), (5, 8), (10, 3)])
