@@ -137,7 +137,7 @@ def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> L
     loaded = LoadedNetwork(network, config, file.sha256, path)
     _check_sha256(teacher, loaded)
     body = network.body.network if isinstance(network.body, LibraryNetwork) else network.body
-    source = load_weights(body, file, teacher.model.name, data.classes, teacher.state_dict)
+    source = load_weights(body, file, teacher.model, data.classes, teacher.state_dict)
     _try_image(network, path)
     names = f", in names of {source.names}" if source.names else ""
     console.log(f"teacher: {path}, as {teacher.model.name}{names}")

@@ -35,8 +35,8 @@ def _resnet(
     return _network(name, help, "snnkd.models.resnet:build", options, family, source, {"width": 4})
 
 
-def _vgg(name: str, help: str, source: str = "simonyan2015vgg") -> ModelEntry:
-    return _network(name, help, "snnkd.models.vgg:build", model.VGGConfig, "vgg", source, {"width": 4})
+def _vgg(name: str, help: str, source: str = "simonyan2015vgg", width: int = 4) -> ModelEntry:
+    return _network(name, help, "snnkd.models.vgg:build", model.VGGConfig, "vgg", source, {"width": width})
 
 
 def _network(
@@ -59,12 +59,19 @@ MODELS = Registry("model", [
             options=model.ResNet19Config),
     _resnet("resnet20", "[3, 3, 3] blocks, 16 up (He et al.'s)"),
     _resnet("resnet20w", "[2, 2, 2, 2], spiking papers' wide one", "guo2022imloss he2016resnet"),
+    _resnet("resnet32", "[5, 5, 5] blocks, 16 channels and up"),
     _resnet("resnet34", "[3, 4, 6, 3] blocks, 64 channels and up"),
+    _resnet("resnet56", "[9, 9, 9] blocks, 16 channels and up"),
+    _resnet("resnet110", "[18, 18, 18] blocks, 16 channels and up"),
+    _resnet("resnet8x4", "resnet8, four times as wide, stem of 32", "tian2020crd he2016resnet"),
+    _resnet("resnet32x4", "resnet32, four times as wide, stem of 32", "tian2020crd he2016resnet"),
+    _resnet("wrn-40-2", "18 blocks, 32 up, norm before the neuron", "zagoruyko2016wrn", "wrn"),
     _resnet("sew-resnet18", "resnet18 that adds after the neuron", "fang2021sew", "sew-resnet"),
     _resnet("sew-resnet34", "resnet34 that adds after the neuron", "fang2021sew", "sew-resnet"),
     _resnet("ms-resnet18", "resnet18, neuron before the convolution", "hu2021msresnet", "ms-resnet"),
     _resnet("ms-resnet34", "resnet34, neuron before the convolution", "hu2021msresnet", "ms-resnet"),
     _vgg("cnn7", "7 convolutions, accurate for its MACs", "jordan2024airbench"),
+    _vgg("vgg8", "5 convolutions, the last two not pooled", "tian2020crd simonyan2015vgg", width=8),
     _vgg("vgg11", "8 convolutions with batch norm"),
     _vgg("vgg13", "10 convolutions with batch norm"),
     _vgg("vgg16", "13 convolutions with batch norm"),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from snnkd.errors import UsageError
 from snnkd.models import Network
 from snnkd.models.activation import ReLU, SpikingLayer
-from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
+from snnkd.models.residual import Block, MembraneBlock, PreNormBlock, SpikeAddBlock
 from snnkd.models.resnet import ResNet
 from snnkd.models.vgg import VGG
 
@@ -133,17 +133,14 @@ def node_names(twin: nn.Module, network: Network) -> dict[str, str]:
 
 @torch.no_grad()
 def fold(convolution: nn.Conv2d, norm: nn.Module) -> Any:
-    """Fold `norm`, in eval mode, into a convolution with bias.
+    """Fold `norm`, in eval mode or an identity, into a convolution with bias.
 
     w' = w g / s and b' = (b - mean) g / s + beta with s = sqrt(var + eps), computed in float64 (Jacob et al.
     2018, arXiv 1712.05877).
     """
     from spikingjelly.activation_based import layer
 
-    assert isinstance(norm, nn.BatchNorm2d)
-    assert norm.running_mean is not None
-    assert norm.running_var is not None
-    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    gain, offset = _affine(norm, convolution.out_channels)
     bias = torch.zeros_like(gain) if convolution.bias is None else convolution.bias.double()
     folded = layer.Conv2d(
         convolution.in_channels,
@@ -155,8 +152,28 @@ def fold(convolution: nn.Conv2d, norm: nn.Module) -> Any:
         step_mode="m",
     )
     folded.weight.copy_(convolution.weight.double() * gain.view(-1, 1, 1, 1))
-    folded.bias.copy_((bias - norm.running_mean.double()) * gain + norm.bias.double())
+    folded.bias.copy_(bias * gain + offset)
     return _link(folded, convolution)
+
+
+def _affine(norm: nn.Module, channels: int) -> tuple[Tensor, Tensor]:
+    """Factor and summand by channel, float64 `[channels]`, of a norm in eval mode or an identity."""
+    if isinstance(norm, nn.Identity):
+        return torch.ones(channels, dtype=torch.float64), torch.zeros(channels, dtype=torch.float64)
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    gain = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
+    return gain, norm.bias.double() - norm.running_mean.double() * gain
+
+
+@torch.no_grad()
+def scaling(norm: nn.Module) -> Any:
+    """Convert a norm that no convolution precedes to a diagonal 1x1 convolution."""
+    assert isinstance(norm, nn.BatchNorm2d)
+    convolution = nn.Conv2d(norm.num_features, norm.num_features, 1, bias=False)
+    convolution.weight.copy_(torch.eye(norm.num_features)[..., None, None])
+    return _link(fold(convolution, norm), norm)
 
 
 def linear(module: nn.Linear) -> Any:
@@ -240,10 +257,24 @@ def _membrane_block(block: MembraneBlock) -> list[nn.Module]:
     return [_join(main, _shortcut(block))]
 
 
+def _pre_norm_block(block: PreNormBlock) -> list[nn.Module]:
+    """Norm and activation before each convolution; a convolution as shortcut has the activated input."""
+    activated = [scaling(block.norm1), spiking(block.act1)]
+    convolutions = [
+        fold(block.conv1, block.norm2),
+        spiking(block.act2),
+        fold(block.conv2, nn.Identity()),
+    ]
+    if isinstance(block.shortcut, nn.Identity):
+        return [_join([*activated, *convolutions], [])]
+    return [*activated, _join(convolutions, [fold(block.shortcut, nn.Identity())])]  # type: ignore[arg-type]
+
+
 BLOCKS: dict[type[nn.Module], Callable[..., list[nn.Module]]] = {
     Block: _block,
     SpikeAddBlock: _spike_add_block,
     MembraneBlock: _membrane_block,
+    PreNormBlock: _pre_norm_block,
 }
 
 
@@ -259,6 +290,8 @@ def _resnet(body: ResNet) -> tuple[list[nn.Module], list[nn.Module]]:
     for stage in body.stages:
         for block in stage:  # type: ignore[attr-defined]
             trunk += BLOCKS[type(block)](block)
+    if body.last_norm is not None:
+        trunk.append(scaling(body.last_norm))
     if body.last_act is not None:
         trunk.append(spiking(body.last_act))
     hidden = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from snnkd.catalog.models import MODELS
 
 Tensors = Mapping[str, Tensor]
-_BLOCK = re.compile(r"stages\.(\d+)\.(\d+)\.(.+)")
+_BLOCK = re.compile(r"(?:stages\.(\d+)|groups\.(\d+)\.layers)\.(\d+)\.(.+)")
 _COUNTERS = ("total_ops", "total_params")
 """Names of thop's counters, which are floating point."""
 
@@ -21,8 +21,8 @@ _COUNTERS = ("total_ops", "total_params")
 class Dialect:
     """Names of the modules of one code base, by ours.
 
-    `block.X` names module X of a residual block, with {stage} and {next}, counted from 1 and 2, and {block}
-    from 0.
+    `block.X` names module X of a residual block, or of a layer of VGG, as a template: {group}, {stage} and
+    {next} count its stage from 0, 1 and 2, {block} counts it within its stage from 0.
     """
 
     source: str
@@ -31,17 +31,21 @@ class Dialect:
     option_a: bool = False
     """Shortcuts that change shape have no weights: they subsample and pad channels with zeros on both sides
     (He et al. 2016, option A)."""
+    biased: bool = False
+    """Convolutions have a bias, from which the norm after them subtracts its mean."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Keys of `teacher.model` that the files' networks need."""
 
     def translate(self, name: str) -> str | None:
         """The dialect's name of our tensor `name`; None for a tensor that it does not have."""
         module, _, tensor = name.rpartition(".")
         block = _BLOCK.fullmatch(module)
-        template = self.modules.get(f"block.{block[3]}" if block else module)
+        template = self.modules.get(f"block.{block[4]}" if block else module)
         if template is None:
             return None
         if block:
-            stage = int(block[1]) + 1
-            template = template.format(stage=stage, next=stage + 1, block=block[2])
+            group = int(block[1] or block[2])
+            template = template.format(group=group, stage=group + 1, next=group + 2, block=block[3])
         return f"{template}.{tensor}"
 
 
@@ -73,7 +77,17 @@ _WEIAICUNZAI = {
         ("shortcut.1", "shortcut.1"),
     )
 }
-_FAMILIES = {
+_WRN = {
+    f"block.{ours}": f"block{{stage}}.layer.{{block}}.{theirs}"
+    for ours, theirs in (
+        ("norm1", "bn1"),
+        ("conv1", "conv1"),
+        ("norm2", "bn2"),
+        ("conv2", "conv2"),
+        ("shortcut", "convShortcut"),
+    )
+}
+_DIALECTS = {
     "resnet": (
         Dialect(
             "chenyaofo/pytorch-cifar-models, RepDistiller, mdistiller and timm",
@@ -86,13 +100,30 @@ _FAMILIES = {
         ),
         Dialect("akamaster/pytorch_resnet_cifar10", _STEM | _BASIC_BLOCK | {"head": "linear"}, option_a=True),
     ),
+    "wrn": (
+        Dialect(
+            "xternalz/WideResNet-pytorch, RepDistiller and mdistiller",
+            _WRN | {"conv": "conv1", "last_norm": "bn1", "head": "fc"},
+        ),
+    ),
+    # not of the other VGGs: RepDistiller's lack a pooling at 32x32, too
+    "vgg8": (
+        Dialect(
+            "RepDistiller and mdistiller",
+            {"conv": "block0.0", "norm": "block0.1", "head": "classifier"}
+            | {"block.conv": "block{group}.0", "block.norm": "block{group}.1"},
+            biased=True,
+            options={"pool": "max"},
+        ),
+    ),
 }
-"""Dialects by family of the catalogue; only of networks that compute the same function."""
+"""Dialects by network or family of the catalogue; only of networks that compute the same function."""
 
 
 def dialects(model: str) -> tuple[Dialect, ...]:
     """The dialects in which weights of `model` exist, our own first."""
-    return OWN, *_FAMILIES.get("" if MODELS.is_user_defined(model) else MODELS[model].family, ())
+    family = "" if MODELS.is_user_defined(model) else MODELS[model].family
+    return OWN, *_DIALECTS.get(model, _DIALECTS.get(family, ()))
 
 
 @dataclass(frozen=True)
@@ -163,10 +194,20 @@ def _fit(tensors: Tensors, expected: Tensors, dialect: Dialect) -> Fit:
             named[name] = tensor
         elif tensor is not None or not name.endswith("num_batches_tracked"):  # old files lack this counter
             misfits.append(Misfit(theirs or name, None if tensor is None else tensor.shape, own.shape))
+    if dialect.biased:
+        _subtract_biases(named, rest, dialect)
     misfits += [
         Misfit(name, tensor.shape, None) for name, tensor in rest.items() if not _is_counter(name, tensor)
     ]
     return Fit(dialect, named, misfits, len(tensors) - len(rest))
+
+
+def _subtract_biases(named: dict[str, Tensor], rest: dict[str, Tensor], dialect: Dialect) -> None:
+    """Move the biases of convolutions in `rest` into the means of the norms after them, in `named`."""
+    for name in [name for name in named if name.endswith("norm.running_mean")]:
+        bias = dialect.translate(name.replace("norm.running_mean", "conv.bias"))
+        if bias in rest and rest[bias].shape == named[name].shape:
+            named[name] = named[name] - rest.pop(bias)
 
 
 def _padding(name: str, own: Tensor, dialect: Dialect) -> Tensor | None:

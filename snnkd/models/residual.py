@@ -1,7 +1,6 @@
-"""The three residual blocks of spiking networks: two 3x3 convolutions with batch norm, shortcut, activations.
+"""The residual blocks of spiking networks: two 3x3 convolutions with batch norm, shortcut, activations.
 
-They differ in the position of the activations and have the same weights. Shortcuts that change shape are a
-1x1 convolution with batch norm.
+They differ in the position of the activations and norms. Shortcuts that change shape are a 1x1 convolution.
 """
 
 from __future__ import annotations
@@ -19,6 +18,8 @@ class Block(nn.Module):
     """Whether to recompute it in the backward pass (`blocks.run_block`)."""
     pre_activation = False
     """Whether the block starts with its activation and its output is not activated."""
+    pre_norm = False
+    """Whether a norm precedes each activation, rather than following each convolution."""
 
     def __init__(
         self,
@@ -38,7 +39,7 @@ class Block(nn.Module):
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(outputs)
         self.act2 = (last or activation)()
-        self.shortcut = (
+        self.shortcut: nn.Module = (
             nn.Identity()
             if inputs == outputs and stride == 1
             else _projection(inputs, outputs, stride, pool_shortcut)
@@ -102,4 +103,36 @@ class MembraneBlock(Block):
         y = self.norm1(self.conv1(self.act1(x, T)))
         y = self.norm2(self.conv2(self.act2(y, T)))
         out: Tensor = y + self.shortcut(x)
+        return out
+
+
+class PreNormBlock(Block):
+    """Norm and activation before each convolution (Zagoruyko and Komodakis 2016, arXiv 1605.07146).
+
+    A shortcut that changes shape is a 1x1 convolution of the activated input, without norm, so that all
+    convolutions receive spikes.
+    """
+
+    pre_activation = True
+    pre_norm = True
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        activation: Activation,
+        last: Activation | None = None,
+        *,
+        pool_shortcut: bool = False,
+    ) -> None:
+        super().__init__(inputs, outputs, stride, activation, last, pool_shortcut=pool_shortcut)
+        self.norm1 = nn.BatchNorm2d(inputs)
+        if not isinstance(self.shortcut, nn.Identity):
+            self.shortcut = Pointwise(inputs, outputs, stride)
+
+    def forward(self, x: Tensor, T: int) -> Tensor:
+        activated = self.act1(self.norm1(x), T)
+        y = self.conv2(self.act2(self.norm2(self.conv1(activated)), T))
+        out: Tensor = y + (x if isinstance(self.shortcut, nn.Identity) else self.shortcut(activated))
         return out

@@ -3,7 +3,8 @@
 ResNet: He et al. 2016 (arXiv 1512.03385). ResNet-19 of the spiking literature: Zheng et al. 2021 (arXiv
 2011.05280). Wide ResNet-20 of the spiking literature, as in the code of Guo et al. 2022 (IM-Loss, NeurIPS):
 three convolutions and average pooling before the blocks, average-pooled shortcuts. SEW-ResNet: Fang et al.
-2021 (arXiv 2102.04159). MS-ResNet: Hu et al. 2021 (arXiv 2112.08954).
+2021 (arXiv 2102.04159). MS-ResNet: Hu et al. 2021 (arXiv 2112.08954). Wide ResNet: Zagoruyko and Komodakis
+2016 (arXiv 1605.07146). resnet8x4 and resnet32x4: Tian et al. 2020 (arXiv 1910.10699).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from snnkd.models.blocks import (
     run_block,
 )
 from snnkd.models.features import Features
-from snnkd.models.residual import Block, MembraneBlock, SpikeAddBlock
+from snnkd.models.residual import Block, MembraneBlock, PreNormBlock, SpikeAddBlock
 from snnkd.schema.model import ResNet19Config, ResNetConfig
 
 
@@ -39,6 +40,8 @@ class Architecture:
     """Three convolutions and 2x2 average pooling before the blocks; shortcuts pool instead of striding."""
     zero_residual: bool = False
     """Initialise the last norm's weight to 0, so that each block starts as its shortcut."""
+    narrow_stem: bool = False
+    """Half the width in the first convolution."""
 
 
 ARCHITECTURES = {
@@ -47,7 +50,13 @@ ARCHITECTURES = {
     "resnet19": Architecture((3, 3, 2), 128, hidden=256),
     "resnet20": Architecture((3, 3, 3), 16),
     "resnet20w": Architecture((2, 2, 2, 2), 64, deep_stem=True, zero_residual=True),
+    "resnet32": Architecture((5, 5, 5), 16),
     "resnet34": Architecture((3, 4, 6, 3), 64),
+    "resnet56": Architecture((9, 9, 9), 16),
+    "resnet110": Architecture((18, 18, 18), 16),
+    "resnet8x4": Architecture((1, 1, 1), 64, narrow_stem=True),
+    "resnet32x4": Architecture((5, 5, 5), 64, narrow_stem=True),
+    "wrn-40-2": Architecture((6, 6, 6), 32, block=PreNormBlock, narrow_stem=True),
     # no zero_residual: the added neurons would be silent at first (the authors' ImageNet runs omit it too)
     "sew-resnet18": Architecture((2, 2, 2, 2), 64, block=SpikeAddBlock),
     "sew-resnet34": Architecture((3, 4, 6, 3), 64, block=SpikeAddBlock),
@@ -73,7 +82,7 @@ class StemLayer(nn.Module):
 class ResNet(nn.Module):
     """Images `[B, C, H, W]` to logits `[T, B, classes]`; `[T*B, C, H, W]` inside.
 
-    `last` builds the last activation before the classifier. With pre-activation blocks (MS-ResNet) the
+    `last` builds the last activation before the classifier. With pre-activation blocks (MS-ResNet, WRN) the
     features stage1, stage2, ... are the blocks' sums; the last stage's is after the last activation.
     """
 
@@ -87,17 +96,19 @@ class ResNet(nn.Module):
     ) -> None:
         super().__init__()
         width, pre_activation = architecture.width, architecture.block.pre_activation
+        pre_norm, inputs = architecture.block.pre_norm, width
+        if architecture.narrow_stem:
+            inputs = max(1, width // 2)
         self.repeat_input = False
         """Compute the stem T times, as the benchmark's baseline does."""
-        self.conv = nn.Conv2d(channels, width, 3, 1, 1, bias=False)
-        self.norm = nn.BatchNorm2d(width)
+        self.conv = nn.Conv2d(channels, inputs, 3, 1, 1, bias=False)
+        self.norm = nn.Identity() if pre_norm else nn.BatchNorm2d(inputs)
         self.act = None if pre_activation else activation()
         self.deeper = nn.ModuleList(
             StemLayer(width, activation) for _ in range(2 if architecture.deep_stem else 0)
         )
         self.pool = nn.AvgPool2d(2) if architecture.deep_stem else None
         self.stages = nn.ModuleList()
-        inputs = width
         for i, blocks in enumerate(architecture.blocks):
             outputs = width * 2**i
             stage = nn.ModuleList()
@@ -117,6 +128,7 @@ class ResNet(nn.Module):
                 )
                 inputs = outputs
             self.stages.append(stage)
+        self.last_norm = nn.BatchNorm2d(inputs) if pre_norm else None
         self.last_act = last() if pre_activation else None
         self.hidden = nn.Linear(inputs, architecture.hidden) if architecture.hidden else None
         self.hidden_act = last() if architecture.hidden else None
@@ -136,7 +148,7 @@ class ResNet(nn.Module):
             for block in stage:  # type: ignore[attr-defined]
                 x = run_block(block, x, T)
             if self.last_act is not None and i == len(self.stages) - 1:
-                x = self.last_act(x, T)
+                x = self.last_act(x if self.last_norm is None else self.last_norm(x), T)
             features.offer(f"stage{i + 1}", lambda x=x: x)  # type: ignore[misc]
         features.offer("class_map", lambda: self._class_map(x, T))
         output = self._before_head(x.mean((2, 3)), T)

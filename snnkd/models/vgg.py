@@ -1,9 +1,12 @@
-"""VGG-11, 13, 16 with batch norm for images from 16x16 on (Simonyan and Zisserman 2015), and cnn7.
+"""VGG-8, 11, 13, 16 with batch norm for images from 16x16 on (Simonyan and Zisserman 2015), and cnn7.
 
 VGG's configurations A, B and D (arXiv 1409.1556): five groups of 3x3 convolutions with 2x2 pooling between
 them. The original's fifth pooling is a global average and its three linear layers are one, as in CIFAR code,
 spiking (Guo et al. 2023, MPBN, ICCV) or not. Pooling averages, since synapses can add up averaged spikes; the
 convolution after it then counts MACs. An ANN may use max pooling.
+
+vgg8 is RepDistiller's (Tian et al. 2020, arXiv 1910.10699): one convolution a group, and no fourth pooling
+for images below 64x64.
 
 cnn7 spends its operations as the networks of CIFAR speed records do (Jordan 2024, arXiv 2404.00498): one
 convolution at full resolution, then pairs of them behind each pooling, as much work at 16x16, 8x8 and 4x4.
@@ -28,12 +31,13 @@ from snnkd.schema.model import VGGConfig
 
 CONVOLUTIONS = {
     "cnn7": (1, 2, 2, 2),
+    "vgg8": (1, 1, 1, 1, 1),
     "vgg11": (1, 1, 2, 2, 2),
     "vgg13": (2, 2, 2, 2, 2),
     "vgg16": (2, 2, 3, 3, 3),
 }
 """Convolutions per group."""
-WIDTHS = {"cnn7": 32, "vgg11": 64, "vgg13": 64, "vgg16": 64}
+WIDTHS = {"cnn7": 32, "vgg8": 64, "vgg11": 64, "vgg13": 64, "vgg16": 64}
 MULTIPLIERS = (1, 2, 4, 8, 8)
 """Channels per group, as multiples of the width."""
 
@@ -73,7 +77,8 @@ class ConvGroup(nn.Module):
 class VGG(nn.Module):
     """Images `[B, C, H, W]` to logits `[T, B, classes]`; `[T*B, C, H, W]` inside.
 
-    `last` builds the last activation before the classifier; `max_pool` replaces average by max pooling.
+    `last` builds the last activation before the classifier; `max_pool` replaces average by max pooling;
+    `pools` is how many groups after the first begin with a pooling.
     """
 
     def __init__(
@@ -85,6 +90,7 @@ class VGG(nn.Module):
         activation: Activation,
         last: Activation,
         max_pool: bool,
+        pools: int,
     ) -> None:
         super().__init__()
         self.repeat_input = False
@@ -100,7 +106,7 @@ class VGG(nn.Module):
                 final = (i, j) == (len(groups) - 1, count - 1)
                 layers.append(Layer(inputs, width * multiplier, last if final else activation))
                 inputs = width * multiplier
-            pool = None if i == 0 else nn.MaxPool2d(2) if max_pool else nn.AvgPool2d(2)
+            pool = None if not 1 <= i <= pools else nn.MaxPool2d(2) if max_pool else nn.AvgPool2d(2)
             self.groups.append(ConvGroup(pool, layers))
         self.head = nn.Linear(inputs, classes)
         init_weights(self)
@@ -131,7 +137,8 @@ def build(
 ) -> VGG:
     """Build `config.name` for images of `shape` `(C, H, W)`. Raises UsageError for too small images."""
     groups = CONVOLUTIONS[config.name]
-    check_size(config.name, shape, 2 ** (len(groups) - 1))
+    pools = 3 if config.name == "vgg8" and shape[1] < 64 else len(groups) - 1
+    check_size(config.name, shape, 2**pools)
     return VGG(
         groups,
         config.width or WIDTHS[config.name],
@@ -140,4 +147,5 @@ def build(
         activation,
         last,
         config.pool == "max",
+        pools,
     )

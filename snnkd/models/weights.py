@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from snnkd.errors import FileError
+from snnkd.errors import FileError, UsageError
 from snnkd.files import check_content, read_bytes, sha256
 from snnkd.models.dialects import OWN, Fit, best_fit
+from snnkd.schema.model import ModelConfig
 
 SHOWN = 3
 """Tensors named in an error message."""
@@ -155,13 +156,15 @@ def _states(saved: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, di
 
 
 def load_weights(
-    network: nn.Module, file: WeightFile, model: str, classes: int, key: str | None = None
+    network: nn.Module, file: WeightFile, config: ModelConfig, classes: int, key: str | None = None
 ) -> Source:
-    """Load the state_dict of `file` that fits `network`, a `model` of the catalogue, or the one under `key`.
+    """Load the state_dict of `file` that fits `network`, built from `config`, or the one under `key`.
 
     Names may be those of any dialect of the model, behind any prefix that all share. Of several that fit, an
-    average of weights (EMA) is taken only by `key`. Raises FileError.
+    average of weights (EMA) is taken only by `key`. Raises FileError, and UsageError for a network that
+    computes something else than the dialect's.
     """
+    model = config.name
     expected = network.state_dict()
     states = file.states if key is None else {key: _state_of(file, key)}
     fits = {name: best_fit(tensors, expected, model) for name, tensors in states.items()}
@@ -174,6 +177,7 @@ def load_weights(
         choices = ", ".join(parts or fitting)
         raise FileError(f"{file.path}: weights of {choices} fit; choose with --set teacher.state_dict=KEY")
     fit = fits[plain[0]]
+    _check_options(fit, config, file.path)
     _check_values(fit.tensors, file.path)
     network.load_state_dict(fit.tensors, strict=False)
     names = None if fit.dialect is OWN else fit.dialect.source
@@ -224,6 +228,15 @@ def _refusal(fits: list[Fit], model: str, classes: int) -> str:
         f"not {model}; nearest in names of {nearest.dialect.source}, {len(misfits)} tensors differ: {shown}; "
         "another width or network?"
     )
+
+
+def _check_options(fit: Fit, config: ModelConfig, path: Path) -> None:
+    for key, value in fit.dialect.options.items():
+        if getattr(config, key) != value:
+            raise UsageError(
+                f"teacher.model.{key}: {getattr(config, key)}, but {path} is of {fit.dialect.source}; "
+                f"set it to {value}"
+            )
 
 
 def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:

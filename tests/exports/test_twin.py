@@ -42,6 +42,9 @@ def test_a_folded_convolution_answers_as_both(bias):
         ("resnet20w", "lif"),
         ("sew-resnet18", "lif"),
         ("ms-resnet18", "lif"),
+        ("wrn-40-2", "lif"),
+        ("resnet8x4", "lif"),
+        ("vgg8", "lif"),
         ("vgg11", "lif"),
     ],
 )

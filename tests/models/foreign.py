@@ -111,6 +111,72 @@ class SequentialResNet(nn.Module):
         return out
 
 
+class WideBlock(nn.Module):
+    """xternalz's."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1, self.conv1 = nn.BatchNorm2d(inputs), conv(inputs, outputs, 3, stride)
+        self.bn2, self.conv2 = nn.BatchNorm2d(outputs), conv(outputs, outputs, 3)
+        self.convShortcut = None if inputs == outputs else conv(inputs, outputs, 1, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.bn1(x))
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(y))))
+        return out + (x if self.convShortcut is None else self.convShortcut(y))
+
+
+class WideStage(nn.Module):
+    def __init__(self, inputs: int, outputs: int, count: int, stride: int) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(
+            *(WideBlock(outputs if j else inputs, outputs, 1 if j else stride) for j in range(count))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.layer(x)
+        return out
+
+
+class WideResNet(nn.Module):
+    """xternalz's; the stem has half the width."""
+
+    def __init__(self, width: int, count: int) -> None:
+        super().__init__()
+        self.conv1 = conv(3, width // 2, 3)
+        self.block1 = WideStage(width // 2, width, count, 1)
+        self.block2 = WideStage(width, 2 * width, count, 2)
+        self.block3 = WideStage(2 * width, 4 * width, count, 2)
+        self.bn1, self.fc = nn.BatchNorm2d(4 * width), nn.Linear(4 * width, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn1(self.block3(self.block2(self.block1(self.conv1(x))))))
+        out: Tensor = self.fc(x.mean((2, 3)))
+        return out
+
+
+class VGG8(nn.Module):
+    """RepDistiller's."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        inputs = 3
+        for i, multiplier in enumerate((1, 2, 4, 8, 8)):
+            layers = nn.Conv2d(inputs, width * multiplier, 3, padding=1), nn.BatchNorm2d(width * multiplier)
+            setattr(self, f"block{i}", nn.Sequential(*layers))
+            inputs = width * multiplier
+        self.classifier = nn.Linear(inputs, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height = x.shape[2]
+        for i in range(5):
+            x = F.relu(getattr(self, f"block{i}")(x))
+            if i < 3 or (i == 3 and height == 64):
+                x = F.max_pool2d(x, 2)
+        out: Tensor = self.classifier(x.mean((2, 3)))
+        return out
+
+
 def used(network: nn.Module) -> nn.Module:
     """`network` in eval mode, with norms that compute something."""
     generator = torch.Generator().manual_seed(0)
@@ -128,5 +194,8 @@ NETWORKS: dict[str, tuple[str, Callable[[], nn.Module]]] = {
     "kuangliu": ("resnet18", lambda: ResNet(4, (2, 2, 2, 2), "shortcut", "linear")),
     "weiaicunzai": ("resnet18", lambda: SequentialResNet(4, (2, 2, 2, 2))),
     "akamaster": ("resnet20", lambda: ResNet(4, (3, 3, 3), "A", "linear")),
+    "RepDistiller": ("resnet8x4", lambda: ResNet(4, (1, 1, 1), "downsample", "fc", stem=2)),
+    "xternalz": ("wrn-40-2", lambda: WideResNet(4, 6)),
+    "mdistiller": ("vgg8", lambda: VGG8(4)),
 }
 """By the name of their source: our name of the network, and the network at width 4."""

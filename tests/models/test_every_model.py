@@ -28,6 +28,9 @@ from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe
 
 NAMES = [entry.name for entry in MODELS if not entry.argument]
+DEEPER = {"resnet32", "resnet56", "resnet110", "resnet32x4"}
+"""Networks that only repeat the blocks of another one."""
+EVERY = tiers(NAMES, [name for name in NAMES if name not in DEEPER])
 KINDS = ["ann", "snn"]
 SHAPE = (1, 16, 16)
 
@@ -56,7 +59,7 @@ def images(count: int = 3) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_gradient_reaches_every_parameter(name: str, kind: str) -> None:
     network = awake(build(name, kind)).train()
     logits = network(images(8))
@@ -71,7 +74,7 @@ def test_a_gradient_reaches_every_parameter(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 @torch.no_grad()
 def test_an_answer_depends_on_its_image_alone(name: str, kind: str) -> None:
     """In eval mode neither on the batch nor on what was asked before; equal seeds give equal networks."""
@@ -84,14 +87,14 @@ def test_an_answer_depends_on_its_image_alone(name: str, kind: str) -> None:
     assert not torch.allclose(first[:, 0], first[:, 1], atol=1e-5), "and it does depend on the image"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 @torch.no_grad()
 def test_more_timesteps_do_not_change_the_earlier_ones(name: str) -> None:
     network = awake(build(name, "snn")).eval()
     assert torch.allclose(network(images(), 4)[:2], network(images(), 2), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_ann_and_snn_are_one_topology(name: str) -> None:
     ann, snn = build(name, "ann"), build(name, "snn")
     assert [(key, t.shape) for key, t in ann.state_dict().items()] == [
@@ -101,7 +104,7 @@ def test_ann_and_snn_are_one_topology(name: str) -> None:
     assert not any(isinstance(module, LIF) for module in ann.modules())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 @torch.no_grad()
 def test_features_that_the_losses_take(name: str) -> None:
     network = awake(build(name, "snn")).eval()
@@ -118,7 +121,7 @@ def test_features_that_the_losses_take(name: str) -> None:
     assert torch.allclose(head(features.kept["output"]).unflatten(0, (2, -1)), logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_real_valued_last_activation_is_only_one(name: str) -> None:
     plain, replaced = (
         {key for key, m in build(name, "snn", last=last).named_modules() if isinstance(m, LIF)}
@@ -128,7 +131,7 @@ def test_a_real_valued_last_activation_is_only_one(name: str) -> None:
     assert len(plain - replaced) == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 def test_computing_blocks_again_changes_nothing(name: str) -> None:
     gradients = []
     for again in (False, True):
@@ -142,7 +145,7 @@ def test_computing_blocks_again_changes_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 @torch.no_grad()
 def test_a_network_comes_back_from_its_files(name: str, kind: str) -> None:
     network = awake(build(name, kind)).eval()
@@ -154,7 +157,7 @@ def test_a_network_comes_back_from_its_files(name: str, kind: str) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(network))(images()), network(images()))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EVERY)
 @torch.no_grad()
 def test_logits_are_float32_also_under_bf16(name: str) -> None:
     network = awake(build(name, "snn")).eval()

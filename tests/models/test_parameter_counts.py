@@ -17,12 +17,19 @@ PINNED = {
     "resnet19": 12_721_124,
     "resnet20": 278_324,
     "resnet20w": 11_294_116,
+    "resnet32": 472_756,
     "resnet34": 21_328_292,
+    "resnet56": 861_620,
+    "resnet110": 1_736_564,
+    "resnet8x4": 1_233_540,
+    "resnet32x4": 7_433_860,
+    "wrn-40-2": 2_255_156,
     "sew-resnet18": 11_220_132,
     "sew-resnet34": 21_328_292,
     "ms-resnet18": 11_220_132,
     "ms-resnet34": 21_328_292,
     "cnn7": 1_189_636,
+    "vgg8": 3_963_556,
     "vgg11": 9_274_532,
     "vgg13": 9_459_236,
     "vgg16": 14_770_212,
@@ -65,11 +72,31 @@ def test_parameters_are_the_published_ones(sizes: Facts, name: str, features: in
 @pytest.mark.parametrize(
     ("name", "millions"),
     [
+        ("resnet20", 0.28),
+        ("resnet32", 0.47),
+        ("resnet56", 0.86),
+        ("resnet110", 1.74),
+        ("resnet8x4", 1.23),
+        ("resnet32x4", 7.43),
+        ("wrn-40-2", 2.26),
+        ("vgg8", 3.96),  # 3.97 with the biases of its convolutions, which the norm after them cancels
+    ],
+)
+def test_parameters_are_those_of_distillation_papers(sizes: Facts, name: str, millions: float) -> None:
+    """CIFAR-100, as RepDistiller's and mdistiller's tables of teachers and students have it."""
+    assert sizes[name]["parameters"] / 1e6 == pytest.approx(millions, abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
         ("resnet18", 560),
         ("resnet34", 1160),
         ("vgg16", 310),
         ("resnet20", 41),
-    ],  # DA2Lite's zoo; He et al.'s ResNet-20 is quoted with 41 M
+        ("resnet32", 69),
+        ("resnet56", 126),
+    ],  # DA2Lite's zoo; the small ones' are those of chenyaofo/pytorch-cifar-models
 )
 def test_macs_are_the_published_ones(sizes: Facts, name: str, millions: float) -> None:
     assert sizes[name]["macs"] / 1e6 == pytest.approx(millions, abs=5)

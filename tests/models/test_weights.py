@@ -15,17 +15,24 @@ from models.foreign import NETWORKS, ResNet, used
 from torch import nn
 
 from snnkd.catalog.models import MODELS
-from snnkd.errors import FileError
+from snnkd.errors import FileError, UsageError
 from snnkd.models import Specification, build_network
 from snnkd.models.weights import Source, load_weights, read_weights
+from snnkd.schema.model import ModelConfig
 
 State = dict[str, torch.Tensor]
 
 
-def body(name: str, classes: int = 10, **options: Any) -> nn.Module:
-    model = MODELS[name].options(name=name, **options)
-    specification = Specification(model=model, neuron=None, classes=classes, shape=(3, 32, 32))
+def body(name: str, classes: int = 10, size: int = 32, **options: Any) -> nn.Module:
+    specification = Specification(
+        model=config(name, **options), neuron=None, classes=classes, shape=(3, size, size)
+    )
     return build_network(specification).body.eval()
+
+
+def config(name: str, **options: Any) -> ModelConfig:
+    model: ModelConfig = MODELS[name].options(name=name, **options)
+    return model
 
 
 def small() -> nn.Module:
@@ -36,7 +43,7 @@ def small() -> nn.Module:
 def load(saved: object, network: nn.Module | None = None, key: str | None = None, **save: Any) -> Source:
     """Save, read and load into a resnet8 of width 4."""
     torch.save(saved, "t.pt", **save)
-    return load_weights(network or small(), read_weights(Path("t.pt")), "resnet8", 10, key)
+    return load_weights(network or small(), read_weights(Path("t.pt")), config("resnet8"), 10, key)
 
 
 def loaded(saved: object, **save: Any) -> bool:
@@ -53,12 +60,20 @@ def same(some: State, other: State) -> bool:
 @pytest.mark.parametrize("source", NETWORKS)
 def test_networks_of_other_code_compute_the_same_here(source: str) -> None:
     name, build = NETWORKS[source]
-    theirs, ours = used(build()), body(name, width=4)
+    options = {"width": 4, **({"pool": "max"} if name == "vgg8" else {})}
+    theirs = used(build())
     torch.save(theirs.state_dict(), "t.pt")
-    assert source in str(load_weights(ours, read_weights(Path("t.pt")), name, 10).names)
-    images = torch.rand(2, 3, 16, 16)
-    with torch.inference_mode():
-        torch.testing.assert_close(ours(images, 1)[0], theirs(images), rtol=1e-4, atol=1e-4)
+    for size in (16, 32, 64) if name == "vgg8" else (16,):
+        ours, images = body(name, size=size, **options), torch.rand(2, 3, size, size)
+        read = load_weights(ours, read_weights(Path("t.pt")), config(name, **options), 10)
+        assert source in str(read.names)
+        with torch.inference_mode():
+            torch.testing.assert_close(ours(images, 1)[0], theirs(images), rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_that_pools_otherwise_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"teacher\.model\.pool: avg, but t\.pt is of RepDistiller"):
+        load_weights(body("vgg8", width=4), written(NETWORKS["mdistiller"][1]()), config("vgg8"), 10)
 
 
 @pytest.mark.nightly
@@ -68,7 +83,7 @@ def test_a_network_of_timm_without_stem_stride() -> None:
     theirs.conv1, theirs.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
     torch.save(used(theirs).state_dict(), "t.pt")
     ours, images = body("resnet18"), torch.rand(2, 3, 16, 16)
-    load_weights(ours, read_weights(Path("t.pt")), "resnet18", 10)
+    load_weights(ours, read_weights(Path("t.pt")), config("resnet18"), 10)
     with torch.inference_mode():
         torch.testing.assert_close(ours(images, 1)[0], theirs(images), rtol=1e-4, atol=1e-4)
 
@@ -171,7 +186,10 @@ def test_what_does_not_fit_names_the_nearest_dialect(saved: object, message: str
 def test_other_classes_in_another_dialect() -> None:
     with pytest.raises(FileError, match="the teacher has 10 classes, the data 12"):
         load_weights(
-            body("resnet8", 12, width=4), written(ResNet(4, (1, 1, 1), "shortcut", "linear")), "resnet8", 12
+            body("resnet8", 12, width=4),
+            written(ResNet(4, (1, 1, 1), "shortcut", "linear")),
+            config("resnet8"),
+            12,
         )
 
 
@@ -184,7 +202,7 @@ def test_names_are_not_taken_for_those_of_another_function() -> None:
     """MS-ResNet has the same layers in another order."""
     model = body("ms-resnet18", width=4)
     with pytest.raises(FileError, match="not ms-resnet18"):
-        load_weights(model, written(ResNet(4, (2, 2, 2, 2), "shortcut", "linear")), "ms-resnet18", 10)
+        load_weights(model, written(ResNet(4, (2, 2, 2, 2), "shortcut", "linear")), config("ms-resnet18"), 10)
 
 
 class Evil:
