@@ -19,6 +19,7 @@ from snnkd import pipeline
 from snnkd.console import Console
 from snnkd.context import RunContext
 from snnkd.evaluation import EvalRequest
+from snnkd.files import user_path
 from snnkd.models import Network
 from snnkd.models.files import load
 from snnkd.recipe import resolve_stage
@@ -183,7 +184,7 @@ def evaluate(
         settings=fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval"),
         data=data,
         data_settings=_words(settings),
-        save_logits=None if save_logits is None else Path(save_logits),
+        save_logits=None if save_logits is None else user_path(save_logits),
     )
     execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
     return _result(pipeline.evaluate(_folder(run), request, _context(quiet), execution))
@@ -200,7 +201,7 @@ def export(
 ) -> Exported:
     """Write a run's network in `format`, read it back, compare, as `snnkd export` does; RunError when the two
     disagree."""
-    target = None if out is None else Path(out)
+    target = None if out is None else user_path(out)
     report = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
     known: dict[str, Any] = {f.name: report.get(f.name) for f in dataclasses.fields(Exported)}
     return Exported(**{**known, "path": Path(report["path"])})
@@ -227,11 +228,11 @@ def _context(
     console = Console(quiet=quiet)
     for line in notes:
         console.log(line)
-    return RunContext(out=None if out is None else Path(out), fresh=fresh, console=console)
+    return RunContext(out=None if out is None else user_path(out), fresh=fresh, console=console)
 
 
 def _folder(run: str | Path | Run) -> Path:
-    return run.folder if isinstance(run, Run) else Path(run)
+    return run.folder if isinstance(run, Run) else user_path(run)
 
 
 def _run(finished: Finished) -> Run:

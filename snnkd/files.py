@@ -48,6 +48,14 @@ def check_guard(path: Path) -> None:
             check()
 
 
+def user_path(path: str | Path) -> Path:
+    """`path` with a leading `~` replaced by the home folder. Raises FileError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise FileError(f"{path}: no home folder is known; set HOME, or write the path without ~") from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside `folder` last through a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -97,6 +97,8 @@ def data(config: DataConfig, source: Path | None, mirror: str | None, context: R
                 )
     if source is not None and mirror is not None:
         raise UsageError(f"--mirror {mirror}: given together with --from {source}; name one of them")
+    if source is not None and not source.exists():
+        raise FileError(f"--from {source}: no such file or directory")
     fetch = FetchOptions(source=source, mirror=mirror, stop=context.stop.check)
     check_mirror(mirror)
     return describe(load_data(config, context.console, fetch=fetch), config.name)

@@ -31,6 +31,12 @@ from snnkd.teachers import is_trained_on
 NOMINAL_INPUT = (3, 32, 32)
 """Channels, height and width for which listed sizes are given: those of CIFAR."""
 NOMINAL_CLASSES = 100
+PROCESS_BYTES = 900 * 2**20
+"""A process with torch and SpikingJelly; this and the factors fit peaks of resnet8 and resnet20 on a CPU."""
+TRAINING_FACTOR = 3
+"""Memory of a training step over its layer outputs: what backward keeps, temporaries, the allocator."""
+EVALUATION_FACTOR = 14
+"""Memory of an evaluation batch over its largest layer output; about 7 for a teacher."""
 
 
 def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
@@ -86,19 +92,23 @@ def _network_facts(recipe: StageRecipe, classes: int, shape: tuple[int, int, int
     # a teacher takes all event frames of a sample together, a student one per timestep
     frames = None if isinstance(recipe, DistillRecipe) else frames_in(recipe.data)
     sizes = _sizes(recipe.model, classes, shape, frames)
-    # weights, gradients, momentum, and the layer outputs saved for backward; the teacher, temporaries and
-    # the allocator add about half of that (resnet20, T = 4, batch 128)
-    memory = 3 * 4 * sizes.parameters + sizes.output_bytes * T * recipe.train.batch_size
+    execution, outputs = recipe.execution, sizes.output_bytes * T
+    training = TRAINING_FACTOR * outputs * recipe.train.batch_size // execution.accumulate
+    evaluation = EVALUATION_FACTOR * sizes.largest_output * T * execution.eval_batch_size
+    weights = 3 * 4 * sizes.parameters  # with gradients and momentum
+    memory = PROCESS_BYTES + weights + max(training, evaluation)
     return {"parameters": sizes.parameters, "macs": sizes.macs, "memory_bytes": memory}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """Size of a network: parameters, MACs per image and timestep, bytes of layer outputs per image."""
+    """Size of a network: parameters, MACs and bytes of layer outputs per image and timestep."""
 
     parameters: int
     macs: int
     output_bytes: int
+    largest_output: int
+    """Bytes of the largest layer output."""
 
 
 def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames: int | None = None) -> Sizes:
@@ -110,11 +120,10 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
         network = build_network(
             Specification(model=model, neuron=None, classes=classes, shape=shape, frames=frames)
         ).eval()
-    output_bytes = 0
+    outputs: list[int] = []
 
     def hook(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        nonlocal output_bytes
-        output_bytes += output.numel() * output.element_size()
+        outputs.append(output.numel() * output.element_size())
 
     saved = (nn.Conv2d, nn.BatchNorm2d, nn.Linear, ReLU)
     layers = [module for module in network.modules() if isinstance(module, saved)]
@@ -124,7 +133,8 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
     for handle in handles:
         handle.remove()
     parameters = sum(p.numel() for p in network.parameters())
-    return Sizes(parameters, counter.counts.macs_once + counter.counts.macs_per_step, output_bytes)
+    macs = counter.counts.macs_once + counter.counts.macs_per_step
+    return Sizes(parameters, macs, sum(outputs), max(outputs, default=0))
 
 
 def model_facts() -> list[dict[str, Any]]:

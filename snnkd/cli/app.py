@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -89,7 +90,7 @@ def main() -> NoReturn:
     """Run the command line of sys.argv and exit: 0 when done, else with the code of its error (errors.py)."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments = [_expand_home(argument) for argument in arguments if argument != "--debug"]
     usercode.permit(())  # permits of an earlier call in this process do not count
     distributed.exit_with_launcher()
     try:
@@ -101,6 +102,12 @@ def main() -> NoReturn:
             traceback.print_exc()
         _exit_with(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _expand_home(argument: str) -> str:
+    """`~` and `--option=~` as the home folder: shells expand neither inside quotes nor behind `=`."""
+    option, path = re.fullmatch(r"(--[\w-]+=)?(.*)", argument, re.DOTALL).groups("")  # type: ignore[union-attr]
+    return option + os.path.expanduser(path)
 
 
 def _exit_with(error: BaseException) -> NoReturn:

@@ -92,7 +92,7 @@ def preflight_lines(stages: Sequence[dict[str, Any]]) -> list[str]:
             per = "image and timestep" if "T" in stage else "image"
             size = f"{stage['parameters']:,} parameters, {stage['macs']:,} MACs per {per}"
             lines.append(f"{name}: {stage['model']}, {size}")
-            memory = f"at least {stage['memory_bytes'] / 2**20:,.0f} MiB to train"
+            memory = f"about {stage['memory_bytes'] / 2**20:,.0f} MiB on a CPU"
             lines.append(f"{name}: {stage['steps']:,} steps, {memory}")
         if stage["data_present"]:
             lines.append(f"{name}: {data} is present ({stage['train_images']:,} training images)")

@@ -48,6 +48,8 @@ class _Header:
     counts: Mapping[str, int]
     sha256: str
     stat: Sequence[int]
+    source: str
+    """Checksum of the archive or path of the folder that the images are from; may be empty."""
 
     @property
     def pixels(self) -> int:
@@ -59,9 +61,15 @@ class _Header:
 
 
 def write_cache(
-    path: Path, shape: tuple[int, int, int], classes: int, splits: Mapping[str, SplitSource]
+    path: Path,
+    shape: tuple[int, int, int],
+    classes: int,
+    splits: Mapping[str, SplitSource],
+    source: str = "",
 ) -> None:
     """Write `path` (.bin) and its .json; `shape` is channels, height, width; the folder must exist.
+
+    `source` is the checksum of the archive or the path of the folder that the images are from.
 
     Killed at any point it leaves nothing that `open_cache` accepts. Raises FileError or RunError when the
     folder cannot be written, ValueError when the blocks do not match `shape` or the labels.
@@ -77,7 +85,7 @@ def write_cache(
             for split in splits.values():
                 file.write(split.labels.astype("<i8").tobytes())
         counts = {name: len(split.labels) for name, split in splits.items()}
-        _write_header(header_path, _Header(shape, classes, counts, digest.hexdigest(), _stat(path)))
+        _write_header(header_path, _Header(shape, classes, counts, digest.hexdigest(), _stat(path), source))
     except OSError as error:
         raise from_os_error(error, error.filename or path) from error
 
@@ -99,11 +107,14 @@ def _write_images(
         raise ValueError(f"{count} images for {len(split.labels)} labels of {name}")
 
 
-def open_cache(path: Path, name: str) -> ImageSet | None:
-    """The data set in `path`, memory-mapped; None when the cache is missing, incomplete or damaged."""
+def open_cache(path: Path, name: str, source: str | None = None) -> ImageSet | None:
+    """The data set in `path`, memory-mapped; None when the cache is missing, incomplete or damaged.
+
+    With `source`, also None unless it was written from there.
+    """
     header = _read_header(path.with_suffix(".json"))
     try:
-        if header is None or path.stat().st_size != header.bytes:
+        if header is None or source not in (None, header.source) or path.stat().st_size != header.bytes:
             return None
         if list(header.stat) != _stat(path):
             if _digest(path, header) != header.sha256:
@@ -179,6 +190,7 @@ def _write_header(path: Path, header: _Header) -> None:
         "classes": header.classes,
         "images": dict(header.counts),
         "sha256": header.sha256,
+        "source": header.source,
         "stamp": list(header.stat),
     }
     write_json(path, {**content, "check": _checksum(content)})
@@ -206,5 +218,8 @@ def _read_header(path: Path) -> _Header | None:
         and all(counts.values())
         and content["classes"] >= 2
         and isinstance(content.get("sha256"), str)
+        and isinstance(content.get("source"), str)
     )
-    return _Header(shape, content["classes"], counts, content["sha256"], stat) if valid else None
+    if not valid:
+        return None
+    return _Header(shape, content["classes"], counts, content["sha256"], stat, content["source"])

@@ -14,7 +14,7 @@ from safetensors.torch import save as save_tensors
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.catalog.neurons import build_neuron
 from snnkd.errors import FileError, UsageError
-from snnkd.files import check_content, read_bytes, read_json, sha256, write_atomic, write_json
+from snnkd.files import check_content, read_bytes, read_json, sha256, user_path, write_atomic, write_json
 from snnkd.models.network import Network, Specification, build_network
 from snnkd.recipe.loss_section import loss_label
 from snnkd.schema import fields
@@ -222,4 +222,4 @@ def load(folder: str | Path) -> Network:
     It maps images in 0..1 `[B, C, H, W]`, or event frames `[frames, B, 2, H, W]` (event counts divided by
     255), to logits `[T, B, classes]`. Raises FileError if a file is missing or damaged.
     """
-    return load_network(Path(folder)).network
+    return load_network(user_path(folder)).network

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from snnkd.errors import UsageError, did_you_mean
+from snnkd.files import user_path
 
 COMMANDS = ("snnkd ", "sbatch ", "srun ", "torchrun ")
 """First words of comment lines that show a command."""
@@ -36,7 +37,7 @@ def find_recipe(name: str, folder: Path = Path()) -> Path:
     Raises UsageError for an unknown name; does not check that the file exists.
     """
     if is_path(name):
-        return folder / name
+        return folder / user_path(name)
     if name in shipped_names():
         return recipes_folder() / f"{name}.yaml"
     hint = (

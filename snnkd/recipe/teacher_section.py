@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.errors import UsageError
+from snnkd.files import user_path
 from snnkd.schema import fields
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import TeacherConfig
@@ -38,6 +40,8 @@ def build_teacher(values: Any) -> TeacherConfig:
     if not isinstance(values, Mapping):
         raise UsageError(f"teacher: {values!r} is neither a run nor a section")
     config = fields.build(TeacherConfig, {**values, "model": _model(values.get("model"))}, "teacher")
+    if config.run is not None and config.run.startswith("~"):
+        config = replace(config, run=str(user_path(config.run)))
     run, model = config.run, config.model
     if model is None:
         for key in ("state_dict", "size", "mean", "std", "class_names"):

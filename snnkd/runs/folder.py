@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.catalog.models import MODELS
-from snnkd.files import read_json, sha256
+from snnkd.files import read_json, sha256, user_path
 from snnkd.recipe.loss_section import user_code
 from snnkd.schema import fields
 from snnkd.schema.fields import to_plain
@@ -30,7 +30,7 @@ _PLAIN_KEYS = ("model", "state_dict", "size", "mean", "std", "class_names")
 
 def runs_folder() -> Path:
     """SNNKD_RUNS, else runs/ in the working directory."""
-    return Path(os.environ.get("SNNKD_RUNS") or "runs")
+    return user_path(os.environ.get("SNNKD_RUNS") or "runs")
 
 
 def identity(

@@ -1,6 +1,7 @@
 """A folder of pictures: torchvision's pixels and labels, decoded once, in bounded memory; trouble names the
 file."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -138,7 +139,7 @@ EXTENSIONS = ".jpg, .jpeg, .png"
             lambda root: [p.unlink() for p in root.glob("test/*/*")],
             f"mine/test: contains no picture ({EXTENSIONS}",
         ),
-        (lambda root: (root / "val").mkdir(), "mine/val: contains no picture"),
+        (lambda root: (root / "val/class0").mkdir(parents=True), "mine/val: contains no picture"),
         (
             lambda root: laid_out({"val/other/a.jpg": jpeg()}, root),
             "mine/val: class 'other' is not in mine/train",
@@ -178,6 +179,27 @@ def test_what_is_wrong_with_a_folder_is_named(store, cli, change, said):
     if said:
         assert said in ended.complaint
         assert not list(store.glob("*.bin")) + list(store.glob("*.json")) + list(store.glob("*.tmp"))
+
+
+def test_a_loop_of_links_is_read_once():
+    root = picture_folder(Path("mine"))
+    (root / "train/class0/loop").symlink_to("../class0")
+    assert len(load(size=16).train) == 12
+
+
+def test_an_unreadable_folder_is_refused(monkeypatch):
+    root = picture_folder(Path("mine"))
+    laid_out({"train/class0/deeper/a.jpg": jpeg()}, root)
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("deeper"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(FileError, match="mine/train/class0/deeper: permission denied"):
+        load(size=16)
 
 
 def test_a_class_without_a_test_picture_is_noted(capfd):

@@ -131,6 +131,22 @@ def test_a_copy_of_the_users(root, server, cli, tmp_path, given):
     assert "tree" not in given or "whose checksum is unknown" in done.err
 
 
+def test_a_copy_replaces_what_was_unpacked_from_elsewhere(root, server, cli, tmp_path):
+    other = tiny_imagenet()
+    tree = laid_out(other, tmp_path / "other" / "tiny-imagenet-200")
+    assert cli("data", "tiny-imagenet", "--from", tree).code == 0
+    assert load(fetch=None).sha256 != expected().sha256
+    laid_out({"wnids.txt": b"broken", "train/x": b""}, root / "tiny-imagenet-200")
+    packed = tmp_path / "tiny-imagenet-200.zip"
+    packed.write_bytes(server.files["/tiny-imagenet-200.zip"])
+    for words in ("unpacking 18 images", "nothing copied from"):
+        taken = cli("data", "tiny-imagenet", "--from", packed)
+        assert (taken.code, words in taken.err) == (0, True)
+        check(load(fetch=None))
+    packed.write_bytes(b"broken")
+    assert cli("data", "tiny-imagenet", "--from", packed).code == 3
+
+
 def test_teach_trains_on_it_and_check_says_whether_it_is_here(root, server, cli, monkeypatch):
     data = "data: {name: tiny-imagenet, val_fraction: 0.25, augment: []}"
     Path("r.yaml").write_text(

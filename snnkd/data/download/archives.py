@@ -28,8 +28,6 @@ class Archive:
     sha256: str | None = None
     mirrors: tuple[str, ...] = ()
     """Further URLs of the same file."""
-    items: int | None = None
-    """Number of images or labels, for formats that record it."""
 
     @property
     def checksum(self) -> str:

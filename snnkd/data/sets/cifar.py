@@ -11,7 +11,7 @@ import numpy as np
 
 from snnkd.console import Console
 from snnkd.data.download.archives import Archive, FetchOptions
-from snnkd.data.download.fetch import fetch_archive
+from snnkd.data.download.fetch import fetch_archive, find_copies
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
@@ -38,6 +38,11 @@ def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None
             ) from error
         with dataset_lock(root, name, fetch.stop, console):
             splits = _fetch(kind, root, fetch, console)
+    else:
+        if fetch is not None and fetch.source is not None:
+            if _find_unpacked(kind, fetch.source) is None:
+                find_copies([archive(kind)], fetch.source)
+            console.log(f"{name} is intact under {root}; nothing copied from {fetch.source}")
     arrays = {split: (images.data, np.asarray(images.targets)) for split, images in splits.items()}
     files = tuple(root / kind.base_folder / file for file in _checksums(kind))
     return from_arrays(name, CLASSES[name], arrays, files=files)

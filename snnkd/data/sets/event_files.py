@@ -15,7 +15,7 @@ from typing import Any
 
 from snnkd.console import Console
 from snnkd.data.download.archives import Archive, FetchOptions
-from snnkd.data.download.fetch import fetch_archives
+from snnkd.data.download.fetch import fetch_archives, find_copies
 from snnkd.data.paths import data_folder
 from snnkd.errors import FileError, SnnkdError
 from snnkd.files import from_os_error
@@ -98,6 +98,9 @@ def prepare_events(name: str, console: Console, fetch: FetchOptions | None) -> P
     """
     root = events_root(name, fetch)
     if _is_converted(root):
+        if fetch is not None and fetch.source not in (None, root):
+            find_copies(archives(name), fetch.source)
+            console.log(f"{name} is converted under {root}; nothing copied from {fetch.source}")
         return root
     if fetch is None:
         raise FileError(f"{name} is not under {root}; {_remedy(name)}")

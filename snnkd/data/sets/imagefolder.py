@@ -27,7 +27,7 @@ from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
 from snnkd.data.paths import data_folder
 from snnkd.data.picture import to_mode
 from snnkd.errors import FileError
-from snnkd.files import from_os_error
+from snnkd.files import from_os_error, user_path
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import ImageFolderConfig
 
@@ -47,7 +47,7 @@ class _Listing:
 
 def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
     """The pictures as RGB (or grey) images of `config.size`. Raises FileError that names file and rule."""
-    root = Path(config.name.partition(":")[2])
+    root = user_path(config.name.partition(":")[2])
     listing = _list(root, config)
     label = re.sub(r"[^A-Za-z0-9._-]", "_", root.resolve().name)[:60] or "root"
     path = data_folder() / f"imagefolder-{label}-{config.size}-{listing.key[:12]}.bin"
@@ -133,10 +133,28 @@ def _pictures(folder: Path, classes: list[str]) -> Iterator[tuple[int, Path]]:
     """Label and path of each picture in torchvision's order, listed by class to bound the memory."""
     extensions = _extensions()
     for label, name in enumerate(classes):
-        for parent, _, files in sorted(os.walk(folder / name, followlinks=True)):
+        if not (folder / name).is_dir():  # not every class has test images
+            continue
+        for parent, files in sorted(_walk(folder / name)):
             for file in sorted(files):
                 if file.lower().endswith(extensions):
                     yield label, Path(parent) / file
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Each folder below and its files, once: a symbolic link may lead back up. Raises OSError."""
+    visited = set()
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
+        stat = os.stat(parent)
+        if (stat.st_dev, stat.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((stat.st_dev, stat.st_ino))
+        yield parent, files
+
+
+def _raise(error: OSError) -> None:
+    raise error
 
 
 def _extensions() -> tuple[str, ...]:

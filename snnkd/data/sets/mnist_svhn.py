@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import math
 import shutil
-import struct
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,19 +13,30 @@ import numpy as np
 
 from snnkd.console import Console
 from snnkd.data.download.archives import BLOCK, Archive, FetchOptions, is_intact
-from snnkd.data.download.fetch import fetch_archives
+from snnkd.data.download.fetch import fetch_archives, find_copies
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
-from snnkd.files import from_os_error, replacing, sha256
+from snnkd.files import from_os_error, replacing
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import DataConfig
 
 Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
-GzipFile = tuple[Path, Archive, Path]
-"""The path of an archive of MNIST, the archive, and the path of its unpacked file."""
-ITEMS = {"train": 60_000, "t10k": 10_000}
-"""Published number of images of MNIST and of Fashion-MNIST, by file name prefix."""
+UNPACKED_MD5 = {
+    "mnist": {
+        "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+        "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+        "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+        "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+    },
+    "fashion-mnist": {
+        "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+        "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+        "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+        "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+    },
+}
+"""The unpacked files of each data set; torchvision knows only the archives' checksums."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +49,8 @@ class _Dataset:
     is_complete: Callable[[], bool]
     read: Callable[[], Arrays]
     fetch: Callable[[FetchOptions, Console], object]
+    check_source: Callable[[Path], object]
+    """Raises FileError for a `--from` without the published files."""
 
 
 def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
@@ -60,6 +70,9 @@ def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None
             if not dataset.is_complete():  # another process may have fetched it while this one waited
                 console.log(f"{name} is missing or damaged under {root}")
                 dataset.fetch(fetch, console)
+    elif fetch is not None and fetch.source is not None:
+        dataset.check_source(fetch.source)
+        console.log(f"{name} is intact under {root}; nothing copied from {fetch.source}")
     try:
         return from_arrays(name, 10, dataset.read(), files=dataset.files)
     except OSError as error:
@@ -73,7 +86,7 @@ def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None
 
 
 def mnist_archives(kind: Any) -> tuple[Archive, ...]:
-    """The published archives, with torchvision's checksums and the number of images."""
+    """The published archives, with torchvision's checksums."""
     first, *others = kind.mirrors
     return tuple(
         Archive(
@@ -81,7 +94,6 @@ def mnist_archives(kind: Any) -> tuple[Archive, ...]:
             f"{first}{file}",
             md5=md5,
             mirrors=tuple(f"{url}{file}" for url in others),
-            items=ITEMS[file.partition("-")[0]],
         )
         for file, md5 in kind.resources
     )
@@ -98,141 +110,74 @@ def _mnist(name: str, root: Path) -> _Dataset:
     from torchvision import datasets
 
     kind = {"mnist": datasets.MNIST, "fashion-mnist": datasets.FashionMNIST}[name]
-    folder, archives = root / kind.__name__ / "raw", mnist_archives(kind)
-    files = [
-        (folder / archive.name, archive, folder / archive.name.removesuffix(".gz")) for archive in archives
-    ]
+    folder, archives, md5s = root / kind.__name__ / "raw", mnist_archives(kind), UNPACKED_MD5[name]
 
     def fetch_files(fetch: FetchOptions, console: Console) -> None:
-        unpacked = _find_unpacked(name, fetch.source, [path.name for *_, path in files])
+        unpacked = _find_unpacked(name, fetch.source)
         if unpacked:
-            _copy_unpacked(name, unpacked, files, fetch, console)
+            folder.mkdir(parents=True, exist_ok=True)
+            for path in unpacked:
+                fetch.stop(f"before copying {path}")
+                with path.open("rb") as content:
+                    _write(content, folder / path.name)
             return
-        fetch_archives(archives, folder, fetch, console)
-        for packed, _, path in files:
+        for packed in fetch_archives(archives, folder, fetch, console):
             with gzip.open(packed) as content:
-                _write(content, path)
+                _write(content, packed.with_suffix(""))
+
+    def check_source(source: Path) -> None:
+        if not _find_unpacked(name, source):
+            find_copies(archives, source)
 
     return _Dataset(
         folder,
         archives,
-        tuple(path for *_, path in files),
-        lambda: all(_is_unpacked(*file) for file in files),
-        lambda: _read_idx(files),
+        tuple(folder / file for file in md5s),
+        lambda: all(_has_md5(folder / file, md5) for file, md5 in md5s.items()),
+        lambda: _read_idx(folder),
         fetch_files,
+        check_source,
     )
 
 
-def _read_idx(files: Sequence[GzipFile]) -> Arrays:
-    """The images and labels of both splits from the verified raw files.
+def _read_idx(folder: Path) -> Arrays:
+    """The images and labels of both splits from the verified unpacked files.
 
     torchvision's class would prefer processed/*.pt of its old versions, which have no checksum.
     """
     from torchvision.datasets.mnist import read_image_file, read_label_file
 
-    arrays = {"train": [np.empty(0)] * 2, "t10k": [np.empty(0)] * 2}
-    for _, archive, path in files:
-        split, content, *_ = path.name.split("-")
-        labels = content == "labels"
-        arrays[split][labels] = (read_label_file if labels else read_image_file)(str(path)).numpy()
-        _check_items(len(arrays[split][labels]), archive, path)
-    return {"train": (arrays["train"][0], arrays["train"][1]), "test": (arrays["t10k"][0], arrays["t10k"][1])}
-
-
-def _check_items(count: int, archive: Archive, path: Path) -> None:
-    if count != archive.items:
-        raise FileError(
-            f"{path} has {count:,} items, not the published {archive.items:,}; remove it and repeat"
+    return {
+        split: (
+            read_image_file(str(folder / f"{prefix}-images-idx3-ubyte")).numpy(),
+            read_label_file(str(folder / f"{prefix}-labels-idx1-ubyte")).numpy(),
         )
+        for split, prefix in (("train", "train"), ("test", "t10k"))
+    }
 
 
-def _find_unpacked(data: str, source: Path | None, names: Sequence[str]) -> list[Path]:
-    """The user's unpacked files; empty when one is missing, or when there are archives, which have checksums.
+def _find_unpacked(data: str, source: Path | None) -> list[Path]:
+    """The user's unpacked files, by their checksums; empty when one of them is not there.
 
-    Raises FileError when several files of one name differ: MNIST and Fashion-MNIST use the same names.
+    Raises FileError for a file of the right name and other content: MNIST and Fashion-MNIST use the same
+    names.
     """
     unpacked: list[Path] = []
     if source is None or not source.is_dir():
         return unpacked
-    for name in names:
-        packed = [path for path in source.rglob(f"{name}.gz") if path.is_file()]
+    for name, md5 in UNPACKED_MD5[data].items():
         paths = sorted(path for path in source.rglob(name) if path.is_file())
-        if packed or not paths:
+        match = next((path for path in paths if _has_md5(path, md5)), None)
+        if match is None and paths and not any(source.rglob(f"{name}.gz")):
+            raise FileError(f"--from {source}: {paths[0]} is damaged or not of {data}; its md5 is not {md5}")
+        if match is None:
             return []
-        if len({sha256(path.read_bytes()) for path in paths}) > 1:
-            raise FileError(
-                f"--from {source}: different files of one name: {', '.join(map(str, paths))}; "
-                f"give a folder with {data} only"
-            )
-        unpacked.append(paths[0])
+        unpacked.append(match)
     return unpacked
 
 
-def _copy_unpacked(
-    data: str, paths: Sequence[Path], files: Sequence[GzipFile], fetch: FetchOptions, console: Console
-) -> None:
-    """Copy the user's unpacked files after checking length, count and, against a stored archive, CRC."""
-    damaged = []
-    for path, (packed, archive, _) in zip(paths, files, strict=True):
-        if not _length_fits(path):
-            raise FileError(f"--from {fetch.source}: {path} is damaged: its length does not match its header")
-        count = struct.unpack(">I", path.read_bytes()[4:8])[0]
-        if count != archive.items:
-            raise FileError(
-                f"--from {fetch.source}: {path} has {count:,} items, not the published {archive.items:,}"
-            )
-        if not is_intact(packed, archive):
-            damaged.append(packed)
-        elif not _crc_matches(packed, path):
-            raise FileError(
-                f"--from {fetch.source}: {path} differs from the content of the published {packed}"
-            )
-    if damaged:
-        console.log(
-            f"warning: unpacked files have no published checksum; "
-            f"that {fetch.source} contains {data} is not verified"
-        )
-    for path, (packed, _, target) in zip(paths, files, strict=True):
-        fetch.stop(f"before copying {path}")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if packed in damaged:
-            packed.unlink(missing_ok=True)  # otherwise the copy would be checked against it
-        with path.open("rb") as content:
-            _write(content, target)
-
-
-def _is_unpacked(packed: Path, archive: Archive, path: Path) -> bool:
-    """Whether the unpacked file is the content of its archive, or without one, as long as its header says.
-
-    The archive is checked by its published checksum, the unpacked file by the CRC-32 and the length that end
-    every gzip file.
-    """
-    try:
-        if not packed.exists():
-            return _length_fits(path)
-        return is_intact(packed, archive) and _crc_matches(packed, path)
-    except FileNotFoundError:
-        return False
-    except OSError as error:
-        raise from_os_error(error, error.filename or path) from error
-
-
-def _crc_matches(packed: Path, path: Path) -> bool:
-    """Whether the CRC-32 and the length that end an intact gzip file are those of `path`. Raises OSError."""
-    raw, trailer = path.read_bytes(), packed.read_bytes()[-8:]
-    return struct.unpack("<II", trailer) == (zlib.crc32(raw), len(raw) % 2**32)
-
-
-def _length_fits(path: Path) -> bool:
-    """Whether the length fits the IDX header: 0, 0, 8 (uint8), number of dimensions, big-endian
-    dimensions."""
-    raw = path.read_bytes()
-    try:
-        dimensions = raw[3]
-        shape = struct.unpack(f">{dimensions}I", raw[4 : 4 + 4 * dimensions])
-    except (IndexError, struct.error):
-        return False
-    return raw[:3] == b"\0\0\x08" and len(raw) == 4 + 4 * dimensions + math.prod(shape)
+def _has_md5(path: Path, md5: str) -> bool:
+    return is_intact(path, Archive(path.name, "", md5=md5))
 
 
 def _write(content: Any, path: Path) -> None:
@@ -260,4 +205,5 @@ def _svhn(root: Path) -> _Dataset:
         lambda: all(map(is_intact, files, archives)),
         read,
         lambda fetch, console: fetch_archives(archives, root, fetch, console),
+        lambda source: find_copies(archives, source),
     )

@@ -12,7 +12,7 @@ from snnkd.console import Console
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import FileError
-from snnkd.files import open_npz
+from snnkd.files import open_npz, user_path
 from snnkd.schema.data import DataConfig
 
 SPLITS = ("train", "test", "val")
@@ -26,7 +26,7 @@ def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None
     from 0, `[N]` or `[N, 1]`. Other keys are ignored, and nothing is ever unpickled. Raises FileError that
     names the key and the rule.
     """
-    path = Path(config.name.partition(":")[2])
+    path = user_path(config.name.partition(":")[2])
     with open_npz(path) as file:
         splits = {name: read_split(file, name, path) for name in SPLITS if has_split(file.files, name, path)}
         names = read_class_names(file, path)

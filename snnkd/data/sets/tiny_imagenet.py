@@ -20,7 +20,7 @@ from PIL import Image
 from snnkd.console import Console
 from snnkd.data.decode import decode_blocks
 from snnkd.data.download.archives import Archive, FetchOptions, is_intact
-from snnkd.data.download.fetch import fetch_archive
+from snnkd.data.download.fetch import fetch_archive, find_copies
 from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
 from snnkd.data.paths import data_folder
@@ -47,16 +47,19 @@ def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None
     """The data set from SNNKD_DATA, fetched and unpacked when missing. Raises FileError."""
     root = data_folder()
     path = root / "tiny-imagenet.bin"
-    data = open_cache(path, config.name)
+    given = None if fetch is None or fetch.source is None else _source_key(fetch.source)
+    data = open_cache(path, config.name, given)
     if data is None:
         if fetch is None:
             raise _not_prepared(root)
         with dataset_lock(root, config.name, fetch.stop, console):
-            data = open_cache(path, config.name)  # another process may have unpacked it while this one waited
+            data = open_cache(path, config.name, given)  # another process may have unpacked it meanwhile
             if data is None:
                 with _open_source(root, fetch, console) as source:
                     _unpack(source, path, fetch.stop, console)
                 data = open_cache(path, config.name)
+    elif fetch is not None and given is not None:
+        console.log(f"{config.name} is unpacked under {root}; nothing copied from {fetch.source}")
     if data is None:
         raise FileError(f"{path}: damaged right after it was written; check the disk and repeat the command")
     return replace(data, split_rule=SPLIT_RULE)
@@ -74,27 +77,45 @@ class _Source:
     """The published files, packed or unpacked: functions to list their names and to read one."""
 
     path: Path
+    key: str
+    """The archive's checksum, or the path of an unpacked folder, whose checksum is unknown."""
     names: Callable[[], Iterable[str]]
     read: Callable[[str], bytes]
 
 
 @contextlib.contextmanager
 def _open_source(root: Path, fetch: FetchOptions, console: Console) -> Iterator[_Source]:
-    """The archive in SNNKD_DATA, else an unpacked folder there or in `--from`, else the fetched archive."""
-    trees, copy = [root / TREE], fetch.source
-    if copy is not None and copy.is_dir() and not (copy / ARCHIVE.name).is_file():
-        trees += [copy / TREE, copy]
-    tree = next(
-        (tree for tree in trees if (tree / "wnids.txt").is_file() and (tree / "train").is_dir()), None
-    )
-    if tree is not None and not is_intact(root / ARCHIVE.name, ARCHIVE):
+    """The copy in `--from`; without it the archive in SNNKD_DATA, else an unpacked folder there, else the
+    downloaded archive."""
+    place = fetch.source or root
+    packed = place / ARCHIVE.name
+    is_packed = packed.is_file() if fetch.source else is_intact(packed, ARCHIVE)
+    tree = None if is_packed else _find_tree(place)
+    if tree is not None:
         console.log(f"reading {tree}, whose checksum is unknown")
         yield _folder_source(tree)
         return
     packed = fetch_archive(ARCHIVE, root, fetch, console)
     with zipfile.ZipFile(packed) as archive:
         names = [name.removeprefix(f"{TREE}/") for name in archive.namelist()]
-        yield _Source(packed, lambda: names, lambda name: archive.read(f"{TREE}/{name}"))
+        yield _Source(packed, str(ARCHIVE.sha256), lambda: names, lambda name: archive.read(f"{TREE}/{name}"))
+
+
+def _find_tree(folder: Path) -> Path | None:
+    """The unpacked files in `folder`."""
+    trees = (folder / TREE, folder)
+    return next(
+        (tree for tree in trees if (tree / "wnids.txt").is_file() and (tree / "train").is_dir()), None
+    )
+
+
+def _source_key(copy: Path) -> str:
+    """`_Source.key` of the user's copy. Raises FileError for one without the published files."""
+    tree = _find_tree(copy)
+    if tree is not None and not (copy / ARCHIVE.name).is_file():
+        return str(tree.resolve())
+    find_copies([ARCHIVE], copy)
+    return str(ARCHIVE.sha256)
 
 
 def _folder_source(tree: Path) -> _Source:
@@ -105,7 +126,7 @@ def _folder_source(tree: Path) -> _Source:
                     str(path.relative_to(tree)) for path in sorted(folder.iterdir()) if path.is_file()
                 )
 
-    return _Source(tree, names, lambda name: (tree / name).read_bytes())
+    return _Source(tree, str(tree.resolve()), names, lambda name: (tree / name).read_bytes())
 
 
 def _unpack(source: _Source, path: Path, stop: Callable[[str], None], console: Console) -> None:
@@ -124,7 +145,9 @@ def _unpack(source: _Source, path: Path, stop: Callable[[str], None], console: C
             labels = np.array([number[wnid] for _, wnid in pairs], np.int64)
             return SplitSource(labels, lambda: decode_blocks(pictures(pairs), _to_rgb))
 
-        write_cache(path, (3, SIZE, SIZE), len(wnids), {"train": split(train), "test": split(test)})
+        write_cache(
+            path, (3, SIZE, SIZE), len(wnids), {"train": split(train), "test": split(test)}, source.key
+        )
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
