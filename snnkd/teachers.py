@@ -18,6 +18,7 @@ from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
+from snnkd.models.plain import PlainNetwork
 from snnkd.models.resize import resize_images
 from snnkd.models.weights import load_weights, read_weights
 from snnkd.runs.find import LATEST, Finished, choose, finished_runs, recorded_runs
@@ -136,7 +137,7 @@ def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> L
     config = {"class_names": _output_names(teacher, file.class_names, data)}
     loaded = LoadedNetwork(network, config, file.sha256, path)
     _check_sha256(teacher, loaded)
-    body = network.body.network if isinstance(network.body, LibraryNetwork) else network.body
+    body = network.body.network if isinstance(network.body, PlainNetwork) else network.body
     source = load_weights(body, file, teacher.model, data.classes, teacher.state_dict)
     _try_image(network, path)
     names = f", in names of {source.names}" if source.names else ""

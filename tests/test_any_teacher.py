@@ -15,9 +15,12 @@ from conftest import DATA, SMALL, Cli, random_npz, run_in
 from torchvision import models
 from torchvision.transforms import v2
 
+from snnkd.console import Console
+from snnkd.data import Split, load_data
 from snnkd.models.files import load_network
 from snnkd.models.libraries import IMAGENET_MEAN
 from snnkd.models.resize import resize_images
+from snnkd.recipe import resolve_stage
 
 STUDENT = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--epochs", 1]
 
@@ -36,6 +39,12 @@ def as_plain(folder: Path, path: str, **save: object) -> str:
     """The weights of a run's network without anything else, as torch.save writes them."""
     torch.save({"state_dict": load_network(folder).network.body.state_dict(), "epoch": 3, **save}, path)
     return path
+
+
+def glyph_images() -> Split:
+    """The test images of the runs here."""
+    settings = [word for word in DATA if word != "--set"]
+    return load_data(resolve_stage("glyphs", "distill", settings=settings).data, Console()).test
 
 
 def statistics(folder: Path) -> list[str]:
@@ -268,20 +277,13 @@ def test_a_network_of_torchvision(cli: Cli) -> None:
     done = cli(*words, "--json")
     assert done.code == 0, done.err
     assert "teacher input: 3x64x64, mean [0.485, 0.456, 0.406]" in done.err
-    from snnkd.console import Console
-    from snnkd.data import load_data
-    from snnkd.recipe import resolve_stage
-
-    data = load_data(
-        resolve_stage("glyphs", "distill", settings=[word for word in DATA if word != "--set"]).data,
-        Console(),
-    )
+    test = glyph_images()
     see = v2.Compose(
         [v2.Resize((64, 64), antialias=True), v2.Normalize(IMAGENET_MEAN, (0.229, 0.224, 0.225))]
     )
     with torch.inference_mode():
-        images = data.test.images.expand(-1, 3, -1, -1).float() / 255
-        right = (network(see(images)).argmax(1) == data.test.labels).float().mean()
+        images = test.images.expand(-1, 3, -1, -1).float() / 255
+        right = (network(see(images)).argmax(1) == test.labels).float().mean()
     assert done.json["teacher"]["top1"] == pytest.approx(100 * float(right), abs=1.01), (
         "one image may lie on the edge"
     )
@@ -457,6 +459,77 @@ def test_the_source_of_a_teacher_of_your_own_is_part_of_the_run(cli: Cli) -> Non
         assert done.code == 0, done.err
         found.append(done.folder)
     assert found[0] != found[1]
+
+
+PLAIN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, classes=10, width=8):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width)
+        self.fc, self.unused = nn.Linear(width, classes), nn.Linear(2, 2)
+
+    def forward(self, x, return_features=False):
+        x = torch.relu(self.norm(self.conv(x))).mean((2, 3))
+        return (self.fc(x), x) if return_features else self.fc(x)
+
+def build(width=8):
+    return Net(width=width)
+
+def wrapped(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(256, classes))
+
+def tuples():
+    net = Net()
+    net.forward = lambda x: Net.forward(net, x, True)
+    return net
+
+def eleven():
+    return Net(11)
+"""
+
+
+@pytest.mark.parametrize("name", ["build", "Net", "wrapped"])
+def test_a_plain_module_teaches(cli: Cli, name: str) -> None:
+    Path("plain.py").write_text(PLAIN)
+    torch.manual_seed(0)
+    exec(PLAIN, names := {})
+    network = names["wrapped"](10) if name == "wrapped" else names["Net"](width=4)
+    torch.save({"model": network.state_dict()}, "own.pt")
+    words = [*STUDENT, "--loss", "kl", "--teacher", "own.pt", "--teacher-model", f"plain:{name}"]
+    options = [] if name == "wrapped" else ["--set", "teacher.model.options.width=4"]
+    done = cli(*words, *options, *("--set=teacher.mean=[0]", "--set=teacher.std=[1]"), "--json")
+    assert done.code == 0, done.err
+    with torch.inference_mode():
+        images = glyph_images()
+        right = (network.eval()(images.images.float() / 255).argmax(1) == images.labels).float().mean()
+    assert done.json["teacher"]["top1"] == pytest.approx(100 * float(right), abs=1e-4)
+    if name == "build":
+        assert cli("teach", *DATA, "--epochs", 1, "--batch-size", 50, "--model", "plain:build").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tuples", "plain:tuples does not return logits [B, classes]"),
+        ("eleven", "plain:eleven: forward(images) returned [3, 11], not [3, 10]"),
+    ],
+)
+def test_a_plain_module_that_is_no_classifier_of_the_data(cli: Cli, name: str, message: str) -> None:
+    Path("plain.py").write_text(PLAIN)
+    torch.save({"model": {"a": torch.ones(1)}}, "own.pt")
+    refused = cli(*STUDENT, "--loss", "kl", "--teacher", "own.pt", "--teacher-model", f"plain:{name}")
+    assert refused.code == 2
+    assert message in refused.complaint
+
+
+def test_a_plain_module_is_no_student(cli: Cli) -> None:
+    Path("plain.py").write_text(PLAIN + "def student(classes, shape, activation):\n    return Net(classes)\n")
+    refused = cli("distill", *DATA, "--loss", "none", "--model", "plain:student")
+    assert refused.code == 2
+    assert "forward(images) is a teacher's; a student's is forward(images, T)" in refused.complaint
 
 
 def test_sparse_weights_are_refused(cli: Cli, taught: Path) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from snnkd.errors import UsageError, did_you_mean
 from snnkd.models.activation import Activation, ReLU
+from snnkd.models.plain import PlainNetwork
 from snnkd.schema.model import ModelConfig
 
 CHANNELS = 3
@@ -28,22 +29,11 @@ class NativeInput:
     std: tuple[float, ...]
 
 
-class LibraryNetwork(nn.Module):
-    """Adapts a classifier `[B, 3, H, W] -> [B, classes]` to a body with logits `[1, B, classes]`."""
-
-    def __init__(self, network: nn.Module, name: str) -> None:
-        super().__init__()
-        self.network = network
-        self.name = name
+class LibraryNetwork(PlainNetwork):
+    """A classifier of images with three channels; those with one are repeated."""
 
     def forward(self, images: Tensor, T: int) -> Tensor:
-        """One-channel images are repeated to three. `T` is 1, since an ANN has one timestep."""
-        logits = self.network(images.expand(-1, CHANNELS, -1, -1) if images.shape[1] == 1 else images)
-        if not isinstance(logits, Tensor) or logits.ndim != 2:
-            raise UsageError(
-                f"model.name: {self.name} does not return logits [B, classes]; choose a plain classifier"
-            )
-        return logits[None]
+        return super().forward(images.expand(-1, CHANNELS, -1, -1) if images.shape[1] == 1 else images, T)
 
 
 def build(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,10 +12,9 @@ from torch import Tensor, nn
 
 from snnkd.errors import UsageError
 from snnkd.models.activation import Activation, ReLU, SpikingLayer
+from snnkd.models.plain import PlainNetwork, is_plain
 from snnkd.schema.model import UserModel
 from snnkd.usercode import load_function
-
-BUILD = "build(*, classes, shape, activation)"
 
 
 def build(
@@ -27,45 +27,57 @@ def build(
 ) -> nn.Module:
     """Build the user's module `forward(images [B, C, H, W], T) -> logits [T, B, classes]`.
 
+    An ANN may also be `forward(images) -> logits [B, classes]`.
+
     With `frames` it is a spiking network on event data, whose input is `[T, B, C, H, W]`, one frame per
     timestep.
 
-    The function is called as `build(classes=..., shape=(C, H, W), activation=..., **options)`; `activation()`
-    returns the recipe's activation, `forward(x [T*B, ...], T) -> [T*B, ...]`. Raises UsageError naming the
-    violated rule.
+    The function is called as `build(classes=..., shape=(C, H, W), activation=..., **options)`, for an ANN
+    without those of the three that it does not take; `activation()` returns the recipe's activation,
+    `forward(x [T*B, ...], T) -> [T*B, ...]`. Raises UsageError naming the violated rule.
     """
     name = config.name
     if last is not activation:
         raise UsageError(f"neuron.last: {name} places its activations itself; leave the key at 'spike'")
     function = load_function(name)
+    arguments = _arguments(function, {"classes": classes, "shape": shape, "activation": activation})
+    arguments |= config.options
     with torch.random.fork_rng(devices=[]):
-        trial = _call(function, name, config.options, activation, classes, shape)
+        trial = _call(function, name, arguments)
         if not any(p.is_meta for p in trial.parameters()):
             _check_network(name, trial, classes, shape, frames is not None)
-    return _call(function, name, config.options, activation, classes, shape)
+    return _call(function, name, arguments)
 
 
-def _call(
-    function: Any,
-    name: str,
-    options: dict[str, Any],
-    activation: Activation,
-    classes: int,
-    shape: tuple[int, int, int],
-) -> nn.Module:
-    signature = f"{BUILD[:-1]}{''.join(f', {key}' for key in options)})"
+def _arguments(function: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """`arguments` without those that the function of an ANN does not take."""
+    parameters = inspect.signature(function).parameters.values()
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    if arguments["activation"] is not ReLU or takes_all:
+        return arguments
+    names = {parameter.name for parameter in parameters}
+    return {name: value for name, value in arguments.items() if name in names}
+
+
+def _call(function: Any, name: str, arguments: dict[str, Any]) -> nn.Module:
+    signature = f"{name.partition(':')[2]}({', '.join(arguments)})"
     try:
-        body = function(classes=classes, shape=shape, activation=activation, **options)
+        body = function(**arguments)
     except Exception as error:
         raise UsageError(f"{name}: called as {signature}, raised {type(error).__name__}: {error}") from error
     if not isinstance(body, nn.Module):
         raise UsageError(f"{name}: returned {type(body).__name__}; it must return a torch.nn.Module")
-    return body
+    if not is_plain(body):
+        return body
+    if arguments.get("activation", ReLU) is not ReLU:
+        raise UsageError(f"{name}: forward(images) is a teacher's; a student's is forward(images, T)")
+    return PlainNetwork(body, name)
 
 
 def _check_network(
     name: str, body: nn.Module, classes: int, shape: tuple[int, int, int], events: bool
 ) -> None:
+    plain = isinstance(body, PlainNetwork)
     count, generator = 3, torch.Generator().manual_seed(0)
     # neurons with per-timestep parameters run no more timesteps than they were built for
     limit = min(
@@ -74,7 +86,7 @@ def _check_network(
             for layer in body.modules()
             if isinstance(layer, SpikingLayer) and layer.max_timesteps is not None
         ),
-        default=2,
+        default=1 if plain else 2,
     )
     for T in (1, 2)[:limit]:
         images = (
@@ -93,12 +105,15 @@ def _check_network(
         expected = [T, count, classes]
         if not isinstance(logits, Tensor) or list(logits.shape) != expected:
             actual = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            if plain:
+                raise UsageError(f"{name}: forward(images) returned {actual[1:]}, not {expected[1:]}")
             raise UsageError(
                 f"{name}: forward(images, T={T}) returned {actual}, not [T, B, classes] = {expected}"
             )
         if not logits.is_floating_point() or not torch.isfinite(logits).all():
             raise UsageError(f"{name}: forward returned {logits.dtype} logits with non-finite values")
-    _check_gradients(name, body, logits)
+    if not plain:  # a frozen teacher may have a second head
+        _check_gradients(name, body, logits)
     body.eval()
     with torch.no_grad():
         first, again = _forward(name, body, images, T), _forward(name, body, images, T)
@@ -143,6 +158,8 @@ def _check_gradients(name: str, body: nn.Module, logits: Tensor) -> None:
 def _forward(name: str, body: nn.Module, images: Tensor, T: int) -> Any:
     try:
         return body(images, T)
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError(
             f"{name}: forward(images {list(images.shape)}, {T}) raised {type(error).__name__}: {error}"
