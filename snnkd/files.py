@@ -76,9 +76,9 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     """A file to write, which becomes `path` at the end: temporary file in the same folder, fsync, rename and
     folder fsync.
 
-    A reader sees the old file or the new one, never a part. With `keep`, the file that stood at `path` is
-    renamed to `keep` first; a kill between the two renames leaves `keep`, from which a reader falls back.
-    Whatever is raised inside leaves `path` as it was; the temporary file is removed then.
+    A reader sees the old or the new file, never a part. With `keep`, the old file is renamed to `keep` first;
+    a kill between the two renames leaves `keep`, which readers then use. On any error inside, `path` stays
+    unchanged and the temporary file is removed.
     """
     check_guard(path)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")

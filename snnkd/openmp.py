@@ -1,6 +1,6 @@
 """Defaults of OpenMP, which runs torch's CPU threads; to be set before torch is imported.
 
-Variables of the user's own (OMP_*, GOMP_*, KMP_*) always win.
+Variables set by the user (OMP_*, GOMP_*, KMP_*) always win.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from pathlib import Path
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 SPIN_COUNT = 1000
-"""Iterations that a waiting thread spins before it sleeps. libgomp's own 300,000 keep both cores busy while a
-thread waits, and training collapses beside other processes."""
+"""Iterations that a waiting thread spins before it sleeps. libgomp's default of 300,000 keeps the cores busy,
+and training becomes very slow next to other processes."""
 
 
 def set_openmp_defaults() -> None:

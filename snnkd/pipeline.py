@@ -1,5 +1,4 @@
-"""The verbs: teach, distill, evaluate, export and run. Each command of the command line is one call of
-these."""
+"""One function per command: teach, distill, evaluate, export, run, ..."""
 
 from __future__ import annotations
 
@@ -82,19 +81,16 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
 
 
 def check(recipe: Pipeline) -> list[dict[str, Any]]:
-    """What each stage of a recipe costs, and whether its data and teacher are present; trains nothing."""
+    """Cost of each stage of a recipe, and presence of its data and teacher; trains nothing."""
     return preflight.facts(recipe)
 
 
 def data(config: DataConfig, source: Path | None, mirror: str | None, context: RunContext) -> dict[str, Any]:
-    """Bring a data set here, from `source` (a copy of the user's) or `mirror` where these are given, and
-    describe it."""
+    """Fetch a data set, from `source` (the user's copy) or `mirror` if given, and describe it."""
     if not DATA[config.name].source:
         for option, given in (("--from", source), ("--mirror", mirror)):
             if given is not None:
-                raise UsageError(
-                    f"{option} {given}: {config.name} is not downloaded, there is nothing to bring"
-                )
+                raise UsageError(f"{option} {given}: {config.name} is never downloaded; omit the option")
     if source is not None and mirror is not None:
         raise UsageError(f"--mirror {mirror}: given together with --from {source}; name one of them")
     if source is not None and not source.exists():
@@ -324,7 +320,7 @@ def _stages(pipeline: Pipeline) -> list[StageRecipe]:
 
 
 def _check_all(tasks: Sequence[Task], context: RunContext) -> None:
-    """Refuse now what a later stage, or task, would refuse after hours of training."""
+    """Raise errors of later stages or tasks now, not after hours of training."""
     by_data: dict[str, list[tuple[Task, StageRecipe]]] = {}
     for task in tasks:
         with _naming(task):

@@ -1,8 +1,8 @@
-"""Stopping in good order: a signal or a time limit sets a flag, and work ends at its next safe point.
+"""Graceful stop: a signal or a time limit sets a flag, and work ends at its next safe point.
 
-The first SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU or SIGINT asks; a second one ends the process at once,
-as the signal does by itself. What was ignored when the process started stays ignored: SIGHUP under nohup,
-SIGINT of a shell's background job.
+The first SIGTERM, SIGUSR1, SIGUSR2, SIGHUP, SIGXCPU or SIGINT requests a stop; a second one ends the process
+at once, by the signal's default action. Signals ignored when the process started stay ignored: SIGHUP under
+nohup, SIGINT of a shell's background job.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class FeatureEntry(SectionEntry):
 
 @dataclass(frozen=True, kw_only=True)
 class LossEntry(Entry):
-    """A loss by name: the `loss:` section it stands for, and where it comes from."""
+    """A loss by name: its `loss:` section and its source."""
 
     section: Section
     basis: str

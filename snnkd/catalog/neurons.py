@@ -68,11 +68,11 @@ NEURONS = Registry("neuron", [
                 "snnkd.models.neurons:PSN", options=neuron.PSNConfig,
                 learned=("weight", "bias"), causal=False, each_timestep=True),
     NeuronEntry("masked-psn",
-                "psn that looks at the last k timesteps, with weights of each timestep's own; "
+                "psn over the last k timesteps, with separate weights for each timestep; "
                 "masked from the first step on",
                 "snnkd.models.neurons:MaskedPSN", options=neuron.WindowPSNConfig,
                 learned=("weight", "bias"), each_timestep=True),
-    NeuronEntry("sliding-psn", "psn that looks at the last k timesteps, with the same weights at all",
+    NeuronEntry("sliding-psn", "psn over the last k timesteps, with weights shared by all timesteps",
                 "snnkd.models.neurons:SlidingPSN", options=neuron.WindowPSNConfig,
                 learned=("weight", "bias")),
 ])

@@ -30,13 +30,13 @@ class Entry:
     name: str
     help: str
     target: str = ""
-    """`package.module:name`, imported by `load`; `package.module` where the module is what counts."""
+    """`package.module:name`, or `package.module`, imported by `load`."""
     argument: str = ""
-    """What follows the name after a colon (`npz:PATH`); empty for a name without argument."""
+    """Argument after a colon (`npz:PATH`); empty for a name without argument."""
     aliases: tuple[str, ...] = ()
 
     def load(self) -> Any:
-        """Import and return what `target` stands for."""
+        """Import and return the `target`."""
         return load_target(self.target)
 
     @property
@@ -56,7 +56,7 @@ E = TypeVar("E", bound=Entry)
 
 
 class Registry(Generic[E]):
-    """Entries by name, in the order declared. The entry `user` stands for any function of the user's."""
+    """Entries by name, in the order declared. The entry `user` is for user-defined functions."""
 
     def __init__(self, kind: str, entries: Iterable[E] = (), user: E | None = None) -> None:
         self.kind = kind

@@ -14,7 +14,7 @@ ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 274, 258, 262, 0
 
 
 class PictureError(ValueError):
-    """A picture that can be read, but not converted; the message is the user's."""
+    """A picture that can be read, but not converted; the message is shown to the user."""
 
 
 def to_mode(picture: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
@@ -27,7 +27,7 @@ def to_mode(picture: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     if getattr(picture, "is_animated", False):
         changes.append("reduced to their first frame")
     if picture.getexif().get(ORIENTATION, 1) != 1:
-        changes.append("turned as their EXIF orientation says")
+        changes.append("rotated by their EXIF orientation")
     ImageOps.exif_transpose(picture, in_place=True)
     if picture.mode.startswith(WIDE_MODES):
         picture = _to_8_bits(picture)
@@ -37,7 +37,7 @@ def to_mode(picture: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema() != (255, 255):
-            changes.append(f"with transparency put on {BACKGROUND}")
+            changes.append(f"with transparency blended with {BACKGROUND}")
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, BACKGROUND), picture)
     return picture.convert(mode), changes
 

@@ -1,4 +1,4 @@
-"""A look at some images of each split for what no real data are like, so for mistakes in preparing them."""
+"""Sanity checks on samples of each split, which find mistakes in preparing the data."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from snnkd.data.imageset import ImageSet
 from snnkd.data.split import Split
 
 SAMPLES, SAMPLE_BYTES = 256, 2**25
-"""Most images looked at, spread evenly over the split, and most bytes of them."""
+"""Maximum number of images checked, spread evenly over the split, and maximum of their bytes."""
 CLIPPED = 0.99
-"""Share of pixels at 0 or 255 above which values were clipped; MNIST has 0.82."""
+"""Fraction of pixels at 0 or 255 above which values were probably clipped; MNIST has 0.82."""
 DARK = 15
 """Brightest pixel of 12-bit images read as 16-bit ones, or of images in 0 to 1 stored as bytes."""
 
@@ -37,10 +37,10 @@ def _labels_doubt(name: str, split: Split) -> str | None:
 def _images_doubt(name: str, split: Split) -> str | None:
     """The first doubt that applies: the later ones often follow from it."""
     images = _sample(split)
-    of, pixels = f"of {len(images)} {name} images looked at", images.flatten(-2)
+    of, pixels = f"of {len(images)} sampled {name} images", images.flatten(-2)
     constant = int((pixels.amin(-1) == pixels.amax(-1)).flatten(1).all(1).sum())
     if constant:
-        return f"{constant} {of} have one colour throughout; view the files"
+        return f"{constant} {of} are constant; view the files"
     different = len({image.numpy().tobytes() for image in images})
     if different * 2 <= len(images) > 1:
         return f"only {different} {of} differ; view the files"

@@ -1,7 +1,7 @@
-"""The option `--sweep KEY=VALUES`: axes of a sweep from the command line, and the recipe that they stand for.
+"""The option `--sweep KEY=VALUES`: axes of a sweep from the command line, and the equivalent recipe.
 
-KEY is a recipe key or the name of a flag (`T`, `lr`), and the student's where the recipe has stages; VALUES
-are separated by commas, `0-4` is a range of whole numbers, and a YAML list or mapping is taken as it is.
+KEY is a recipe key or the name of a flag (`T`, `lr`), of the student if the recipe has stages; VALUES are
+separated by commas, `0-4` is a range of integers, and a YAML list or mapping is used as it is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_RANGE = 10_000
 
 
 def add_axes(document: Values, options: Sequence[str]) -> Values:
-    """Add the axes of `options` to the sweep of a recipe, in place, for those of the same key; return them.
+    """Add the axes of `options` to the sweep of a recipe, in place, replacing equal keys; return them.
 
     Raises UsageError for anything but KEY=VALUES, and for a key given twice.
     """
@@ -41,7 +41,7 @@ def add_axes(document: Values, options: Sequence[str]) -> Values:
 
 
 def option_recipe(recipe: str, axes: Mapping[str, Any], settings: Sequence[str] = ()) -> str:
-    """The recipe that `recipe` with these axes stands for, as YAML; its first line is the command."""
+    """The recipe equivalent to `recipe` with these axes, as YAML; its first line is the command."""
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
     return f"# snnkd run FILE.yaml{options}\n{dump_yaml({'extends': recipe, 'sweep': dict(axes)}).rstrip()}"
 

@@ -83,7 +83,7 @@ def test_data_that_are_not_downloaded_are_described(cli: Cli) -> None:
         (["npz"], "npz:PATH"),
         (["cifar100", "--mirror", "x"], "--mirror 'x' is not a URL"),
         (["cifar100", "--mirror", "http://x", "--from", "y"], "name one of them"),
-        (["glyphs", "--mirror", "http://x"], "glyphs is not downloaded"),
+        (["glyphs", "--mirror", "http://x"], "glyphs is never downloaded"),
         (["glyphs", "--set", "model.width=3"], "only data.KEY=VALUE applies here"),
         (["glyphs", "--set", "data.name=cifar10"], "only data.KEY=VALUE applies here"),
     ],

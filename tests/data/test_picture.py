@@ -112,7 +112,7 @@ def test_a_mixed_folder_says_what_was_converted(cli):
     laid_out({"train/class0/a.png": wide, "test/class1/b.png": alpha, "train/class1/c.png": opaque}, root)
     described = cli("data", "imagefolder:mine", "--set", "data.size=8")
     assert described.code == 0
-    counts = "1 scaled from 16 to 8 bits, 1 with transparency put on white"
+    counts = "1 scaled from 16 to 8 bits, 1 with transparency blended with white"
     assert f"of 15 pictures {counts}\n" in described.err
 
 

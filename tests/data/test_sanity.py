@@ -32,9 +32,7 @@ def test_ordinary_images_raise_no_doubt():
 def test_two_colours_are_no_constant_image():
     images = NOISE.copy()
     images[0] = [10, 20, 30]
-    assert doubts(image_set(images)) == [
-        "mine: 1 of 40 training images looked at have one colour throughout; view the files"
-    ]
+    assert doubts(image_set(images)) == ["mine: 1 of 40 sampled training images are constant; view the files"]
     images[0, 0, 0] = [11, 20, 30]
     assert doubts(image_set(images)) == []
 
@@ -42,14 +40,14 @@ def test_two_colours_are_no_constant_image():
 @pytest.mark.parametrize(
     ("images", "doubt"),
     [
-        (np.full_like(NOISE, 255), "40 of 40 training images looked at have one colour throughout"),
-        (NOISE[np.arange(40) % 3], "only 3 of 40 training images looked at differ"),
+        (np.full_like(NOISE, 255), "40 of 40 sampled training images are constant"),
+        (NOISE[np.arange(40) % 3], "only 3 of 40 sampled training images differ"),
         (
             (NOISE > 1) * np.uint8(255),
-            "100.0 % of the pixels of 40 training images looked at are exactly 0 or 255",
+            "100.0 % of the pixels of 40 sampled training images are exactly 0 or 255",
         ),
-        (NOISE // 255, "no pixel of 40 training images looked at is above 1 of 255"),
-        (NOISE // 16, "no pixel of 40 training images looked at is above 15 of 255"),
+        (NOISE // 255, "no pixel of 40 sampled training images is above 1 of 255"),
+        (NOISE // 16, "no pixel of 40 sampled training images is above 15 of 255"),
     ],
 )
 def test_doubtful_images(images, doubt):
@@ -72,8 +70,8 @@ def test_test_and_validation_images_are_looked_at():
     black = dataclasses.replace(data.test, images=data.test.images * 0)
     (test,) = doubts(dataclasses.replace(data, test=black))
     (val,) = doubts(dataclasses.replace(data, val=black))
-    assert "40 of 40 test images" in test
-    assert "40 of 40 validation images" in val
+    assert "40 of 40 sampled test images" in test
+    assert "40 of 40 sampled validation images" in val
 
 
 def test_training_warns_first(cli):
@@ -92,5 +90,5 @@ def test_training_warns_first(cli):
         20,
     )
     assert trained.code == 0
-    warning = "warning: npz:black.npz: 40 of 40 training images looked at have one colour throughout"
+    warning = "warning: npz:black.npz: 40 of 40 sampled training images are constant"
     assert -1 < trained.err.index(warning) < trained.err.index("run: ")

@@ -101,7 +101,7 @@ def _sharpness(images: Tensor, magnitudes: Sequence[float]) -> Tensor:
     inner = x[:, :, 1:-1, 1:-1]
     rows = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
     total = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:] + 4 * inner
-    # a thirteenth is never a tie, so every way of dividing rounds alike
+    # a thirteenth is never a tie, so all ways of dividing round equally
     smooth = (total / 13).round_()
     result = images.clone()
     result[:, :, 1:-1, 1:-1] = _to_uint8(_fused_multiply_add(inner, smooth - inner, rest))
