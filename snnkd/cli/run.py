@@ -45,6 +45,8 @@ def run(
     check_compare(tasks)
     if tasks.option_axes and distributed.is_rank0():
         print(option_recipe(recipe, tasks.option_axes, settings or ()), file=sys.stderr)
+    if tasks.notes and distributed.is_rank0():
+        print("\n".join(tasks.notes), file=sys.stderr)
     if list_tasks:
         if as_json:
             o.echo_json(

@@ -12,7 +12,7 @@ Values = dict[str, Any]
 Path = tuple[str, ...]
 """A dotted key as a tuple: `("train", "lr")`."""
 STAGES: dict[str, type[StageRecipe]] = {"teach": TeachRecipe, "distill": DistillRecipe}
-PIPELINE_KEYS = ("teach", "distill", "eval", "export", "sweep", "compare")
+PIPELINE_KEYS = ("teach", "distill", "eval", "export", "sweep", "search", "compare")
 DEFAULT_NAMES = {"data": "glyphs", "model": "resnet8", "neuron": "lif"}
 """The default name of each section."""
 NAMED = (*DEFAULT_NAMES, "loss")

@@ -115,20 +115,26 @@ def term_entry(term: Mapping[str, Any], where: str = "loss.terms") -> tuple[str,
     return kinds[0], KINDS[kinds[0]][str(term.get(kinds[0], "kl"))]
 
 
+def loss_options(section: Mapping[str, Any]) -> set[str]:
+    """The options of a loss written in full: the keys of its terms."""
+    return {key for term in section["terms"] for key in _options_of(term)}
+
+
+def _options_of(term: Mapping[str, Any]) -> set[str]:
+    kind, entry = term_entry(term)
+    return set(fields.hints(entry.options)) - {kind}
+
+
 def _set_option(section: Values, key: str, value: Any) -> None:
-    known: set[str] = {"name", "hard", "terms"}
-    applied = False
+    options = loss_options(section)
+    if key not in options:
+        known = {"name", "hard", "terms", *options}
+        raise UsageError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")
     for term in section["terms"]:
-        kind, entry = term_entry(term)
-        keys = set(fields.hints(entry.options))
-        known |= keys
-        if key in keys and key != kind:
+        if key in _options_of(term):
             old = term.get(key)
             both = isinstance(old, Mapping) and isinstance(value, Mapping)
             term[key] = {**old, **value} if both else value
-            applied = True
-    if not applied:
-        raise UsageError(f"unknown key {f'loss.{key}'!r}{did_you_mean(str(key), known)}")
 
 
 def build_loss(value: Any) -> LossConfig:

@@ -35,6 +35,8 @@ def merge_recipes(base: Values, child: Values, name: str) -> Values:
     _check_form(base, child, name)
     base, child = expand_names(copy.deepcopy(base)), expand_names(copy.deepcopy(child))
     merged = _merge(base, child, {**DEFAULT_NAMES, "loss": ""})
+    if isinstance(merged.get("sweep"), Mapping):  # an axis is one value, also a distribution
+        merged["sweep"] = {**_mapping(base.get("sweep")), **_mapping(child.get("sweep"))}
     _remove_nulls(merged, base, child, name)
     if "sweep" in base and merged.get("sweep") == {}:  # the last axis was removed
         del merged["sweep"]
@@ -91,7 +93,7 @@ def check_taken(document: Values, name: str) -> None:
 
 
 def _check_form(base: Values, child: Values, name: str) -> None:
-    sections = [key for key in PIPELINE_KEYS if key != "sweep"]
+    sections = [key for key in PIPELINE_KEYS if key not in ("sweep", "search")]
     if "stage" in child and "stage" not in base and any(key in base for key in sections):
         raise UsageError(
             f"stage: the base {name} is a pipeline; write a section {str(child['stage'])!r} instead"

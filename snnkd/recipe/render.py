@@ -39,11 +39,15 @@ def sweep_recipe(tasks: Tasks, settings: Sequence[str] = ()) -> Values:
     Raises UsageError for settings that a swept section would replace.
     """
     document = copy.deepcopy(tasks.document)
-    settings = [setting for setting in settings if setting.partition("=")[0].split(".")[0] != "sweep"]
+    settings = [
+        setting for setting in settings if setting.partition("=")[0].split(".")[0] not in ("sweep", "search")
+    ]
     try:
         for setting in settings:
             _write_setting(document, setting)
         document["sweep"] = to_plain(tasks.axes)
+        if tasks.search:
+            document["search"] = to_plain(tasks.search)
         if settings and repr(tasks_of(document, tasks.recipe).all) != repr(tasks.all):
             raise UsageError("a swept section replaces the value")
     except UsageError as error:

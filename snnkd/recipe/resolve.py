@@ -164,7 +164,7 @@ def _stage_values(document: Values, stage: str, recipe: str) -> Values:
             raise UsageError(
                 f"{recipe} is a recipe of stage {document['stage']!r}; this command runs {stage!r}"
             )
-        return {key: value for key, value in document.items() if key != "sweep"}
+        return {key: value for key, value in document.items() if key not in ("sweep", "search")}
     if stage not in document:
         raise UsageError(f"{recipe} has neither 'stage: {stage}' nor a section {stage!r}")
     _check_pipeline_keys(document, recipe)

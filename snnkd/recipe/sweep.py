@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import copy
-import itertools
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from snnkd.errors import UsageError, did_you_mean
+from snnkd.recipe.axes import MAX_TASKS, Axes, Values, check_axes, format_value
+from snnkd.recipe.cells import check_search, count_tasks, draw_cells, read_cells, search_notes
 from snnkd.recipe.effect import check_effect
-from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies
+from snnkd.recipe.keys import STAGES, applies
 from snnkd.recipe.loader import read_recipe
-from snnkd.recipe.loss_section import expand_loss, loss_label
+from snnkd.recipe.loss_section import loss_label
 from snnkd.recipe.overrides import apply_setting, expand_sections, set_swept_value
-from snnkd.recipe.resolve import Pipeline, resolve_document, stage_of
+from snnkd.recipe.resolve import Pipeline, resolve_document
 from snnkd.recipe.sweep_option import add_axes
-from snnkd.recipe.yaml_io import flow_yaml
 from snnkd.schema import fields
 from snnkd.schema.fields import to_plain
-from snnkd.schema.run import CompareConfig, StageRecipe
+from snnkd.schema.run import CompareConfig, SearchConfig, StageRecipe
 
-Values = dict[str, Any]
-Axes = dict[str, list[Any]]
-"""The values of each swept key, in order."""
-FIXED = ("sweep", "compare", "schema", "stage")
-"""Keys that are the same in every task."""
-MAX_TASKS = 10_000
-"""Each task of a job array first resolves all of them, which takes seconds at this number."""
 MAX_NAME_LENGTH = 300
 
 
@@ -57,9 +49,12 @@ class Tasks:
 
     recipe: str
     document: Values
-    """The recipe after `extends`, without its sweep."""
+    """The recipe after `extends`, without its sweep and search."""
     axes: Axes
     all: tuple[Task, ...]
+    search: SearchConfig | None = None
+    notes: tuple[str, ...] = ()
+    """Sentences on searched keys that only some losses have."""
     option_axes: Values = field(default_factory=dict)
     """The axes given by --sweep."""
 
@@ -70,12 +65,13 @@ class Tasks:
 
     @property
     def summary(self) -> list[str]:
-        """A line that describes the sweep; none without one."""
+        """Lines that describe the sweep; none without one."""
         if not self.axes:
             return []
         return [
             f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); "
-            f"the figures below are for {self.all[0].name}"
+            f"the figures below are for {self.all[0].name}",
+            *self.notes,
         ]
 
     def select(self, number: str | None) -> tuple[Task, ...]:
@@ -101,8 +97,11 @@ def resolve_tasks(recipe: str, settings: Sequence[str] = (), sweep: Sequence[str
     document = read_recipe(recipe)
     rest = []
     for setting in settings:
-        if setting.partition("=")[0].split(".")[0] == "sweep":
+        head = setting.partition("=")[0].split(".")[0]
+        if head == "sweep":
             _set_axis(document, setting)
+        elif head == "search":
+            apply_setting(document, setting)
         else:
             rest.append(setting)
     axes = add_axes(document, sweep)
@@ -111,13 +110,13 @@ def resolve_tasks(recipe: str, settings: Sequence[str] = (), sweep: Sequence[str
 
 def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tasks:
     """Resolve the tasks of a parsed recipe."""
-    base = expand_sections(copy.deepcopy({key: value for key, value in document.items() if key != "sweep"}))
-    axes = _axes(document["sweep"], base) if "sweep" in document else {}
+    base, axes, search = _split(document)
     _check_settings(settings, axes)
+    cells = read_cells(axes, base)
+    check_search(cells, search)
     resolved: list[Task] = []
     unique: dict[str, Task] = {}
-    for number, values in enumerate(itertools.product(*axes.values())):
-        cell = dict(zip(axes, values, strict=True))
+    for number, cell in enumerate(draw_cells(cells, search)):
         task = Task(
             number=number, settings=cell, pipeline=_resolve_cell(number, cell, base, recipe, settings)
         )
@@ -129,8 +128,17 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
             )
         resolved.append(task)
     check_effect([task.pipeline.distill for task in resolved if task.pipeline.distill])
+    if search:
+        _check_validation(resolved, "search")
     _check_compare(resolved)
-    return Tasks(recipe=recipe, document=base, axes=axes, all=tuple(resolved))
+    return Tasks(
+        recipe=recipe,
+        document=base,
+        axes=axes,
+        search=search,
+        notes=search_notes(cells),
+        all=tuple(resolved),
+    )
 
 
 def sweep_notice(recipe: str, stage: StageRecipe, command: str) -> list[str]:
@@ -141,13 +149,15 @@ def sweep_notice(recipe: str, stage: StageRecipe, command: str) -> list[str]:
     document = read_recipe(recipe)
     if "sweep" not in document:
         return []
-    axes = _axes(document["sweep"], document)
-    count, used = math.prod(map(len, axes.values())), []
+    base, axes, search = _split(document)
+    cells = read_cells(axes, base)
+    check_search(cells, search)
+    count, used = count_tasks(cells, search), []
     for key in axes:
         head, _, rest = key.partition(".")
         path = rest if head == stage.stage else key
         if applies(path, stage.stage):
-            used.append(f"{key}={_format_value(key, _value_at(to_plain(stage), path))}")
+            used.append(f"{key}={format_value(key, _value_at(to_plain(stage), path))}")
     tasks = f"{count} tasks" if count > 1 else "1 task"
     values = f"it uses {', '.join(used)}" if used else "no swept key applies to this stage"
     return [
@@ -184,18 +194,21 @@ def _check_compare(tasks: Sequence[Task]) -> None:
             f"compare.baseline: {compare.baseline!r} is not a loss of this "
             f"recipe{did_you_mean(compare.baseline, known)}"
         )
-    lacking = [
-        student for student in students if student.data.val_fraction == 0 and ":" not in student.data.name
-    ]
-    if (compare.rank_on or compare.split == "val") and lacking:
-        key = "rank_on: val" if compare.rank_on else "split: val"
-        raise UsageError(
-            f"compare.{key} needs data.val_fraction above 0; nothing is ever selected on the test split"
-        )
+    if compare.rank_on or compare.split == "val":
+        _check_validation(tasks, "compare.rank_on: val" if compare.rank_on else "compare.split: val")
     if compare.split == "val" and (measured is None or measured.split != "val"):
         raise UsageError(
             "compare.split: val needs the section 'eval: {split: val}', which measures every student there"
         )
+
+
+def _check_validation(tasks: Sequence[Task], key: str) -> None:
+    """Raise UsageError for a last stage without validation images; `key` needs them."""
+    for stage in (task.pipeline.distill or task.pipeline.teach for task in tasks):
+        if stage and stage.data.val_fraction == 0 and ":" not in stage.data.name:
+            raise UsageError(
+                f"{key} needs data.val_fraction above 0; nothing is ever selected on the test split"
+            )
 
 
 def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings: Sequence[str]) -> Pipeline:
@@ -221,6 +234,16 @@ def _base_error(base: Values, recipe: str, settings: Sequence[str]) -> str:
     return ""
 
 
+def _split(document: Values) -> tuple[Values, Axes, SearchConfig | None]:
+    """The recipe without its sweep, the sweep's axes, and how it is searched."""
+    base = expand_sections(
+        copy.deepcopy({key: value for key, value in document.items() if key not in ("sweep", "search")})
+    )
+    axes = check_axes(document["sweep"], base) if "sweep" in document else {}
+    search = fields.build(SearchConfig, document["search"], "search") if "search" in document else None
+    return base, axes, search
+
+
 def _set_axis(document: Values, setting: str) -> None:
     """Set `sweep.KEY=[...]` in place; KEY may contain dots."""
     path, _, text = setting.partition("=")
@@ -231,59 +254,6 @@ def _set_axis(document: Values, setting: str) -> None:
         document["sweep"] = parsed["value"]
     elif isinstance(sweep := document.setdefault("sweep", {}), dict):
         sweep[key] = parsed["value"]
-
-
-def _axes(section: Any, base: Values) -> Axes:
-    """The checked `sweep:` section."""
-    if not isinstance(section, Mapping) or not section:
-        raise UsageError(
-            f"sweep: {section!r} is not a mapping of keys to lists; "
-            "write sweep: {seed: [0, 1, 2]}, or remove it"
-        )
-    for key, values in section.items():
-        _check_key(key, base)
-        _check_values(key, values)
-    count = math.prod(map(len, section.values()))
-    if count > MAX_TASKS:
-        raise UsageError(f"sweep: {count} tasks are too many; at most {MAX_TASKS}; shorten a list")
-    return dict(section)
-
-
-def _check_key(key: Any, base: Values) -> None:
-    stage = stage_of(base) if "stage" in base else None
-    stages = [stage] if stage else [name for name in STAGES if name in base]
-    known = {name for each in stages for name in fields.hints(STAGES[each])} | (
-        set() if stage else {*PIPELINE_KEYS}
-    )
-    head, _, rest = str(key).partition(".")
-    if head in FIXED or str(key).split(".")[-1] == "stage":
-        raise UsageError(f"sweep: the key {key!r} cannot be swept; remove it")
-    if "execution" in str(key).split(".")[:2]:
-        raise UsageError(f"sweep: the key {key!r} does not change the run; remove it")
-    if head not in known:
-        hint = (
-            f"; a one-stage recipe has no sections, write {rest!r}"
-            if stage and head in STAGES
-            else did_you_mean(head, known - {*FIXED})
-        )
-        raise UsageError(f"sweep: unknown key {str(key)!r}{hint}")
-    if head in PIPELINE_KEYS and head not in base:
-        raise UsageError(
-            f"sweep: the key {key!r} needs a section {head!r}, which the recipe lacks; "
-            "add it, or remove the key"
-        )
-
-
-def _check_values(key: str, values: Any) -> None:
-    if not isinstance(values, list):
-        raise UsageError(f"sweep: the values of {key!r} are {values!r}, which is not a list; write [a, b]")
-    if not values:
-        raise UsageError(
-            f"sweep: the list of {key!r} is empty; it needs at least one value, or remove the key"
-        )
-    for i, value in enumerate(values):
-        if value in values[:i]:
-            raise UsageError(f"sweep: {key!r} lists the value {_format_value(key, value)} twice; remove one")
 
 
 def _check_settings(settings: Sequence[str], axes: Axes) -> None:
@@ -301,17 +271,7 @@ def _check_settings(settings: Sequence[str], axes: Axes) -> None:
 
 
 def _pairs(settings: Values) -> list[str]:
-    return [f"{key}={_format_value(key, value)}" for key, value in settings.items()]
-
-
-def _format_value(key: str, value: Any) -> str:
-    """A value on one line; a loss by its label, `hta-kl head=strict`."""
-    if isinstance(value, Mapping) and key.rpartition(".")[2] == "loss":
-        try:
-            return loss_label(expand_loss(value))
-        except UsageError:  # refused later
-            pass
-    return value if isinstance(value, str) and value.isprintable() else flow_yaml(value)
+    return [f"{key}={format_value(key, value)}" for key, value in settings.items()]
 
 
 def _task_name(number: int, settings: Values) -> str:

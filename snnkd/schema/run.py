@@ -228,6 +228,16 @@ class ExportConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """`search:`, how many settings are drawn from the distributions of a sweep."""
+
+    samples: Annotated[int, Bounds(1, 10_000)]
+    """Settings of each loss; more continue the same sequence, and finished runs stay."""
+    seed: Annotated[int, Bounds(0, 2**32 - 1)] = 0
+    """Seed of the scrambled Sobol sequence that draws them."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CompareConfig:
     """`compare:` of a pipeline, run when all tasks of `snnkd run` are finished."""
 

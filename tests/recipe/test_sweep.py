@@ -261,7 +261,7 @@ def test_settings_of_swept_keys_are_refused(setting: str) -> None:
         ("", "sweep: None is not a mapping"),
         ("{seed: 3}", "the values of 'seed' are 3, which is not a list; write [a, b]"),
         ("{seed: abc}", "'abc', which is not a list"),
-        ("{seed: {a: 1}}", "is not a list"),
+        ("{seed: {a: 1}}", "unknown distribution 'a'; known: choice, integers"),
         ("{seed: []}", "the list of 'seed' is empty"),
         ("{seed: [0, 1, 0]}", "'seed' lists the value 0 twice; remove one"),
         ("{distill.loss: [{name: kl}, kl, {name: kl}]}", "'distill.loss' lists the value kl twice; remove one"),
