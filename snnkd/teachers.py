@@ -235,8 +235,6 @@ def _resize_images(network: Network, data: ImageSet, console: Console) -> None:
 
 def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
     own = loaded.network.specification
-    if own.kind != "ann":
-        raise FileError(f"{loaded.folder}: a spiking student, not a teacher; give a run of `snnkd teach`")
     if own.classes != data.classes:
         raise FileError(
             f"{loaded.folder}: the teacher has {own.classes} classes, {data.name} has {data.classes}"
@@ -262,10 +260,13 @@ def evaluate_teacher(
     Raises FileError below twice chance (for two classes: below 75 %), unless `allow_weak_teacher`.
     """
     network = loaded.network.to(device)
-    curve = measure_curve(network, measure_batches(data.test, execution.eval_batch_size, device), 1)
-    top1, chance = float(curve.entries[0]["top1"] or 0.0), 100 / data.classes
+    T = network.specification.T
+    curve = measure_curve(network, measure_batches(data.test, execution.eval_batch_size, device), T)
+    last = curve.entries[-1]
+    top1, chance = float(last["top1"] or 0.0), 100 / data.classes
     required = min(2 * chance, (chance + 100) / 2)  # with two classes, twice chance is 100 %
-    console.log(f"teacher accuracy: {top1:.2f} % of {curve.images} test images")
+    spiking = f", spiking, of the mean over T = {T}" if network.specification.kind == "snn" else ""
+    console.log(f"teacher accuracy: {top1:.2f} % of {curve.images} test images{spiking}")
     if top1 < required and not execution.allow_weak_teacher:
         rule = "twice chance" if required == 2 * chance else "halfway from chance to 100 %"
         raise FileError(
@@ -276,7 +277,7 @@ def evaluate_teacher(
         "run": str(loaded.folder),
         "sha256": loaded.sha256,
         "top1": top1,
-        "energy_mj": curve.entries[0]["energy_mj"],
+        "energy_mj": last["energy_mj"],
         "model": network.specification.model.name,
         "parameters": sum(p.numel() for p in network.parameters()),
     }

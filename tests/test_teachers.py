@@ -139,3 +139,33 @@ def test_the_least_that_a_teacher_must_know(
     else:
         with pytest.raises(FileError, match=f"{top1:.2f} % is below"):
             evaluate_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Console(quiet=True))
+
+
+def test_a_spiking_student_teaches_by_its_mean_over_time(cli: Cli) -> None:
+    words = ["distill", *SMALL, "--allow-weak-teacher"]
+    first = cli(*words, "--loss", "none", "--T", 3, "--neuron", "plif", "--json").json
+    done = cli(*words, "--loss", "lasnn", "--T", 2, "--teacher", first["run"], "--json")
+    assert done.code == 0, done.err
+    assert done.json["teacher"]["top1"] == first["curve"][-1]["top1"]
+    assert done.json["teacher"]["energy_mj"] == first["curve"][-1]["energy_mj"]
+    assert "spiking, of the mean over T = 3" in done.err
+    network = load_network(Path(first["run"])).network
+    images = torch.rand(4, 1, 16, 16)
+    outputs = Teacher(network, ("stage3",))(images)
+    with torch.no_grad():
+        assert torch.equal(outputs.logits, network(images).mean(0))  # type: ignore[arg-type]
+    assert outputs.features["stage3"].shape == (4, 16, 4, 4)
+    same = cli(
+        *words,
+        "--loss",
+        "kl",
+        "--T",
+        3,
+        "--neuron",
+        "plif",
+        "--set",
+        "train.init=teacher",
+        "--teacher",
+        first["run"],
+    )
+    assert same.code == 0, same.err

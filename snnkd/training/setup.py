@@ -99,7 +99,8 @@ def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork 
 
 def _copy_weights(teacher: Network, student: Network) -> None:
     initial, weights = student.body.state_dict(), teacher.body.state_dict()
-    weights |= {key: initial[key] for key in neuron_parameters(student.body)}  # an ANN has none
+    for key in neuron_parameters(student.body):
+        weights.setdefault(key, initial[key])  # an ANN has none
     if {key: value.shape for key, value in initial.items()} != {
         key: value.shape for key, value in weights.items()
     }:

@@ -29,7 +29,7 @@ class TeacherOutputs(NamedTuple):
 class Teacher:
     """The frozen teacher: from images to its logits and the features in `names`, without gradient.
 
-    Without a `network`, the outputs are empty.
+    Those of a spiking teacher are means over its timesteps. Without a `network`, the outputs are empty.
     """
 
     def __init__(
@@ -41,11 +41,14 @@ class Teacher:
     def __call__(self, images: Tensor) -> TeacherOutputs:
         if self.network is None:
             return TeacherOutputs(None, {})
-        features = Features(self._names) if self._names else None
+        features, T = Features(self._names) if self._names else None, self.network.specification.T
         with torch.inference_mode(), autocast(self._execution, images.device):
-            logits = self.network(images, 1, features)[0]
+            logits = self.network(images, T, features)
+            logits = logits[0] if T == 1 else logits.mean(0)
+            kept = features.kept if features else {}
+            if T > 1:
+                kept = {name: value.unflatten(0, (T, -1)).mean(0) for name, value in kept.items()}
         # autograd cannot save inference tensors, but clones made outside inference mode
-        kept = features.kept if features else {}
         return TeacherOutputs(logits.clone(), {name: value.clone() for name, value in kept.items()})
 
 

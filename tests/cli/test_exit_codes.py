@@ -257,13 +257,6 @@ def test_a_teacher_that_does_not_fit(cli: Cli) -> None:
     assert "10 classes" in ended.complaint
 
 
-def test_a_student_is_no_teacher(cli: Cli) -> None:
-    student = teach_and_distill(cli)
-    ended = cli("distill", *SMALL, "--teacher", student)
-    assert ended.code == 3
-    assert "spiking student" in ended.complaint
-
-
 def test_a_weak_teacher(cli: Cli) -> None:
     """Random labels cannot be learned; the refusal leaves no run behind."""
     name = random_npz("random.npz", 10)
