@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 import warnings
 import zipfile
@@ -81,23 +83,52 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     unchanged and the temporary file is removed.
     """
     check_guard(path)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    temporary = Path(name)
+    sweep(path.parent, path.name)
+    descriptor, temporary = _locked_temporary(path)
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(descriptor, "wb") as file:  # closed last: its lock keeps `sweep` away
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        check_guard(path)  # again: writing took time
-        if keep is not None and path.exists():
-            os.replace(path, keep)
-        os.replace(temporary, path)
+            os.chmod(temporary, 0o666 & ~_umask())
+            check_guard(path)  # again: writing took time
+            if keep is not None and path.exists():
+                os.replace(path, keep)
+            os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
     sync_folder(path.parent)
+
+
+def _locked_temporary(path: Path) -> tuple[int, Path]:
+    """A new file beside `path`, locked where the file system has locks, and its descriptor."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(descriptor).st_nlink > 0:  # else `sweep` came before the lock
+            return descriptor, Path(name)
+        os.close(descriptor)
+
+
+def sweep(folder: Path, name: str | None = None) -> None:
+    """Remove the temporary files that killed writes of `name`, or of any file, left in `folder`.
+
+    Those of living processes are locked and stay. Where there are no locks, nothing is removed.
+    """
+    target = re.escape(name) if name else ".+"
+    with contextlib.suppress(FileNotFoundError):
+        for entry in list(os.scandir(folder)):
+            if re.fullmatch(rf"\.{target}\.[a-z0-9_]{{8}}\.tmp", entry.name):
+                _remove_unlocked(entry.path)
+
+
+def _remove_unlocked(path: str) -> None:
+    with contextlib.suppress(OSError), open(path, "r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
 
 
 def _umask() -> int:

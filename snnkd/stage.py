@@ -19,8 +19,8 @@ from snnkd.models import Network
 from snnkd.models.files import LoadedNetwork, load_network, save_network
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import RESULT, RUN, is_finished, read_result, recipe_hash, runs_folder
-from snnkd.runs.lock import Lock, check_free, retry_when_free
-from snnkd.runs.open import begin, check_folder, check_same_data, set_aside
+from snnkd.runs.lock import Lock, check_free, record_done, retry_when_free
+from snnkd.runs.open import begin, check_folder, check_same_data, set_aside, sweep_run
 from snnkd.runs.reproducibility import (
     Reproducibility,
     check_resumable,
@@ -62,6 +62,7 @@ def _run_now(stage: Stage) -> Finished:
         )
     finished = _check_run(stage)
     if finished is not None:
+        record_done(stage.folder)
         return finished
     teacher_result = None
     if stage.teacher is not None:
@@ -103,8 +104,7 @@ def _find_finished(stage: Stage) -> Finished | None:
 
 def _already_done(stage: Stage) -> Finished:
     stage.context.console.log(f"already done: {stage.folder}")
-    if not stage.recipe.execution.keep_state:
-        remove_state(stage.folder)  # a kill after writing the result leaves them
+    _clean(stage)  # a kill after writing the result leaves something
     return Finished(stage.folder, read_result(stage.folder))
 
 
@@ -129,6 +129,7 @@ def _train_and_measure(
 def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
     """Begin the run, or check that resuming it here is bitwise identical; returns the setup of its start."""
     folder, context, execution = stage.folder, stage.context, stage.recipe.execution
+    sweep_run(folder)
     recorded = recorded_reproducibility(folder) if has_state(folder) else None
     if recorded and execution.compile == "auto":
         execution = replace(execution, compile=recorded.compile)
@@ -185,5 +186,11 @@ def _save_network(stage: Stage, network: Network, config: dict[str, Any]) -> Loa
 @distributed.on_rank0
 def _finish(stage: Stage, result: ResultDict) -> None:
     write_json(stage.folder / RESULT, result)
+    _clean(stage)
+
+
+def _clean(stage: Stage) -> None:
+    """Remove what a finished run does not need."""
+    sweep_run(stage.folder)
     if not stage.recipe.execution.keep_state:
         remove_state(stage.folder)

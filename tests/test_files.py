@@ -8,6 +8,7 @@ import pytest
 
 from snnkd import files
 from snnkd.errors import FileError
+from snnkd.files import replacing, sweep
 
 NAME = "a.bin"
 
@@ -185,3 +186,20 @@ def test_a_file_that_cannot_be_read(tmp_path):
 
 def test_the_checksum_of_parts_is_that_of_the_whole():
     assert files.sha256(b"ab", memoryview(b"c")) == files.sha256(b"abc")
+
+
+def test_what_a_killed_write_left_is_swept_and_what_a_living_one_writes_is_not(tmp_path: Path) -> None:
+    dead = [tmp_path / f".{name}.abcd12_9.tmp" for name in ("last.pt", "model.safetensors")]
+    others = [
+        tmp_path / name for name in (".mine.tmp", "last.pt.abcd1234.tmp", ".last.pt.tmp", ".x.ABCD1234.tmp")
+    ]
+    for path in (*dead, *others):
+        path.write_bytes(b"part")
+    with replacing(tmp_path / "last.pt") as file:
+        file.write(b"whole")
+        assert not dead[0].exists(), "of the same file, by any write"
+        assert dead[1].exists()
+        sweep(tmp_path)
+    assert (tmp_path / "last.pt").read_bytes() == b"whole"
+    assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "last.pt"])
+    sweep(tmp_path / "absent")

@@ -26,7 +26,7 @@ import torch
 from snnkd.data.imageset import ImageSet
 from snnkd.data.split import BLOCK, Split
 from snnkd.errors import FileError
-from snnkd.files import from_os_error, read_json, replacing, write_json
+from snnkd.files import from_os_error, read_json, replacing, sweep, write_json
 
 SPLITS = ("train", "test", "val")
 
@@ -77,6 +77,7 @@ def write_cache(
     header_path = path.with_suffix(".json")
     try:
         header_path.unlink(missing_ok=True)
+        sweep(path.parent)
         digest = hashlib.sha256()
         with replacing(path) as file:
             for name, split in splits.items():

@@ -74,20 +74,21 @@ def dist(
     constant row or column (FLAT) has correlation 0; with one sample the batch term is gamma.
     """
     log_q, log_p = log_pair(student, teacher, temperature)
-    p, q = log_p.exp(), log_q.exp()
-    rows, columns = 1 - _correlation(p, q).mean(), 1 - _correlation(p.T, q.T).mean()
+    rows, columns = 1 - _correlation(log_p, log_q).mean(), 1 - _correlation(log_p.T, log_q.T).mean()
     return temperature**2 * (beta * rows + gamma * columns)
 
 
-def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    return (_direction(x) * _direction(y)).sum(-1)
+def _correlation(log_x: Tensor, log_y: Tensor) -> Tensor:
+    return (_direction(log_x) * _direction(log_y)).sum(-1)
 
 
-def _direction(x: Tensor) -> Tensor:
-    """The deviation from the mean, of norm 1; shorter where x is nearly constant."""
+def _direction(log_x: Tensor) -> Tensor:
+    """The deviation of x from its mean, of norm 1; shorter where x is nearly constant."""
+    # relative to the largest, which changes no correlation: the squares of a class that nobody expects vanish
+    x = (log_x - log_x.amax(-1, keepdim=True).detach()).exp()
     mean = x.mean(-1, keepdim=True)
     deviation = x - mean
-    flat = (FLAT * x.shape[-1] ** 0.5 * mean.detach()).clamp_min(torch.finfo(x.dtype).tiny)
+    flat = FLAT * x.shape[-1] ** 0.5 * mean.detach()
     return deviation / torch.maximum(torch.linalg.vector_norm(deviation, dim=-1, keepdim=True), flat)
 
 

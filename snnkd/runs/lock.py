@@ -119,6 +119,18 @@ class Lock:
                 self._file.close()
 
 
+def record_done(folder: Path) -> None:
+    """Record that a finished run is done, where its process was killed before it could."""
+    if _says_running(folder):
+        with contextlib.suppress(FileError), Lock(folder):  # a folder may be read-only by now
+            pass
+
+
+@distributed.on_rank0
+def _says_running(folder: Path) -> bool:
+    return read_holder(folder).get("state") == "running" and not is_held(folder)
+
+
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 

@@ -9,7 +9,7 @@ from typing import Any
 from snnkd import distributed
 from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
-from snnkd.files import from_os_error, read_json, write_atomic, write_json
+from snnkd.files import check_guard, from_os_error, read_json, sweep, write_atomic, write_json
 from snnkd.recipe.yaml_io import dump_yaml
 from snnkd.runs.find import recorded_runs
 from snnkd.runs.folder import RECIPE, RUN, difference
@@ -106,6 +106,13 @@ def set_aside(folder: Path, console: Console) -> None:
     except OSError as error:
         raise from_os_error(error, f"{folder}: cannot be set aside") from error
     console.log(f"{folder} was set aside as {target}")
+
+
+def sweep_run(folder: Path) -> None:
+    """Remove the temporary files that killed processes left in a run."""
+    for place in (folder, folder / "eval"):
+        check_guard(place)
+        sweep(place)
 
 
 def begin(

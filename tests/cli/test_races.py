@@ -105,3 +105,18 @@ def _copy_of(cli: Cli, words: list[Any]) -> Path:
     """The run that `words` make, moved to done/."""
     assert cli(*words).code == 0
     return Path("run").rename("done")
+
+
+def test_what_killed_processes_left_in_a_run_is_removed(cli: Cli) -> None:
+    words = ["teach", *SMALL, "--epochs", 1, "--out", "run"]
+    assert cli(*words, "--max-time", "0s").code == 75
+    left = [Path("run", f".{name}.abcd1234.tmp") for name in ("last.pt", "result.json", "config.json")]
+    Path("run/eval").mkdir()
+    left.append(Path("run/eval/.val-T1.json.abcd1234.tmp"))
+    for _ in ("taken up", "finished"):
+        for path in left:
+            path.write_bytes(b"part of a file")
+        Path("run/run.lock").write_text('{"state": "running", "pid": 1}')
+        assert cli(*words).code == 0
+        assert not list(Path("run").rglob("*.tmp"))
+        assert json.loads(Path("run/run.lock").read_text())["state"] == "done"

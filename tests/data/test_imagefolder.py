@@ -298,6 +298,16 @@ def test_decoding_takes_a_bounded_part_of_the_memory():
     assert grown < size / 2
 
 
+def test_decoding_removes_what_a_killed_decoding_left(store, cli):
+    picture_folder(Path("mine"), classes=2, train=3, test=1)
+    store.mkdir(parents=True, exist_ok=True)
+    left = store / ".imagefolder-0123.bin.abcd1234.tmp"
+    left.write_bytes(b"part")
+    assert cli("data", "imagefolder:mine", "--set", "data.size=16").code == 0
+    assert list(store.glob("*.bin"))
+    assert not left.exists()
+
+
 @pytest.mark.nightly  # at chosen operations: faults/test_data_faults
 def test_killed_while_decoding_it_begins_again(store):
     root = picture_folder(Path("mine"), classes=2, train=1, test=1, size=(1600, 1200))
@@ -314,3 +324,4 @@ def test_killed_while_decoding_it_begins_again(store):
     done = finish(start(*words))
     assert done.code == 0, done.err
     assert done.json["images"] == {"train": 61, "test": 2}
+    assert not list(store.glob(".*.tmp"))

@@ -28,3 +28,14 @@ def test_a_student_without_spikes_gets_a_bounded_gradient_from_dist(dtype):
 def test_nothing_to_compare_is_refused(name, shape):
     with pytest.raises(UsageError, match="expected at least one sample and two classes"):
         getattr(losses, name)(torch.zeros(shape), torch.zeros(shape))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1000.0, 1e6])
+@pytest.mark.parametrize("scale", [0.0, 1e5, 1e12, 1e30])
+def test_dist_is_finite_where_probabilities_vanish(temperature, scale):
+    draw = torch.Generator().manual_seed(0)
+    student = (scale * torch.randn(8, 100, generator=draw)).requires_grad_()
+    loss = losses.dist(student, scale * torch.randn(8, 100, generator=draw), temperature=temperature)
+    loss.backward()
+    assert 0 <= loss / temperature**2 <= 4, "two correlations, each in -1..1"
+    assert student.grad.isfinite().all()
