@@ -46,7 +46,7 @@ DATA = Registry("data set", [
                "https://github.com/zalandoresearch/fashion-mnist", licence="MIT"),
     _published("svhn", "SVHN, house numbers, 32x32 RGB, 10 classes", data.DigitConfig, "mnist_svhn",
                (10, (3, 32, 32), 73_257), "http://ufldl.stanford.edu/housenumbers/"),
-    DataEntry("imagefolder", "your own pictures, PATH/train/CLASS/*.jpg, PATH/test and PATH/val",
+    DataEntry("imagefolder", "your own pictures, PATH/train/CLASS, PATH/test and PATH/val, or PATH/CLASS",
               "snnkd.data.sets.imagefolder:load", argument="PATH", options=data.ImageFolderConfig),
     _published("n-mnist", "N-MNIST, events of 34x34 pixels, 10 classes", events.NMNISTConfig, "events",
                (10, (2, 34, 34), 60_000), "https://www.garrickorchard.com/datasets/n-mnist"),
@@ -56,6 +56,6 @@ DATA = Registry("data set", [
                "events", (11, (2, 128, 128), 1_176),
                "https://ibm.ent.box.com/s/3hiq58ww1pbbjrinh367ykfdf60xsfm8/folder/50167556794"),
     DataEntry("npz", "your own uint8 images in one file, key names as in MedMNIST",
-              "snnkd.data.sets.npz:load", argument="PATH", options=data.SubsetConfig),
+              "snnkd.data.sets.npz:load", argument="PATH", options=data.NpzConfig),
 ], user=DataEntry("MODULE:FUNCTION", "your own function that returns the arrays",
                   "snnkd.data.sets.user:load", options=data.UserData))

@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from snnkd.data.split import Split
+from snnkd.data.split import Split, permutation
 from snnkd.data.statistics import frame_statistics, image_statistics
 from snnkd.errors import FileError, UsageError
 from snnkd.files import sha256
-from snnkd.seeds import derive
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,10 @@ class NotPrepared(FileError):
 def from_arrays(
     name: str, classes: int, splits: dict[str, tuple[np.ndarray, np.ndarray]], files: tuple[Path, ...] = ()
 ) -> ImageSet:
-    """An ImageSet of uint8 arrays `[N, H, W]` or `[N, H, W, C]` and labels `[N]` of train, test and val."""
+    """An ImageSet of uint8 arrays `[N, H, W]`, `[N, H, W, C]` or `[N, T, C, H, W]`, and labels `[N]`.
+
+    `splits` are train, test and optionally val.
+    """
     digest = sha256(
         *(
             np.ascontiguousarray(array).data.cast("B")
@@ -94,8 +96,11 @@ def from_arrays(
 
 
 def _to_split(images: np.ndarray, labels: np.ndarray) -> Split:
-    channels_last = images[..., None] if images.ndim == 3 else images
-    pixels = torch.from_numpy(np.ascontiguousarray(channels_last.transpose(0, 3, 1, 2)))
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim == 4:  # event frames have their channels first
+        images = images.transpose(0, 3, 1, 2)
+    pixels = torch.from_numpy(np.ascontiguousarray(images))
     return Split(pixels, torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -113,7 +118,7 @@ def hold_out(data: ImageSet, fraction: float) -> ImageSet:
     count = round(len(data.train) * fraction)
     if not 0 < count < len(data.train):
         raise UsageError(f"data.val_fraction: {fraction} of {len(data.train)} images leaves a split empty")
-    order = torch.randperm(len(data.train), generator=torch.Generator().manual_seed(derive(0, "validation")))
+    order = permutation(len(data.train), 0, "validation")
     val, train = order[:count].sort().values, order[count:].sort().values
     return dataclasses.replace(
         data, train=data.train.select(train, data.mapped), val=data.train.select(val, data.mapped)

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from snnkd.seeds import derive
+
 BLOCK = 2048
 """Images read at a time when all are read: 24 MiB at 64x64 RGB."""
+
+
+def permutation(count: int, seed: int, *names: str | int) -> Tensor:
+    """A random order int64 `[count]` of the stream `names` under `seed`, the same on every machine."""
+    return torch.randperm(count, generator=torch.Generator().manual_seed(derive(seed, *names)))
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ class GlyphsConfig(DataConfig):
 
 @dataclass(frozen=True, kw_only=True)
 class SubsetConfig(DataConfig):
-    """`data:` of images with subsets; an `npz:` file has only these keys."""
+    """`data:` of images with subsets."""
 
     classes: Annotated[int | None, Bounds(2, 1_000_000)] = None
     """Number of classes, the first in the data's order; empty for all."""
@@ -70,6 +70,14 @@ class DigitConfig(SubsetConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NpzConfig(SubsetConfig):
+    """`data:` of an npz file."""
+
+    frames: Annotated[int | None, Bounds(1, 1024)] = None
+    """Event frames per sample, of images (N, frames, 2, H, W); empty for still images."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageFolderConfig(SubsetConfig):
     """`data:` of a folder of your own images."""
 
@@ -77,6 +85,10 @@ class ImageFolderConfig(SubsetConfig):
     """Height and width in pixels: the shorter side is resized to it, then the centre is cropped."""
     channels: Literal[1, 3] = 3
     """1: grey; 3: RGB. Every picture is converted."""
+    test_fraction: Annotated[float | None, Bounds(0, 0.5, open_low=True)] = None
+    """Fraction of each class in the test split of a folder without splits; empty for 0.2."""
+    split_seed: Annotated[int, Bounds(0, 2**63 - 1)] = 0
+    """Seed of that split; the run's seed does not change it."""
     augment: tuple[Augmentation, ...] = ("crop", "flip")
 
 
@@ -86,3 +98,5 @@ class UserData(DataConfig):
 
     options: dict[str, Any] = field(default_factory=dict)
     """Keyword arguments of the function."""
+    frames: Annotated[int | None, Bounds(1, 1024)] = None
+    """Event frames per sample, of images (N, frames, 2, H, W); empty for still images."""

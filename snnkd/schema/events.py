@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from snnkd.errors import UsageError
 from snnkd.schema.augment import Augmentation, options_of
-from snnkd.schema.data import DataConfig
+from snnkd.schema.data import DataConfig, NpzConfig, UserData
 from snnkd.schema.marks import Bounds
 from snnkd.schema.run import DistillRecipe, StageRecipe
 
@@ -60,7 +60,7 @@ class GestureConfig(EventConfig):
 
 def frames_in(data: DataConfig) -> int | None:
     """Event frames per sample; None for still images."""
-    return data.frames if isinstance(data, EventConfig) else None
+    return data.frames if isinstance(data, (EventConfig, NpzConfig, UserData)) else None
 
 
 def check_events(recipe: StageRecipe) -> None:
@@ -70,17 +70,18 @@ def check_events(recipe: StageRecipe) -> None:
         raise UsageError(
             f"model.event_input: {model.event_input} applies to teachers, not students; remove the key"
         )
-    if not isinstance(data, EventConfig):
+    frames = frames_in(data)
+    if frames is None:
         if model.event_input is not None:
             raise UsageError(
                 f"model.event_input: {model.event_input} applies to event data, not {data.name}; remove it"
             )
         return
-    if isinstance(recipe, DistillRecipe) and data.frames != model.T:
-        raise UsageError(
-            f"model.T: {model.T} differs from data.frames, {data.frames}; "
-            f"add --set data.frames={model.T}, to the teacher's command too"
-        )
+    if isinstance(recipe, DistillRecipe) and frames != model.T:
+        # the frames of a file are fixed, those of events are cut as the recipe says
+        cut = isinstance(data, EventConfig)
+        remedy = f"--set data.frames={model.T}, to the teacher's command too" if cut else f"--T {frames}"
+        raise UsageError(f"model.T: {model.T} differs from data.frames, {frames}; add {remedy}")
     for name in (options_of(operation).name for operation in data.augment):
         if name not in SPATIAL:
             raise UsageError(f"data.augment: {name} does not apply to event counts; use {', '.join(SPATIAL)}")

@@ -12,7 +12,7 @@ from snnkd.data import load_data
 from snnkd.data.classes import match_classes
 from snnkd.data.imageset import ImageSet, from_arrays
 from snnkd.errors import FileError
-from snnkd.schema.data import ImageFolderConfig, SubsetConfig
+from snnkd.schema.data import ImageFolderConfig, NpzConfig
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 8, 8), dtype=np.uint8)
 LABELS = np.arange(30) % 3
@@ -28,7 +28,7 @@ def named(*names: str) -> ImageSet:
 
 def of_npz(names: object = None, **settings: int) -> ImageSet:
     np.savez("some.npz", **ARRAYS, **({} if names is None else {"class_names": names}))
-    return load_data(SubsetConfig(name="npz:some.npz", **settings), QUIET)
+    return load_data(NpzConfig(name="npz:some.npz", **settings), QUIET)
 
 
 def test_labels_follow_their_names(capfd):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import finish, start
 from data.pictures import jpeg, laid_out, picture_folder
+from PIL import Image
 from torchvision import datasets, transforms
 
 from snnkd.console import Console
@@ -129,11 +130,15 @@ EXTENSIONS = ".jpg, .jpeg, .png"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda root: (root / "train").rename(root / "training"), "mine: no folder train/"),
+        (lambda root: (root / "train").rename(root / "trained"), "mine: no folder train/"),
         (lambda root: (root / "test").rename(root / "tests"), "mine: no folder test/"),
         (
+            lambda root: [p.unlink() for p in root.glob("train/class[12]/*")],
+            "mine/train: 1 folders of pictures; at least 2 classes are needed",
+        ),
+        (
             lambda root: [p.unlink() for p in root.glob("train/class1/*")],
-            f"mine/train/class1: contains no picture ({EXTENSIONS}",
+            "mine/test: class 'class1' is not in mine/train",
         ),
         (
             lambda root: [p.unlink() for p in root.glob("test/*/*")],
@@ -150,7 +155,7 @@ EXTENSIONS = ".jpg, .jpeg, .png"
         ),
         (
             lambda root: [(root / "train" / n).rename(root / n) for n in ("class1", "class2")],
-            "mine/train: 1 class folders",
+            "mine/train: 1 folders of pictures",
         ),
         (
             lambda root: (root / "train/class1/00002.jpg").write_bytes(b"text"),
@@ -169,7 +174,8 @@ EXTENSIONS = ".jpg, .jpeg, .png"
             "mine/train/class0/x.jpg: no such file or directory",
         ),
         (lambda root: (root / "train/class0/x.jpg").mkdir(), ""),
-        (lambda root: root.rename("elsewhere"), "mine: no folder train/"),
+        (lambda root: root.rename("elsewhere"), "mine: no such folder"),
+        (lambda root: (root / "Test").mkdir(), "mine: Test/ and test/ are one split; rename one"),
     ],
 )
 def test_what_is_wrong_with_a_folder_is_named(store, cli, change, said):
@@ -179,6 +185,88 @@ def test_what_is_wrong_with_a_folder_is_named(store, cli, change, said):
     if said:
         assert said in ended.complaint
         assert not list(store.glob("*.bin")) + list(store.glob("*.json")) + list(store.glob("*.tmp"))
+
+
+def test_hidden_and_system_files_and_empty_classes_are_left_out(capfd):
+    root = picture_folder(Path("mine"))
+    whole = load(size=16).sha256
+    for name in (
+        "train/.ipynb_checkpoints/a.jpg",
+        "train/class0/.ipynb_checkpoints/a.jpg",
+        "train/class0/._00000.jpg",
+        "train/class1/@eaDir/a.jpg",
+        "train/class1/Thumbs.db",
+        "test/__MACOSX/class0/a.jpg",
+        "train/class2/a.heic",
+        "train/class2/notes",
+    ):
+        laid_out({name: b"no picture"}, root)
+    (root / "train/later").mkdir()
+    (root / "test/later").mkdir()
+    capfd.readouterr()
+    data = load(console=Console(), size=16)
+    assert (data.sha256, data.class_names) == (whole, ("class0", "class1", "class2"))
+    left_out = "1 .heic files, 6 hidden or system files, 1 other files, 1 empty classes (later)"
+    assert f"mine: left out {left_out}\n" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "val"),
+    [("Train", "TEST", "Valid"), ("training", "testing", "validation"), ("train", "valid", None)],
+)
+def test_other_names_of_the_splits(train, test, val):
+    root = picture_folder(Path("mine"))
+    for old, new in (("train", train), ("test", test)):
+        (root / old).rename(root / f"{new}.tmp")
+        (root / f"{new}.tmp").rename(root / new)
+    if val:
+        laid_out({f"{val}/class0/a.jpg": jpeg()}, root)
+    data = load(size=16)
+    assert (len(data.train), len(data.test), data.val and len(data.val)) == (12, 6, 1 if val else None)
+
+
+def flat_folder(path: str, each: int = 10) -> Path:
+    files = {f"class{label}/{i}.jpg": jpeg((20, 20)) for label in range(3) for i in range(each)}
+    return laid_out(files, Path(path))
+
+
+def test_a_folder_without_splits_is_split_by_class(cli):
+    flat_folder("mine")
+    data, other = load(size=16), load(size=16, split_seed=1)
+    for split, count in ((data.train, 8), (data.test, 2)):
+        assert torch.bincount(split.labels).tolist() == [count] * 3
+    images = {image.numpy().tobytes() for split in (data.train, data.test) for image in split.images}
+    assert len(images) == 30, "no picture is in both splits"
+    assert load(size=16).sha256 == data.sha256 != other.sha256
+    assert torch.bincount(load(size=16, test_fraction=0.5).test.labels).tolist() == [5] * 3
+    words = ["--data", "imagefolder:mine", "--set", "data.size=16", "--model", "resnet8", "--batch-size", 4]
+    trained = cli("teach", *words, "--set", "model.width=2", "--epochs", 1, "--json")
+    rule = "snnkd's own split, 80/20 of each class, seed 0; the folder has no train/ and test/"
+    assert trained.json["data_split"] == rule
+    assert f"mine: {rule}\n" in trained.err
+
+
+def test_a_class_of_one_picture_is_trained_on(capfd):
+    root = flat_folder("mine")
+    laid_out({"single/a.jpg": jpeg()}, root)
+    data = load(console=Console(), size=16)
+    assert torch.bincount(data.train.labels).tolist() == [8, 8, 8, 1]
+    assert "1 of 4 classes have no test image (single)" in capfd.readouterr().err
+
+
+def test_a_fraction_beside_test_images_is_refused(cli):
+    picture_folder(Path("mine"))
+    refused = cli("data", "imagefolder:mine", "--set", "data.test_fraction=0.3")
+    assert (refused.code, "data.test_fraction: 0.3, but mine has test images" in refused.complaint) == (
+        2,
+        True,
+    )
+
+
+def test_gif_pictures_are_read():
+    root = picture_folder(Path("mine"))
+    Image.fromarray(np.full((20, 20), 77, np.uint8)).save(root / "train/class0/a.gif")
+    assert (load(size=16).train.images == 77).flatten(1).all(1).sum() == 1
 
 
 def test_a_loop_of_links_is_read_once():

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import random_npz
 
 from snnkd.console import Console
 from snnkd.data import load_data
 from snnkd.errors import FileError, UsageError
-from snnkd.schema.data import DataConfig
+from snnkd.schema.data import NpzConfig
 
 PATH = Path("mine.npz")
 RNG = np.random.default_rng(0)
@@ -32,7 +33,7 @@ def write(**changes: object) -> None:
 
 
 def load(**words: object) -> object:
-    return load_data(DataConfig(name=f"npz:{PATH}", **words), Console(quiet=True))
+    return load_data(NpzConfig(name=f"npz:{PATH}", **words), Console(quiet=True))
 
 
 def refusal() -> str:
@@ -218,5 +219,40 @@ def test_a_bare_pickle_is_never_unpickled():
 
 def test_classes_without_a_training_image_are_named(capfd):
     write(train_labels=np.array([0, 2, 4] * 100)[: len(arrays()["train_labels"])])
-    load_data(DataConfig(name=f"npz:{PATH}"), Console())
+    load_data(NpzConfig(name=f"npz:{PATH}"), Console())
     assert "2 of 5 classes have no training image (1, 3)" in capfd.readouterr().err
+
+
+def event_frames(path: str = "events.npz", frames: int = 3) -> None:
+    rng, labels = np.random.default_rng(0), np.arange(40) % 2
+    counts = rng.poisson(0.1, (40, frames, 2, 16, 16)).astype(np.uint8)
+    counts[labels == 1, :, 0] += rng.poisson(1, (20, frames, 16, 16)).astype(np.uint8)
+    np.savez(path, train_images=counts, train_labels=labels, test_images=counts, test_labels=labels)
+
+
+def test_event_frames_are_trained_on_and_distilled(cli):
+    event_frames()
+    words = ["--data", "npz:events.npz", "--set", "data.frames=3", "--model", "resnet8", "--batch-size", 10]
+    small = [*words, "--set", "model.width=2", "--epochs", 1, "--json"]
+    taught = cli("teach", *small)
+    assert taught.code == 0, taught.err
+    refused = cli("distill", *small, "--loss", "kl", "--T", 4)
+    assert "model.T: 4 differs from data.frames, 3; add --T 3" in refused.complaint
+    student = cli("distill", *small, "--loss", "kl", "--T", 3, "--allow-weak-teacher")
+    assert student.code == 0, student.err
+    assert [point["t"] for point in student.json["curve"]] == [1, 2, 3]
+    described = cli("data", "npz:events.npz", "--set", "data.frames=3", "--json").json
+    assert (described["frames"], described["shape"]) == (3, [2, 16, 16])
+    assert cli("eval", student.json["run"]).code == 0
+
+
+def test_event_frames_are_asked_for(cli):
+    event_frames()
+    refused = cli("teach", "--data", "npz:events.npz")
+    assert (refused.code, "add --set data.frames=3" in refused.complaint) == (2, True)
+    Path("events.py").write_text("import numpy\ndef load():\n    return dict(numpy.load('events.npz'))\n")
+    assert "add --set data.frames=3" in cli("data", "events:load").complaint
+    assert cli("data", "events:load", "--set", "data.frames=3", "--json").json["frames"] == 3
+    random_npz("still.npz", 3)
+    refused = cli("data", "npz:still.npz", "--set", "data.frames=3")
+    assert (refused.code, "has still images; remove the key" in refused.complaint) == (2, True)

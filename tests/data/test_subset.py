@@ -20,7 +20,7 @@ from snnkd.data.subset import take_subset
 from snnkd.errors import UsageError
 from snnkd.preflight import facts
 from snnkd.recipe import resolve_pipeline
-from snnkd.schema.data import GlyphsConfig, SubsetConfig
+from snnkd.schema.data import GlyphsConfig, NpzConfig, SubsetConfig
 
 LABELS = np.array([3, 0, 1, 0, 2, 0, 3, 1, 1, 0])
 
@@ -118,7 +118,7 @@ def test_validation_images_are_held_out_of_the_part():
 
 
 def test_statistics_and_batches_are_those_of_the_part():
-    config = SubsetConfig(name=random_npz("x.npz", 4, channels=(3,)), classes=2, train_per_class=10)
+    config = NpzConfig(name=random_npz("x.npz", 4, channels=(3,)), classes=2, train_per_class=10)
     data = load_data(config, Console(quiet=True))
     own = from_arrays("same", 2, {name: _arrays(getattr(data, name)) for name in ("train", "test")})
     assert data.channel_statistics() == own.channel_statistics()
@@ -192,7 +192,7 @@ def test_more_classes_than_are_published_are_refused_before_any_file_is_sought(
     refused = cli(*words)
     assert refused.code == 2
     assert "data.classes: 1" in refused.complaint
-    assert ", but cifar10" in refused.complaint
+    assert "is too large; cifar10" in refused.complaint
 
 
 def test_check_counts_the_part_of_data_that_are_not_here(

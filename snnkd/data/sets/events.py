@@ -26,12 +26,11 @@ from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.paths import data_folder
 from snnkd.data.sets.event_files import DATASETS, events_root, list_samples, prepare_events
 from snnkd.data.sets.event_frames import integrate
-from snnkd.data.split import Split
+from snnkd.data.split import Split, permutation
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, read_json, sha256, sync_folder, write_json
 from snnkd.locks import dataset_lock
 from snnkd.schema.events import EventConfig, SplitEventConfig
-from snnkd.seeds import derive
 
 CACHE_VERSION = 1
 """Part of the cache's name; increase it when the integration changes."""
@@ -161,8 +160,7 @@ def _hold_out_test(labels: Tensor, config: SplitEventConfig) -> Tensor:
                 "data.test_fraction: "
                 f"{config.test_fraction} of {len(rows)} samples of {name} leaves a split empty"
             )
-        seed = derive(config.split_seed, config.name, "test", label)
-        order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+        order = permutation(len(rows), config.split_seed, config.name, "test", label)
         is_test[rows[order[:count]]] = True
     return is_test
 

@@ -1,4 +1,4 @@
-"""Your own pictures, PATH/train/CLASS/*.jpg, PATH/test and PATH/val, as for torchvision's ImageFolder.
+"""Your own pictures, PATH/train/CLASS/*.jpg, PATH/test and PATH/val, or PATH/CLASS/*.jpg without splits.
 
 Decoded once, block by block, into a memory-mapped file under SNNKD_DATA; its name hashes the pictures' names,
 sizes and modification times, so that a changed folder is decoded again.
@@ -26,7 +26,8 @@ from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
 from snnkd.data.paths import data_folder
 from snnkd.data.picture import to_mode
-from snnkd.errors import FileError
+from snnkd.data.split import permutation
+from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, user_path
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import ImageFolderConfig
@@ -35,14 +36,66 @@ CACHE_VERSION = 2
 """Part of the cache's name; increase it when the decoding changes."""
 
 
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "val": ("val", "valid", "validation"),
+}
+"""Names of the split folders, in any case."""
+SYSTEM_NAMES = ("@eaDir", "__MACOSX", "Thumbs.db", "desktop.ini")
+"""Folders and files that systems add; hidden ones begin with a dot."""
+TEST_FRACTION = 0.2
+"""Of each class, in a folder without splits."""
+MAX_SHOWN = 5
+"""Class names listed in a message."""
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """The pictures of one split: `folder`/CLASS, in a folder without splits only those in or out of the test
+    images that are held out."""
+
+    folder: Path
+    extensions: tuple[str, ...]
+    is_test: bool = False
+    test_fraction: float | None = None
+    split_seed: int = 0
+
+    def of_class(self, name: str, left_out: Counter[str] | None = None) -> Iterator[Path]:
+        """In torchvision's order; counts in `left_out` what is no picture."""
+        every = self._all(name, Counter() if left_out is None else left_out)
+        if self.test_fraction is None:
+            yield from every
+            return
+        paths = list(every)
+        count = min(len(paths) - 1, max(1, round(len(paths) * self.test_fraction)))
+        rows = permutation(len(paths), self.split_seed, "imagefolder", "test", name)[: max(count, 0)]
+        held_out = set(rows.tolist())
+        yield from (path for row, path in enumerate(paths) if (row in held_out) == self.is_test)
+
+    def _all(self, name: str, left_out: Counter[str]) -> Iterator[Path]:
+        if not (self.folder / name).is_dir():  # not every class has test images
+            return
+        for parent, files in sorted(_walk(self.folder / name, left_out)):
+            for file in sorted(files):
+                if _is_system(file):
+                    left_out["hidden or system files"] += 1
+                elif file.lower().endswith(self.extensions):
+                    yield Path(parent) / file
+                else:
+                    left_out[f"{Path(file).suffix.lower() or 'other'} files"] += 1
+
+
 @dataclass(frozen=True)
 class _Listing:
-    """Folder of each split, classes in order, number of pictures of each class, and a hash of all files."""
+    """Pictures of each split, classes in order, counts by class, a hash of all files, what is left out."""
 
-    folders: dict[str, Path]
+    pictures: dict[str, _Pictures]
     classes: list[str]
     counts: dict[str, list[int]]
     key: str
+    split_rule: str
+    left_out: list[str]
 
 
 def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
@@ -60,51 +113,95 @@ def load(config: ImageFolderConfig, console: Console, fetch: FetchOptions | None
             raise NotPrepared(f"{root}: {count}, not decoded yet; `snnkd data` or training does it", nominal)
         with dataset_lock(path.parent, path.stem, fetch.stop, console):
             data = open_cache(path, config.name) or _decode(root, listing, config, path, fetch.stop, console)
+    _log_listing(root, listing, console)
+    return replace(data, split_rule=listing.split_rule, class_names=tuple(listing.classes))
+
+
+def _log_listing(root: Path, listing: _Listing, console: Console) -> None:
+    """Log how test images were held out, what was left out, and which classes have no test image."""
+    if listing.pictures["test"].test_fraction is not None:
+        console.log(f"{root}: {listing.split_rule}")
+    if listing.left_out:
+        console.log(f"{root}: left out {', '.join(listing.left_out)}")
     absent = [name for name, count in zip(listing.classes, listing.counts["test"], strict=True) if count == 0]
     if absent:
-        examples = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
-        count = f"{len(absent)} of {len(listing.classes)}"
-        console.log(f"warning: {listing.folders['test']}: {count} classes have no test image ({examples})")
-    return replace(data, split_rule=f"test: {listing.folders['test']}", class_names=tuple(listing.classes))
+        count, folder = f"{len(absent)} of {len(listing.classes)}", listing.pictures["test"].folder
+        console.log(f"warning: {folder}: {count} classes have no test image ({_shown(absent)})")
+
+
+def _shown(names: list[str]) -> str:
+    return ", ".join(names[:MAX_SHOWN]) + (", ..." if len(names) > MAX_SHOWN else "")
 
 
 def _list(root: Path, config: ImageFolderConfig) -> _Listing:
     try:
-        folders = _split_folders(root)
-        for folder in folders.values():
-            if not folder.is_dir():
-                raise FileError(
-                    f"{root}: no folder {folder.name}/; "
-                    "expected train/CLASS/*.jpg and test/CLASS/*.jpg (or val/)"
-                )
-        classes = _class_folders(folders["train"])
-        if len(classes) < 2:
-            raise FileError(
-                f"{folders['train']}: {len(classes)} class folders; at least 2 are needed, train/CLASS/*.jpg"
-            )
-        for folder in folders.values():
-            unknown = [name for name in _class_folders(folder) if name not in set(classes)]
-            if unknown:
-                raise FileError(f"{folder}: class {unknown[0]!r} is not in {folders['train']}")
+        pictures, split_rule = _splits(root, config)
+        train, left_out = pictures["train"].folder, Counter[str]()
         digest = hashlib.sha256(json.dumps(_decoding(root, config)).encode())
-        counts = {split: _counts(folder, classes, digest) for split, folder in folders.items()}
+        names = _class_folders(train, left_out)
+        counts = {"train": _counts("train", pictures["train"], names, digest, left_out)}
+        classes = [name for name in names if counts["train"][name]]
+        empty = [name for name in names if not counts["train"][name]]
+        if len(classes) < 2:
+            raise FileError(f"{train}: {len(classes)} folders of pictures; at least 2 classes are needed")
+        for split in list(pictures)[1:]:
+            folder = pictures[split].folder
+            also_left_out = left_out if folder != train else Counter[str]()
+            unknown = [name for name in _class_folders(folder, also_left_out) if name not in classes]
+            for name in unknown:
+                if next(pictures[split].of_class(name), None):
+                    raise FileError(f"{folder}: class {name!r} is not in {train}")
+            counts[split] = _counts(split, pictures[split], classes, digest, also_left_out)
+            if not sum(counts[split].values()):
+                raise FileError(f"{folder}: contains no picture ({', '.join(_extensions())})")
     except OSError as error:
         raise from_os_error(error, error.filename or root) from error
-    empty = [name for name, count in zip(classes, counts["train"], strict=True) if count == 0]
+    ordered = {split: [counts[split][name] for name in classes] for split in pictures}
+    descriptions = [f"{count:,} {kind}" for kind, count in sorted(left_out.items())]
     if empty:
-        raise FileError(f"{folders['train'] / empty[0]}: contains no picture ({', '.join(_extensions())})")
-    for split, folder in folders.items():
-        if not sum(counts[split]):
-            raise FileError(f"{folder}: contains no picture ({', '.join(_extensions())})")
-    return _Listing(folders, classes, counts, digest.hexdigest())
+        descriptions.append(f"{len(empty)} empty classes ({_shown(empty)})")
+    return _Listing(pictures, classes, ordered, digest.hexdigest(), split_rule, descriptions)
+
+
+def _splits(root: Path, config: ImageFolderConfig) -> tuple[dict[str, _Pictures], str]:
+    """The splits, and how the test images were chosen.
+
+    val/ is the test split where there is no test/, else the validation split. Without any split folder
+    test images are held out.
+    """
+    if not root.is_dir():
+        raise FileError(f"{root}: no such folder; expected train/CLASS/*.jpg and test/CLASS/*.jpg there")
+    folders, extensions = _split_folders(root), _extensions()
+    if not folders:
+        fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
+        test = f"{100 * (1 - fraction):g}/{100 * fraction:g} of each class, seed {config.split_seed}"
+        pictures = {
+            split: _Pictures(root, extensions, split == "test", fraction, config.split_seed)
+            for split in ("train", "test")
+        }
+        return pictures, f"snnkd's own split, {test}; the folder has no train/ and test/"
+    if "test" not in folders and "val" in folders:
+        folders["test"] = folders.pop("val")
+    for split in ("train", "test"):
+        if split not in folders:
+            raise FileError(f"{root}: no folder {split}/; add it, or give a folder of classes without splits")
+    if config.test_fraction is not None:
+        raise UsageError(f"data.test_fraction: {config.test_fraction}, but {root} has test images; remove it")
+    order = [split for split in SPLIT_NAMES if split in folders]
+    return {split: _Pictures(folders[split], extensions) for split in order}, f"test: {folders['test']}"
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
-    """The folder of each split; val/ is the test split where there is no test/, else the validation split."""
-    train, test, val = (root / name for name in ("train", "test", "val"))
-    if not val.is_dir():
-        return {"train": train, "test": test}
-    return {"train": train, "test": test, "val": val} if test.is_dir() else {"train": train, "test": val}
+    folders: dict[str, Path] = {}
+    for path in sorted(path for path in root.iterdir() if path.is_dir()):
+        for split, names in SPLIT_NAMES.items():
+            if path.name.lower() in names:
+                if split in folders:
+                    raise FileError(
+                        f"{root}: {folders[split].name}/ and {path.name}/ are one split; rename one"
+                    )
+                folders[split] = path
+    return folders
 
 
 def _decoding(root: Path, config: ImageFolderConfig) -> list[object]:
@@ -113,35 +210,35 @@ def _decoding(root: Path, config: ImageFolderConfig) -> list[object]:
     return [CACHE_VERSION, str(root.resolve()), config.size, config.channels, *packages]
 
 
-def _class_folders(folder: Path) -> list[str]:
-    """The class names in torchvision's order."""
-    return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+def _class_folders(folder: Path, left_out: Counter[str]) -> list[str]:
+    """The class names in torchvision's order; counts hidden and system folders in `left_out`."""
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    classes = [name for name in names if not _is_system(name)]
+    left_out.update(
+        {"hidden or system files": len(names) - len(classes)} if len(classes) < len(names) else {}
+    )
+    return classes
 
 
-def _counts(folder: Path, classes: list[str], digest: hashlib._Hash) -> list[int]:
+def _is_system(name: str) -> bool:
+    return name.startswith(".") or name in SYSTEM_NAMES
+
+
+def _counts(
+    split: str, pictures: _Pictures, classes: list[str], digest: hashlib._Hash, left_out: Counter[str]
+) -> dict[str, int]:
     """The number of pictures of each class; adds the name, size and modification time of each to `digest`."""
-    count: Counter[int] = Counter()
-    for label, path in _pictures(folder, classes):
-        stat = path.stat()
-        entry = [str(path.relative_to(folder.parent)), stat.st_size, stat.st_mtime_ns]
-        digest.update(json.dumps(entry).encode())
-        count[label] += 1
-    return [count[label] for label in range(len(classes))]
+    counts = dict.fromkeys(classes, 0)
+    for name in classes:
+        for path in pictures.of_class(name, left_out):
+            stat = path.stat()
+            entry = [split, str(path.relative_to(pictures.folder)), stat.st_size, stat.st_mtime_ns]
+            digest.update(json.dumps(entry).encode())
+            counts[name] += 1
+    return counts
 
 
-def _pictures(folder: Path, classes: list[str]) -> Iterator[tuple[int, Path]]:
-    """Label and path of each picture in torchvision's order, listed by class to bound the memory."""
-    extensions = _extensions()
-    for label, name in enumerate(classes):
-        if not (folder / name).is_dir():  # not every class has test images
-            continue
-        for parent, files in sorted(_walk(folder / name)):
-            for file in sorted(files):
-                if file.lower().endswith(extensions):
-                    yield label, Path(parent) / file
-
-
-def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
     """Each folder below and its files, once: a symbolic link may lead back up. Raises OSError."""
     visited = set()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
@@ -150,6 +247,9 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
             folders.clear()
             continue
         visited.add((stat.st_dev, stat.st_ino))
+        for name in filter(_is_system, list(folders)):
+            folders.remove(name)
+            left_out["hidden or system files"] += 1
         yield parent, files
 
 
@@ -160,7 +260,7 @@ def _raise(error: OSError) -> None:
 def _extensions() -> tuple[str, ...]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
-    return tuple(IMG_EXTENSIONS)
+    return (*IMG_EXTENSIONS, ".gif")
 
 
 def _decode(
@@ -177,17 +277,18 @@ def _decode(
     transform = _transform(config, changes)
     with console.bar("decoding", total) as bar:
 
-        def readers(folder: Path) -> Iterator[tuple[str, Callable[[], bytes]]]:
-            for _, picture in _pictures(folder, listing.classes):
-                stop(f"while decoding {root}, which starts over")
-                bar.advance()
-                yield str(picture), picture.read_bytes
+        def readers(pictures: _Pictures) -> Iterator[tuple[str, Callable[[], bytes]]]:
+            for name in listing.classes:
+                for picture in pictures.of_class(name):
+                    stop(f"while decoding {root}, which starts over")
+                    bar.advance()
+                    yield str(picture), picture.read_bytes
 
         def source(split: str) -> SplitSource:
             labels = np.repeat(np.arange(len(listing.classes)), listing.counts[split])
-            return SplitSource(labels, lambda: decode_blocks(readers(listing.folders[split]), transform))
+            return SplitSource(labels, lambda: decode_blocks(readers(listing.pictures[split]), transform))
 
-        splits = {split: source(split) for split in listing.folders}
+        splits = {split: source(split) for split in listing.pictures}
         try:
             write_cache(path, (config.channels, config.size, config.size), len(listing.classes), splits)
         except ValueError as error:  # not the pictures that were counted

@@ -11,25 +11,27 @@ import numpy as np
 from snnkd.console import Console
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, from_arrays
-from snnkd.errors import FileError
+from snnkd.errors import FileError, UsageError
 from snnkd.files import open_npz, user_path
-from snnkd.schema.data import DataConfig
+from snnkd.schema.data import NpzConfig
 
 SPLITS = ("train", "test", "val")
 
 
-def load(config: DataConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
+def load(config: NpzConfig, console: Console, fetch: FetchOptions | None = None) -> ImageSet:
     """Read `npz:PATH`.
 
     Keys are train_images, train_labels, test_images, test_labels, optionally val_images and val_labels, and
-    class_names, strings `[classes]`. Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, labels integers
-    from 0, `[N]` or `[N, 1]`. Other keys are ignored, and nothing is ever unpickled. Raises FileError that
-    names the key and the rule.
+    class_names, strings `[classes]`. Images are uint8 `[N, H, W]` (grey) or `[N, H, W, 3]`, or with
+    `config.frames` event frames `[N, frames, 2, H, W]`, counts clipped at 255; labels are integers from 0,
+    `[N]` or `[N, 1]`. Other keys are ignored, and nothing is ever unpickled. Raises FileError that names the
+    key and the rule.
     """
     path = user_path(config.name.partition(":")[2])
     with open_npz(path) as file:
         splits = {name: read_split(file, name, path) for name in SPLITS if has_split(file.files, name, path)}
         names = read_class_names(file, path)
+    check_frames(path, splits["train"][0], config.frames)
     return dataclasses.replace(to_image_set(str(path), f"npz:{path}", splits, names, console), files=(path,))
 
 
@@ -56,6 +58,17 @@ def to_image_set(
     return data
 
 
+def check_frames(path: Path | str, images: np.ndarray, expected: int | None) -> None:
+    """Raise UsageError unless `data.frames`, `expected`, is the number of event frames in the images."""
+    frames = images.shape[1] if images.ndim == 5 else None
+    if frames is None and expected is not None:
+        raise UsageError(f"data.frames: {expected}, but {path} has still images; remove the key")
+    if frames != expected:
+        raise UsageError(
+            f"data.frames: {path} has {frames} event frames per sample; add --set data.frames={frames}"
+        )
+
+
 def has_split(keys: Collection[str], split: str, path: Path | str) -> bool:
     """Whether the keys of a split are present. Raises FileError for a key missing from a required split."""
     missing = [key for key in (f"{split}_images", f"{split}_labels") if key not in keys]
@@ -67,7 +80,10 @@ def has_split(keys: Collection[str], split: str, path: Path | str) -> bool:
 
 
 def read_split(file: Mapping[str, np.ndarray], split: str, path: Path | str) -> tuple[np.ndarray, np.ndarray]:
-    """Images `[N, H, W]` or `[N, H, W, C]` and labels `[N]`. Raises FileError for a wrong type or shape."""
+    """Images `[N, H, W]`, `[N, H, W, C]` or `[N, T, 2, H, W]`, and labels `[N]`.
+
+    Raises FileError for a wrong type or shape.
+    """
     images, labels = file[f"{split}_images"], file[f"{split}_labels"]
     for key, value in (("images", images), ("labels", labels)):
         if not isinstance(value, np.ndarray):  # numpy returns zip members in other formats as bytes
@@ -75,9 +91,14 @@ def read_split(file: Mapping[str, np.ndarray], split: str, path: Path | str) -> 
             raise FileError(f"{path}: {split}_{key} is {content}, not an array in numpy's format")
     if images.dtype != np.uint8:
         raise FileError(f"{path}: {split}_images are {images.dtype}; they must be uint8, 0 to 255")
-    if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[3] not in (1, 3)) or 0 in images.shape:
+    valid = (
+        images.ndim == 3
+        or (images.ndim == 4 and images.shape[3] in (1, 3))
+        or (images.ndim == 5 and images.shape[2] == 2)
+    )
+    if not valid or 0 in images.shape:
         raise FileError(
-            f"{path}: {split}_images have shape {images.shape}; they must be (N, H, W) or (N, H, W, 3)"
+            f"{path}: {split}_images have shape {images.shape}; not (N, H, W[, 3]) or (N, T, 2, H, W)"
         )
     if labels.dtype.kind not in "iu":
         raise FileError(f"{path}: {split}_labels are {labels.dtype}; they must be integers")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from snnkd.console import Console
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet
-from snnkd.data.sets.npz import SPLITS, has_split, read_class_names, read_split, to_image_set
+from snnkd.data.sets.npz import SPLITS, check_frames, has_split, read_class_names, read_split, to_image_set
 from snnkd.errors import FileError, UsageError
 from snnkd.schema.data import UserData
 from snnkd.usercode import load_function
@@ -33,6 +33,7 @@ def load(config: UserData, console: Console, fetch: FetchOptions | None = None) 
         splits = {
             split: read_split(arrays, split, name) for split in SPLITS if has_split([*arrays], split, name)
         }
+        check_frames(name, splits["train"][0], config.frames)
         return to_image_set(name, name, splits, read_class_names(arrays, name), console)
     except FileError as error:  # the function is wrong, not a file
         raise UsageError(str(error)) from error
