@@ -141,12 +141,11 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
-def read_bytes(path: Path, most: int = -1) -> bytes:
-    """The bytes of a file, the first `most` where that is given; raises FileError in one line when it cannot
-    be read."""
+def read_bytes(path: Path, limit: int = -1) -> bytes:
+    """The bytes of a file, or the first `limit` of them; raises FileError if it cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(most)
+            return file.read(limit)
     except OSError as error:
         raise FileError(f"{path}: {reason(error)}") from error
 
@@ -177,9 +176,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value = parse_json(read_bytes(path))
     except ValueError as error:
-        why = str(error) if type(error) is ValueError else type(error).__name__
+        cause = str(error) if type(error) is ValueError else type(error).__name__
         raise FileError(
-            f"{path}: not a JSON file ({why}); it is damaged or was not written by snnkd"
+            f"{path}: not a JSON file ({cause}); it is damaged or was not written by snnkd"
         ) from error
     if not isinstance(value, dict):
         raise FileError(f"{path}: holds a {type(value).__name__}, not a JSON object")
@@ -190,24 +189,26 @@ def parse_json(text: bytes | str) -> Any:
     """A JSON value as snnkd writes them. Raises ValueError for other text: also for NaN, numbers that no
     computation gives (more than 19 digits, beyond float), half UTF-16 pairs, and nesting without end."""
     try:
-        value = json.loads(text, parse_constant=_no_number, parse_int=_whole, parse_float=_real)
+        value = json.loads(
+            text, parse_constant=_refuse_number, parse_int=_parse_int, parse_float=_parse_float
+        )
         json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return value
 
 
-def _no_number(text: str) -> Any:
+def _refuse_number(text: str) -> Any:
     raise ValueError(f"{text} is not a number")
 
 
-def _whole(text: str) -> int:
-    return int(text) if len(text) <= 20 else _no_number(text[:20] + "...")
+def _parse_int(text: str) -> int:
+    return int(text) if len(text) <= 20 else _refuse_number(text[:20] + "...")
 
 
-def _real(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
-    return value if math.isfinite(value) else _no_number(text[:20])
+    return value if math.isfinite(value) else _refuse_number(text[:20])
 
 
 @contextlib.contextmanager

@@ -132,24 +132,23 @@ def evaluate_all(
     context: RunContext,
     *,
     latest: bool = False,
-    every: bool = False,
+    all_runs: bool = False,
     plot: Path | None = None,
 ) -> tuple[list[ResultDict], list[Path]]:
-    """`evaluate` each of `folders` (without any, the one finished student), and draw them into `plot`.
+    """`evaluate` each of `folders` (default: the only finished student), and plot their results to `plot`.
 
-    With `every`, all finished runs in `folders` (without any, in the runs folder) that were not yet measured
-    so; the picture shows those that were, too. A run that cannot be measured is then logged, and returned
-    beside the results.
+    With `all_runs`, evaluate all finished runs in `folders` (default: the runs folder) without a result for
+    this request, and plot all; runs that cannot be measured are logged and returned after the results.
     """
-    if latest and (every or folders):
-        _refuse_latest("--all" if every else str((folders or [])[0]))
+    if latest and (all_runs or folders):
+        _refuse_latest("--all" if all_runs else str((folders or [])[0]))
     _device(execution)
     request.check()
     if plot:
         check_plot_path(plot)
-    if every and request.save_logits:
+    if all_runs and request.save_logits:
         raise UsageError(f"--save-logits {request.save_logits}: one file for --all; give one run")
-    if every:
+    if all_runs:
         pending = find_pending(folders or (), request, context.console)
     else:
         pending = Pending(list(folders or [_the_student(latest, context.console)]), [], [])
@@ -163,7 +162,7 @@ def evaluate_all(
         try:
             results.append(evaluate(folder, request, context, execution))
         except (UsageError, FileError, RunError) as error:
-            if not every:
+            if not all_runs:
                 raise
             context.console.log(f"skipped: {folder}: {str(error).removeprefix(f'{folder}: ')}")
             left_out.append(folder)
@@ -179,9 +178,9 @@ def _refuse_latest(chosen: str) -> None:
 
 @distributed.on_rank0
 def _the_student(latest: bool, console: Console) -> Path:
-    absent = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
+    message = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
     return choose(
-        finished_runs("distill", runs_folder(), console), "student", latest, "--latest", absent
+        finished_runs("distill", runs_folder(), console), "student", latest, "--latest", message
     ).folder
 
 
@@ -195,12 +194,11 @@ def export(
     latest: bool = False,
     T: int | None = None,
 ) -> dict[str, Any]:
-    """Write the network of `run` (by default the one finished student) in `format`, read it back, compare on
-    256 test images.
+    """Export the network of `run` (default: the only finished student) in `format`; verify on 256 images.
 
-    `T` timesteps are unrolled, the trained ones by default. The report is also stored next to
-    RUN/export/<format>, as .json. Raises UsageError for an unknown format, one whose packages are missing or
-    that cannot express the network, or an `out` that exists; RunError (nothing left behind) on disagreement.
+    `T` timesteps are unrolled, by default the trained number. The report is also stored next to
+    RUN/export/<format>, as .json. Raises UsageError for an unknown format, missing packages, an unsupported
+    network or an existing `out`; RunError, without leaving files, if the export disagrees.
     """
     if latest and run:
         _refuse_latest(str(run))
@@ -228,8 +226,7 @@ def export(
 
 
 def _source(folder: Path, T: int | None) -> Source:
-    """The network of `folder` with its result, where that is of these weights, to be exported with `T`
-    timesteps."""
+    """The network of `folder`, the timesteps `T` to export, and its result if it is of these weights."""
     loaded = load_network(folder)
     specification = loaded.network.specification
     if T is not None:
@@ -251,8 +248,7 @@ def _source(folder: Path, T: int | None) -> Source:
 def bench(
     recipe: DistillRecipe, rounds: int, baseline: bool = False, ablations: bool = False
 ) -> dict[str, Any]:
-    """Time the training step of `recipe` by part, against the baseline loop, and adding one optimization at a
-    time."""
+    """Time the training step of `recipe` by part, against the baseline loop and its ablations."""
     from snnkd.bench import report  # imports torchvision, which doubles the start of every command
 
     return report.bench(recipe, rounds, baseline, ablations)
@@ -260,19 +256,17 @@ def bench(
 
 @distributed.process_group()
 def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
-    """The tasks of a recipe in turn, in the same directories as the single commands; finished runs are not
-    repeated.
+    """Run the tasks of a recipe in turn, in the same directories as the single commands; skip finished runs.
 
-    Everything is checked before the first begins. A run that another process holds, such as a teacher that
-    tasks share, is waited for (execution.wait). Returns each run once.
+    All tasks are checked before the first begins. Waits for runs locked by another process, such as a shared
+    teacher (execution.wait). Returns each run once.
     """
     context = dataclasses.replace(context, wait=True)
     _check_all(tasks, context)
     done: dict[Path, Finished] = {}
     for i, task in enumerate(tasks):
-        # a time limit lets the next one make a step, as everywhere. Of several processes a script learns by
-        # `snnkd status`
-        # alone whether something is left to do: there it begins, and stops at its first step
+        # with a time limit the next task makes one step, as everywhere; with several processes it begins and
+        # stops at its first step, so that `snnkd status` shows that something is left to do
         if i > 0 and context.stop.signalled and distributed.world_size() == 1:
             raise context.stop.error(f"before {task.name}")
         if task.name:
@@ -282,8 +276,7 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
 
 
 def compare(settings: CompareConfig, runs: Sequence[Finished], complete: bool, context: RunContext) -> None:
-    """The compare section of a recipe: a table over its students on stderr; printed when the
-    recipe ran to the end (`complete`)."""
+    """The compare section of a recipe: log a table of its students if all tasks ran (`complete`)."""
     if not distributed.is_rank0():
         return
     if not complete:

@@ -136,17 +136,17 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
     train, images = stage.recipe.train, len(stage.data.train)
     trained = train.epochs * (images // train.batch_size) * train.batch_size
     compile = decide(execution, network, trained, stage.device)
-    here = reproducibility(execution, compile, stage.device)
+    current = reproducibility(execution, compile, stage.device)
     if recorded is None:
-        begin(folder, stage.recipe, stage.identity, here, context.command)
-        return here
-    check_resumable(folder, recorded, here)
-    if recorded.processes != here.processes:
+        begin(folder, stage.recipe, stage.identity, current, context.command)
+        return current
+    check_resumable(folder, recorded, current)
+    if recorded.processes != current.processes:
         context.console.log(
-            f"started with {recorded.processes} processes, continuing with {here.processes}: "
+            f"started with {recorded.processes} processes, continuing with {current.processes}: "
             "the last digits will differ"
         )
-        return replace(recorded, threads=here.threads)
+        return replace(recorded, threads=current.threads)
     return recorded
 
 

@@ -77,11 +77,11 @@ def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool, console:
         matches = [run for run in runs if run.result.get("weights_sha256") in sha256s]
         if len(matches) == 1:
             return matches[0].folder
-    absent = (
+    message = (
         f"no finished teacher of this data ({data.name}) under the runs folder; "
         "run `snnkd teach` first, or give --teacher RUN"
     )
-    return choose(runs, "teacher", latest, "--teacher latest", absent).folder
+    return choose(runs, "teacher", latest, "--teacher latest", message).folder
 
 
 def is_trained_on(run: Finished, data: ImageSet) -> bool:

@@ -32,7 +32,7 @@ OPTIMIZATIONS = {
 
 def time_baseline(stage: Stage, compile: Mode, rounds: int) -> dict[str, Any]:
     """Time the baseline loop and snnkd's, interleaved: images/s of both and the speedup."""
-    loop, subject = BaselineLoop(_at(stage, "float32")), make_subject(stage, compile)
+    loop, subject = BaselineLoop(_with_precision(stage, "float32")), make_subject(stage, compile)
     times = _time({"baseline": loop.step, OURS: subject.step}, rounds, stage.device)
     loop.close()
     return {
@@ -54,7 +54,7 @@ def time_ablations(stage: Stage, compile: Mode, rounds: int) -> list[dict[str, A
     ]:
         if change:
             features.remove(change)
-        loops.append(BaselineLoop(_at(stage, "float32"), tuple(features)))
+        loops.append(BaselineLoop(_with_precision(stage, "float32"), tuple(features)))
         works[name] = loops[-1].step
     works |= _execution_options(stage, compile)
     times = _time(works, rounds, stage.device)
@@ -78,13 +78,13 @@ def _execution_options(stage: Stage, compile: Mode) -> dict[str, Callable[[], ob
     default = in_bf16(stage.recipe.execution, stage.device)
     remark = "" if default else " (not by default)"
     if compile != "off":
-        works[f"compile: {compile}"] = make_subject(_at(stage, "float32"), compile).step
+        works[f"compile: {compile}"] = make_subject(_with_precision(stage, "float32"), compile).step
     if default or has_bf16(stage.device):
-        works[f"bf16{remark}"] = make_subject(_at(stage, "bf16"), compile).step
+        works[f"bf16{remark}"] = make_subject(_with_precision(stage, "bf16"), compile).step
     return works
 
 
-def _at(stage: Stage, precision: Literal["float32", "bf16"]) -> Stage:
+def _with_precision(stage: Stage, precision: Literal["float32", "bf16"]) -> Stage:
     return replace(
         stage, recipe=replace(stage.recipe, execution=replace(stage.recipe.execution, precision=precision))
     )

@@ -71,7 +71,7 @@ def evaluate(
             help="Plot accuracy, energy and rates (png, svg or pdf), seeds of one recipe as one line.",
         ),
     ] = None,
-    every: Annotated[
+    all_runs: Annotated[
         bool,
         typer.Option(
             "--all",
@@ -102,10 +102,10 @@ def evaluate(
             settings=config, data=data, data_settings=settings or (), save_logits=save_logits
         )
         results, left_out = pipeline.evaluate_all(
-            runs, request, execution, o.make_context(stop), latest=latest, every=every, plot=plot
+            runs, request, execution, o.make_context(stop), latest=latest, all_runs=all_runs, plot=plot
         )
     if as_json:
-        o.echo_json(results[0] if len(results) == 1 and not every else {"schema": 1, "results": results})
+        o.echo_json(results[0] if len(results) == 1 and not all_runs else {"schema": 1, "results": results})
     else:
         for result in results:
             o.echo(curve_text(result))

@@ -48,13 +48,13 @@ def _fitted(table: TextTable, console: Console) -> RichTable:
         console.print(layout, crop=False)
     if max(len(line.rstrip(" ─")) for line in output.get().splitlines()) <= console.width:
         return layout
-    widths = [MIN_LABEL_WIDTH, *(_least(table, k) for k in range(1, len(table.head)))]
+    widths = [MIN_LABEL_WIDTH, *(_min_width(table, k) for k in range(1, len(table.head)))]
     words = [k for k in range(len(widths)) if _is_words(table, k)]
     numbers = [k for k in range(len(widths)) if k not in words]
     # spare width goes to the longest word of a label, then to headers, full labels and verdicts
-    for k, most in [(0, _least(table, 0)), *((k, _most(table, k)) for k in (*numbers, *words))]:
+    for k, target in [(0, _min_width(table, 0)), *((k, _max_width(table, k)) for k in (*numbers, *words))]:
         spare = console.width - sum(widths) - GAP * (len(widths) - 1)
-        widths[k] += max(0, min(most - widths[k], spare))
+        widths[k] += max(0, min(target - widths[k], spare))
     return _rich_table(table, widths)
 
 
@@ -66,12 +66,12 @@ def _rich_table(source: TextTable, widths: Sequence[int | None]) -> RichTable:
     table = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for k, (name, width) in enumerate(zip(source.head, widths, strict=True)):
         # labels wrap before numbers and verdicts
-        least = _longest(source, k) if k else 0
+        min_width = _longest(source, k) if k else 0
         table.add_column(
             Text(name),
             justify="left" if _is_words(source, k) else "right",
             overflow="fold",
-            min_width=least,
+            min_width=min_width,
             width=width,
         )
     for row in source.rows:
@@ -90,25 +90,25 @@ def _longest(table: TextTable, k: int) -> int:
     )
 
 
-def _least(table: TextTable, k: int) -> int:
+def _min_width(table: TextTable, k: int) -> int:
     return max(_longest(table, k), *map(len, table.head[k].split()))
 
 
-def _most(table: TextTable, k: int) -> int:
+def _max_width(table: TextTable, k: int) -> int:
     return max(len(row[k]) for row in (table.head, *table.rows))
 
 
 def _split(table: TextTable, width: int) -> list[TextTable]:
     """Split a table into tables that fit `width` columns, each with the row labels."""
-    together: list[list[int]] = []
+    groups: list[list[int]] = []
     for k, name in enumerate(table.head[1:], 1):
         if name == PAPER_HEAD:  # stays next to its own number
-            together[-1].append(k)
+            groups[-1].append(k)
         else:
-            together.append([k])
+            groups.append([k])
     blocks: list[list[int]] = [[0]]
-    for columns in together:
-        needed = MIN_LABEL_WIDTH + sum(GAP + _least(table, k) for k in (*blocks[-1][1:], *columns))
+    for columns in groups:
+        needed = MIN_LABEL_WIDTH + sum(GAP + _min_width(table, k) for k in (*blocks[-1][1:], *columns))
         blocks = (
             [*blocks[:-1], [*blocks[-1], *columns]]
             if needed <= width or blocks[-1] == [0]

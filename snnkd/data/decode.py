@@ -65,6 +65,6 @@ def _decode_one(
     except PictureError as error:
         raise FileError(f"{name}: {error}") from error
     except Exception as error:  # damaged pictures fail in many ways, some of them deep in a codec
-        why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".partition(" <_io")[0]
-        raise FileError(f"{name}: not a readable picture ({why})") from error
+        cause = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".partition(" <_io")[0]
+        raise FileError(f"{name}: not a readable picture ({cause})") from error
     return pixels[..., None] if pixels.ndim == 2 else pixels

@@ -37,20 +37,20 @@ def _labels_doubt(name: str, split: Split) -> str | None:
 def _images_doubt(name: str, split: Split) -> str | None:
     """The first doubt that applies: the later ones often follow from it."""
     images = _sample(split)
-    of, pixels = f"of {len(images)} sampled {name} images", images.flatten(-2)
+    sample, pixels = f"of {len(images)} sampled {name} images", images.flatten(-2)
     constant = int((pixels.amin(-1) == pixels.amax(-1)).flatten(1).all(1).sum())
     if constant:
-        return f"{constant} {of} are constant; view the files"
+        return f"{constant} {sample} are constant; view the files"
     different = len({image.numpy().tobytes() for image in images})
     if different * 2 <= len(images) > 1:
-        return f"only {different} {of} differ; view the files"
+        return f"only {different} {sample} differ; view the files"
     if images.ndim == 5:  # event frames are counts, most of them 0
         return None
     clipped = float(((images == 0) | (images == 255)).double().mean())
     if clipped >= CLIPPED:
-        return f"{100 * clipped:.1f} % of the pixels {of} are exactly 0 or 255; were they clipped?"
+        return f"{100 * clipped:.1f} % of the pixels {sample} are exactly 0 or 255; were they clipped?"
     if int(images.max()) <= DARK:
-        return f"no pixel {of} is above {int(images.max())} of 255; scale the images"
+        return f"no pixel {sample} is above {int(images.max())} of 255; scale the images"
     return None
 
 

@@ -61,11 +61,11 @@ def mean(x: Tensor) -> Tensor:
     return x if count == 1 else _all_reduce(x, "SUM") / count
 
 
-def _all_reduce(x: Tensor, how: str) -> Tensor:
+def _all_reduce(x: Tensor, operation: str) -> Tensor:
     if distributed.world_size() == 1:
         return x
     x = x.clone()
-    dist.all_reduce(x, getattr(dist.ReduceOp, how))
+    dist.all_reduce(x, getattr(dist.ReduceOp, operation))
     return x
 
 

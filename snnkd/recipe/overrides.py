@@ -135,24 +135,24 @@ def set_swept_value(values: Values, path: str, value: Any) -> None:
 def set_value(values: Values, path: str, value: Any, source: str = "--set") -> None:
     """Set the value at a dotted path, in place; `source` opens error messages."""
     *parents, last = path.split(".")
-    place: Any = values
+    node: Any = values
     for i, key in enumerate(parents):
-        if isinstance(place, list):
-            place = place[_index(place, key, f"{source} {path}")]
-            if not isinstance(place, (dict, list)):
-                raise UsageError(f"{source} {path}: {'.'.join(parents[: i + 1])} is {place!r}, not a section")
+        if isinstance(node, list):
+            node = node[_index(node, key, f"{source} {path}")]
+            if not isinstance(node, (dict, list)):
+                raise UsageError(f"{source} {path}: {'.'.join(parents[: i + 1])} is {node!r}, not a section")
             continue
-        if not isinstance(place.get(key), (dict, list)):
-            if place.get(key) is not None:
+        if not isinstance(node.get(key), (dict, list)):
+            if node.get(key) is not None:
                 raise UsageError(
-                    f"{source} {path}: {'.'.join(parents[: i + 1])} is {place[key]!r}, not a section"
+                    f"{source} {path}: {'.'.join(parents[: i + 1])} is {node[key]!r}, not a section"
                 )
-            place[key] = {}
-        place = place[key]
-    if isinstance(place, list):
-        place[_index(place, last, f"{source} {path}")] = value
+            node[key] = {}
+        node = node[key]
+    if isinstance(node, list):
+        node[_index(node, last, f"{source} {path}")] = value
     else:
-        place[last] = value
+        node[last] = value
 
 
 def _index(items: list[Any], key: str, where: str) -> int:

@@ -115,13 +115,13 @@ def finished_runs(stage: str, folder: Path, console: Console) -> list[Finished]:
     return [run for _, run in sorted(runs, key=lambda pair: (pair[0], str(pair[1].folder)))]
 
 
-def choose(runs: list[Finished], kind: str, latest: bool, option: str, absent: str) -> Finished:
+def choose(runs: list[Finished], kind: str, latest: bool, option: str, missing_message: str) -> Finished:
     """The one run of `runs`, or with `latest` the one that finished last.
 
-    Raises FileError with the message `absent` for none, UsageError that lists them for several.
+    Raises FileError with `missing_message` for none, UsageError that lists them for several.
     """
     if not runs:
-        raise FileError(absent)
+        raise FileError(missing_message)
     if len(runs) > 1 and not latest:
         names = ", ".join(f"{run.folder} ({run.top1:.1f} %)" for run in runs[-MAX_LISTED:])
         if len(runs) > MAX_LISTED:

@@ -74,13 +74,13 @@ def recorded_reproducibility(folder: Path) -> Reproducibility:
         raise FileError(f"{folder / RUN}: damaged: {error}") from error
 
 
-def check_resumable(folder: Path, recorded: Reproducibility, here: Reproducibility) -> None:
+def check_resumable(folder: Path, recorded: Reproducibility, current: Reproducibility) -> None:
     """Raise UsageError if a resumed run would not be bitwise identical to an uninterrupted one.
 
     The number of threads is restored. Another number of processes is allowed and changes the last digits.
     """
-    here = replace(here, threads=recorded.threads, processes=recorded.processes)
-    change = difference(fields.to_plain(recorded), fields.to_plain(here))
+    current = replace(current, threads=recorded.threads, processes=recorded.processes)
+    change = difference(fields.to_plain(recorded), fields.to_plain(current))
     if change:
         key, old, new = change
         raise UsageError(

@@ -163,9 +163,9 @@ def _index(source: _Source) -> tuple[list[str], list[tuple[str, str]], list[tupl
         wnids = sorted(source.read("wnids.txt").decode().split())
         annotations = source.read("val/val_annotations.txt").decode()
     except (KeyError, OSError, UnicodeDecodeError) as error:
-        why = reason(error) if isinstance(error, OSError) else error
+        cause = reason(error) if isinstance(error, OSError) else error
         raise FileError(
-            f"{source.path}: not the published files ({why}); read a rearranged copy as imagefolder:PATH"
+            f"{source.path}: not the published files ({cause}); read a rearranged copy as imagefolder:PATH"
         ) from error
     train = []
     for name in names:
