@@ -59,7 +59,7 @@ def user_path(path: str | Path) -> Path:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` last through a power cut."""
+    """Make renames inside `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -158,11 +158,11 @@ _FOREIGN = (
     (b"\x1f\x8b", "a gzip archive; unpack it first"),
     (b"\x89HDF", "an HDF5 file, perhaps of Keras; PyTorch's and safetensors' files are read"),
 )
-"""First bytes, in lower case, of what people take for a file of weights."""
+"""First bytes, in lower case, of files mistaken for weights, and what they are."""
 
 
 def check_content(path: Path, content: bytes) -> None:
-    """Raise FileError that says what a file is, if it is empty, a pointer, a web page or an archive."""
+    """Raise FileError naming the kind of a file that is empty, a pointer, a web page or an archive."""
     if not content:
         raise FileError(f"{path}: the file is empty; download or save it again")
     start = content[:64].lstrip().lower()
@@ -186,8 +186,8 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def parse_json(text: bytes | str) -> Any:
-    """A JSON value as snnkd writes them. Raises ValueError for other text: also for NaN, numbers that no
-    computation gives (more than 19 digits, beyond float), half UTF-16 pairs, and nesting without end."""
+    """A JSON value as written by snnkd. Raises ValueError for anything else, also for NaN, numbers beyond
+    float or of more than 19 digits, unpaired surrogates and unbounded nesting."""
     try:
         value = json.loads(
             text, parse_constant=_refuse_number, parse_int=_parse_int, parse_float=_parse_float
@@ -254,8 +254,7 @@ def _check_compression(path: Path) -> None:
 
 
 def from_os_error(error: OSError, where: object) -> FileError | RunError:
-    """What to raise for an operating system's error at `where`: a full disk is failed work, anything else a
-    bad place."""
+    """The error to raise for an OSError at `where`: RunError for a full disk, else FileError."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return RunError(
             f"{where}: the disk is full; free some space and repeat the command, earlier files are intact"

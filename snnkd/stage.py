@@ -1,4 +1,4 @@
-"""The life of a run in its directory: checked, locked, trained, saved, measured, finished."""
+"""One run in its directory: checked, locked, trained, saved, measured, finished."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _run_now(stage: Stage) -> Finished:
 
 @distributed.on_rank0
 def _check_run(stage: Stage) -> Finished | None:
-    """The run if it is finished. Raises what keeps it from being started or resumed, before any work."""
+    """The run if it is finished. Raises the error that prevents starting or resuming it, before any work."""
     folder, context = stage.folder, stage.context
     check_folder(folder, None if context.fresh else stage.identity)
     if not context.fresh:
@@ -127,7 +127,7 @@ def _train_and_measure(
 
 @distributed.on_rank0
 def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
-    """Begin the run, or check that resuming it here is bitwise identical; returns the setup of its start."""
+    """Begin the run, or check that it can be resumed bitwise; return the setup it was started with."""
     folder, context, execution = stage.folder, stage.context, stage.recipe.execution
     sweep_run(folder)
     recorded = recorded_reproducibility(folder) if has_state(folder) else None
@@ -153,7 +153,7 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
 def _network_config(
     stage: Stage, progress: Progress, teacher_result: dict[str, Any] | None, setup: Reproducibility
 ) -> dict[str, Any]:
-    """What config.json says of a network besides its architecture."""
+    """The provenance of a network in config.json."""
     recipe, data = stage.recipe, stage.data
     return {
         "stage": recipe.stage,
@@ -175,8 +175,7 @@ def _network_config(
 
 @distributed.on_every_rank
 def _save_network(stage: Stage, network: Network, config: dict[str, Any]) -> LoadedNetwork:
-    """Save the network on rank 0 and read it back; the other ranks need no file that another machine has just
-    written."""
+    """Save the network on rank 0 and read it back; other ranks, which may not see the file yet, do not."""
     if not distributed.is_rank0():
         return LoadedNetwork(network, {}, "", stage.folder)
     save_network(stage.folder, network, config)
