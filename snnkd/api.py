@@ -104,6 +104,7 @@ class StageFlags(TypedDict, total=False):
     epochs: int | None
     batch_size: int | None
     lr: float | None
+    init: str | Path | Run | None
     seed: int | None
     device: str | None
     track: str | None

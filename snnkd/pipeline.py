@@ -34,7 +34,7 @@ from snnkd.exports.source import Source
 from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
-from snnkd.models.files import LoadedNetwork, load_network
+from snnkd.models.files import LoadedNetwork, load_network, read_initial_weights
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose, finished_runs
@@ -61,7 +61,10 @@ def teach(recipe: TeachRecipe, context: RunContext) -> Finished:
     """Train an ANN teacher and measure it; a finished run is returned as it is."""
     device = _device(recipe.execution)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
-    return run_stage(Stage(recipe=recipe, data=data, teacher=None, device=device, context=context))
+    initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init)
+    return run_stage(
+        Stage(recipe=recipe, data=data, teacher=None, initial=initial, device=device, context=context)
+    )
 
 
 @distributed.process_group()
@@ -70,14 +73,18 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     device = _device(recipe.execution)
     check_teacher(recipe.teacher)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
+    initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init)
     teacher, pinned = None, TeacherConfig()
     if recipe.needs_teacher:
         runs = None if context.fresh else context.out or runs_folder()
-        teacher = distributed.on_every_rank(find_teacher)(recipe, data, runs, context.console)
+        init_sha256 = initial.sha256 if initial else None
+        teacher = distributed.on_every_rank(find_teacher)(recipe, data, runs, context.console, init_sha256)
         data = match_classes(data, teacher.config.get("class_names"), str(teacher.folder), context.console)
         pinned = pinned_teacher(recipe.teacher, teacher)
     recipe = dataclasses.replace(recipe, teacher=pinned)
-    return run_stage(Stage(recipe=recipe, data=data, teacher=teacher, device=device, context=context))
+    return run_stage(
+        Stage(recipe=recipe, data=data, teacher=teacher, initial=initial, device=device, context=context)
+    )
 
 
 def check(recipe: Pipeline) -> list[dict[str, Any]]:

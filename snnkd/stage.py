@@ -69,7 +69,7 @@ def _run_now(stage: Stage) -> Finished:
         teacher_result = evaluate_teacher(
             stage.teacher, stage.data, recipe.execution, stage.device, context.console
         )
-    network = initial_network(recipe, stage.data, stage.teacher).to(stage.device)
+    network = initial_network(stage).to(stage.device)
     objective = initial_objective(stage, network)
     if context.fresh:  # after everything that may refuse the request
         set_aside(stage.folder, context.console)

@@ -18,7 +18,7 @@ from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
-from snnkd.models.plain import PlainNetwork
+from snnkd.models.plain import plain_body
 from snnkd.models.resize import resize_images
 from snnkd.models.weights import load_weights, read_weights
 from snnkd.runs.find import LATEST, Finished, choose, finished_runs, recorded_runs
@@ -26,7 +26,13 @@ from snnkd.runs.folder import identity, runs_folder
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
 
-def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, console: Console) -> LoadedNetwork:
+def find_teacher(
+    recipe: DistillRecipe,
+    data: ImageSet,
+    runs: Path | None,
+    console: Console,
+    init_sha256: str | None = None,
+) -> LoadedNetwork:
     """The teacher that the recipe names, else the only finished teacher run of the same data.
 
     Of several, the one that a run of this recipe in `runs` was started with, so that a command still resumes
@@ -37,7 +43,7 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
     if recipe.teacher.model is not None:
         return _from_weights(recipe.teacher, data, console)
     if name is None or name == LATEST:
-        recorded = recorded_teachers(recipe, data, runs, console) if runs else []
+        recorded = recorded_teachers(recipe, data, runs, console, init_sha256) if runs else []
         folder = _search(data, recorded, name == LATEST, console)
     else:
         folder = _existing(Path(name), recipe.teacher.sha256, console)
@@ -49,9 +55,11 @@ def find_teacher(recipe: DistillRecipe, data: ImageSet, runs: Path | None, conso
     return loaded
 
 
-def recorded_teachers(recipe: DistillRecipe, data: ImageSet, runs: Path, console: Console) -> list[set[str]]:
+def recorded_teachers(
+    recipe: DistillRecipe, data: ImageSet, runs: Path, console: Console, init_sha256: str | None = None
+) -> list[set[str]]:
     """sha256 of the teachers of unfinished, and of finished, runs that differ from `recipe` only in it."""
-    wanted = _without_teacher(identity(recipe, data.sha256, None, data.class_names))
+    wanted = _without_teacher(identity(recipe, data.sha256, None, data.class_names, init_sha256))
     teachers: dict[bool, set[str]] = {False: set(), True: set()}
     for run in recorded_runs(runs, console):
         teacher = run.identity.get("teacher")
@@ -137,8 +145,7 @@ def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> L
     config = {"class_names": _output_names(teacher, file.class_names, data)}
     loaded = LoadedNetwork(network, config, file.sha256, path)
     _check_sha256(teacher, loaded)
-    body = network.body.network if isinstance(network.body, PlainNetwork) else network.body
-    source = load_weights(body, file, teacher.model, data.classes, teacher.state_dict)
+    source = load_weights(plain_body(network.body), file, teacher.model, data.classes, teacher.state_dict)
     _try_image(network, path)
     names = f", in names of {source.names}" if source.names else ""
     console.log(f"teacher: {path}, as {teacher.model.name}{names}")

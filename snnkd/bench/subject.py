@@ -106,7 +106,7 @@ def make_stage(recipe: DistillRecipe, device: torch.device, data_shape: DataShap
 def make_subject(stage: Stage, compile: Mode) -> Subject:
     """A new subject; weights and batches depend only on the recipe's seed."""
     recipe = stage.recipe
-    network = initial_network(recipe, stage.data, stage.teacher).to(stage.device)
+    network = initial_network(stage).to(stage.device)
     # the teacher is copied: a baseline may change the memory layout of its weights
     stage = replace(stage, teacher=copy.deepcopy(stage.teacher))
     objective = initial_objective(stage, network)

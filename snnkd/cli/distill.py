@@ -65,6 +65,7 @@ def distill(
     epochs: o.Epochs = None,
     batch_size: o.BatchSize = None,
     lr: o.Lr = None,
+    init: o.Init = None,
     seed: o.Seed = None,
     device: o.Device = None,
     settings: o.Set = None,

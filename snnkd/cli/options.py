@@ -43,6 +43,10 @@ Model = Annotated[
 Epochs = Annotated[str | None, typer.Option("--epochs", metavar="N", help="Epochs of training.")]
 BatchSize = Annotated[str | None, typer.Option("--batch-size", metavar="N", help="Images per training step.")]
 Lr = Annotated[str | None, typer.Option("--lr", metavar="X", help="Learning rate.")]
+Init = Annotated[
+    str | None,
+    typer.Option("--init", metavar="RUN|FILE", help="Initial weights: a run, an export or a weights file."),
+]
 Seed = Annotated[
     str | None, typer.Option("--seed", metavar="N", help="Seed of weights, data order and augmentation.")
 ]

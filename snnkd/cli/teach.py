@@ -24,6 +24,7 @@ def teach(
     epochs: o.Epochs = None,
     batch_size: o.BatchSize = None,
     lr: o.Lr = None,
+    init: o.Init = None,
     seed: o.Seed = None,
     device: o.Device = None,
     settings: o.Set = None,

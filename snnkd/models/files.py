@@ -16,6 +16,8 @@ from snnkd.catalog.neurons import build_neuron
 from snnkd.errors import FileError, UsageError
 from snnkd.files import check_content, read_bytes, read_json, sha256, user_path, write_atomic, write_json
 from snnkd.models.network import Network, Specification, build_network
+from snnkd.models.plain import plain_body
+from snnkd.models.weights import WeightFile, read_weights
 from snnkd.recipe.loss_section import loss_label
 from snnkd.schema import fields
 from snnkd.schema.fields import to_plain
@@ -223,3 +225,20 @@ def load(folder: str | Path) -> Network:
     255), to logits `[T, B, classes]`. Raises FileError if a file is missing or damaged.
     """
     return load_network(user_path(folder)).network
+
+
+def read_initial_weights(init: str) -> WeightFile | None:
+    """The weights of a run, an export or a file that `train.init` names; None for random and the teacher's.
+
+    Raises FileError.
+    """
+    if init in ("random", "teacher"):
+        return None
+    path = user_path(init)
+    if path.is_file() and not (path.suffix == ".safetensors" and (path.parent / CONFIG).exists()):
+        return read_weights(path)
+    if not path.exists():
+        raise FileError(f"{path}: no such run or file (train.init); give random, teacher, a run or a file")
+    loaded = load_network(path)
+    state = plain_body(loaded.network.body).state_dict()
+    return WeightFile(path, {"": state}, loaded.sha256, loaded.config.get("class_names"))

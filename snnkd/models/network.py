@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import check_timesteps
-from snnkd.errors import UsageError
+from snnkd.errors import UsageError, did_you_mean
 from snnkd.models.activation import Activation, ReLU, make_neuron
 from snnkd.models.event_input import merge_frames, select_frames
 from snnkd.models.features import Features
+from snnkd.models.plain import plain_body
 from snnkd.models.resize import resize_images
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.neuron import AnyNeuron
@@ -68,12 +71,32 @@ class Network(nn.Module):
         self.specification = specification
         self.channels_last = True
         """Memory layout of the input; only the benchmark's baseline changes it."""
+        self.frozen: tuple[str, ...] = ()
+        """Layers of the body that stay in eval mode."""
         self.resizes_input = False
         """Whether to resize images of another size, as for a teacher with another input size."""
         channels = specification.shape[0]
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
         self.body = body
+
+    def freeze(self, names: Sequence[str]) -> None:
+        """Keep weights and norm statistics of these layers. Raises UsageError for an unknown name, or all."""
+        known = [name for name, _ in plain_body(self.body).named_modules() if name]
+        for name in names:
+            if name not in known:
+                near = did_you_mean(name, [other for other in known if other.count(".") == name.count(".")])
+                raise UsageError(f"train.freeze: no layer {name!r} in the network{near}")
+            plain_body(self.body).get_submodule(name).requires_grad_(False)
+        if not any(p.requires_grad for p in self.parameters()):
+            raise UsageError(f"train.freeze: {', '.join(names)} are all layers; leave one to train")
+        self.frozen = tuple(names)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        for name in self.frozen:
+            plain_body(self.body).get_submodule(name).eval()
+        return self
 
     def forward(self, images: Tensor, T: int | None = None, features: Features | None = None) -> Tensor:
         """Run `T` timesteps (default: the trained number) from a fresh state; record `features`.

@@ -27,6 +27,11 @@ class PlainNetwork(nn.Module):
         return logits[None]
 
 
+def plain_body(body: nn.Module) -> nn.Module:
+    """The module whose layers have the names of weight files."""
+    return body.network if isinstance(body, PlainNetwork) else body
+
+
 def is_plain(network: nn.Module) -> bool:
     """Whether `forward` takes images without timesteps: its second argument is absent, or optional and not
     T."""

@@ -10,7 +10,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from snnkd.errors import FileError, UsageError
 from snnkd.files import check_content, read_bytes, sha256
-from snnkd.models.dialects import OWN, Fit, best_fit
+from snnkd.models.dialects import OWN, Fit, Misfit, best_fit
 from snnkd.schema.model import ModelConfig
 
 SHOWN = 3
@@ -52,6 +52,8 @@ class Source:
     """None for our own names."""
     key: str
     others: list[str]
+    left_out: list[str]
+    """Tensors of the file's classifier, which has other classes."""
 
 
 def read_weights(path: Path) -> WeightFile:
@@ -156,32 +158,53 @@ def _states(saved: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, di
 
 
 def load_weights(
-    network: nn.Module, file: WeightFile, config: ModelConfig, classes: int, key: str | None = None
+    network: nn.Module,
+    file: WeightFile,
+    config: ModelConfig,
+    classes: int,
+    key: str | None = None,
+    *,
+    own: Collection[str] = (),
+    head: bool = False,
 ) -> Source:
     """Load the state_dict of `file` that fits `network`, built from `config`, or the one under `key`.
 
     Names may be those of any dialect of the model, behind any prefix that all share. Of several that fit, an
-    average of weights (EMA) is taken only by `key`. Raises FileError, and UsageError for a network that
-    computes something else than the dialect's.
+    average of weights (EMA) is taken only by `key`. The file may lack the parameters in `own`, and with
+    `head` its classifier may have other classes; these keep their values. Raises FileError,
+    and UsageError for a network that computes something else than the dialect's.
     """
     model = config.name
     expected = network.state_dict()
     states = file.states if key is None else {key: _state_of(file, key)}
     fits = {name: best_fit(tensors, expected, model) for name, tensors in states.items()}
-    fitting = [name for name, fit in fits.items() if not fit.misfits]
+
+    def keeps(misfit: Misfit) -> bool:
+        return (misfit.given is None and misfit.name in own) or (head and _is_head(misfit, classes))
+
+    fitting = [name for name, fit in fits.items() if all(map(keeps, fit.misfits))]
     parts = [] if fitting else _fitting_parts(states, expected, model)
     if not fitting and not parts:
         raise FileError(f"{file.path}: {_refusal(list(fits.values()), model, classes)}")
     plain = [name for name in fitting if not _AVERAGED.search(name)] if len(fitting) > 1 else fitting
     if len(plain) != 1:
         choices = ", ".join(parts or fitting)
-        raise FileError(f"{file.path}: weights of {choices} fit; choose with --set teacher.state_dict=KEY")
+        remedy = "save one alone" if head else "choose with --set teacher.state_dict=KEY"
+        raise FileError(f"{file.path}: weights of {choices} fit; {remedy}")
     fit = fits[plain[0]]
-    _check_options(fit, config, file.path)
+    if not head:
+        _check_options(fit, config, file.path)
     _check_values(fit.tensors, file.path)
     network.load_state_dict(fit.tensors, strict=False)
     names = None if fit.dialect is OWN else fit.dialect.source
-    return Source(names, plain[0], [name for name in fitting if name != plain[0]])
+    others = [name for name in fitting if name != plain[0]]
+    return Source(names, plain[0], others, [m.name for m in fit.misfits if m.given is not None])
+
+
+def _is_head(misfit: Misfit, classes: int) -> bool:
+    """Whether a tensor differs only in the number of classes, its first dimension."""
+    given, expected = misfit.given, misfit.expected
+    return bool(given) and given is not None and expected == (classes, *given[1:])
 
 
 def _fitting_parts(
@@ -217,11 +240,7 @@ def _refusal(fits: list[Fit], model: str, classes: int) -> str:
     nearest = min(fits, key=lambda fit: fit.distance)
     misfits = nearest.misfits
     counts = {misfit.given[0] for misfit in misfits if misfit.given}
-    differ_in_classes = all(
-        misfit.given and misfit.expected and misfit.expected == (classes, *misfit.given[1:])
-        for misfit in misfits
-    )
-    if differ_in_classes and len(counts) == 1:
+    if all(_is_head(misfit, classes) for misfit in misfits) and len(counts) == 1:
         return f"the teacher has {counts.pop()} classes, the data {classes}"
     shown = ", ".join(map(str, misfits[:SHOWN]))
     return (

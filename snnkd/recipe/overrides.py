@@ -22,6 +22,7 @@ FLAGS = {
     "epochs": "train.epochs",
     "batch_size": "train.batch_size",
     "lr": "train.lr",
+    "init": "train.init",
     "seed": "seed",
     "device": "execution.device",
     "track": "execution.track",

@@ -259,10 +259,8 @@ def _check_combinations(recipe: StageRecipe) -> None:
             raise UsageError(
                 f"{key} compares samples of a batch; set execution.accumulate to 1, not {accumulate}"
             )
-    elif train.init != "random":
-        raise UsageError(
-            f"train.init: {train.init}, but a teacher starts from random weights; remove the key"
-        )
+    elif train.init == "teacher":
+        raise UsageError("train.init: teacher, but a teacher has none; give random or a file of weights")
     device = recipe.execution.device.split(":")[0]
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")

@@ -38,10 +38,13 @@ def identity(
     data_sha256: str,
     teacher_sha256: str | None,
     class_names: Sequence[str] | None = None,
+    init_sha256: str | None = None,
 ) -> dict[str, Any]:
     """The keys that identify a run: data and teacher by content, the recipe's others except `execution`."""
     values: dict[str, Any] = identity_values(recipe)
     del values["execution"]
+    if init_sha256 is not None:
+        values["train"]["init"] = init_sha256
     values["data"] = {
         "sha256": data_sha256,
         "val_fraction": recipe.data.val_fraction,

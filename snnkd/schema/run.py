@@ -102,8 +102,11 @@ class TrainConfig:
     ema: Annotated[float, Bounds(0, 1, open_high=True)] = 0.0
     """Decay per step of an exponential moving average of weights and norm statistics, which is then the
     result; 0: off."""
-    init: Literal["random", "teacher"] = "random"
-    """Initial weights; teacher: a copy of the teacher's, which must have the same architecture."""
+    init: str = "random"
+    """Initial weights: random, teacher (a copy, of the same architecture), or a run, an export or a file of
+    weights of this network, without its classifier if that has other classes."""
+    freeze: Annotated[tuple[str, ...], Since("0.2.0")] = ()
+    """Layers that keep their initial weights and norm statistics, by name; stages.0 freezes all within."""
 
 
 OPTIMIZER_KEYS = {

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from snnkd import distributed
+from snnkd.console import Console
 from snnkd.context import RunContext
 from snnkd.data import ImageSet
 from snnkd.errors import UsageError
@@ -21,6 +22,8 @@ from snnkd.models.blocks import enable_recompute
 from snnkd.models.features import feature_shapes
 from snnkd.models.files import LoadedNetwork
 from snnkd.models.libraries import LibraryNetwork, check_image_size
+from snnkd.models.plain import plain_body
+from snnkd.models.weights import WeightFile, load_weights
 from snnkd.runs.folder import identity, run_name, runs_folder
 from snnkd.schema.loss import LossConfig
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, StageRecipe, TrainConfig
@@ -34,13 +37,16 @@ class Stage:
     recipe: StageRecipe
     data: ImageSet
     teacher: LoadedNetwork | None
+    initial: WeightFile | None = None
+    """Weights for `train.init` from a run or file."""
     device: torch.device
     context: RunContext
 
     @cached_property
     def identity(self) -> dict[str, Any]:
         teacher = self.teacher.sha256 if self.teacher else None
-        return identity(self.recipe, self.data.sha256, teacher, self.data.class_names)
+        initial = self.initial.sha256 if self.initial else None
+        return identity(self.recipe, self.data.sha256, teacher, self.data.class_names, initial)
 
     @property
     def folder(self) -> Path:
@@ -78,23 +84,39 @@ def random_network(recipe: StageRecipe, data: ImageSet) -> Network:
     return network
 
 
-def initial_network(recipe: StageRecipe, data: ImageSet, teacher: LoadedNetwork | None) -> Network:
-    """The initial network: `random_network`, with the teacher's weights for `train.init: teacher`.
+def initial_network(stage: Stage) -> Network:
+    """`random_network` with the weights of `train.init`, and the layers of `train.freeze` frozen.
 
-    Raises UsageError for a teacher of another architecture, and for a network without blocks to recompute.
+    Raises UsageError for a teacher of another architecture, an unknown layer, and a network without blocks to
+    recompute, FileError for weights of another network.
     """
+    recipe, data, teacher = stage.recipe, stage.data, stage.teacher
     network = random_network(recipe, data)
     if isinstance(network.body, LibraryNetwork):
         check_image_size(network, network.specification.batch_shape(2), f"data.size: {recipe.model.name}")
     if recipe.train.init == "teacher":
         assert teacher is not None
         _copy_weights(teacher.network, network)
+    if stage.initial is not None:
+        _load_initial(network, stage.initial, stage.context.console)
+    network.freeze(recipe.train.freeze)
     if recipe.execution.activation_checkpointing and not enable_recompute(network):
         raise UsageError(
             "execution.activation_checkpointing: "
             f"{recipe.model.name} has no blocks to recompute; set it to false"
         )
     return network
+
+
+def _load_initial(network: Network, file: WeightFile, console: Console) -> None:
+    specification = network.specification
+    body = plain_body(network.body)
+    source = load_weights(
+        body, file, specification.model, specification.classes, own=tuple(neuron_parameters(body)), head=True
+    )
+    names = f", in names of {source.names}" if source.names else ""
+    left_out = f", without {', '.join(source.left_out)}" if source.left_out else ""
+    console.log(f"initial weights: {file.path}{names}{left_out}")
 
 
 def _copy_weights(teacher: Network, student: Network) -> None:

@@ -151,7 +151,7 @@ def test_bibtex(cli: Cli) -> None:
         (["distill", "--loss", "mse", "--temperature", "2"], "has no temperature; omit it"),
         (
             ["teach", "--set", "train.init=teacher"],
-            "train.init: teacher, but a teacher starts from random weights",
+            "train.init: teacher, but a teacher has none",
         ),
         (["distill", "--loss", "kl", "--set", "loss.against=other-steps"], "it needs target: step"),
         (["distill", "--set", "loss.terms=[{divergence: kl, penalty: confidence}]"], "a term has one of"),
