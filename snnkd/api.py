@@ -31,8 +31,7 @@ from snnkd.schema.run import DistillRecipe, EvalConfig, ExecutionConfig, TeachRe
 
 @dataclass(frozen=True)
 class Point:
-    """The measures of one timestep: top1 and top5 in percent, nll in nats, ece 0..1, synops and energy_mj an
-    image until t."""
+    """Results after t steps: top1, top5 in percent, nll in nats, ece 0..1, synops, energy_mj per image."""
 
     t: int
     top1: float
@@ -132,8 +131,7 @@ def teach(
     quiet: bool = False,
     **flags: Unpack[StageFlags],
 ) -> Run:
-    """Train an ANN teacher, as `snnkd teach` does; a finished run is returned as it is, an unfinished one
-    continued.
+    """Train an ANN teacher, like `snnkd teach`; a finished run is returned, an unfinished one continued.
 
     `flags`: data, model, epochs, batch_size, lr, seed, device, track.
     """
@@ -153,8 +151,7 @@ def distill(
     quiet: bool = False,
     **flags: Unpack[DistillFlags],
 ) -> Run:
-    """Train a spiking student, as `snnkd distill` does; a finished run is returned as it is, an unfinished
-    one continued.
+    """Train a spiking student, like `snnkd distill`; a finished run is returned, an unfinished one continued.
 
     `flags`: those of `teach`, and loss, T, neuron, temperature, teacher (a Run, its folder or a file of
     weights; by default the only run of the same data), teacher_model, teacher_weights, allow_weak_teacher.
@@ -179,8 +176,10 @@ def evaluate(
     device: str = "auto",
     quiet: bool = False,
 ) -> Result:
-    """Measure a run or an export at every timestep, as `snnkd eval` does. `settings` are keys of the data:
-    `{"data.noise": 0.2}`."""
+    """Measure a run or an export at every timestep, like `snnkd eval`.
+
+    `settings` are keys of the data: `{"data.noise": 0.2}`.
+    """
     request = EvalRequest(
         settings=fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval"),
         data=data,
@@ -200,8 +199,7 @@ def export(
     force: bool = False,
     quiet: bool = False,
 ) -> Exported:
-    """Write a run's network in `format`, read it back, compare, as `snnkd export` does; RunError when the two
-    disagree."""
+    """Export a run's network and verify the file, like `snnkd export`. Raises RunError if they disagree."""
     target = None if out is None else user_path(out)
     report = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
     known: dict[str, Any] = {f.name: report.get(f.name) for f in dataclasses.fields(Exported)}

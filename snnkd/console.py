@@ -1,5 +1,4 @@
-"""Progress of a run on stderr: a progress bar on a terminal, one plain line per epoch
-elsewhere."""
+"""Progress of a run on stderr: a progress bar on a terminal, one plain line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ class Console:
             self.log(line)
 
     def bar(self, title: str, total: int, done: int = 0) -> Bar:
-        """A progress bar as a context manager; nothing is drawn when stderr is no terminal."""
+        """A progress bar as a context manager; nothing is drawn if stderr is not a terminal."""
         return Bar(self.console if self.console.is_terminal and not self.quiet else None, title, total, done)
 
 

@@ -53,8 +53,7 @@ COLLECTIVE_TIMEOUT = timedelta(hours=2)
 STORE_TIMEOUT = timedelta(minutes=5)
 """torchrun starts its store before the workers; one that does not answer is gone."""
 REPORT_DELAY = 1.0
-"""Seconds that other ranks leave rank 0 to print an error of all: torchrun ends all ranks as soon as one
-exits."""
+"""Seconds for rank 0 to print an error of all ranks: torchrun ends all ranks when one exits."""
 _launchers: list[int] = []
 _groups = itertools.count()
 
@@ -158,8 +157,7 @@ def _join() -> None:
 
 @contextlib.contextmanager
 def _default_signals() -> Iterator[None]:
-    """Let a signal end the process at once, also while torch waits for a rank that never comes: nothing is to
-    be saved yet."""
+    """Let signals end the process, also while torch waits for a missing rank: nothing needs saving yet."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -173,8 +171,7 @@ def _default_signals() -> Iterator[None]:
 
 
 def exit_with_launcher() -> None:
-    """Ask Linux for a SIGTERM when torchrun dies: it does not forward every signal, nor the one that kills
-    it."""
+    """Ask Linux for a SIGTERM when torchrun dies: it does not forward all signals, such as SIGKILL."""
     if world_size() > 1 and sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             parent = os.getppid()
@@ -215,8 +212,7 @@ def any_rank(flag: bool) -> bool:
 
 
 def on_rank0(function: Callable[P, V]) -> Callable[P, V]:
-    """Decorator: call `function` on rank 0 alone, and return its value, or raise its SnnkdError, on every
-    rank.
+    """Decorator: call `function` on rank 0 only; return its value, or raise its SnnkdError, on every rank.
 
     Every rank has to make the call. Inside, calls of other `on_rank0` functions are plain calls.
     """
@@ -261,8 +257,7 @@ def on_every_rank(function: Callable[P, V]) -> Callable[P, V]:
 
 
 def local_rank0_first(function: Callable[P, V]) -> Callable[P, V]:
-    """Decorator: as `on_every_rank`, but each machine's first rank returns before the others start and find
-    its files."""
+    """Decorator: like `on_every_rank`, but each machine's first rank runs first, so others use its files."""
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> V:

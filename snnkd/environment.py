@@ -1,4 +1,4 @@
-"""The device, precision, hardware and package versions of this process."""
+"""Device, precision, hardware and package versions of this process."""
 
 from __future__ import annotations
 
@@ -71,8 +71,7 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Device, CPU, threads and GPU, as results record them. `vectors`: torch's CPU instruction set, which
-    differs within a model."""
+    """Device, CPU, threads and GPU for results; `vectors`: torch's CPU instruction set."""
     values: dict[str, Any] = {
         "device": device.type,
         "cpu": _cpu_name(),

@@ -75,8 +75,7 @@ def write_atomic(path: Path, content: bytes, keep: Path | None = None) -> None:
 
 @contextlib.contextmanager
 def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
-    """A file to write, which becomes `path` at the end: temporary file in the same folder, fsync, rename and
-    folder fsync.
+    """A file to write that replaces `path` at the end: temporary file, fsync, rename, fsync of the folder.
 
     A reader sees the old or the new file, never a part. With `keep`, the old file is renamed to `keep` first;
     a kill between the two renames leaves `keep`, which readers then use. On any error inside, `path` stays

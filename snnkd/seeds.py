@@ -1,5 +1,4 @@
-"""Separate random streams: each is named, and derived from the run's seed, so that changing one leaves the
-others."""
+"""Separate random streams, each named and derived from the run's seed, so that none affects another."""
 
 from __future__ import annotations
 

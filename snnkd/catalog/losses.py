@@ -153,8 +153,7 @@ def divergence(
     zero_at_teacher: bool = True,
     **options: Any,
 ) -> None:
-    """Declare a divergence and the loss of the same name: cross-entropy on the time mean + the divergence of
-    it.
+    """Declare a divergence, and the loss of that name: cross-entropy and divergence on the time mean.
 
     `keys` is the section that it extends by `options`: an Option each, or a new default for a key of `keys`.
     `preset` holds keys of its term in the loss.
@@ -225,8 +224,7 @@ def loss(
     aliases: tuple[str, ...] = (),
     overrides: Mapping[str, Section] | None = None,
 ) -> None:
-    """Declare a loss: its `loss:` section, and in `overrides` the keys of other sections that belong to the
-    method."""
+    """Declare a loss: its `loss:` section, and in `overrides` the method's keys of other sections."""
     LOSSES.add(
         LossEntry(
             name,

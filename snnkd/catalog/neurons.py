@@ -117,8 +117,7 @@ def build_neuron(values: Any, where: str = "neuron") -> AnyNeuron:
 
 
 def describe_neuron(name: str) -> dict[str, Any]:
-    """Name, help, learned parameters, whether it is causal and learns for each timestep, and the defaults of
-    its keys."""
+    """Name, help, learned parameters, whether causal and learned per timestep, and defaults of its keys."""
     entry = NEURONS[name]
     return {
         "name": entry.name,
@@ -146,8 +145,7 @@ def most_timesteps(neuron: AnyNeuron | None, trained: int) -> int | None:
 
 
 def check_timesteps(neuron: AnyNeuron | None, trained: int, requested: int, key: str) -> None:
-    """Raise UsageError, naming the option `key`, where a network trained at T = `trained` cannot run for
-    `requested` timesteps."""
+    """Raise UsageError naming `key` if a network trained at `trained` cannot run `requested` timesteps."""
     if neuron is None or requested == trained:
         return
     if not is_causal(neuron):

@@ -58,7 +58,6 @@ PAPER_RESULTS = _read(Path(__file__).with_suffix(".csv"))
 
 
 def find_paper_results(data: str, model: str, T: int) -> tuple[PaperResult, ...]:
-    """Results of papers for a full data set and a network at T timesteps, then those whose T is not
-    reported."""
+    """Published results for a full data set and a network at T timesteps, then those without a reported T."""
     same = [each for each in PAPER_RESULTS if (each.data, each.model) == (data, model)]
     return (*(each for each in same if each.T == T), *(each for each in same if each.T is None))

@@ -36,8 +36,7 @@ class Reference:
 
 
 def _read(path: Path) -> dict[str, Reference]:
-    """References by key: entries begin with `@kind{key,`, end with `}` and have a field on each line
-    between."""
+    """References by key: entries start with `@kind{key,`, have one field per line and end with `}`."""
     references = {}
     for entry in re.finditer(r"^@\w+\{(\S+),\n(.*?)^\}$", path.read_text("utf-8"), re.MULTILINE | re.DOTALL):
         fields: dict[str, str] = dict(re.findall(r"^  (\w+) = \{(.*)\},$", entry[2], re.MULTILINE))

@@ -106,8 +106,7 @@ def preflight_lines(stages: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:
-    """`snnkd data`'s description as rows of a text table, name and value; rows without a value are left
-    out."""
+    """`snnkd data`'s description as rows of name and value; rows without a value are omitted."""
     channels, *sides = description["shape"]
     colour = {1: "grey", 2: "2 polarities", 3: "RGB"}.get(channels, f"{channels} channels")
     frames = f", {description['frames']} frames" if description["frames"] else ""

@@ -100,8 +100,7 @@ class Finished:
 
 
 def finished_runs(stage: str, folder: Path, console: Console) -> list[Finished]:
-    """The finished runs of `stage` in `run_folders(folder)`, oldest first; results that are damaged or cannot
-    be read are logged."""
+    """The finished runs of `stage` in `run_folders(folder)`, oldest first; logs unreadable results."""
     runs = []
     for path in filter(is_finished, _logged_folders(folder, console)):
         try:
@@ -180,8 +179,7 @@ def _finished_status(folder: Path) -> Status:
 
 
 def all_status(folder: Path, console: Console) -> list[Status]:
-    """The states of `run_folders(folder)`, without those that cannot be read, which are logged. Raises
-    FileError when there is none."""
+    """The states of `run_folders(folder)`; logs unreadable ones. Raises FileError if there is none."""
     if folder.exists() and not folder.is_dir():
         raise FileError(f"{folder}: a file, not a folder of runs")
     if not folder.is_dir():

@@ -52,8 +52,7 @@ def join(where: str, key: object) -> str:
 
 
 def coerce(kind: Any, value: Any, where: str) -> Any:
-    """Convert `value` to `kind`: int, float, bool, str, Literal, Annotated (Bounds, Named), tuple, dict,
-    Optional or dataclass."""
+    """Convert `value` to `kind`: a scalar, Literal, Annotated, tuple, dict, Optional or dataclass."""
     origin = typing.get_origin(kind)
     if origin is typing.Annotated:
         return _marked(*typing.get_args(kind), value=value, where=where)

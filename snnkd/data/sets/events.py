@@ -230,8 +230,7 @@ def _write_cache(
 def _write_frames(
     file: IO[bytes], paths: Sequence[Path], config: EventConfig, console: Console, fetch: FetchOptions
 ) -> tuple[Any, int]:
-    """Write all frames as one .npy array, sample by sample; returns its hash and the number of clipped
-    pixels."""
+    """Write all frames as one .npy array, by sample; return its hash and the number of clipped pixels."""
     shape = (len(paths), config.frames, 2, config.size, config.size)
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     digest, clipped = hashlib.sha256(), 0

@@ -81,8 +81,7 @@ def _key(config: GlyphsConfig) -> str:
 
 
 def draw(config: GlyphsConfig) -> dict[str, np.ndarray]:
-    """Draw SPLIT_images uint8 `[N, H, W]` or `[N, H, W, 3]` and SPLIT_labels int64 `[N]` of train and
-    test."""
+    """Draw SPLIT_images uint8 `[N, H, W]` or `[N, H, W, 3]` and SPLIT_labels int64 `[N]` of both splits."""
     arrays = {}
     for split, count in (("train", config.train_images), ("test", config.test_images)):
         rng = np.random.default_rng(derive(config.seed, "glyphs", split))
