@@ -107,6 +107,7 @@ class StageFlags(TypedDict, total=False):
     seed: int | None
     device: str | None
     track: str | None
+    continue_anyway: bool
 
 
 class DistillFlags(StageFlags, total=False):
@@ -133,7 +134,7 @@ def teach(
 ) -> Run:
     """Train an ANN teacher, like `snnkd teach`; a finished run is returned, an unfinished one continued.
 
-    `flags`: data, model, epochs, batch_size, lr, seed, device, track.
+    `flags`: data, model, epochs, batch_size, lr, seed, device, track, continue_anyway.
     """
     resolved = resolve_stage(recipe, "teach", settings=_words(settings), **flags)
     assert isinstance(resolved, TeachRecipe)

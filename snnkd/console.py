@@ -1,14 +1,26 @@
-"""Progress of a run on stderr: a progress bar on a terminal, one plain line per epoch elsewhere."""
+"""Progress of a run on stderr: a progress bar on a terminal, one plain line per epoch
+elsewhere; and in the run's log.txt.
+
+Work never fails because nobody can read of it: what stderr does not take is lost, log.txt has it.
+"""
 
 from __future__ import annotations
 
-import sys
+import contextlib
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import TracebackType
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from snnkd.streams import Stderr
+
+LOG = "log.txt"
+MAX_LOG_BYTES = 2**20
+"""A larger log.txt becomes log.txt.1, which is replaced."""
 
 
 class Console:
@@ -17,12 +29,35 @@ class Console:
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
         self._logged: set[str] = set()
-        self.console = RichConsole(stderr=True, soft_wrap=True, highlight=False, markup=False)
+        self._log_file: Path | None = None
+        stderr = Stderr()
+        # FORCE_COLOR must not draw bars into a file
+        force = None if stderr.isatty() else False
+        self.console = RichConsole(
+            file=stderr,  # type: ignore[arg-type]
+            force_terminal=force,
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
 
     def log(self, line: str) -> None:
         if not self.quiet:
             self.console.print(line)
-            sys.stderr.flush()
+        if self._log_file is not None:
+            _append(self._log_file, line)
+
+    @contextlib.contextmanager
+    def log_into(self, folder: Path) -> Iterator[None]:
+        """Also append lines, with their time, to log.txt in `folder`; an error that is raised, too."""
+        self._log_file = folder / LOG
+        try:
+            yield
+        except Exception as error:
+            _append(self._log_file, f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            self._log_file = None
 
     def log_once(self, line: str) -> None:
         """`log`, unless this console has logged the same line before."""
@@ -33,6 +68,20 @@ class Console:
     def bar(self, title: str, total: int, done: int = 0) -> Bar:
         """A progress bar as a context manager; nothing is drawn if stderr is not a terminal."""
         return Bar(self.console if self.console.is_terminal and not self.quiet else None, title, total, done)
+
+
+def _append(path: Path, line: str) -> None:
+    """Append a line with its time. A full disk or a lost folder loses it: a log is no reason to stop."""
+    entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n"
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            os.write(descriptor, entry.encode("utf-8", "backslashreplace"))
+            full = os.fstat(descriptor).st_size > MAX_LOG_BYTES
+        finally:
+            os.close(descriptor)
+        if full:
+            os.replace(path, path.with_name(f"{LOG}.1"))
 
 
 class Bar:

@@ -45,6 +45,15 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)  # after the check: torch reads cuda:999 as another number
 
 
+def device_line(device: torch.device, config: ExecutionConfig, threads: int) -> str:
+    """`device: cuda (NVIDIA H200), bf16`, or `device: cpu, 2 threads, float32; no GPU found` for auto."""
+    precision = "bf16" if in_bf16(config, device) else "float32"
+    if device.type == "cuda":
+        return f"device: {device} ({torch.cuda.get_device_name(device)}), {precision}"
+    fallback = "; no GPU found" if config.device == "auto" else ""
+    return f"device: cpu, {threads} thread{'s' if threads > 1 else ''}, {precision}{fallback}"
+
+
 def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:
     """bf16 autocast where `in_bf16`, otherwise a no-op."""
     return torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(config, device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 
 from snnkd import distributed
 from snnkd.data import check_fit
+from snnkd.environment import device_line
 from snnkd.errors import FileError
 from snnkd.files import write_json
 from snnkd.losses.objective import Objective
@@ -20,7 +22,15 @@ from snnkd.models.files import LoadedNetwork, load_network, save_network
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import RESULT, RUN, is_finished, read_result, recipe_hash, runs_folder
 from snnkd.runs.lock import Lock, check_free, record_done, retry_when_free
-from snnkd.runs.open import begin, check_folder, check_same_data, set_aside, sweep_run
+from snnkd.runs.open import (
+    begin,
+    check_folder,
+    check_same_data,
+    read_resumed,
+    record_resumed,
+    set_aside,
+    sweep_run,
+)
 from snnkd.runs.reproducibility import (
     Reproducibility,
     check_resumable,
@@ -115,13 +125,15 @@ def _train_and_measure(
     recipe, context = stage.recipe, stage.context
     setup = _begin_or_resume(stage, network)
     torch.set_num_threads(setup.threads)
-    context.console.log(f"run: {stage.folder}")
-    progress = train(stage, network, objective, setup.compile)
-    loaded = _save_network(stage, network, _network_config(stage, progress, teacher_result, setup))
-    distributed.broadcast_state(loaded.network.to(stage.device).state_dict())
-    result = measure_network(loaded, stage.data, EvalConfig(), recipe.execution, stage.device, context)
-    _finish(stage, result)
-    context.console.log(summary_line(result))
+    with context.console.log_into(stage.folder) if distributed.is_rank0() else nullcontext():
+        context.console.log(f"run: {stage.folder}")
+        context.console.log(device_line(stage.device, recipe.execution, setup.threads))
+        progress = train(stage, network, objective, setup.compile)
+        loaded = _save_network(stage, network, _network_config(stage, progress, teacher_result, setup))
+        distributed.broadcast_state(loaded.network.to(stage.device).state_dict())
+        result = measure_network(loaded, stage.data, EvalConfig(), recipe.execution, stage.device, context)
+        _finish(stage, result)
+        context.console.log(summary_line(result))
     return Finished(stage.folder, result)
 
 
@@ -140,14 +152,12 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
     if recorded is None:
         begin(folder, stage.recipe, stage.identity, current, context.command)
         return current
-    check_resumable(folder, recorded, current)
-    if recorded.processes != current.processes:
-        context.console.log(
-            f"started with {recorded.processes} processes, continuing with {current.processes}: "
-            "the last digits will differ"
-        )
-        return replace(recorded, threads=current.threads)
-    return recorded
+    change = check_resumable(folder, recorded, current, stage.recipe.execution.continue_anyway)
+    if change is None:
+        return recorded
+    context.console.log(f"warning: resumed on another setup ({change}): the last digits will differ")
+    record_resumed(folder, current, change)
+    return current
 
 
 def _network_config(
@@ -155,6 +165,7 @@ def _network_config(
 ) -> dict[str, Any]:
     """The provenance of a network in config.json."""
     recipe, data = stage.recipe, stage.data
+    resumed = read_resumed(stage.folder) if distributed.is_rank0() else []
     return {
         "stage": recipe.stage,
         "seed": recipe.seed,
@@ -170,6 +181,7 @@ def _network_config(
         "cpu_seconds": round(progress.cpu_seconds, 2),
         "gpu_seconds": round(progress.gpu_seconds, 2) if stage.device.type == "cuda" else None,
         "precision": "bf16" if setup.bf16 else "float32",
+        **({"resumed": resumed} if resumed else {}),
     }
 
 

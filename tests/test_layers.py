@@ -24,7 +24,8 @@ LAYERS = """
     catalog  context                                       which names exist; what a command runs with
     environment  usercode  stopping  locks
     schema  files  distributed                             which keys exist
-    console  errors  seeds  openmp
+    console
+    errors  seeds  openmp  streams
 """
 """A room imports only from rooms on lower lines; two spaces part the rooms from each other and from the remark."""
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}

@@ -29,6 +29,7 @@ from snnkd.cli import (
 )
 from snnkd.errors import Interrupted, RunError, SnnkdError, UsageError, did_you_mean
 from snnkd.files import from_os_error
+from snnkd.streams import Stderr, prepare_streams
 
 TYPER_SIGINT_CODE = 130
 """Exit code that Typer returns for KeyboardInterrupt."""
@@ -88,6 +89,7 @@ def top(
 
 def main() -> NoReturn:
     """Run the command line of sys.argv and exit: 0 when done, else with the code of its error (errors.py)."""
+    prepare_streams()
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     arguments = [_expand_home(argument) for argument in arguments if argument != "--debug"]
@@ -99,7 +101,7 @@ def main() -> NoReturn:
             raise KeyboardInterrupt
     except BaseException as error:
         if debug and not isinstance(error, SystemExit):
-            traceback.print_exc()
+            traceback.print_exc(file=Stderr())
         _exit_with(error)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -117,13 +119,13 @@ def _exit_with(error: BaseException) -> NoReturn:
     if isinstance(error, KeyboardInterrupt):
         error = Interrupted("stopped by SIGINT")
     if type(error).__name__ == "NoArgsIsHelpError":  # a bare `snnkd`: the help, without an error line
-        print(error.format_message(), file=sys.stderr)  # type: ignore[attr-defined]
+        print(error.format_message(), file=Stderr())  # type: ignore[attr-defined]
         sys.exit(UsageError.exit_code)
     code, message = _explain(error)
     if distributed.should_report(error):
         rank = distributed.rank()
         prefix = "" if distributed.is_rank0() else f"process {rank} of {distributed.world_size()}: "
-        print(f"snnkd: {prefix}{' '.join(message.split())}", file=sys.stderr, flush=True)
+        print(f"snnkd: {prefix}{' '.join(message.split())}", file=Stderr())
     if isinstance(error, Interrupted):
         # a shell loop ends only if the process is killed by the signal
         signal.signal(signal.SIGINT, signal.SIG_DFL)

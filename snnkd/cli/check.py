@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -55,4 +54,4 @@ def check(
     o.echo(f"# from: {o.command_line()}")
     o.echo(dump_yaml(recipe_keys).rstrip() if swept else commented_yaml(recipe_keys))
     for line in [*(tasks.summary if swept else ()), *preflight_lines(stages)]:
-        print(line, file=sys.stderr)
+        o.note(line)

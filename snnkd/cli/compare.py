@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -104,12 +103,12 @@ def compare(
         check_plot_path(plot)
     report = make_report(runs or (), settings, logits or ())
     if report.left_out:
-        print(left_out_line(report), file=sys.stderr)
+        o.note(left_out_line(report))
     if plot:
         from snnkd.compare.plot import plot_report
 
         plot_report(report, plot)
-        print(f"plot written to {plot}", file=sys.stderr)
+        o.note(f"plot written to {plot}")
     if format == "table" and not as_json:
         o.echo(formats.as_table(report, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns))
     else:

@@ -75,6 +75,7 @@ def distill(
     ] = False,
     out: o.Out = None,
     fresh: o.Fresh = False,
+    continue_anyway: o.ContinueAnyway = False,
     max_time: o.MaxTime = None,
     track: o.Track = None,
     as_json: o.Json = False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import sys
@@ -16,7 +15,9 @@ import typer
 
 from snnkd import distributed, usercode
 from snnkd.errors import UsageError
+from snnkd.files import from_os_error
 from snnkd.recipe import FLAGS
+from snnkd.streams import Stderr, discard
 
 if TYPE_CHECKING:
     from snnkd.console import Console
@@ -74,6 +75,13 @@ Sweep = Annotated[
     ),
 ]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Start over; move an existing run directory to .aside.")]
+ContinueAnyway = Annotated[
+    bool,
+    typer.Option(
+        "--continue-anyway",
+        help="Resume a run on other versions or hardware than it was started with; the last digits differ.",
+    ),
+]
 MaxTime = Annotated[
     str | None,
     typer.Option(
@@ -163,15 +171,31 @@ def make_context(
 
 
 def echo(text: object) -> None:
-    """Print a result to stdout, on rank 0. A closed pipe (`snnkd list losses | head -1`) is not an error."""
+    """Print a result to stdout, on rank 0. A closed pipe (`snnkd list losses | head -1`) is no error.
+
+    Raises FileError or RunError when stdout takes nothing; the work is done then.
+    """
     if not distributed.is_rank0():
         return
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
+    except OSError as error:
+        discard(sys.stdout)
+        raise from_os_error(error, "standard output") from error
+
+
+def note(text: str) -> None:
+    """Print to stderr; what it does not take is lost."""
+    print(text, file=Stderr())
 
 
 def echo_json(value: Any) -> None:
     """Print one JSON object to stdout."""
-    echo(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:  # no replacement may change a value
+        text = json.dumps(value, indent=2, allow_nan=False)
+    echo(text)

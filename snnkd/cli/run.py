@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
@@ -44,9 +43,9 @@ def run(
     tasks = resolve_tasks(recipe, settings or (), sweep or ())
     check_compare(tasks)
     if tasks.option_axes and distributed.is_rank0():
-        print(option_recipe(recipe, tasks.option_axes, settings or ()), file=sys.stderr)
+        o.note(option_recipe(recipe, tasks.option_axes, settings or ()))
     if tasks.notes and distributed.is_rank0():
-        print("\n".join(tasks.notes), file=sys.stderr)
+        o.note("\n".join(tasks.notes))
     if list_tasks:
         if as_json:
             o.echo_json(

@@ -31,6 +31,7 @@ def teach(
     code: o.Code = None,
     out: o.Out = None,
     fresh: o.Fresh = False,
+    continue_anyway: o.ContinueAnyway = False,
     max_time: o.MaxTime = None,
     track: o.Track = None,
     as_json: o.Json = False,

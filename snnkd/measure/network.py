@@ -72,7 +72,7 @@ def measure_network(
         **{key: config.get(key) for key in ("loss", "selection", "teacher", "precision")},
         "weights_sha256": loaded.sha256,
         "data_sha256": data.sha256,
-        **({"class_names": config["class_names"]} if config.get("class_names") else {}),
+        **{key: config[key] for key in ("class_names", "resumed") if config.get(key)},
         "parameters": sum(p.numel() for p in network.parameters()),
         "command": context.command,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -75,6 +75,8 @@ class ResultDict(TypedDict):
     data_sha256: str
     class_names: NotRequired[list[str]]
     """Names of the network's outputs in order, where the training data had names."""
+    resumed: NotRequired[list[str]]
+    """Changes of versions, hardware or processes at which training was resumed: its last digits differ."""
     parameters: int
     command: str
     date: str

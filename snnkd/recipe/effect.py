@@ -1,6 +1,6 @@
 """Flags and keys that would change nothing: refused, each with its reason.
 
-A permission that is not needed (execution.allow_weak_teacher) is no request, and may stay.
+A permission that is not needed (execution.allow_weak_teacher, continue_anyway) is no request, and may stay.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ FLAGS = {
     "device": "execution.device",
     "track": "execution.track",
     "allow_weak_teacher": "execution.allow_weak_teacher",
+    "continue_anyway": "execution.continue_anyway",
     "teacher": "teacher.run",
     "teacher_model": "teacher.model",
     "teacher_weights": "teacher.run",

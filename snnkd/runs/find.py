@@ -117,11 +117,13 @@ def finished_runs(stage: str, folder: Path, console: Console) -> list[Finished]:
 def choose(runs: list[Finished], kind: str, latest: bool, option: str, missing_message: str) -> Finished:
     """The one run of `runs`, or with `latest` the one that finished last.
 
-    Raises FileError with `missing_message` for none, UsageError that lists them for several.
+    Runs with the same weights count as one. Raises FileError with `missing_message` for none, UsageError
+    that lists them for several.
     """
     if not runs:
         raise FileError(missing_message)
-    if len(runs) > 1 and not latest:
+    different = {run.result.get("weights_sha256", run.folder) for run in runs}
+    if len(different) > 1 and not latest:
         names = ", ".join(f"{run.folder} ({run.top1:.1f} %)" for run in runs[-MAX_LISTED:])
         if len(runs) > MAX_LISTED:
             names = f"... (`snnkd status` lists all), {names}"

@@ -129,3 +129,15 @@ def begin(
         "command": command,
     }
     write_json(folder / RUN, values)
+
+
+def record_resumed(folder: Path, setup: Reproducibility, change: str) -> None:
+    """Record in run.json that the run goes on in `setup`, and add `change` to what its result will say."""
+    values = read_json(folder / RUN)
+    values |= {"needs": to_plain(setup), "resumed": [*values.get("resumed", []), change]}
+    write_json(folder / RUN, values)
+
+
+def read_resumed(folder: Path) -> list[str]:
+    """The changes of setup that the run was resumed with."""
+    return list(read_json(folder / RUN).get("resumed", []))

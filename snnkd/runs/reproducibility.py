@@ -74,16 +74,22 @@ def recorded_reproducibility(folder: Path) -> Reproducibility:
         raise FileError(f"{folder / RUN}: damaged: {error}") from error
 
 
-def check_resumable(folder: Path, recorded: Reproducibility, current: Reproducibility) -> None:
+def check_resumable(
+    folder: Path, recorded: Reproducibility, current: Reproducibility, anyway: bool = False
+) -> str | None:
     """Raise UsageError if a resumed run would not be bitwise identical to an uninterrupted one.
 
-    The number of threads is restored. Another number of processes is allowed and changes the last digits.
+    The number of threads is restored. Another number of processes is allowed, and anything with `anyway`;
+    returns what then differs, which changes the last digits, or None.
     """
-    current = replace(current, threads=recorded.threads, processes=recorded.processes)
+    current = replace(current, threads=recorded.threads)
     change = difference(fields.to_plain(recorded), fields.to_plain(current))
-    if change:
-        key, old, new = change
+    if change is None:
+        return None
+    key, old, new = change
+    if not anyway and replace(current, processes=recorded.processes) != recorded:
         raise UsageError(
             f"{folder}: started with {key} = {old!r}, here it is {new!r}; "
-            "resume on the original setup for bitwise results, or --fresh"
+            "resume on the original setup, or --continue-anyway"
         )
+    return f"{key} {old!r}, then {new!r}"

@@ -159,6 +159,9 @@ class ExecutionConfig:
     """Images per forward pass in evaluation."""
     allow_weak_teacher: bool = False
     """Accept a teacher below twice chance accuracy."""
+    continue_anyway: bool = False
+    """Resume a run on other versions, CPU vectors or GPU than it was started with; its last digits then
+    differ from an uninterrupted run's, and its result says so."""
     keep_state: bool = False
     """Keep the training checkpoints of a finished run."""
     track: Literal["none", "tensorboard"] = "none"

@@ -88,7 +88,9 @@ def test_another_number_of_processes_continues(
 ) -> None:
     torchrun.run(tmp_path, [*TEACH, "--max-time", "0s"], before)
     again = torchrun.done(tmp_path, TEACH, after)
-    said = f"started with {before} processes, continuing with {after}: the last digits will differ"
+    said = (
+        f"warning: resumed on another setup (processes {before}, then {after}): the last digits will differ"
+    )
     assert again.err.count(said) == 1
     assert _lines(tmp_path / "run/metrics.jsonl") == 8
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -151,6 +152,10 @@ def test_choosing_one_of_several(tmp_path):
         UsageError, match=f"2 finished teacher runs: {first} .12.3 %., {second} .12.3 %.; .*--teacher latest"
     ):
         chosen(False)
+    for name, when in (("a", 2000), ("b", 1000)):
+        shutil.rmtree(tmp_path / name)
+        finished(tmp_path / name, when=when, weights_sha256="same weights")
+    assert chosen(False) == second
 
 
 @pytest.mark.parametrize("name", ["run.lock", "result.json", "model.safetensors"])

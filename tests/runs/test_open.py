@@ -14,7 +14,14 @@ from snnkd.errors import FileError, UsageError
 from snnkd.recipe import resolve_stage
 from snnkd.runs.folder import identity
 from snnkd.runs.lock import Lock
-from snnkd.runs.open import begin, check_folder, check_same_data, set_aside
+from snnkd.runs.open import (
+    begin,
+    check_folder,
+    check_same_data,
+    read_resumed,
+    record_resumed,
+    set_aside,
+)
 from snnkd.runs.reproducibility import (
     Reproducibility,
     Versions,
@@ -226,7 +233,19 @@ def test_resuming_where_the_bytes_would_differ_is_refused(run, change, hint):
 
 
 def test_threads_are_restored_and_other_processes_allowed(run):
-    check_resumable(run, SETUP, replace(SETUP, threads=64, processes=2))
+    assert check_resumable(run, SETUP, replace(SETUP, threads=64)) is None
+    assert check_resumable(run, SETUP, replace(SETUP, threads=64, processes=2)) == "processes 1, then 2"
+
+
+def test_any_setup_is_taken_anyway_and_recorded(run):
+    newer = replace(SETUP, versions=replace(SETUP.versions, torch="2.7.0"))
+    change = check_resumable(run, SETUP, newer, anyway=True)
+    assert change == "versions.torch '2.6.0', then '2.7.0'"
+    assert read_resumed(run) == []
+    for text in (change, "machine 'a', then 'b'"):
+        record_resumed(run, newer, text)
+    assert read_resumed(run) == [change, "machine 'a', then 'b'"]
+    assert recorded_reproducibility(run) == newer
 
 
 def test_the_same_request_on_other_bytes_is_refused(run):
