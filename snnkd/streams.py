@@ -16,25 +16,29 @@ PLAIN = {
 
 
 class Stderr(io.TextIOBase):
-    """sys.stderr as it is at each call, for writing; what it does not take is lost, and no error."""
+    """sys.stderr, as it is when this is made, for writing; what it does not take is lost, and no error."""
+
+    def __init__(self) -> None:
+        self._stream = sys.stderr
+        """None if closed when the process started. Kept, since rich replaces sys.stderr during a bar."""
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
-        return getattr(sys.stderr, "encoding", None) or "utf-8"
+        return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
-        return sys.stderr is not None and sys.stderr.isatty()
+        return self._stream is not None and self._stream.isatty()
 
     def fileno(self) -> int:
-        return sys.stderr.fileno()
+        return self._stream.fileno()
 
     def write(self, text: str) -> int:
-        if sys.stderr is not None:  # None: closed when the process started
+        if self._stream is not None:
             try:
-                sys.stderr.write(text)
-                sys.stderr.flush()
+                self._stream.write(text)
+                self._stream.flush()
             except OSError:
-                discard(sys.stderr)
+                discard(self._stream)
         return len(text)
 
 
