@@ -55,13 +55,19 @@ class Interrupted(SnnkdError):
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'hta-kl'?` for the closest known name, or the list of names when none is close."""
     names = sorted(known)
-    # dashes or a section that all names share must not count as similarity
-    plain = {_plain(known_name): known_name for known_name in names}
-    close = difflib.get_close_matches(_plain(name), list(plain), n=1, cutoff=0.6)
-    if close:
-        return f"; did you mean {plain[close[0]]!r}?"
+    guess = closest(name, names)
+    if guess:
+        return f"; did you mean {guess!r}?"
     return f"; known: {', '.join(names)}" if names else ""
 
 
-def _plain(name: str) -> str:
-    return name.lstrip("-").rpartition(".")[2]
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The known name most like `name`, whatever the case, `-` or `_`; of equals that of fewest sections."""
+    plain = {plain_name(each): each for each in sorted(known, key=lambda each: (-each.count("."), each))}
+    close = difflib.get_close_matches(plain_name(name), list(plain), n=1, cutoff=0.6)
+    return plain[close[0]] if close else None
+
+
+def plain_name(name: str) -> str:
+    """`name` without what similarity must not count: dashes before it, a key's section, case, `_` for `-`."""
+    return name.lstrip("-").rpartition(".")[2].lower().replace("_", "-")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from snnkd.catalog.registry import Registry, SectionEntry
@@ -27,6 +28,14 @@ def _published(
 ) -> DataEntry:
     target = f"snnkd.data.sets.{module}:load"
     return DataEntry(name, help, target, options=options, nominal=nominal, source=source, licence=licence)
+
+
+def _name_at(path: str) -> str | None:
+    """The data set that a path of the user's pictures or arrays would be given as."""
+    place = os.path.expanduser(path)
+    if os.path.isdir(place):
+        return f"imagefolder:{path}"
+    return f"npz:{path}" if os.path.isfile(place) and path.endswith(".npz") else None
 
 
 # fmt: off
@@ -58,4 +67,4 @@ DATA = Registry("data set", [
     DataEntry("npz", "your own uint8 images in one file, key names as in MedMNIST",
               "snnkd.data.sets.npz:load", argument="PATH", options=data.NpzConfig),
 ], user=DataEntry("MODULE:FUNCTION", "your own function that returns the arrays",
-                  "snnkd.data.sets.user:load", options=data.UserData))
+                  "snnkd.data.sets.user:load", options=data.UserData), name_at=_name_at)

@@ -8,7 +8,7 @@ also takes a function of the user's own, `module:function`, where the command li
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -58,9 +58,17 @@ E = TypeVar("E", bound=Entry)
 class Registry(Generic[E]):
     """Entries by name, in the order declared. The entry `user` is for user-defined functions."""
 
-    def __init__(self, kind: str, entries: Iterable[E] = (), user: E | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        entries: Iterable[E] = (),
+        user: E | None = None,
+        name_at: Callable[[str], str | None] = lambda path: None,
+    ) -> None:
+        """`kind` is the entries' noun in messages, `name_at` the name that stands for an existing path."""
         self.kind = kind
         self.user = user
+        self._name_at = name_at
         self._entries: dict[str, E] = {}
         self._aliases: dict[str, str] = {}
         for entry in entries:
@@ -87,14 +95,22 @@ class Registry(Generic[E]):
         entry = self._entries.get(self._aliases.get(head, head))
         if entry is None:
             if self.user is None or not is_user_code(name):
-                usages = [*(e.usage for e in self), *self._aliases]
-                raise UsageError(f"unknown {self.kind} {name!r}{did_you_mean(name, usages)}")
+                raise UsageError(f"unknown {self.kind} {name!r}{self._hint(name)}")
             return self.user
         if entry.argument and not argument:
             raise UsageError(f"{self.kind} {name!r} lacks its {entry.argument}; write {entry.usage}")
         if colon and not entry.argument:
             raise UsageError(f"{self.kind} {name!r}: {head!r} takes no argument")
         return entry
+
+    def _hint(self, name: str) -> str:
+        """What to write instead of an unknown name."""
+        at_path, several = self._name_at(name), name.split(",")
+        if at_path is not None:
+            return f"; did you mean {at_path!r}?"
+        if len(several) > 1 and all(each.strip() in self for each in several):
+            return f"; for a run each: snnkd run RECIPE --sweep {self.kind.split()[0]}={name}"
+        return did_you_mean(name, [*(entry.usage for entry in self), *self._aliases])
 
     def is_user_defined(self, name: str) -> bool:
         """Whether `name` is a function of the user's, and not an entry with an argument."""

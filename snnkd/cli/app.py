@@ -37,6 +37,24 @@ COMPILERS = ("torch._dynamo", "torch._inductor")
 """Packages that torch.compile raises errors from."""
 
 
+INSTEAD = {
+    "train": "`snnkd teach` trains a teacher, `snnkd distill` a student",
+    "predict": "`snnkd eval RUN` measures a network; snnkd.load(RUN) gives it to Python",
+    "help": "write `snnkd --help`, or `snnkd guide` for the manual",
+    "version": "write `snnkd --version`",
+    "config": "`snnkd check RECIPE` prints every key, `snnkd check RECIPE > mine.yaml` a copy",
+    "resume": "the command that began a run continues it; `snnkd status` lists runs",
+    "evaluate": "write `snnkd eval`",
+    "test": "write `snnkd eval`",
+    "sweep": "write `snnkd run RECIPE --sweep KEY=VALUES`",
+    "download": "write `snnkd data NAME`",
+    "convert": "write `snnkd export`",
+    "benchmark": "write `snnkd bench`",
+    "init": "write `snnkd check glyphs > mine.yaml`",
+}
+"""What does the work of commands that other tools have."""
+
+
 def help_examples(commands: Sequence[str]) -> str:
     """The examples below a command's help; \\b keeps Typer from wrapping them."""
     return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
@@ -170,6 +188,9 @@ def _allocation_failed(error: BaseException) -> bool:
 def _usage(error: BaseException) -> str:
     """Typer's message, with only the closest option suggested."""
     message = str(error.format_message()).strip().rstrip(".")  # type: ignore[attr-defined]
+    command = re.match(r"No such command '([^']+)'", message)
+    if command and command[1].lower() in INSTEAD:
+        return f"no command {command[1]!r}; {INSTEAD[command[1].lower()]}"
     unknown, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if unknown and context:
         options = [option for parameter in context.command.params for option in parameter.opts]

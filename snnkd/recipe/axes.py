@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from snnkd.errors import UsageError, did_you_mean
-from snnkd.recipe.keys import PIPELINE_KEYS, STAGES
+from snnkd.errors import UsageError
+from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, key_hint
 from snnkd.recipe.loss_section import expand_loss, loss_label
 from snnkd.recipe.resolve import stage_of
 from snnkd.recipe.yaml_io import flow_yaml
@@ -63,7 +63,7 @@ def check_key(key: Any, base: Values) -> None:
         hint = (
             f"; a one-stage recipe has no sections, write {rest!r}"
             if stage and head in STAGES
-            else did_you_mean(head, known - {*FIXED})
+            else key_hint(head, known - {*FIXED}, stages)
         )
         raise UsageError(f"sweep: unknown key {str(key)!r}{hint}")
     if head in PIPELINE_KEYS and head not in base:

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
+from snnkd.catalog.data import DATA
+from snnkd.catalog.losses import KINDS
+from snnkd.catalog.models import MODELS
+from snnkd.catalog.neurons import NEURONS
+from snnkd.errors import closest, did_you_mean, plain_name
 from snnkd.schema import fields
-from snnkd.schema.run import DistillRecipe, StageRecipe, TeachRecipe
+from snnkd.schema.run import (
+    DistillRecipe,
+    ExecutionConfig,
+    StageRecipe,
+    TeacherConfig,
+    TeachRecipe,
+    TrainConfig,
+)
 
 Values = dict[str, Any]
 Path = tuple[str, ...]
@@ -46,6 +59,31 @@ def expand_names(document: Values) -> Values:
         if isinstance(teacher, dict) and isinstance(teacher.get("model"), str):
             teacher["model"] = {"name": teacher["model"]}
     return document
+
+
+@cache
+def nested_keys(stage: str) -> tuple[str, ...]:
+    """The keys of all sections of `stage` by dotted path, for any data set, network, neuron and loss."""
+    terms = {key for kind in KINDS.values() for entry in kind for key in fields.hints(entry.options)}
+    sections: dict[str, Iterable[str]] = {"loss": terms - KINDS.keys()}
+    for name, registry in (("data", DATA), ("model", MODELS), ("neuron", NEURONS)):
+        sections[name] = {key for entry in registry for key in fields.hints(entry.options)}
+    for name, section in (("train", TrainConfig), ("teacher", TeacherConfig), ("execution", ExecutionConfig)):
+        sections[name] = fields.hints(section)
+    paths = [f"{name}.{key}" for name, keys in sections.items() for key in keys]
+    return tuple(sorted(path for path in paths if applies(path, stage)))
+
+
+def key_hint(key: str, known: Iterable[str], stages: Iterable[str]) -> str:
+    """What to write instead of a top-level key that is none of `known`: also a section's key, by its last
+    part."""
+    nested = {path for stage in stages for path in nested_keys(stage)}
+    same = sorted(path for path in nested if plain_name(path) == plain_name(key))
+    if same:
+        return f"; did you mean {' or '.join(map(repr, same[:3]))}?"
+    if closest(key, known) is None and (guess := closest(key, nested)):
+        return f"; did you mean {guess!r}?"
+    return did_you_mean(key, known)
 
 
 def value_at(values: Any, path: Path) -> Any:

@@ -24,7 +24,15 @@ def read_recipe(name: str) -> dict[str, Any]:
     or not plain YAML.
     """
     path = find_recipe(name)
-    return _with_bases(parse_yaml(read_bytes(path, MAX_BYTES + 1), str(path)), name, path, (path,))
+    return _with_bases(_read_document(path), name, path, (path,))
+
+
+def _read_document(path: Path) -> dict[str, Any]:
+    if os.path.isdir(path):
+        inside = path / "recipe.yaml"
+        remedy = f"write {inside}" if inside.is_file() else "give a .yaml file"
+        raise FileError(f"{path}: is a directory, not a recipe; {remedy}")
+    return parse_yaml(read_bytes(path, MAX_BYTES + 1), str(path))
 
 
 def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Pa
             f"{name}: extends: {extends} is base {len(chain)} of {chain[0]}; at most {MAX_BASES} are allowed"
         )
     try:
-        base = parse_yaml(read_bytes(base_path, MAX_BYTES + 1), str(base_path))
+        base = _read_document(base_path)
     except FileError as error:
         raise FileError(f"{name} extends {extends}: {error}") from error
     base = _with_bases(base, base_name, base_path, (*chain, base_path))

@@ -12,10 +12,10 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.formats import build_export
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import build_neuron, check_timesteps
-from snnkd.errors import UsageError, did_you_mean
+from snnkd.errors import UsageError
 from snnkd.recipe.data_section import check_subset
 from snnkd.recipe.effect import check_effect
-from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, stages_in
+from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, key_hint, stages_in
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import NO_LOSS, build_loss, find_trait, method_overrides
 from snnkd.recipe.merge import merge_stage
@@ -124,7 +124,8 @@ def _check_pipeline_keys(document: Values, recipe: str) -> None:
     known = set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS)
     for key in document:
         if key not in known:
-            raise UsageError(f"unknown key {key!r}{did_you_mean(key, known)}")
+            hint = key_hint(str(key), known, stages_in(document) or STAGES)
+            raise UsageError(f"unknown key {key!r}{hint}")
     if "schema" in document:
         fields.coerce(fields.hints(StageRecipe)["schema"], document["schema"], "schema")
     if "compare" in document and "distill" not in document:
@@ -139,9 +140,8 @@ def _check_shared_setting(setting: str, document: Values) -> None:
     path = setting.partition("=")[0]
     if not any(stage in document and applies(path, stage) for stage in STAGES):
         key = path.split(".")[0]
-        raise UsageError(
-            f"unknown key {key!r}{did_you_mean(key, set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS))}"
-        )
+        known = set(fields.hints(DistillRecipe)) | set(PIPELINE_KEYS)
+        raise UsageError(f"unknown key {key!r}{key_hint(key, known, stages_in(document))}")
 
 
 def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[str]) -> StageRecipe:
@@ -201,6 +201,9 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
         raise UsageError(f"model.T: {values['model'].T}, but a teacher has no timesteps; remove the key")
     elif values["model"].event_input is None and frames_in(values["data"]):
         values["model"] = dataclasses.replace(values["model"], event_input="mean")
+    for key in values.keys() - fields.hints(STAGES[stage]):
+        hint = key_hint(str(key), fields.hints(STAGES[stage]), (stage,))
+        raise UsageError(f"unknown key {str(key)!r}{hint}")
     recipe = fields.build(STAGES[stage], values, "")
     _check_combinations(recipe)
     check_events(recipe)

@@ -40,14 +40,20 @@ def find_recipe(name: str, folder: Path = Path()) -> Path:
         return folder / user_path(name)
     if name in shipped_names():
         return recipes_folder() / f"{name}.yaml"
-    hint = (
-        f"; for the file write ./{name}"
-        if os.path.isfile(folder / name)
-        else did_you_mean(name, shipped_names())
-    )
+    hint = _path_hint(name, folder) or did_you_mean(name, shipped_names())
     if len(hint) > MAX_HINT_LENGTH:
         hint = "; see `snnkd list recipes`"
     raise UsageError(f"unknown recipe {name!r}{hint}")
+
+
+def _path_hint(name: str, folder: Path) -> str:
+    """Name the file that is called almost as `name`, in `folder`; empty if there is none."""
+    if os.path.isfile(folder / name):
+        return f"; for the file write ./{name}"
+    for path in (f"{name}.yaml", f"{name}.yml", f"{name}/recipe.yaml"):
+        if os.path.isfile(folder / path):
+            return f"; did you mean {path!r}?"
+    return ""
 
 
 def first_comment(name: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -14,6 +15,8 @@ from snnkd.errors import UsageError, did_you_mean
 from snnkd.schema.marks import Bounds, Named
 
 C = TypeVar("C")
+SEVERAL = re.compile(r"[-+.\de]+(,[-+.\de]+)+")
+"""Numbers with commas between them."""
 
 
 def build(cls: type[C], values: Any, where: str) -> C:
@@ -168,6 +171,11 @@ def _number(kind: Any, value: int | float | str, where: str) -> int | float:
                 raise ValueError
             return integer
     except (ValueError, OverflowError):
+        if isinstance(value, str) and SEVERAL.fullmatch(value) and not where.startswith(("eval.", "--")):
+            raise UsageError(
+                f"{where}: {value!r} is several numbers; for a run each: "
+                f"snnkd run RECIPE --sweep {where}={value}"
+            ) from None
         raise UsageError(f"{where}: {value!r} is not {'a whole' if kind is int else 'a'} number") from None
     if not math.isfinite(number):
         raise UsageError(f"{where}: {value!r} is not a finite number")

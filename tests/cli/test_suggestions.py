@@ -1,0 +1,69 @@
+"""What people type by habit: each refusal says what to type next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+
+
+@pytest.fixture(autouse=True)
+def _files() -> None:
+    for folder in ("pics", "out1"):
+        Path(folder).mkdir()
+    for name in ("x.npz", "mine.yaml", "out1/recipe.yaml"):
+        Path(name).touch()
+
+
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        ("distill --loss HTA-KL", "did you mean 'hta-kl'?"),
+        ("distill --loss hta_kl", "did you mean 'hta-kl'?"),
+        ("distill --neuron LIF", "did you mean 'lif'?"),
+        ("distill --neuron Cuba_LIF", "did you mean 'cuba-lif'?"),
+        ("teach --data CIFAR10", "did you mean 'cifar10'?"),
+        ("teach --model ResNet8", "did you mean 'resnet8'?"),
+        ("run Glyphs", "did you mean 'glyphs'?"),
+        ("list LOSSES", "did you mean 'losses'?"),
+        ("teach --set lr=0.01", "did you mean 'train.lr'?"),
+        ("run glyphs --set weight-decay=0.1", "did you mean 'train.weight_decay'?"),
+        ("distill --set Temperature=2", "did you mean 'loss.temperature'?"),
+        ("distill --set size=3", "did you mean 'data.size' or 'teacher.size'?"),
+        ("teach --set epoch=3", "did you mean 'train.epochs'?"),
+        ("run glyphs --set sweep.lr=[1,2]", "did you mean 'train.lr'?"),
+        ("teach --data pics", "did you mean 'imagefolder:pics'?"),
+        ("teach --data x.npz", "did you mean 'npz:x.npz'?"),
+        ("data pics", "did you mean 'imagefolder:pics'?"),
+        ("eval --data x.npz", "did you mean 'npz:x.npz'?"),
+        ("run mine", "did you mean 'mine.yaml'?"),
+        ("distill out1", "did you mean 'out1/recipe.yaml'?"),
+        ("distill --loss kl --T 2,4", "for a run each: snnkd run RECIPE --sweep model.T=2,4"),
+        ("teach --seed 0,1,2", "for a run each: snnkd run RECIPE --sweep seed=0,1,2"),
+        ("teach --lr 0.1,1e-2", "for a run each: snnkd run RECIPE --sweep train.lr=0.1,1e-2"),
+        ("distill --loss kl,hta-kl", "for a run each: snnkd run RECIPE --sweep loss=kl,hta-kl"),
+        ("teach --data mnist,svhn", "for a run each: snnkd run RECIPE --sweep data=mnist,svhn"),
+        ("train --epochs 3", "`snnkd teach` trains a teacher, `snnkd distill` a student"),
+        ("predict", "`snnkd eval RUN`"),
+        ("help", "`snnkd --help`"),
+        ("version", "`snnkd --version`"),
+        ("config", "`snnkd check RECIPE > mine.yaml`"),
+        ("resume runs/x", "the command that began a run continues it"),
+        ("tech", "Did you mean 'teach'"),
+    ],
+)
+def test_what_to_type_instead_is_said(cli: Cli, command: str, hint: str) -> None:
+    ended = cli(*command.split())
+    assert (ended.code, hint in ended.complaint) == (2, True), ended.err
+
+
+@pytest.mark.parametrize("place", ["./out1", "./pics"])
+def test_a_folder_is_no_recipe(cli: Cli, place: str) -> None:
+    ended = cli("run", place)
+    remedy = "write out1/recipe.yaml" if place == "./out1" else "give a .yaml file"
+    assert (ended.code, f"is a directory, not a recipe; {remedy}" in ended.complaint) == (3, True), ended.err
+
+
+def test_keys_of_another_stage_are_not_suggested(cli: Cli) -> None:
+    assert "known: data, execution" in cli("teach", "--set", "temperature=2").complaint
