@@ -201,9 +201,10 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
         raise UsageError(f"model.T: {values['model'].T}, but a teacher has no timesteps; remove the key")
     elif values["model"].event_input is None and frames_in(values["data"]):
         values["model"] = dataclasses.replace(values["model"], event_input="mean")
-    for key in values.keys() - fields.hints(STAGES[stage]):
-        hint = key_hint(str(key), fields.hints(STAGES[stage]), (stage,))
-        raise UsageError(f"unknown key {str(key)!r}{hint}")
+    known = fields.hints(STAGES[stage])
+    for key in values:
+        if key not in known:
+            raise UsageError(f"unknown key {str(key)!r}{key_hint(str(key), known, (stage,))}")
     recipe = fields.build(STAGES[stage], values, "")
     _check_combinations(recipe)
     check_events(recipe)
