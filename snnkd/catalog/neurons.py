@@ -52,7 +52,7 @@ NEURONS = Registry("neuron", [
     NeuronEntry("cuba-lif", "current-based lif: the input goes through a leaky current first",
                 "snnkd.models.neurons:CubaLIF", options=neuron.CubaLIFConfig),
     NeuronEntry("glif",
-                "gated lif: decay, input and reset each mixed of two by learned gates (Yao et al. 2022)",
+                "gated lif: decay, input and reset each a mixture of two by learned gates (Yao et al. 2022)",
                 "snnkd.models.neurons:GLIF", options=neuron.GLIFConfig, each_timestep=True,
                 learned=("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset",
                          "conduct")),
@@ -80,7 +80,7 @@ NEURONS = Registry("neuron", [
 
 def _surrogate(name: str, help: str, function: str, alpha: float) -> SurrogateEntry:
     target = f"spikingjelly.activation_based.surrogate:{function}"
-    return SurrogateEntry(name, f"{help}; SpikingJelly's own alpha is {alpha}", target, alpha=alpha)
+    return SurrogateEntry(name, f"{help}; SpikingJelly's default alpha is {alpha}", target, alpha=alpha)
 
 
 SURROGATES = Registry("surrogate", [

@@ -46,7 +46,7 @@ def compare(
         typer.Option(
             "--split",
             metavar="test|val",
-            help="Images measured on; val needs `snnkd eval --split val` first.",
+            help="Images to compare on; val needs `snnkd eval --split val` first.",
         ),
     ] = "test",
     rank_on: Annotated[

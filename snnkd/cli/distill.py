@@ -42,7 +42,7 @@ def distill(
         typer.Option(
             "--teacher-model",
             metavar="NAME",
-            help="Network that a --teacher weights file is for (`snnkd list models`).",
+            help="Network of a --teacher weights file (`snnkd list models`).",
         ),
     ] = None,
     teacher_weights: Annotated[

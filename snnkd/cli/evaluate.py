@@ -26,7 +26,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="RUN",
-            help="Runs or exports; the one finished student by default.",
+            help="Runs or exports; the only finished student by default.",
             show_default=False,
         ),
     ] = None,

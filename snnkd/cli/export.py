@@ -26,7 +26,7 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="RUN", help="A finished run; the one finished student by default.", show_default=False
+            metavar="RUN", help="A finished run; the only finished student by default.", show_default=False
         ),
     ] = None,
     format: Annotated[str, typer.Option("--format", metavar="F", help=f"{FORMATS}.")] = "safetensors",

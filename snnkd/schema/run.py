@@ -146,15 +146,15 @@ class ExecutionConfig:
     keep_memory: bool = True
     """On a CPU: keep freed memory in the process between steps (glibc mallopt)."""
     accumulate: Annotated[int, Bounds(1, 100_000)] = 1
-    """Micro-batches per step and process, to save memory; norms see one at a time. Not for losses across the
-    batch."""
+    """Micro-batches per step and process, to save memory; batch norm uses one at a time. Not for losses across
+    the batch."""
     activation_checkpointing: bool = False
     """Keep only the input of each block and recompute the rest in the backward pass: less memory, a third
     more time."""
     sync_norm: bool = False
     """With several processes on GPUs: norms over the batch of all of them (SyncBatchNorm)."""
     threads: Annotated[int, Bounds(0, 4096)] = 0
-    """CPU threads of torch; 0: torch's choice. Fixed at a run's first start."""
+    """CPU threads of torch; 0: torch's default. Fixed at a run's first start."""
     eval_batch_size: Annotated[int, Bounds(1, 1_000_000)] = 250
     """Images per forward pass in evaluation."""
     allow_weak_teacher: bool = False
