@@ -146,8 +146,8 @@ class ExecutionConfig:
     keep_memory: bool = True
     """On a CPU: keep freed memory in the process between steps (glibc mallopt)."""
     accumulate: Annotated[int, Bounds(1, 100_000)] = 1
-    """Micro-batches per step and process, to save memory; batch norm uses one at a time. Not for losses across
-    the batch."""
+    """Micro-batches per step and process, to save memory; batch norm uses one at a time. Not for losses
+    across the batch."""
     activation_checkpointing: bool = False
     """Keep only the input of each block and recompute the rest in the backward pass: less memory, a third
     more time."""
