@@ -1,4 +1,4 @@
-"""How near the convolutions of a training step are to the machine: FLOP/s relative to a matrix product."""
+"""Efficiency of the convolutions of a training step: FLOP/s relative to a matrix product."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ PRODUCTS = 4
 
 
 def measure_efficiency(subject: Subject, rounds: int) -> dict[str, Any]:
-    """GFLOP/s of the step's convolutions, forward and backward, and of torch's matrix product, in turn.
+    """GFLOP/s of the step's convolutions, forward and backward, and of torch's matrix product, interleaved.
 
-    `ratio` is their quotient round by round, `share` the convolutions' share of the step. The product has the
-    step's precision. A network without convolutions has none of these: an empty dictionary.
+    `ratio` is their quotient round by round, `share` the convolutions' fraction of the step's time. The
+    product has the step's precision. Returns an empty dictionary for a network without convolutions.
     """
     device = subject.stage.device
     flops = _convolution_flops(subject)
@@ -33,17 +33,17 @@ def measure_efficiency(subject: Subject, rounds: int) -> dict[str, Any]:
     dtype = torch.bfloat16 if in_bf16(subject.stage.recipe.execution, device) else torch.float32
     a, b = (torch.rand(MATRIX, MATRIX, device=device).to(dtype) for _ in range(2))
     _multiply(a, b)
-    reached, possible, shares = [], [], []
+    convolution_rates, matmul_rates, shares = [], [], []
     for _ in range(rounds):
         convolution, step = _profile_step(subject)
-        reached.append(flops / convolution / 1e9)
+        convolution_rates.append(flops / convolution / 1e9)
         shares.append(convolution / step)
         product = seconds(lambda: _multiply(a, b), device)
-        possible.append(PRODUCTS * 2 * MATRIX**3 / product / 1e9)
+        matmul_rates.append(PRODUCTS * 2 * MATRIX**3 / product / 1e9)
     return {
-        "convolution_gflops": summary(reached, 1),
-        "matmul_gflops": summary(possible, 1),
-        "ratio": summary([r / p for r, p in zip(reached, possible, strict=True)], 3),
+        "convolution_gflops": summary(convolution_rates, 1),
+        "matmul_gflops": summary(matmul_rates, 1),
+        "ratio": summary([c / m for c, m in zip(convolution_rates, matmul_rates, strict=True)], 3),
         "share": summary(shares, 3),
     }
 
@@ -54,11 +54,11 @@ def _multiply(a: Tensor, b: Tensor) -> None:
 
 
 def _convolution_flops(subject: Subject) -> int:
-    """FLOPs, two a MAC, of the convolutions of one step: teacher, student, and gradients."""
+    """FLOPs, two per MAC, of the convolutions of one step: teacher, student, and gradients."""
     images, labels = subject.batch()
     with FlopCounterMode(display=False) as counter:
         teacher = subject.teacher(images)
-        # hooked: a compiled network's operations would not be seen
+        # hooked: operations of a compiled network are not counted
         subject.train_step(images, labels, teacher, 0, hooked=True).total.backward()
     subject.optimizer.zero_grad(set_to_none=True)
     counts = counter.get_flop_counts()["Global"]

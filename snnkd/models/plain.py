@@ -33,8 +33,7 @@ def plain_body(body: nn.Module) -> nn.Module:
 
 
 def is_plain(network: nn.Module) -> bool:
-    """Whether `forward` takes images without timesteps: its second argument is absent, or optional and not
-    T."""
+    """Whether `forward` takes images only: it has no second argument, or an optional one other than T."""
     parameters = list(inspect.signature(network.forward).parameters.values())
     if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters):
         return False

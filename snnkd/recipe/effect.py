@@ -1,6 +1,6 @@
-"""Flags and keys that would change nothing: refused, each with its reason.
+"""Flags and keys without effect, which are refused with the reason.
 
-A permission that is not needed (execution.allow_weak_teacher, continue_anyway) is no request, and may stay.
+Permissions that are not needed (execution.allow_weak_teacher, continue_anyway) are accepted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from snnkd.schema.run import DistillRecipe, StageRecipe
 
 
 def check_effect(stages: Sequence[StageRecipe], flags: Mapping[str, Any] | None = None) -> None:
-    """Refuse a key that all of `stages` ignore, by the name of its flag where it is one of `flags`."""
+    """Raise UsageError for a key that all of `stages` ignore; if one of `flags` set it, name the flag."""
     ignored = [dict(_ignored_keys(stage)) for stage in stages if isinstance(stage, DistillRecipe)]
     for key in ignored[0] if ignored else ():
         if not all(key in keys for keys in ignored):
@@ -24,11 +24,11 @@ def check_effect(stages: Sequence[StageRecipe], flags: Mapping[str, Any] | None 
         value, reason = ignored[0][key]
         for flag in given_flags(flags or {}):
             if FLAGS[flag] == key:
-                raise UsageError(f"{_spell(flag, (flags or {})[flag])}: {reason}; remove it")
+                raise UsageError(f"{_flag_text(flag, (flags or {})[flag])}: {reason}; remove it")
         raise UsageError(f"{key}: {value}, but {reason}; remove it")
 
 
-def _spell(flag: str, value: Any) -> str:
+def _flag_text(flag: str, value: Any) -> str:
     return f"--{flag.replace('_', '-')} {value}"
 
 
@@ -47,9 +47,9 @@ def _ignored_keys(recipe: DistillRecipe) -> Iterator[tuple[str, tuple[Any, str]]
 
 
 def _ignored_neuron_keys(neuron: AnyNeuron) -> Iterator[tuple[str, tuple[Any, str]]]:
-    usual: Any = type(neuron)()
+    defaults: Any = type(neuron)()
     v_reset = getattr(neuron, "v_reset", None)
-    if getattr(neuron, "reset", None) == "soft" and v_reset != getattr(usual, "v_reset", None):
+    if getattr(neuron, "reset", None) == "soft" and v_reset != getattr(defaults, "v_reset", None):
         yield "neuron.v_reset", (v_reset, "neuron.reset: soft never uses it")
-    if isinstance(neuron, IzhikevichConfig) and neuron.a == neuron.b == 0 and neuron.tau_w != usual.tau_w:
+    if isinstance(neuron, IzhikevichConfig) and neuron.a == neuron.b == 0 and neuron.tau_w != defaults.tau_w:
         yield "neuron.tau_w", (neuron.tau_w, "without neuron.a or neuron.b there is no recovery")

@@ -1,7 +1,7 @@
-"""Search: axes of a sweep that are distributions, and the points that a Sobol sequence draws from them.
+"""Search: axes of a sweep that are distributions, and points drawn from them by a Sobol sequence.
 
-Point k of a search depends on `search.seed`, k and the axes alone: tasks of a job array agree on it without
-a coordinator, and more samples continue the same sequence.
+Point k of a search depends only on `search.seed`, k and the axes: tasks of a job array agree on it without a
+coordinator, and more samples continue the same sequence.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from snnkd.errors import UsageError, did_you_mean
 from snnkd.schema import fields
 
 MAX_AXES = 32
-"""Dimensions of the sequence, drawn always, so that a further axis leaves the others' values as they are."""
+"""Dimensions of the sequence, always all drawn, so that adding an axis does not change other values."""
 DIGITS = 4
 """Significant digits of a drawn number: enough for a search, and the same on every machine."""
 MAX_DRAWS_PER_SAMPLE = 16
-"""Points drawn in all, divided by samples, before a search of few distinct settings is refused."""
+"""Maximum points drawn per sample before a search with too few distinct settings is refused."""
 
 Values = dict[str, Any]
 Quantile = Callable[[float], Any]
