@@ -264,7 +264,8 @@ def evaluate_teacher(
 ) -> dict[str, Any]:
     """Measure the teacher on the test split and log its accuracy; return the `teacher` section of results.
 
-    Raises FileError below twice chance (for two classes: below 75 %), unless `allow_weak_teacher`.
+    Raises FileError below twice chance (for two classes: below 75 %), and for one answer to all images,
+    unless `allow_weak_teacher`.
     """
     network = loaded.network.to(device)
     T = network.specification.T
@@ -274,6 +275,12 @@ def evaluate_teacher(
     required = min(2 * chance, (chance + 100) / 2)  # with two classes, twice chance is 100 %
     spiking = f", spiking, of the mean over T = {T}" if network.specification.kind == "snn" else ""
     console.log(f"teacher accuracy: {top1:.2f} % of {curve.images} test images{spiking}")
+    answers = curve.logits.mean(0).argmax(-1).unique()
+    if len(answers) == 1 and not execution.allow_weak_teacher:
+        raise FileError(
+            f"{loaded.folder}: the teacher answers class {int(answers)} for every test image; "
+            "train it longer, or pass --allow-weak-teacher"
+        )
     if top1 < required and not execution.allow_weak_teacher:
         rule = "twice chance" if required == 2 * chance else "halfway from chance to 100 %"
         raise FileError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -119,26 +120,34 @@ def test_a_recipe_of_a_run_finds_its_teacher_again_by_its_weights(cli: Cli) -> N
 
 
 @pytest.mark.parametrize(
-    ("classes", "top1", "accepted"), [(2, 74.0, False), (2, 76.0, True), (10, 19.0, False), (10, 21.0, True)]
+    ("classes", "top1", "answers", "refusal"),
+    [
+        (2, 74.0, 2, "74.00 % is below"),
+        (2, 76.0, 2, None),
+        (10, 19.0, 2, "19.00 % is below"),
+        (10, 21.0, 2, None),
+        (10, 84.0, 1, "the teacher answers class 0 for every test image"),
+    ],
 )
 def test_the_least_that_a_teacher_must_know(
-    cli: Cli, monkeypatch: pytest.MonkeyPatch, classes: int, top1: float, accepted: bool
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, classes: int, top1: float, answers: int, refusal: str | None
 ) -> None:
-    """Twice chance, or halfway to 100 % where nobody can reach that: of two classes, chance is 50 %."""
+    """Twice chance, or halfway to 100 % where nobody can reach that (of two classes, chance is 50 %), and two
+    answers: if most images are of one class, it alone is often right."""
     entry = {"t": 1, "top1": top1, "energy_mj": 1.0}
     monkeypatch.setattr(
         "snnkd.teachers.measure_curve",
-        lambda *_: Curve([entry], None, None, 100, torch.zeros(1, 1, classes), torch.zeros(1)),
+        lambda *_: Curve([entry], None, None, 100, torch.eye(classes)[None, :answers], torch.zeros(1)),
     )
     loaded = load_network(cli("teach", *SMALL).folder)
     data = ImageSet(
         "some", classes, *[Split(torch.zeros(1, 1, 16, 16, dtype=torch.uint8), torch.zeros(1))] * 2, None, "0"
     )
-    if accepted:
+    expected = pytest.raises(FileError, match=refusal) if refusal else nullcontext()
+    with expected:
         evaluate_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Console(quiet=True))
-    else:
-        with pytest.raises(FileError, match=f"{top1:.2f} % is below"):
-            evaluate_teacher(loaded, data, ExecutionConfig(), torch.device("cpu"), Console(quiet=True))
+    weak = ExecutionConfig(allow_weak_teacher=True)
+    evaluate_teacher(loaded, data, weak, torch.device("cpu"), Console(quiet=True))
 
 
 def test_a_spiking_student_teaches_by_its_mean_over_time(cli: Cli) -> None:

@@ -41,6 +41,9 @@ def curve_text(result: ResultDict) -> str:
     data = data_label(result["data"], result.get("part"))
     lines = [f"{result['run']}: {data} {result['split']}, {result['images']} images"]
     lines.append(columns(curve_rows(result)))
+    balanced, top1 = result["balanced_top1"], result["curve"][-1]["top1"]
+    if f"{balanced:.2f}" != f"{top1:.2f}":
+        lines.append(f"balanced accuracy {balanced:.2f} % (mean over the classes)")
     if result["rate"] is not None:
         lines.append(f"rate {result['rate']:.4f} spikes per neuron and timestep")
     if result["dynamic"]:

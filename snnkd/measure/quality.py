@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
@@ -37,6 +39,22 @@ def quality(logits: Tensor, labels: Tensor) -> Quality:
         "nll": F.cross_entropy(logits, labels).item(),
         "ece": calibration_error(logits, labels),
     }
+
+
+def accuracy_per_class(logits: Tensor, labels: Tensor) -> list[float | None]:
+    """Top-1 in percent of each class, from logits `[N, C]` and labels `[N]`; None for one without images."""
+    classes = logits.shape[1]
+    images = torch.bincount(labels, minlength=classes)
+    correct = torch.bincount(labels[logits.argmax(-1) == labels], minlength=classes)
+    return [
+        100 * hits / count if count else None
+        for hits, count in zip(correct.tolist(), images.tolist(), strict=True)
+    ]
+
+
+def balanced_accuracy(per_class: Sequence[float | None]) -> float:
+    """The mean of `accuracy_per_class` over the classes that have images, in percent."""
+    return statistics.fmean(top1 for top1 in per_class if top1 is not None)
 
 
 def calibration_error(logits: Tensor, labels: Tensor, bins: int = ECE_BINS) -> float:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
-from snnkd.measure.curve import Curve, CurveEntry
+from snnkd.measure.curve import Curve, CurveEntry, running_means
 from snnkd.measure.dynamic import DynamicEntry, dynamic_inference
 from snnkd.measure.energy import CONVENTION, energy_mj
+from snnkd.measure.quality import accuracy_per_class, balanced_accuracy
 
 
 class Selection(TypedDict):
@@ -87,6 +88,10 @@ class ResultDict(TypedDict):
     T: int
     curve: list[CurveEntry]
     """One entry per timestep; only the last one for neurons that are not causal."""
+    top1_per_class: list[float | None]
+    """In percent, after the last timestep, by class number; None for a class without images."""
+    balanced_top1: float
+    """Mean of `top1_per_class`: every class counts alike, however many images it has."""
     rate: float | None
     """Spikes per neuron and timestep; None for a teacher."""
     rate_per_layer: dict[str, float] | None
@@ -100,12 +105,15 @@ class ResultDict(TypedDict):
 
 def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> ResultDict:
     """Combine a measurement with the `description` of its run; `ann_macs` is of its topology as an ANN."""
+    per_class = accuracy_per_class(running_means(curve.logits)[-1], curve.labels)
     values: dict[str, Any] = {
         "schema": 1,
         **description,
         "images": curve.images,
         "T": curve.entries[-1]["t"],
         "curve": curve.entries,
+        "top1_per_class": per_class,
+        "balanced_top1": balanced_accuracy(per_class),
         "rate": curve.rate,
         "rate_per_layer": curve.rate_per_layer,
         "dynamic": dynamic_inference(curve.logits, curve.labels) if len(curve.entries) > 1 else None,

@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from snnkd.measure.quality import ECE_BINS, calibration_error, quality
+from snnkd.measure.quality import (
+    ECE_BINS,
+    accuracy_per_class,
+    balanced_accuracy,
+    calibration_error,
+    quality,
+)
 
 
 def random_logits(count=200, classes=12, scale=3.0, seed=0):
@@ -102,3 +108,20 @@ def test_a_bound_belongs_to_the_bin_below():
     assert calibration_error(logits, torch.tensor([right, wrong])) == pytest.approx(
         (14 / 15 + 1 / 15) / 2, abs=1e-6
     )
+
+
+def test_accuracy_of_each_class_and_their_mean():
+    """Three images of class 0, two right; one of class 1, wrong; none of class 2."""
+    answers, labels = torch.tensor([0, 0, 1, 2]), torch.tensor([0, 0, 0, 1])
+    per_class = accuracy_per_class(torch.nn.functional.one_hot(answers, 3).float(), labels)
+    assert per_class == [pytest.approx(200 / 3), 0, None]
+    assert balanced_accuracy(per_class) == pytest.approx(100 / 3)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_equal_classes_have_the_balanced_accuracy_of_all(seed):
+    logits, _ = random_logits(seed=seed)
+    labels = torch.arange(len(logits)) % 4
+    per_class = accuracy_per_class(torch.tensor(logits), labels)
+    assert per_class[4:] == [None] * 8
+    assert balanced_accuracy(per_class) == pytest.approx(quality(torch.tensor(logits), labels)["top1"])
