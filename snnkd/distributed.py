@@ -64,17 +64,37 @@ class PeerLost(Preempted):
 
 def world_size() -> int:
     """Number of ranks; 1 without torchrun."""
-    return int(os.environ.get("WORLD_SIZE", "1")) if TORCHRUN in os.environ else 1
+    return _launcher_number("WORLD_SIZE", 1) if TORCHRUN in os.environ else 1
 
 
 def rank() -> int:
     """This process's number in the job, from 0."""
-    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
+    return _launcher_number("RANK", 0) if world_size() > 1 else 0
 
 
 def local_rank() -> int:
     """This process's number on its machine, from 0."""
-    return int(os.environ.get("LOCAL_RANK", "0")) if world_size() > 1 else 0
+    return _launcher_number("LOCAL_RANK", 0) if world_size() > 1 else 0
+
+
+def _launcher_number(name: str, default: int) -> int:
+    """A variable that torchrun sets; `default` for one that `check_launcher` refuses."""
+    value = os.environ.get(name, "")
+    return int(value) if value.isdecimal() else default
+
+
+def check_launcher() -> None:
+    """Raise UsageError for variables of torchrun that are left over or damaged."""
+    if TORCHRUN not in os.environ:
+        return
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK"):
+        value = os.environ.get(name)
+        if value is None or not value.isdecimal():
+            raise UsageError(f"{name}: {value!r} is not a number; unset {TORCHRUN} to run without torchrun")
+    if rank() >= world_size():
+        raise UsageError(
+            f"RANK: {os.environ['RANK']} is not below WORLD_SIZE {world_size()}; unset {TORCHRUN}"
+        )
 
 
 def is_rank0() -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import SMALL, Cli
 
+from snnkd import distributed
 from snnkd.bench.ablations import has_bf16
 from snnkd.environment import autocast, hardware, in_bf16, pick_device, versions
 from snnkd.errors import UsageError
 from snnkd.schema.run import ExecutionConfig
+from snnkd.training import compiling
 
 
 @pytest.mark.parametrize("name", ["meta", "mps", "cuda:999", "gpu", ""])
@@ -90,3 +95,56 @@ def test_compiled_training_comes_to_the_same_loss(cli: Cli) -> None:
 def test_results_say_on_what_and_with_what() -> None:
     assert {"device", "cpu", "vectors", "cpus", "threads"} <= hardware(torch.device("cpu")).keys()
     assert {"snnkd", "python", "torch", "spikingjelly", "pillow", "matplotlib"} <= versions().keys()
+
+
+LAUNCHER = {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1", distributed.TORCHRUN: "7"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({}, None),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE: 'two' is not a number; unset TORCHELASTIC_RUN_ID"),
+        ({"RANK": "-1"}, "RANK: '-1' is not a number"),
+        ({"LOCAL_RANK": None}, "LOCAL_RANK: None is not a number"),
+        ({"RANK": "2"}, "RANK: 2 is not below WORLD_SIZE 2"),
+    ],
+)
+def test_variables_of_a_launcher_that_make_no_sense(
+    monkeypatch: pytest.MonkeyPatch, cli: Cli, variables: dict[str, str | None], message: str | None
+) -> None:
+    for name, value in {**LAUNCHER, **variables}.items():
+        monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name, raising=False)
+    if message is None:
+        distributed.check_launcher()
+        return
+    ended = cli("list", "losses")
+    assert ended.code == 2
+    assert message in ended.complaint
+    monkeypatch.delenv(distributed.TORCHRUN)
+    assert cli("list", "losses").code == 0
+
+
+def test_a_compiler_cache_of_an_unknown_user_or_of_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(compiling.CACHE, "mine")
+    compiling.use_own_cache()
+    assert os.environ[compiling.CACHE] == "mine"
+    monkeypatch.delenv(compiling.CACHE)
+    monkeypatch.setattr(getpass, "getuser", lambda: "somebody")
+    compiling.use_own_cache()  # torch makes its own
+    assert compiling.CACHE not in os.environ
+    (tmp_path / "torchinductor_somebody").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    compiling.use_own_cache()
+    assert Path(os.environ[compiling.CACHE]) == tmp_path / f"torchinductor_{os.getuid()}"
+
+    def unknown() -> str:
+        raise KeyError("getpwuid(): uid not found: 12345")
+
+    monkeypatch.delenv(compiling.CACHE)
+    monkeypatch.setattr(getpass, "getuser", unknown)
+    compiling.use_own_cache()
+    assert Path(os.environ[compiling.CACHE]).parent == tmp_path

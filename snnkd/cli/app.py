@@ -114,6 +114,7 @@ def main() -> NoReturn:
     usercode.permit(())  # permits of an earlier call in this process do not count
     distributed.exit_with_launcher()
     try:
+        distributed.check_launcher()
         code = typer.main.get_command(app)(arguments, prog_name="snnkd", standalone_mode=False)
         if code == TYPER_SIGINT_CODE:
             raise KeyboardInterrupt

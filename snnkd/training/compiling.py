@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -22,6 +25,9 @@ SECONDS_SAVED = 4e-9
 two cores of an AMD EPYC: 200 ms per step of 48 million)."""
 MIN_SAVED = 100.0
 """Seconds that compiling must save: it took 3 to 10 s on that machine, and takes longer on others."""
+
+CACHE = "TORCHINDUCTOR_CACHE_DIR"
+"""Read by torch's compiler."""
 
 Mode = Literal["neurons", "on", "off"]
 
@@ -77,12 +83,29 @@ def count_neurons(network: Network) -> int:
 
 def compile_network(network: Network, mode: Mode) -> nn.Module:
     """The module that training calls: the network with neurons compiled in place, or compiled as a whole."""
+    if mode != "off":
+        use_own_cache()
     compile_neurons(network, mode == "neurons")
     if mode != "on":
         return network
     configure_compiler()
     compiled: nn.Module = torch.compile(network)  # type: ignore[assignment]
     return compiled
+
+
+def use_own_cache() -> None:
+    """Give torch's compiler a cache that this user can write: its own is named after the user, who may be
+    unknown (in a container), and may belong to somebody else."""
+    if CACHE in os.environ:
+        return
+    try:
+        folder = Path(tempfile.gettempdir(), f"torchinductor_{getpass.getuser()}")
+    except (KeyError, OSError):  # OSError from Python 3.13 on
+        folder = None
+    if folder is None or (folder.exists() and not os.access(folder, os.W_OK)):
+        own = Path(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
+        own.mkdir(mode=0o700, exist_ok=True)
+        os.environ[CACHE] = str(own if own.stat().st_uid == os.getuid() else tempfile.mkdtemp())
 
 
 @contextmanager
