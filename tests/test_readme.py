@@ -211,7 +211,7 @@ def test_the_example_of_a_composed_loss_is_a_loss(cli: Cli) -> None:
 
 
 def test_the_example_of_an_extended_recipe(cli: Cli) -> None:
-    (example,) = [text for text in blocks("recipes", "yaml") if text.startswith("extends:")]
+    (example,) = [text for text in blocks("recipes", "yaml") if text.startswith("extends: cifar")]
     assert example in blocks("README", "yaml")
     Path("mine.yaml").write_text(example)
     listed = cli("run", "mine.yaml", "--tasks")

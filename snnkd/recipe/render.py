@@ -39,12 +39,8 @@ def sweep_recipe(tasks: Tasks, settings: Sequence[str] = ()) -> Values:
     Raises UsageError for settings that a swept section would replace.
     """
     document = copy.deepcopy(tasks.document)
-    settings = [
-        setting for setting in settings if setting.partition("=")[0].split(".")[0] not in ("sweep", "search")
-    ]
     try:
-        for setting in settings:
-            _write_setting(document, setting)
+        write_settings(document, settings)
         document["sweep"] = to_plain(tasks.axes)
         if tasks.search:
             document["search"] = to_plain(tasks.search)
@@ -55,6 +51,13 @@ def sweep_recipe(tasks: Tasks, settings: Sequence[str] = ()) -> Values:
             f"{tasks.recipe}: --set and its sweep set the same section; add --task K to print one task"
         ) from error
     return document
+
+
+def write_settings(document: Values, settings: Sequence[str]) -> None:
+    """Apply settings in place, without those of the sweep and its search."""
+    for setting in settings:
+        if setting.partition("=")[0].split(".")[0] not in ("sweep", "search"):
+            _write_setting(document, setting)
 
 
 def _write_setting(document: Values, setting: str) -> None:

@@ -10,13 +10,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from snnkd.errors import UsageError, did_you_mean
 from snnkd.schema import fields
+
+if TYPE_CHECKING:  # a recipe without a search does without numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_AXES = 32
 """Dimensions of the sequence, always all drawn, so that adding an axis does not change other values."""

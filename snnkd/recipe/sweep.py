@@ -129,7 +129,7 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
         resolved.append(task)
     check_effect([task.pipeline.distill for task in resolved if task.pipeline.distill])
     if search:
-        _check_validation(resolved, "search")
+        check_validation(resolved, "search")
     _check_compare(resolved)
     return Tasks(
         recipe=recipe,
@@ -195,14 +195,14 @@ def _check_compare(tasks: Sequence[Task]) -> None:
             f"recipe{did_you_mean(compare.baseline, known)}"
         )
     if compare.rank_on or compare.split == "val":
-        _check_validation(tasks, "compare.rank_on: val" if compare.rank_on else "compare.split: val")
+        check_validation(tasks, "compare.rank_on: val" if compare.rank_on else "compare.split: val")
     if compare.split == "val" and (measured is None or measured.split != "val"):
         raise UsageError(
             "compare.split: val needs the section 'eval: {split: val}', which measures every student there"
         )
 
 
-def _check_validation(tasks: Sequence[Task], key: str) -> None:
+def check_validation(tasks: Sequence[Task], key: str) -> None:
     """Raise UsageError for a last stage without validation images; `key` needs them."""
     for stage in (task.pipeline.distill or task.pipeline.teach for task in tasks):
         if stage and stage.data.val_fraction == 0 and ":" not in stage.data.name:
