@@ -113,21 +113,21 @@ def _runs_of(tasks: Sequence[Task], folder: Path, console: Console) -> list[Reco
     for run in recorded_runs(folder, console):
         if run.finished:
             finished.setdefault(_settings_key(run.identity, run.data), []).append(run)
-    found = []
+    matches = []
     for task in tasks:
         student = _student(task)
         values = json.loads(json.dumps(identity(student, "", None)))
-        found.append(finished.get(_settings_key(values, to_plain(student.data)), []))
-    lacking = [task for task, runs in zip(tasks, found, strict=True) if not runs]
+        matches.append(finished.get(_settings_key(values, to_plain(student.data)), []))
+    lacking = [task for task, runs in zip(tasks, matches, strict=True) if not runs]
     if lacking:
         raise FileError(
             f"{folder}: {len(lacking)} of {len(tasks)} tasks are not finished, first {lacking[0].name}; "
             "run them, or lower search.samples"
         )
-    for runs in found:
+    for runs in matches:
         if len(runs) > 1:
             raise UsageError(f"{runs[0].folder} and {runs[1].folder} have the same settings; move one away")
-    chosen = [runs[0] for runs in found]
+    chosen = [runs[0] for runs in matches]
     teachers = {sha256: run.folder for run in chosen if (sha256 := _teacher_sha256(run.identity))}
     if len(teachers) > 1:
         first, second = list(teachers.values())[:2]

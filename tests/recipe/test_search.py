@@ -50,11 +50,11 @@ def refused(sweep: str, search: str = "search: {samples: 4}", body: str = BODY) 
     return str(error.value)
 
 
-def drawn(found: Tasks, loss: str, key: str, seed: int = 0) -> list[Any]:
+def drawn(result: Tasks, loss: str, key: str, seed: int = 0) -> list[Any]:
     """The values of a key in the tasks of a loss and seed."""
     return [
         task.settings[key]
-        for task in found.all
+        for task in result.all
         if task.settings.get("distill.loss") == loss
         and task.settings.get("seed", seed) == seed
         and key in task.settings
@@ -102,30 +102,30 @@ def test_points_are_spread_evenly() -> None:
 
 def test_the_points_are_pinned() -> None:
     """Every machine and version draws these; another seed draws others."""
-    found = tasks(BODY + SWEEP)
-    assert drawn(found, "kl", "distill.loss.temperature") == TEMPERATURES
-    assert drawn(found, "hta-kl", "distill.loss.delta") == [0.8713, 0.4974, 0.6329, 0.2108]
+    result = tasks(BODY + SWEEP)
+    assert drawn(result, "kl", "distill.loss.temperature") == TEMPERATURES
+    assert drawn(result, "hta-kl", "distill.loss.delta") == [0.8713, 0.4974, 0.6329, 0.2108]
     other = tasks(BODY + SWEEP, "search.seed=1")
     assert drawn(other, "kl", "distill.loss.temperature") == [1.813, 3.247, 6.796, 1.505]
 
 
 def test_each_loss_has_the_same_points_and_each_seed_repeats_them() -> None:
-    found = tasks(BODY + SWEEP)
+    result = tasks(BODY + SWEEP)
     for loss in ("kl", "hta-kl"):
         for seed in (0, 1):
-            assert drawn(found, loss, "distill.loss.temperature", seed) == TEMPERATURES
-    count = Counter((task.settings["distill.loss"], task.settings["seed"]) for task in found.all)
+            assert drawn(result, loss, "distill.loss.temperature", seed) == TEMPERATURES
+    count = Counter((task.settings["distill.loss"], task.settings["seed"]) for task in result.all)
     assert count == {(loss, seed): 4 for loss in ("kl", "hta-kl") for seed in (0, 1)} | {
         ("none", seed): 1 for seed in (0, 1)
     }
-    temperatures = [task.pipeline.distill.loss.terms[0].temperature for task in found.all[2:6]]  # type: ignore[union-attr]
+    temperatures = [task.pipeline.distill.loss.terms[0].temperature for task in result.all[2:6]]  # type: ignore[union-attr]
     assert temperatures == [2.345] * 4
 
 
 def test_an_option_is_drawn_for_the_losses_that_have_it() -> None:
-    found = tasks(BODY + SWEEP)
-    assert drawn(found, "kl", "distill.loss.delta") == []
-    assert found.notes == (
+    result = tasks(BODY + SWEEP)
+    assert drawn(result, "kl", "distill.loss.delta") == []
+    assert result.notes == (
         "search: distill.loss.temperature is drawn for kl, hta-kl alone",
         "search: distill.loss.delta is drawn for hta-kl alone",
         "search: none: no searched key, one setting",
@@ -143,10 +143,10 @@ def test_another_loss_or_axis_leaves_the_values_of_the_others() -> None:
     text = SWEEP.replace("hta-kl]", "hta-kl, mix]").replace(
         "search:", "  train.lr: {uniform: [0, 1]}\nsearch:"
     )
-    found = tasks(BODY + text)
+    result = tasks(BODY + text)
     for loss in ("kl", "hta-kl", "mix"):
-        assert drawn(found, loss, "distill.loss.temperature") == TEMPERATURES
-    assert len(drawn(found, "none", "train.lr")) == 4
+        assert drawn(result, loss, "distill.loss.temperature") == TEMPERATURES
+    assert len(drawn(result, "none", "train.lr")) == 4
 
 
 def test_a_loss_with_axes_of_its_own() -> None:
@@ -154,12 +154,12 @@ def test_a_loss_with_axes_of_its_own() -> None:
         "{loss: {name: hta-kl, head: strict}, search: {temperature: {uniform: [2, 3]}, "
         "delta: {uniform: [0, 1]}, distill.train.lr: {log_uniform: [0.01, 1]}}}"
     )
-    found = tasks(
+    result = tasks(
         f"{BODY}sweep: {{distill.loss: [kl, {own}], distill.loss.temperature: {{log_uniform: [1, 8]}}}}\n"
         "search: {samples: 4}\n"
     )
-    assert drawn(found, "kl", "distill.loss.temperature") == TEMPERATURES
-    strict = [task for task in found.all if task.settings["distill.loss"] != "kl"]
+    assert drawn(result, "kl", "distill.loss.temperature") == TEMPERATURES
+    strict = [task for task in result.all if task.settings["distill.loss"] != "kl"]
     assert len(strict) == 4
     first = strict[0].settings
     assert first["distill.loss"] == {"name": "hta-kl", "head": "strict"}
@@ -171,8 +171,8 @@ def test_a_loss_with_axes_of_its_own() -> None:
 
 
 def test_discrete_settings_are_not_repeated() -> None:
-    found = tasks(f"{BODY}sweep: {{distill.train.epochs: {{integers: [1, 4]}}}}\nsearch: {{samples: 4}}\n")
-    assert sorted(task.settings["distill.train.epochs"] for task in found.all) == [1, 2, 3, 4]
+    result = tasks(f"{BODY}sweep: {{distill.train.epochs: {{integers: [1, 4]}}}}\nsearch: {{samples: 4}}\n")
+    assert sorted(task.settings["distill.train.epochs"] for task in result.all) == [1, 2, 3, 4]
     message = refused("{distill.loss.head: {choice: [top1, strict]}, distill.loss: [hta-kl]}")
     assert message == (
         "search.samples: 4, but the axes of hta-kl have only 2 settings; list the values instead"
@@ -181,26 +181,26 @@ def test_discrete_settings_are_not_repeated() -> None:
 
 def test_a_recipe_of_one_stage_is_searched() -> None:
     text = "stage: distill\nloss: kl\ndata: {val_fraction: 0.1}\n"
-    found = tasks(text + "sweep: {loss.temperature: {log_uniform: [1, 8]}}\nsearch: {samples: 2}\n")
-    assert [task.settings["loss.temperature"] for task in found.all] == TEMPERATURES[:2]
-    assert found.notes == ()
+    result = tasks(text + "sweep: {loss.temperature: {log_uniform: [1, 8]}}\nsearch: {samples: 2}\n")
+    assert [task.settings["loss.temperature"] for task in result.all] == TEMPERATURES[:2]
+    assert result.notes == ()
 
 
 # documents and options
 
 
 def test_it_is_written_out_as_a_recipe_of_the_same_tasks() -> None:
-    found = tasks(BODY + SWEEP, "train.lr=0.05")
-    again = tasks(dump_yaml(sweep_recipe(found, ["train.lr=0.05"])))
-    assert [task.pipeline for task in again.all] == [task.pipeline for task in found.all]
+    result = tasks(BODY + SWEEP, "train.lr=0.05")
+    again = tasks(dump_yaml(sweep_recipe(result, ["train.lr=0.05"])))
+    assert [task.pipeline for task in again.all] == [task.pipeline for task in result.all]
 
 
 def test_an_extended_recipe_replaces_an_axis_as_a_whole() -> None:
     Path("base.yaml").write_text(BODY + SWEEP)
     child = "extends: ./base.yaml\nsweep: {distill.loss.temperature: {uniform: [1, 2]}, seed: [3]}\n"
-    found = tasks(child + "search: {samples: 2}\n")
-    assert found.axes["distill.loss.temperature"] == {"uniform": [1, 2]}
-    assert len(found.all) == 1 + 2 * 2
+    result = tasks(child + "search: {samples: 2}\n")
+    assert result.axes["distill.loss.temperature"] == {"uniform": [1, 2]}
+    assert len(result.all) == 1 + 2 * 2
     none = "sweep: {distill.loss.temperature: [2], distill.loss.delta: null, distill.loss: [kl]}\n"
     assert len(tasks(f"extends: ./base.yaml\n{none}search: null\n").all) == 2
 
@@ -230,11 +230,11 @@ def test_two_folders_list_the_same_tasks(cli: Cli, monkeypatch: pytest.MonkeyPat
 
 
 def test_commands_of_one_stage_count_the_tasks(cli: Cli) -> None:
-    found = tasks(BODY + SWEEP)
-    student = found.all[0].pipeline.distill
+    result = tasks(BODY + SWEEP)
+    student = result.all[0].pipeline.distill
     assert student
     (line,) = sweep_notice("mine.yaml", student, "distill")
-    assert f"has a sweep of {len(found.all)} tasks" in line
+    assert f"has a sweep of {len(result.all)} tasks" in line
 
 
 def test_finished_runs_stay_when_samples_are_added(cli: Cli) -> None:

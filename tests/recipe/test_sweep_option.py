@@ -47,8 +47,8 @@ def test_the_students_share_the_teacher() -> None:
 
 def test_the_keys_of_the_recipes_own_sweep() -> None:
     Path("r.yaml").write_text("distill: {}\nsweep: {seed: [0, 1, 2], distill.loss: [kl, rkl], model.T: [2]}")
-    found = axes("seed=7", "loss=mix", "temperature=1", recipe="r.yaml")
-    assert found == {
+    result = axes("seed=7", "loss=mix", "temperature=1", recipe="r.yaml")
+    assert result == {
         "seed": [7],
         "distill.loss": ["mix"],
         "model.T": [2],
@@ -72,8 +72,8 @@ def test_a_recipe_of_one_stage() -> None:
     ],
 )
 def test_values(text: str, values: list[Any]) -> None:
-    (found,) = axes(text).values()
-    assert found == values
+    (result,) = axes(text).values()
+    assert result == values
 
 
 @pytest.mark.parametrize(
