@@ -35,6 +35,7 @@ from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
 from snnkd.models.files import LoadedNetwork, load_network, read_initial_weights
+from snnkd.models.weights import WeightFile
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose, finished_runs
@@ -62,6 +63,7 @@ def teach(recipe: TeachRecipe, context: RunContext) -> Finished:
     device = _device(recipe.execution)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
     initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init)
+    data = _match_initial(data, initial, context)
     return run_stage(
         Stage(recipe=recipe, data=data, teacher=None, initial=initial, device=device, context=context)
     )
@@ -74,6 +76,7 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     check_teacher(recipe.teacher)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
     initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init)
+    data = _match_initial(data, initial, context)
     teacher, pinned = None, TeacherConfig()
     if recipe.needs_teacher:
         runs = None if context.fresh else context.out or runs_folder()
@@ -85,6 +88,14 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     return run_stage(
         Stage(recipe=recipe, data=data, teacher=teacher, initial=initial, device=device, context=context)
     )
+
+
+def _match_initial(data: ImageSet, initial: WeightFile | None, context: RunContext) -> ImageSet:
+    """`data` with its labels in the order of the initial weights' outputs, if their classes are the same."""
+    names = initial.class_names if initial else None
+    if initial is None or names is None or data.class_names is None or set(names) != set(data.class_names):
+        return data
+    return match_classes(data, names, str(initial.path), context.console)
 
 
 def check(recipe: Pipeline) -> list[dict[str, Any]]:

@@ -82,6 +82,28 @@ def test_a_student_learns_in_its_teachers_order(cli: Cli, teacher: Path) -> None
     assert "already done" in again.err
 
 
+def test_initial_weights_keep_their_outputs(cli: Cli, teacher: Path) -> None:
+    words = [
+        "teach",
+        *SMALL,
+        "--data",
+        "npz:two.npz",
+        "--epochs",
+        1,
+        "--lr",
+        1e-6,
+        "--init",
+        "./teacher",
+        "--json",
+    ]
+    done = cli(*words)
+    assert done.code == 0, done.err
+    assert "npz:two.npz are in another order than in teacher: matched by name" in done.err
+    assert (done.json["class_names"], done.json["curve"][0]["top1"] > 95) == (NAMES, True)
+    other = cli(*words, "--data", "npz:renamed.npz")
+    assert other.json["class_names"] == ["bee", "cat", "dog", "eel"], "weights may learn other classes"
+
+
 def test_data_without_names_are_warned_of(cli: Cli, teacher: Path) -> None:
     measured = cli("eval", teacher, "--data", "npz:nameless.npz", "--json")
     assert "warning: npz:nameless.npz has no class names; matched with teacher by number" in measured.err
