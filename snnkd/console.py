@@ -90,13 +90,14 @@ class Bar:
     def __init__(self, console: RichConsole | None, title: str, total: int, done: int) -> None:
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             TextColumn("{task.completed}/{task.total}"),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=console, transient=True) if console else None
         self._title, self._total, self._done = title, total, done
         self._task: TaskID | None = None
+        self._described = time.monotonic()
 
     def __enter__(self) -> Bar:
         if self._progress is not None:
@@ -107,6 +108,14 @@ class Bar:
     def describe(self, title: str) -> None:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=title)
+
+    def is_due(self) -> bool:
+        """Whether a bar is shown and its description older than a second: then it is worth computing one."""
+        now = time.monotonic()
+        if self._progress is None or now - self._described < 1:
+            return False
+        self._described = now
+        return True
 
     def advance(self) -> None:
         if self._progress is not None and self._task is not None:

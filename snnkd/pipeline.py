@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from snnkd.catalog.neurons import check_timesteps
 from snnkd.compare.formats import as_table
 from snnkd.compare.report import make_report
 from snnkd.compare.sections import left_out_line
-from snnkd.console import Console
+from snnkd.console import Clock, Console, duration
 from snnkd.context import RunContext
 from snnkd.data import FetchOptions, ImageSet, check_fit, load_data
 from snnkd.data.classes import match_classes
@@ -282,15 +283,25 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
     context = dataclasses.replace(context, wait=True)
     _check_all(tasks, context)
     done: dict[Path, Finished] = {}
+    seconds: list[float] = []
     for i, task in enumerate(tasks):
         # with a time limit the next task makes one step, as everywhere; with several processes it begins and
         # stops at its first step, so that `snnkd status` shows that something is left to do
         if i > 0 and context.stop.signalled and distributed.world_size() == 1:
             raise context.stop.error(f"before {task.name}")
         if task.name:
-            context.console.log(f"{task.name}, {i + 1} of {len(tasks)}" if len(tasks) > 1 else task.name)
+            of_all = f", {i + 1} of {len(tasks)}" if len(tasks) > 1 else ""
+            context.console.log(f"{task.name}{of_all}{_time_left(seconds, len(tasks) - i)}")
+        clock = Clock()
         done |= {finished.folder: finished for finished in _run_one(task.pipeline, context)}
+        seconds.append(clock.seconds())
     return list(done.values())
+
+
+def _time_left(seconds: Sequence[float], tasks: int) -> str:
+    """An estimate for `tasks` more, from the seconds of those that were not finished already."""
+    worked = [each for each in seconds if each > 1]
+    return f", about {duration(statistics.fmean(worked) * tasks)} left" if worked else ""
 
 
 def compare(settings: CompareConfig, runs: Sequence[Finished], complete: bool, context: RunContext) -> None:

@@ -81,6 +81,9 @@ def train(stage: Stage, network: Network, objective: Objective, compile: Mode = 
                     state.metrics.check_finite(epoch)
                 progress.step += 1
                 bar.advance()
+                if bar.is_due():
+                    images_per_s = (state.metrics.images - images_before) / epoch_clock.seconds()
+                    bar.describe(step_line(epoch, epochs, state.metrics.means(), images_per_s))
             state.metrics.check_finite(epoch)
             layer_rates = {name: float(rate) for name, rate in rates.items()}
             warned = firing_rates.warn(layer_rates, warned, epoch, context.console)
@@ -155,6 +158,14 @@ def validate(state: TrainState) -> float:
     distributed.broadcast_state(network.state_dict())  # running statistics differ between ranks
     batches = measure_batches(stage.data.val, stage.recipe.execution.eval_batch_size, stage.device)
     return accuracy(network, batches, network.specification.T)
+
+
+def step_line(epoch: int, epochs: int, means: dict[str, float], images_per_s: float) -> str:
+    """The description of the bar within an epoch: means over its steps so far."""
+    return (
+        f"epoch {epoch + 1}/{epochs}  loss {means['loss']:.3f}  {means['train_top1']:.1f} %  "
+        f"{images_per_s:.0f} images/s"
+    )
 
 
 def epoch_line(row: dict[str, Any], epochs: int, remaining: float) -> str:
