@@ -63,7 +63,7 @@ def teach(recipe: TeachRecipe, context: RunContext) -> Finished:
     """Train an ANN teacher and measure it; a finished run is returned as it is."""
     device = _device(recipe.execution)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
-    initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init)
+    initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init, recipe.model.name)
     data = _match_initial(data, initial, context)
     return run_stage(
         Stage(recipe=recipe, data=data, teacher=None, initial=initial, device=device, context=context)
@@ -76,7 +76,7 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     device = _device(recipe.execution)
     check_teacher(recipe.teacher)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
-    initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init)
+    initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init, recipe.model.name)
     data = _match_initial(data, initial, context)
     teacher, pinned = None, TeacherConfig()
     if recipe.needs_teacher:

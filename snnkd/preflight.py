@@ -18,6 +18,7 @@ from snnkd.errors import FileError, UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
+from snnkd.models.hub import HUB, PRETRAINED
 from snnkd.recipe.describe import describe_model
 from snnkd.recipe.resolve import Pipeline
 from snnkd.runs.find import finished_runs
@@ -154,10 +155,12 @@ def _nominal_size(entry: ModelEntry) -> dict[str, int | None]:
 
 
 def _teacher_present(recipe: DistillRecipe, data: ImageSet | None, pipeline: Pipeline) -> bool | None:
-    """Whether the teacher exists or this recipe trains it; None if the loss needs no teacher."""
+    """Whether the teacher exists or this recipe trains it; None if the loss needs none, or a hub has it."""
     if not recipe.needs_teacher:
         return None
     named = recipe.teacher.run
+    if named is not None and (named == PRETRAINED or named.startswith(f"{HUB}:")):
+        return None
     if named is not None and named != "latest":
         path = Path(named)
         return (

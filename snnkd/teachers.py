@@ -9,18 +9,20 @@ from typing import Any
 
 import torch
 
-from snnkd.catalog.models import LIBRARIES
+from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.console import Console
 from snnkd.data import ImageSet
 from snnkd.data.loader import measure_batches
 from snnkd.errors import FileError, UsageError
 from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification, build_network
-from snnkd.models.files import LoadedNetwork, load_network
+from snnkd.models.files import LoadedNetwork, load_hub_network, load_network
+from snnkd.models.hub import HUB, PRETRAINED, WEIGHT_FILES, hub_config, hub_weights, pretrained_weights
 from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
 from snnkd.models.plain import plain_body
 from snnkd.models.resize import resize_images
-from snnkd.models.weights import load_weights, read_weights
+from snnkd.models.weights import WeightFile, load_weights, read_weights
+from snnkd.recipe.teacher_section import build_teacher
 from snnkd.runs.find import LATEST, Finished, choose, finished_runs, recorded_runs
 from snnkd.runs.folder import identity, runs_folder
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
@@ -45,9 +47,15 @@ def find_teacher(
     if name is None or name == LATEST:
         recorded = recorded_teachers(recipe, data, runs, console, init_sha256) if runs else []
         folder = _search(data, recorded, name == LATEST, console)
+        loaded = load_network(folder)
+    elif name.startswith(f"{HUB}:"):
+        folder, exported = Path(name), load_hub_network(name)
+        if exported is None:
+            return _from_hub(recipe.teacher, name, data, console)
+        loaded = exported
     else:
         folder = _existing(Path(name), recipe.teacher.sha256, console)
-    loaded = load_network(folder)
+        loaded = load_network(folder)
     _check_fits(loaded, data)
     _check_sha256(recipe.teacher, loaded)
     console.log(f"teacher: {folder}")
@@ -133,14 +141,45 @@ def pinned_teacher(teacher: TeacherConfig, loaded: LoadedNetwork) -> TeacherConf
     )
 
 
+def _from_hub(teacher: TeacherConfig, name: str, data: ImageSet, console: Console) -> LoadedNetwork:
+    """timm's network `hf-hub:OWNER/NAME`: ours where its stem is 3x3, as timm's only in its config.
+
+    Raises FileError if config or weights are malformed.
+    """
+    file = hub_weights(name)
+    _, config = hub_config(name)
+    architecture = str(config.get("architecture"))
+    stem = next((state["conv1.weight"] for state in file.states.values() if "conv1.weight" in state), None)
+    ours = architecture in MODELS and MODELS[architecture].family == "resnet"
+    values: dict[str, Any] = {"model": {"name": f"timm:{name}"}}
+    try:
+        if ours and stem is not None and stem.shape[2:] == (3, 3):
+            input = config.get("pretrained_cfg", config)
+            values = {key: input[key] for key in ("mean", "std")} | {"size": input["input_size"][-1]}
+            values["model"] = {"name": architecture, "width": len(stem)}
+        settings = build_teacher(values | {"run": WEIGHT_FILES[0], "sha256": teacher.sha256})
+    except (UsageError, KeyError, TypeError, IndexError) as error:
+        raise FileError(f"{name}: config.json: {error}") from error
+    return _with_weights(replace(settings, run=name), file, data, console)
+
+
 def _from_weights(teacher: TeacherConfig, data: ImageSet, console: Console) -> LoadedNetwork:
     """`teacher.model` with a plain weights file. Raises FileError for weights of another network."""
     assert teacher.model is not None
     assert teacher.run is not None
     path = Path(teacher.run)
+    if teacher.run == PRETRAINED:
+        return _with_weights(teacher, pretrained_weights(teacher.model.name), data, console)
     if not path.is_file():
         raise FileError(f"{path}: no such file; give the weights of the teacher, {teacher.model.name}")
-    file = read_weights(path)
+    return _with_weights(teacher, read_weights(path), data, console)
+
+
+def _with_weights(
+    teacher: TeacherConfig, file: WeightFile, data: ImageSet, console: Console
+) -> LoadedNetwork:
+    assert teacher.model is not None
+    path = file.path
     network = _untrained(teacher, data)
     config = {"class_names": _output_names(teacher, file.class_names, data)}
     loaded = LoadedNetwork(network, config, file.sha256, path)

@@ -33,8 +33,8 @@ def distill(
         typer.Option(
             "--teacher",
             metavar="RUN|FILE",
-            help="Run of the teacher, `latest`, a weights file, torchvision:NAME or timm:NAME; "
-            "by default the only teacher of the same data.",
+            help="Run of the teacher, `latest`, a weights file, torchvision:NAME, timm:NAME or "
+            "hf-hub:OWNER/NAME; by default the only teacher of the same data.",
         ),
     ] = None,
     teacher_model: Annotated[
@@ -48,7 +48,9 @@ def distill(
     teacher_weights: Annotated[
         str | None,
         typer.Option(
-            "--teacher-weights", metavar="FILE", help="Weights for a --teacher that names a network."
+            "--teacher-weights",
+            metavar="FILE",
+            help="Weights for a --teacher that names a network: a file, or pretrained.",
         ),
     ] = None,
     temperature: Annotated[

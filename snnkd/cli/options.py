@@ -46,7 +46,9 @@ BatchSize = Annotated[str | None, typer.Option("--batch-size", metavar="N", help
 Lr = Annotated[str | None, typer.Option("--lr", metavar="X", help="Learning rate.")]
 Init = Annotated[
     str | None,
-    typer.Option("--init", metavar="RUN|FILE", help="Initial weights: a run, an export or a weights file."),
+    typer.Option(
+        "--init", metavar="RUN|FILE", help="Initial weights: a run, an export, a weights file, or pretrained."
+    ),
 ]
 Seed = Annotated[
     str | None, typer.Option("--seed", metavar="N", help="Seed of weights, data order and augmentation.")

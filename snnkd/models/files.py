@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.catalog.neurons import build_neuron
 from snnkd.errors import FileError, UsageError
 from snnkd.files import check_content, read_bytes, read_json, sha256, user_path, write_atomic, write_json
+from snnkd.models.hub import HUB, PRETRAINED, hub_config, hub_weights, pretrained_weights
 from snnkd.models.network import Network, Specification, build_network
 from snnkd.models.plain import plain_body
 from snnkd.models.weights import WeightFile, read_weights
@@ -218,6 +219,18 @@ def _check_tensors(network: Network, tensors: dict[str, Any], path: Path) -> Non
             )
 
 
+def load_hub_network(name: str) -> LoadedNetwork | None:
+    """The network of an export at `hf-hub:OWNER/NAME`; None for another library's.
+
+    Raises FileError.
+    """
+    folder, config = hub_config(name)
+    if config.get("format") != FORMAT:
+        return None
+    hub_weights(name)  # into the same folder
+    return replace(load_network(folder), folder=Path(name))
+
+
 def load(folder: str | Path) -> Network:
     """Load the network of a finished run or an export, in eval mode.
 
@@ -227,18 +240,27 @@ def load(folder: str | Path) -> Network:
     return load_network(user_path(folder)).network
 
 
-def read_initial_weights(init: str) -> WeightFile | None:
-    """The weights of a run, an export or a file that `train.init` names; None for random and the teacher's.
+def read_initial_weights(init: str, model: str) -> WeightFile | None:
+    """The weights that `train.init` names for the network `model`; None for random and the teacher's.
 
     Raises FileError.
     """
     if init in ("random", "teacher"):
         return None
+    if init == PRETRAINED:
+        return pretrained_weights(model)
+    if init.startswith(f"{HUB}:"):
+        exported = load_hub_network(init)
+        return hub_weights(init) if exported is None else _weights_of(exported)
     path = user_path(init)
     if path.is_file() and not (path.suffix == ".safetensors" and (path.parent / CONFIG).exists()):
         return read_weights(path)
     if not path.exists():
         raise FileError(f"{path}: no such run or file (train.init); give random, teacher, a run or a file")
-    loaded = load_network(path)
+    return _weights_of(load_network(path))
+
+
+def _weights_of(loaded: LoadedNetwork) -> WeightFile:
+    """A loaded network's weights, as those of a file."""
     state = plain_body(loaded.network.body).state_dict()
-    return WeightFile(path, {"": state}, loaded.sha256, loaded.config.get("class_names"))
+    return WeightFile(loaded.folder, {"": state}, loaded.sha256, loaded.config.get("class_names"))

@@ -77,7 +77,7 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"model.name: {name} needs {library}, which cannot be imported ({error}): pip install {library}"
         ) from error
-    if member not in known:
+    if member not in known and not (library == "timm" and member.startswith("hf-hub:")):
         raise UsageError(f"{library} has no classifier {member!r}{did_you_mean(member, known)}")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from snnkd.catalog.data import DATA
 from snnkd.catalog.formats import build_export
-from snnkd.catalog.models import MODELS
+from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.catalog.neurons import build_neuron, check_timesteps
 from snnkd.errors import UsageError
 from snnkd.recipe.data_section import check_subset
@@ -265,6 +265,10 @@ def _check_combinations(recipe: StageRecipe) -> None:
             )
     elif train.init == "teacher":
         raise UsageError("train.init: teacher, but a teacher has none; give random or a file of weights")
+    if train.init == "pretrained" and recipe.model.name.partition(":")[0] not in LIBRARIES:
+        raise UsageError(
+            f"train.init: pretrained, but {recipe.model.name} has no published weights; give a file"
+        )
     device = recipe.execution.device.split(":")[0]
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")

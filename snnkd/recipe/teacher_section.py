@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
@@ -43,6 +44,7 @@ def build_teacher(values: Any) -> TeacherConfig:
     if config.run is not None and config.run.startswith("~"):
         config = replace(config, run=str(user_path(config.run)))
     run, model = config.run, config.model
+    _check_published(run, model)
     if model is None:
         for key in ("state_dict", "size", "mean", "std", "class_names"):
             if getattr(config, key) is not None:
@@ -60,11 +62,22 @@ def build_teacher(values: Any) -> TeacherConfig:
             )
         return config
     if run is None or run == "latest":
-        raise UsageError(
-            f"teacher.model: {model.name} needs a local weights file; add --teacher-weights FILE"
-        )
+        raise UsageError(f"teacher.model: {model.name} needs weights; add --teacher-weights FILE")
     _check_statistics(config)
     return config
+
+
+def _check_published(run: str | None, model: ModelConfig | None) -> None:
+    """Refuse weights from a hub or library that do not go with the model."""
+    if run == "pretrained" and (model is None or model.name.partition(":")[0] not in LIBRARIES):
+        name = "no network" if model is None else model.name
+        raise UsageError(f"teacher.run: pretrained weights exist for {' and '.join(LIBRARIES)}, not {name}")
+    if run is None or not run.startswith("hf-hub:"):
+        return
+    if not re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+(@[\w./-]+)?", run):
+        raise UsageError(f"teacher.run: {run!r} is not hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION")
+    if model is not None:
+        raise UsageError(f"teacher.model: {model.name}, but {run} has its own config; remove --teacher-model")
 
 
 def _model(values: Any) -> ModelConfig | None:

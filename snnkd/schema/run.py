@@ -22,8 +22,9 @@ class TeacherConfig:
     """`teacher:`, the network that the student is distilled from."""
 
     run: str | None = None
-    """A run or export of `snnkd teach`, a .safetensors file next to its config.json, or with `model` a plain
-    weights file; empty to use the only finished teacher of the same data."""
+    """A run or export of `snnkd teach`, hf-hub:OWNER/NAME, a .safetensors file next to its config.json, or
+    with `model` a plain weights file or pretrained; empty to use the only finished teacher of the same
+    data."""
     sha256: str | None = None
     """Checksum of its weights; recorded when the run starts, and checked when set."""
     model: ModelConfig | None = None
@@ -103,8 +104,9 @@ class TrainConfig:
     """Decay per step of an exponential moving average of weights and norm statistics, which is then the
     result; 0: off."""
     init: str = "random"
-    """Initial weights: random, teacher (a copy, of the same architecture), or a run, an export or a file of
-    weights of this network, without its classifier if that has other classes."""
+    """Initial weights: random, teacher (a copy, of the same architecture), pretrained (a library's published
+    ones), or a run, an export, hf-hub:OWNER/NAME or a file of weights of this network; a classifier of other
+    classes is left out."""
     freeze: Annotated[tuple[str, ...], Since("0.2.0")] = ()
     """Layers that keep their initial weights and norm statistics, by name; stages.0 freezes all within."""
 

@@ -1,0 +1,215 @@
+"""Teachers and initial weights of a hub, served here, and of the libraries that publish weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import SMALL, Cli, random_npz
+from models.foreign import ResNet, used
+from safetensors.torch import save_file
+from torch import nn
+
+hub = pytest.importorskip("huggingface_hub")
+
+STUDENT = ["--T", 1, "--loss", "kl", "--allow-weak-teacher", "--epochs", 1, "--batch-size", 50]
+STUDENT += ["--set", "model.width=4"]
+
+
+class Hub(BaseHTTPRequestHandler):
+    """Serves `OWNER/NAME/resolve/REVISION/FILE` from the folder `hub`, as the Hugging Face hub does."""
+
+    protocol_version = "HTTP/1.1"
+    requests: list[str]
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def _answer(self, send: bool) -> None:
+        owner, name, _, _, *rest = self.path.lstrip("/").split("/")
+        self.requests.append(self.path)
+        repository = Path("hub", owner, name)
+        path = repository.joinpath(*rest)
+        content = path.read_bytes() if path.is_file() else b""
+        self.send_response(200 if path.is_file() else 404)
+        if path.is_file():
+            self.send_header("ETag", f'"{abs(hash(content))}"')
+            self.send_header("X-Repo-Commit", "1" * 40)
+        else:
+            self.send_header("X-Error-Code", "EntryNotFound" if repository.is_dir() else "RepoNotFound")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if send:
+            self.wfile.write(content)
+
+    def do_HEAD(self) -> None:
+        self._answer(False)
+
+    def do_GET(self) -> None:
+        self._answer(True)
+
+
+@pytest.fixture
+def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The paths that a hub, served from the folder `hub`, was asked for."""
+    handler = type("Handler", (Hub,), {"requests": []})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    use_endpoint(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    yield handler.requests  # type: ignore[attr-defined]
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def use_endpoint(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """As HF_ENDPOINT and HF_HUB_CACHE do for a new process."""
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(Path("cache").absolute()))
+
+
+def published(network: nn.Module, config: dict[str, Any], name: str = "some/net") -> None:
+    folder = Path("hub", name)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(network.state_dict(), folder / "model.safetensors")
+
+
+INPUT = {"input_size": [3, 16, 16], "mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25], "num_classes": 10}
+
+
+def test_a_timm_resnet_with_a_small_stem(cli: Cli, requests: list[str]) -> None:
+    torch.manual_seed(0)
+    network = used(ResNet(4, (2, 2, 2, 2), "downsample", "fc"))
+    published(network, {"architecture": "resnet18", "num_classes": 10, "pretrained_cfg": INPUT})
+    data = random_npz("ten.npz", 10, channels=(3,))
+    words = ["distill", "--data", data, *STUDENT, "--teacher", "hf-hub:some/net"]
+    done = cli(*words, "--json")
+    assert done.code == 0, done.err
+    assert "teacher: hf-hub:some/net, as resnet18, in names of chenyaofo" in done.err
+    assert "teacher input: 3x16x16, mean [0.5, 0.5, 0.5], std [0.25, 0.25, 0.25]" in done.err
+    assert done.json["teacher"]["run"] == "hf-hub:some/net"
+    assert any(path.startswith("/some/net/resolve/main/") for path in requests)
+    recipe = Path(done.json["run"]) / "recipe.yaml"
+    assert "hf-hub:some/net" in recipe.read_text()
+    assert "already done" in cli("distill", recipe).err
+    published(used(ResNet(4, (2, 2, 2, 2), "downsample", "fc")), {"architecture": "resnet18"}, "other/net")
+    shutil.copy("hub/other/net/model.safetensors", "hub/some/net/model.safetensors")
+    shutil.rmtree("cache")
+    changed = cli("distill", recipe)
+    assert changed.code == 3
+    assert "weights have sha256" in changed.complaint
+    no_input = cli(*words[:-1], "hf-hub:other/net")
+    assert no_input.code == 3
+    assert "hf-hub:other/net: config.json: 'mean'" in no_input.complaint
+
+
+def test_an_export_of_ours_teaches_and_initialises(cli: Cli, requests: list[str]) -> None:
+    taught = cli("teach", *SMALL).folder
+    Path("hub/lab").mkdir(parents=True)
+    shutil.copytree(taught, "hub/lab/teacher")
+    name = "hf-hub:lab/teacher"
+    words = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--loss", "kl", "--teacher", name]
+    done = cli(*words, "--init", name, "--json")
+    assert done.code == 0, done.err
+    assert f"teacher: {name}" in done.err
+    assert f"initial weights: {name}" in done.err
+    assert done.json["teacher"]["run"] == name
+
+
+def test_a_network_of_timm_from_the_hub(cli: Cli, requests: list[str]) -> None:
+    timm = pytest.importorskip("timm")
+    config = {
+        "architecture": "test_resnet",
+        "num_classes": 10,
+        "pretrained_cfg": INPUT | {"input_size": [3, 32, 32]},
+    }
+    published(timm.create_model("test_resnet", num_classes=10), config)
+    data = random_npz("ten.npz", 10, size=32, channels=(3,))
+    done = cli("distill", "--data", data, *STUDENT, "--teacher", "hf-hub:some/net")
+    assert done.code == 0, done.err
+    assert "teacher: hf-hub:some/net, as timm:hf-hub:some/net" in done.err
+    assert "3x32x32, mean [0.5, 0.5, 0.5]" in done.err
+    words = ["teach", "--data", data, "--model", "timm:hf-hub:some/net", "--epochs", 1, "--batch-size", 50]
+    tuned = cli(*words, "--init", "pretrained")
+    assert tuned.code == 0, tuned.err
+    assert "initial weights: hf-hub:some/net" in tuned.err
+
+
+def test_pretrained_weights_of_a_library(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    from torchvision import models
+
+    torch.manual_seed(0)
+    network = models.mobilenet_v3_small(weights=None, num_classes=10)
+    monkeypatch.setattr("snnkd.models.hub._library_network", lambda library, member: network)
+    words = ["--data", random_npz("ten.npz", 10, size=32, channels=(3,)), *STUDENT]
+    words += [
+        "--teacher",
+        "torchvision:mobilenet_v3_small",
+        "--teacher-weights",
+        "pretrained",
+        "--set",
+        "teacher.size=32",
+    ]
+    done = cli("distill", *words, "--json")
+    assert done.code == 0, done.err
+    assert "teacher: pretrained, as torchvision:mobilenet_v3_small" in done.err
+    again = cli("distill", Path(done.json["run"]) / "recipe.yaml")
+    assert "already done" in again.err
+    monkeypatch.setattr(
+        "snnkd.models.hub._library_network", lambda *_: models.mobilenet_v3_small(num_classes=12)
+    )
+    refused = cli("distill", *words)
+    assert refused.code == 3
+    assert "pretrained: the teacher has 12 classes, the data 10" in refused.complaint
+
+
+def test_without_a_network_there_is_one_line(
+    cli: Cli, requests: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["distill", *SMALL, "--T", 1, "--loss", "kl", "--teacher"]
+    absent = cli(*words, "hf-hub:some/net")
+    assert absent.code == 3
+    assert "hf-hub:some/net: no such repository, or a private one" in absent.complaint
+    Path("hub/some/net").mkdir(parents=True)
+    empty = cli(*words, "hf-hub:some/net")
+    assert "hf-hub:some/net: the repository has no config.json" in empty.complaint
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    offline = cli(*words, "hf-hub:some/net")
+    assert offline.code == 3
+    assert "hf-hub:some/net: weights not loaded (" in offline.complaint
+    monkeypatch.setattr(
+        "snnkd.models.hub._library_network", lambda *_: (_ for _ in ()).throw(OSError("no route"))
+    )
+    library = cli(*words, "torchvision:resnet18", "--teacher-weights", "pretrained")
+    assert library.code == 3
+    assert "torchvision:resnet18: weights not loaded (no route); connect" in library.complaint
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--teacher", "hf-hub:name"], "is not hf-hub:OWNER/NAME"),
+        (["--teacher", "hf-hub:a/b", "--teacher-model", "resnet8"], "remove --teacher-model"),
+        (
+            ["--teacher", "pretrained", "--teacher-model", "resnet8"],
+            "pretrained weights exist for torchvision and timm",
+        ),
+        (["--teacher", "pretrained"], "pretrained weights exist for torchvision and timm"),
+        (["--init", "pretrained"], "resnet8 has no published weights"),
+    ],
+)
+def test_names_are_checked_before_anything_is_downloaded(cli: Cli, words: list[str], message: str) -> None:
+    refused = cli("distill", "--loss", "kl", *words)
+    assert refused.code == 2, refused.err
+    assert message in refused.complaint
