@@ -41,8 +41,8 @@ def measure_efficiency(subject: Subject, rounds: int) -> dict[str, Any]:
         product = seconds(lambda: _multiply(a, b), device)
         matmul_rates.append(PRODUCTS * 2 * MATRIX**3 / product / 1e9)
     return {
-        "convolution_gflops": summary(convolution_rates, 1),
-        "matmul_gflops": summary(matmul_rates, 1),
+        "convolution_gflops": summary(convolution_rates, 3),
+        "matmul_gflops": summary(matmul_rates, 3),
         "ratio": summary([c / m for c, m in zip(convolution_rates, matmul_rates, strict=True)], 3),
         "share": summary(shares, 3),
     }
