@@ -50,6 +50,25 @@ def check_guard(path: Path) -> None:
             check()
 
 
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+"""The files of a run or an export that hold its network."""
+
+
+def find_network(path: Path) -> tuple[Path, Path]:
+    """The folder of a run or an export, or of a .safetensors file in one, and the file of weights.
+
+    Raises FileError for a path that is none of these.
+    """
+    is_file = path.suffix == ".safetensors" and path.is_file()
+    folder, weights = (path.parent, path) if is_file else (path, path / WEIGHTS)
+    if not folder.is_dir():
+        raise FileError(f"{folder}: no such folder; pass a finished run or an export")
+    if not (folder / CONFIG).exists():
+        raise FileError(f"{folder}: no {CONFIG}; pass a finished run (see `snnkd status`) or an export")
+    return folder, weights
+
+
 def user_path(path: str | Path) -> Path:
     """`path` with a leading `~` replaced by the home folder. Raises FileError where there is none."""
     try:

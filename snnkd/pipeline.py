@@ -39,7 +39,7 @@ from snnkd.models.files import LoadedNetwork, load_network, read_initial_weights
 from snnkd.models.weights import WeightFile
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
-from snnkd.runs.find import Finished, choose, finished_runs
+from snnkd.runs.find import Finished, choose_student
 from snnkd.runs.folder import RUN, is_finished, read_result, runs_folder
 from snnkd.runs.lock import Lock, retry_when_free
 from snnkd.schema.data import DataConfig
@@ -197,10 +197,7 @@ def _refuse_latest(chosen: str) -> None:
 
 @distributed.on_rank0
 def _the_student(latest: bool, console: Console) -> Path:
-    message = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
-    return choose(
-        finished_runs("distill", runs_folder(), console), "student", latest, "--latest", message
-    ).folder
+    return choose_student(latest, console)
 
 
 @distributed.on_rank0

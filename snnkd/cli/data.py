@@ -9,6 +9,7 @@ import typer
 
 from snnkd import distributed
 from snnkd.cli import options as o
+from snnkd.cli.places import check_data
 from snnkd.cli.text import columns, description_rows
 from snnkd.recipe.data_section import resolve_data
 
@@ -51,6 +52,7 @@ def data(
     o.permit(None, name, settings=settings)
     distributed.refuse_torchrun("data")
     config = resolve_data(name, settings or ())
+    check_data(config)
     with o.watch_signals() as stop:
         from snnkd import pipeline
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
+from snnkd.cli.places import check_stage
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
 from snnkd.schema.run import DistillRecipe
@@ -90,6 +91,7 @@ def distill(
     resolved = resolve_stage(recipe, "distill", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, DistillRecipe)
     notes = sweep_notice(recipe, resolved, "distill")
+    check_stage(resolved)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 

@@ -8,8 +8,10 @@ from typing import Annotated
 import typer
 
 from snnkd.cli import options as o
+from snnkd.cli.places import check_networks
 from snnkd.cli.text import curve_text
 from snnkd.errors import RunError
+from snnkd.measure.plot import check_plot_path
 from snnkd.schema import fields
 from snnkd.schema.run import EvalConfig, ExecutionConfig
 
@@ -94,6 +96,10 @@ def evaluate(
     execution = fields.build(
         ExecutionConfig, {"device": device or "auto", "eval_batch_size": batch_size}, "execution"
     )
+    if plot:
+        check_plot_path(plot)
+    if execution.device in ("auto", "cpu") and not all_runs and not (latest and runs):
+        check_networks(runs or (), latest)
     with o.watch_signals() as stop:
         from snnkd import pipeline
         from snnkd.evaluation import EvalRequest

@@ -10,6 +10,7 @@ import typer
 from snnkd import distributed
 from snnkd.catalog.formats import EXPORTS
 from snnkd.cli import options as o
+from snnkd.cli.places import check_format, check_networks
 from snnkd.cli.text import export_line
 from snnkd.schema import fields
 
@@ -54,6 +55,9 @@ def export(
     o.permit(code)
     distributed.refuse_torchrun("export")
     T = None if timesteps is None else fields.coerce(int, timesteps, "--T")
+    check_format(format)
+    if not (latest and run):
+        check_networks([run] if run else (), latest)
     with o.watch_signals() as stop:
         from snnkd import pipeline
 

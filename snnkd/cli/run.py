@@ -8,6 +8,7 @@ import typer
 
 from snnkd import distributed
 from snnkd.cli import options as o
+from snnkd.cli.places import check_pipelines
 from snnkd.compare.plan import check_compare
 from snnkd.errors import UsageError
 from snnkd.recipe import resolve_tasks
@@ -58,6 +59,7 @@ def run(
             o.echo("\n".join(each.line for each in tasks.all))
         return
     selected = tasks.select(task)
+    check_pipelines(each.pipeline for each in selected)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from snnkd.cli import options as o
+from snnkd.cli.places import check_stage
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
 from snnkd.schema.run import TeachRecipe
@@ -44,6 +45,7 @@ def teach(
     resolved = resolve_stage(recipe, "teach", settings=settings or (), **o.stage_flags(context))
     assert isinstance(resolved, TeachRecipe)
     notes = sweep_notice(recipe, resolved, "teach")
+    check_stage(resolved)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 

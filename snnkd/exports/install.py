@@ -10,8 +10,8 @@ from pathlib import Path
 
 from snnkd.errors import FileError, UsageError
 from snnkd.exports.card import CARD, OPENING
-from snnkd.files import check_guard, from_os_error, read_bytes, read_json
-from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
+from snnkd.files import CONFIG, WEIGHTS, check_guard, from_os_error, read_bytes, read_json
+from snnkd.models.files import FORMAT
 
 MARK = f'"format": "{FORMAT}"'.encode()
 """Part of the metadata of every exported file."""

@@ -12,9 +12,9 @@ from snnkd.errors import UsageError
 from snnkd.exports.card import CARD, card
 from snnkd.exports.protocol import Forward
 from snnkd.exports.source import Source
-from snnkd.files import write_atomic
+from snnkd.files import WEIGHTS, write_atomic
 from snnkd.models import build_network
-from snnkd.models.files import WEIGHTS, load_network, save_network
+from snnkd.models.files import load_network, save_network
 
 TOLERANCE = 0.0
 """The same weights in the same code must agree bitwise."""

@@ -14,7 +14,18 @@ from safetensors.torch import save as save_tensors
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.catalog.neurons import build_neuron
 from snnkd.errors import FileError, UsageError
-from snnkd.files import check_content, read_bytes, read_json, sha256, user_path, write_atomic, write_json
+from snnkd.files import (
+    CONFIG,
+    WEIGHTS,
+    check_content,
+    find_network,
+    read_bytes,
+    read_json,
+    sha256,
+    user_path,
+    write_atomic,
+    write_json,
+)
 from snnkd.models.hub import HUB, PRETRAINED, hub_config, hub_weights, pretrained_weights
 from snnkd.models.network import Network, Specification, build_network
 from snnkd.models.plain import plain_body
@@ -24,8 +35,6 @@ from snnkd.schema import fields
 from snnkd.schema.fields import to_plain
 from snnkd.usercode import check_permitted
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
 FORMAT = "snnkd-network"
 
 
@@ -81,12 +90,7 @@ def load_network(path: Path) -> LoadedNetwork:
 
     Raises FileError if a file is missing or damaged, or if weights and config disagree.
     """
-    is_file = path.suffix == ".safetensors" and path.is_file()
-    folder, weights = (path.parent, path) if is_file else (path, path / WEIGHTS)
-    if not folder.is_dir():
-        raise FileError(f"{folder}: no such folder; pass a finished run or an export")
-    if not (folder / CONFIG).exists():
-        raise FileError(f"{folder}: no {CONFIG}; pass a finished run (see `snnkd status`) or an export")
+    folder, weights = find_network(path)
     config = read_json(folder / CONFIG)
     specification = _specification(config, folder / CONFIG)
     _check_provenance(config, folder / CONFIG)

@@ -131,6 +131,13 @@ def choose(runs: list[Finished], kind: str, latest: bool, option: str, missing_m
     return runs[-1]
 
 
+def choose_student(latest: bool, console: Console) -> Path:
+    """The one finished student of the runs folder, or with `latest` the newest; raises as `choose`."""
+    message = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
+    students = finished_runs("distill", runs_folder(), console)
+    return choose(students, "student", latest, "--latest", message).folder
+
+
 @dataclass(frozen=True)
 class Status:
     """One line of `snnkd status`: the state is done, running, stopped, failed or stale."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,53 @@ def test_one_suggestion(cli: Cli) -> None:
     assert said.endswith("did you mean '--epochs'?")
     assert said.count("--epochs") == 1
     assert said.lower().count("did you mean") == 1
+
+
+WITHOUT_TORCH = """
+import sys
+from snnkd.cli import main
+
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["snnkd", *line.split()]
+    try:
+        main()
+    except SystemExit as ended:
+        print(ended.code, "torch" in sys.modules, flush=True)
+"""
+REFUSED = {
+    "eval absent": 3,
+    "eval": 3,
+    "eval absent.safetensors": 3,
+    "eval --plot curve.gif": 2,
+    "export absent": 3,
+    "export": 3,
+    "export --format nri": 2,
+    "teach --data npz:absent.npz": 3,
+    "teach --data imagefolder:absent": 3,
+    "data imagefolder:absent": 3,
+    "distill": 3,
+    "distill --teacher latest": 3,
+    "distill --teacher absent": 3,
+    "distill --teacher absent.pt --teacher-model resnet8": 3,
+    "distill --loss none --data npz:absent.npz": 3,
+    "run student.yaml": 3,
+    "run absent.yaml": 3,
+    "compare absent": 3,
+    "compare --plot curve.gif": 2,
+    "status": 3,
+}
+
+
+def test_wrong_places_are_refused_before_torch_is_imported() -> None:
+    Path("student.yaml").write_text("stage: distill\nloss: kl\n")
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH],
+        input="\n".join(REFUSED),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert dict(zip(REFUSED, ended.stdout.splitlines(), strict=True)) == {
+        command: f"{code} False" for command, code in REFUSED.items()
+    }
+    assert ended.stderr.count("snnkd: ") == len(REFUSED)

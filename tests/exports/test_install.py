@@ -9,7 +9,8 @@ import pytest
 from snnkd.errors import FileError, RunError, UsageError
 from snnkd.exports.card import CARD, OPENING
 from snnkd.exports.install import MARK, check_target, install
-from snnkd.models.files import CONFIG, FORMAT, WEIGHTS
+from snnkd.files import CONFIG, WEIGHTS
+from snnkd.models.files import FORMAT
 
 
 def made(folder: Path, weights: bytes = b"new", about: str = f'{{"format": "{FORMAT}"}}') -> None:

@@ -11,9 +11,9 @@ from snnkd.exports import safetensors as export
 from snnkd.exports.agreement import compare, is_faithful
 from snnkd.exports.card import CARD
 from snnkd.exports.source import Source
-from snnkd.files import sha256
+from snnkd.files import CONFIG, WEIGHTS, sha256
 from snnkd.models import Specification, build_network
-from snnkd.models.files import CONFIG, WEIGHTS, load_network, save_network
+from snnkd.models.files import load_network, save_network
 from snnkd.schema.model import ResNetConfig
 from snnkd.schema.neuron import NeuronConfig
 

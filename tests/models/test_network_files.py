@@ -10,9 +10,9 @@ import torch
 
 import snnkd
 from snnkd.errors import FileError
-from snnkd.files import sha256
+from snnkd.files import CONFIG, WEIGHTS, sha256
 from snnkd.models import Specification, build_network, files
-from snnkd.models.files import CONFIG, WEIGHTS, load, load_network, save_network, weights_bytes
+from snnkd.models.files import load, load_network, save_network, weights_bytes
 from snnkd.schema.model import ResNetConfig
 from snnkd.schema.neuron import NeuronConfig
 
