@@ -68,6 +68,7 @@ def test_a_run_directory(cli: Cli) -> None:
         "config.json",
         "model.safetensors",
         "metrics.jsonl",
+        "log.txt",
         "result.json",
     }
     again = cli("distill", f"{student}/recipe.yaml", "--out", "elsewhere")

@@ -23,6 +23,8 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from snnkd.console import LOG
+
 MIB = 2**20
 SPACE = 3 * 1024 * MIB
 """Address space that a command may take beyond what its imports hold."""
@@ -126,11 +128,11 @@ def server() -> Server:
 
 
 def snapshot(folder: Path, but: Collection[str] = ()) -> dict[str, str]:
-    """Every file under `folder` with the digest of its bytes."""
+    """Every file under `folder` with the digest of its bytes; a run's log grows."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in but
+        if path.is_file() and path.name not in (*but, LOG)
     }
 
 

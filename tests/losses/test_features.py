@@ -1,5 +1,7 @@
 """Terms between features: aligners, pairing, sizes, what gets gradients, and that each can be minimised."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -144,6 +146,7 @@ class TeacherNetwork(nn.Module):
     def __init__(self):
         super().__init__()
         self.stage, self.head = nn.Conv2d(1, 5, 3, padding=1), nn.Linear(5, C)
+        self.specification = SimpleNamespace(T=1)
 
     def forward(self, images, T, features):
         stage = self.stage(images).relu()

@@ -145,6 +145,8 @@ def test_result_and_table(kind):
         "ann",
         "energy_convention",
         "energy_note",
+        "top1_per_class",
+        "balanced_top1",
     }
     assert result.keys() == {"schema", "run", "stage", "teacher"} | measured
     assert (result["dynamic"] is None) == (result["energy_note"] is None) == (kind == "ann")

@@ -145,9 +145,9 @@ def test_a_flipped_byte(folder, place):
 def test_truncated_weights(folder, length):
     content = (folder / WEIGHTS).read_bytes()[:length]
     (folder / WEIGHTS).write_bytes(content)
-    assert "damaged" in refusal(folder, WEIGHTS)
+    assert ("damaged" if content else "the file is empty") in refusal(folder, WEIGHTS)
     put_weights(folder, content)
-    assert "not a safetensors file" in refusal(folder, WEIGHTS)
+    assert ("not a safetensors file" if content else "the file is empty") in refusal(folder, WEIGHTS)
 
 
 @pytest.mark.parametrize(
