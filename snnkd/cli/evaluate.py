@@ -98,7 +98,9 @@ def evaluate(
     )
     if plot:
         check_plot_path(plot)
-    if execution.device in ("auto", "cpu") and not all_runs and not (latest and runs):
+    # the rest of a request is checked with torch, before its networks are looked for
+    unchecked = all_runs or data or settings or save_logits or (latest and runs)
+    if execution.device in ("auto", "cpu") and not unchecked:
         check_networks(runs or (), latest)
     with o.watch_signals() as stop:
         from snnkd import pipeline

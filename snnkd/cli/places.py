@@ -69,7 +69,8 @@ def _check_teacher(recipe: DistillRecipe) -> None:
                 f"run `snnkd teach` first, or give --teacher RUN"
             )
     elif teacher.model is not None:
-        if not Path(teacher.run).is_file():
+        # the name of a library's network, or of a function, is checked before a file, with the library
+        if ":" not in teacher.model.name and not Path(teacher.run).is_file():
             raise FileError(
                 f"{teacher.run}: no such file; give the weights of the teacher, {teacher.model.name}"
             )
