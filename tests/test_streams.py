@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, Cli
 
+import snnkd
 from snnkd import console
 from snnkd.console import LOG, Console
 
@@ -123,3 +124,10 @@ def test_a_log_is_rotated_and_never_an_error(tmp_path: Path, monkeypatch: pytest
         quiet.log("lost")
     quiet.log("no log")
     assert texts == [(tmp_path / name).read_text() for name in (f"{LOG}.1", LOG)]
+
+
+def test_all_messages_go_through_the_stream_that_never_fails() -> None:
+    """A plain print to sys.stderr would end a command whose log's reader is gone."""
+    package = Path(snnkd.__file__).parent
+    using = {path.name for path in package.rglob("*.py") if "sys.stderr" in path.read_text(encoding="utf-8")}
+    assert using == {"streams.py"}

@@ -189,8 +189,9 @@ def echo(text: object) -> None:
 
 
 def note(text: str) -> None:
-    """Print to stderr; what it does not take is lost."""
-    print(text, file=Stderr())
+    """Print to stderr, on rank 0; what stderr does not take is lost."""
+    if distributed.is_rank0():
+        print(text, file=Stderr())
 
 
 def echo_json(value: Any) -> None:

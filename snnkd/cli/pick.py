@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from typing import Annotated
 
 import typer
@@ -49,4 +48,4 @@ def pick(
     o.echo("\n".join([f"# from: {o.command_line()}", *(f"# {each.line}" for each in selections)]))
     o.echo(dump_yaml(chosen).rstrip())
     for each in selections:
-        print(each.line, file=sys.stderr)
+        o.note(each.line)

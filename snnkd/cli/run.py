@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from snnkd import distributed
 from snnkd.cli import options as o
 from snnkd.cli.places import check_pipelines
 from snnkd.compare.plan import check_compare
@@ -43,9 +42,9 @@ def run(
         raise UsageError(f"--task {task} runs one task, --tasks lists them; give one of the two")
     tasks = resolve_tasks(recipe, settings or (), sweep or ())
     check_compare(tasks)
-    if tasks.option_axes and distributed.is_rank0():
+    if tasks.option_axes:
         o.note(option_recipe(recipe, tasks.option_axes, settings or ()))
-    if tasks.notes and distributed.is_rank0():
+    if tasks.notes:
         o.note("\n".join(tasks.notes))
     if list_tasks:
         if as_json:
