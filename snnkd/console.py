@@ -16,6 +16,8 @@ from types import TracebackType
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from snnkd.errors import FileError
+from snnkd.files import check_guard
 from snnkd.streams import Stderr
 
 LOG = "log.txt"
@@ -71,9 +73,11 @@ class Console:
 
 
 def _append(path: Path, line: str) -> None:
-    """Append a line with its time. A full disk or a lost folder loses it: a log is no reason to stop."""
+    """Append a line with its time. A full disk, or a run that another process took, loses it: a log is no
+    reason to stop."""
     entry = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, FileError):
+        check_guard(path)
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             os.write(descriptor, entry.encode("utf-8", "backslashreplace"))

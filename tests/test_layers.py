@@ -23,8 +23,9 @@ LAYERS = """
     recipe  data                                           a file becomes checked objects; images
     catalog  context                                       which names exist; what a command runs with
     environment  usercode  stopping  locks
-    schema  files  distributed                             which keys exist
+    schema  distributed                                    which keys exist
     console
+    files
     errors  seeds  openmp  streams
 """
 """A room imports only from rooms on lower lines; two spaces part the rooms from each other and from the remark."""

@@ -14,6 +14,8 @@ from conftest import SMALL, Cli
 import snnkd
 from snnkd import console
 from snnkd.console import LOG, Console
+from snnkd.errors import FileError
+from snnkd.files import guarding
 
 WORK = """
 from snnkd.console import Console
@@ -123,6 +125,12 @@ def test_a_log_is_rotated_and_never_an_error(tmp_path: Path, monkeypatch: pytest
     with quiet.log_into(tmp_path / "absent"):
         quiet.log("lost")
     quiet.log("no log")
+
+    def taken() -> None:
+        raise FileError("taken by another process")
+
+    with quiet.log_into(tmp_path), guarding(tmp_path.absolute(), taken):
+        quiet.log("into another's log")
     assert texts == [(tmp_path / name).read_text() for name in (f"{LOG}.1", LOG)]
 
 
