@@ -7,13 +7,27 @@ from typing import TYPE_CHECKING, Any
 from snnkd.openmp import set_openmp_defaults
 
 if TYPE_CHECKING:
-    from snnkd.api import Exported, Point, Result, Run, distill, evaluate, export, teach
+    from snnkd.api import (
+        Exported,
+        Guess,
+        Point,
+        Prediction,
+        Result,
+        Run,
+        distill,
+        evaluate,
+        export,
+        predict,
+        teach,
+    )
     from snnkd.models.files import load
 
 __version__ = "0.1.0"
 __all__ = [
     "Exported",
+    "Guess",
     "Point",
+    "Prediction",
     "Result",
     "Run",
     "__version__",
@@ -21,6 +35,7 @@ __all__ = [
     "evaluate",
     "export",
     "load",
+    "predict",
     "teach",
 ]
 set_openmp_defaults()  # no effect if torch is already imported

@@ -1,4 +1,4 @@
-"""What the commands do, from Python: `snnkd.teach`, `distill`, `evaluate`, `export`, with typed results.
+"""What the commands do, from Python: `snnkd.teach`, `distill`, `evaluate`, `predict`, `export`, typed.
 
 Recipes, names, keys and errors are those of the command line. Every function raises a subclass of
 `snnkd.errors.SnnkdError`, whose message is the line that the command prints and whose `exit_code` is its exit
@@ -18,6 +18,7 @@ from typing import Any, TypedDict, Unpack
 from snnkd import pipeline
 from snnkd.console import Console
 from snnkd.context import RunContext
+from snnkd.errors import FileError
 from snnkd.evaluation import EvalRequest
 from snnkd.files import user_path
 from snnkd.models import Network
@@ -26,7 +27,7 @@ from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
 from snnkd.runs.find import Finished
 from snnkd.schema import fields
-from snnkd.schema.run import DistillRecipe, EvalConfig, ExecutionConfig, TeachRecipe
+from snnkd.schema.run import Confidence, DistillRecipe, EvalConfig, ExecutionConfig, TeachRecipe
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,32 @@ class Exported:
     max_difference: float
     agreement_unfolded: float | None = None
     """NIR: with the network whose norms are not folded; `agreement` is with the folded twin."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The most probable class after t timesteps: number, name (None for data without names), probability."""
+
+    t: int
+    class_number: int
+    class_name: str | None
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The class of a picture after the last timestep, and its probability by the softmax of the mean logits.
+
+    `sure_at` is the first timestep at which this class had the probability `confidence`, None for never;
+    `curve` has one entry a timestep, only the last for neurons that are not causal.
+    """
+
+    picture: Path
+    class_number: int
+    class_name: str | None
+    probability: float
+    sure_at: int | None
+    curve: tuple[Guess, ...] = field(repr=False)
 
 
 Settings = Mapping[str, Any]
@@ -189,6 +216,37 @@ def evaluate(
     )
     execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
     return _result(pipeline.evaluate(_folder(run), request, _context(quiet), execution))
+
+
+def predict(
+    run: str | Path | Run,
+    pictures: str | Path | Sequence[str | Path],
+    *,
+    confidence: float = 0.9,
+    batch_size: int = 250,
+    device: str = "auto",
+    quiet: bool = False,
+) -> list[Prediction]:
+    """Predict the classes of pictures, files or folders of them, like `snnkd predict`, in their order.
+
+    Raises FileError for a picture that cannot be read.
+    """
+    paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
+    threshold = fields.coerce(Confidence, confidence, "confidence")
+    execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
+    files = [user_path(path) for path in paths]
+    predicted = pipeline.predict(_folder(run), files, threshold, _context(quiet), execution)
+    for each in predicted["left_out"]:
+        raise FileError(f"{each['picture']}: {each['reason']}")
+    return [_prediction(each) for each in predicted["predictions"]]
+
+
+def _prediction(values: Mapping[str, Any]) -> Prediction:
+    curve = tuple(
+        Guess(each["t"], each["class"], each["name"], each["probability"]) for each in values["curve"]
+    )
+    own = Path(values["picture"]), values["class"], values["name"], values["probability"]
+    return Prediction(*own, values["sure_at"], curve)
 
 
 def export(

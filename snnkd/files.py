@@ -13,7 +13,7 @@ import re
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -67,6 +67,13 @@ def find_network(path: Path) -> tuple[Path, Path]:
     if not (folder / CONFIG).exists():
         raise FileError(f"{folder}: no {CONFIG}; pass a finished run (see `snnkd status`) or an export")
     return folder, weights
+
+
+def check_pictures(paths: Iterable[Path]) -> None:
+    """Raise FileError for a picture or folder that does not exist."""
+    for path in paths:
+        if not path.exists():
+            raise FileError(f"{path}: no such file or folder; give pictures, or folders of them")
 
 
 def user_path(path: str | Path) -> Path:

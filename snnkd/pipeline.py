@@ -37,6 +37,7 @@ from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
 from snnkd.models.files import LoadedNetwork, load_network, read_initial_weights
 from snnkd.models.weights import WeightFile
+from snnkd.prediction import list_pictures, predict_pictures
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose_student
@@ -198,6 +199,23 @@ def _refuse_latest(chosen: str) -> None:
 @distributed.on_rank0
 def _the_student(latest: bool, console: Console) -> Path:
     return choose_student(latest, console)
+
+
+def predict(
+    run: Path, pictures: Sequence[Path], confidence: float, context: RunContext, execution: ExecutionConfig
+) -> dict[str, Any]:
+    """Predict the classes of `pictures`, files or folders of them, by the network of a run or an export.
+
+    They are brought to the network's size and channels as those of an image folder; the network normalises
+    them as its data. Those that cannot be read are logged and left out.
+    """
+    device = _device(execution)
+    loaded = load_network(run)
+    files = list_pictures(pictures)
+    predicted = predict_pictures(loaded, files, confidence, execution.eval_batch_size, device, context)
+    for each in predicted["left_out"]:
+        context.console.log(f"left out: {each['picture']}: {each['reason']}")
+    return predicted
 
 
 @distributed.on_rank0

@@ -16,7 +16,7 @@ PACKAGE = Path(snnkd.__file__).parent
 LAYERS = """
     cli  api                                               what people call
     pipeline                                               one function for each command
-    stage  evaluation  compare  bench  preflight           one run; a finished run; many runs; speed; a recipe
+    stage  evaluation  prediction  compare  bench  preflight   one run; its measures; pictures; many runs; speed
     training  teachers                                     the loop; the network that it learns from
     measure  exports                                       accuracy, rates, energy; files for other programs
     losses  models  runs                                   tensors in, tensors out; the run directory
@@ -93,7 +93,9 @@ def test_a_loss_never_imports_a_model_nor_a_model_a_loss() -> None:
 def test_public_surface() -> None:
     assert snnkd.__all__ == [
         "Exported",
+        "Guess",
         "Point",
+        "Prediction",
         "Result",
         "Run",
         "__version__",
@@ -101,6 +103,7 @@ def test_public_surface() -> None:
         "evaluate",
         "export",
         "load",
+        "predict",
         "teach",
     ]
     assert all(hasattr(snnkd, name) for name in snnkd.__all__)

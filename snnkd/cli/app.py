@@ -24,6 +24,7 @@ from snnkd.cli import (
     guide,
     listing,
     pick,
+    predict,
     run,
     status,
     teach,
@@ -40,7 +41,8 @@ COMPILERS = ("torch._dynamo", "torch._inductor")
 
 INSTEAD = {
     "train": "`snnkd teach` trains a teacher, `snnkd distill` a student",
-    "predict": "`snnkd eval RUN` measures a network; snnkd.load(RUN) gives it to Python",
+    "infer": "write `snnkd predict RUN PICTURE`",
+    "classify": "write `snnkd predict RUN PICTURE`",
     "help": "write `snnkd --help`, or `snnkd guide` for the manual",
     "version": "write `snnkd --version`",
     "config": "`snnkd check RECIPE` prints every key, `snnkd check RECIPE > mine.yaml` a copy",
@@ -75,6 +77,7 @@ for name, function, examples in (
     ("teach", teach.teach, teach.EXAMPLES),
     ("distill", distill.distill, distill.EXAMPLES),
     ("eval", evaluate.evaluate, evaluate.EXAMPLES),
+    ("predict", predict.predict, predict.EXAMPLES),
     ("export", export.export, export.EXAMPLES),
     ("run", run.run, run.EXAMPLES),
     ("compare", compare.compare, compare.EXAMPLES),

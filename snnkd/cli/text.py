@@ -78,6 +78,15 @@ def curve_rows(result: ResultDict) -> list[list[str]]:
     return rows
 
 
+def prediction_text(predictions: Sequence[dict[str, Any]]) -> str:
+    """A row per picture; `-` where the network was never sure."""
+    rows = [("picture", "class", "probability", "sure at t")]
+    for each in predictions:
+        name = str(each["class"] if each["name"] is None else each["name"])
+        rows.append((each["picture"], name, f"{each['probability']:.3f}", str(each["sure_at"] or "-")))
+    return columns(rows, left=2)
+
+
 def export_line(exported: dict[str, Any]) -> str:
     """Agreement of an export with its network."""
     line = f"agreement {exported['agreement']:.4f} on {exported['images']} images"

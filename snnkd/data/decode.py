@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from itertools import islice
 
 import numpy as np
@@ -29,15 +29,27 @@ def decode_blocks(
     A picture is its name and a function that reads its bytes; `transform` brings each to RGB or grey of one
     size. Raises FileError that names a picture which cannot be read.
     """
-    images = _decode(pictures, transform)
+    images = (future.result() for future in _decode(pictures, transform))
     while block := list(islice(images, size)):
         yield np.stack(block)
+
+
+def decode_each(
+    pictures: Iterable[tuple[str, Callable[[], bytes]]],
+    transform: Callable[[Image.Image], Image.Image],
+) -> Iterator[np.ndarray | FileError]:
+    """Each picture in order as uint8 `[H, W, C]`; for one that cannot be read, the error that names it."""
+    for future in _decode(pictures, transform):
+        error = future.exception()
+        if error is not None and not isinstance(error, FileError):
+            raise error
+        yield error or future.result()
 
 
 def _decode(
     pictures: Iterable[tuple[str, Callable[[], bytes]]],
     transform: Callable[[Image.Image], Image.Image],
-) -> Iterator[np.ndarray]:
+) -> Iterator[Future[np.ndarray]]:
     """uint8 `[H, W, C]` of each picture in order, decoded in threads: Pillow releases the GIL."""
     futures: deque[Future[np.ndarray]] = deque()
     source = iter(pictures)
@@ -46,7 +58,9 @@ def _decode(
             for name, read in islice(source, PREFETCH):
                 futures.append(pool.submit(_decode_one, name, read, transform))
             while futures:
-                yield futures.popleft().result()
+                future = futures.popleft()
+                wait([future])
+                yield future
                 for name, read in islice(source, 1):
                     futures.append(pool.submit(_decode_one, name, read, transform))
         finally:

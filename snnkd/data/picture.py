@@ -42,6 +42,27 @@ def to_mode(picture: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     return picture.convert(mode), changes
 
 
+def fit(picture: Image.Image, shape: tuple[int, int, int]) -> tuple[Image.Image, list[str]]:
+    """`to_mode`, scaled to cover the height and width of `shape`, then cropped at the centre.
+
+    For a square that is torchvision's Resize of the shorter side (bilinear, antialiased) and CenterCrop.
+    """
+    from torchvision.transforms import functional
+
+    channels, height, width = shape
+    converted, changes = to_mode(picture, "RGB" if channels == 3 else "L")
+    scaled = functional.resize(converted, _covering(converted.size, height, width), antialias=True)
+    return functional.center_crop(scaled, [height, width]), changes
+
+
+def _covering(size: tuple[int, int], height: int, width: int) -> list[int]:
+    """The smallest height and width in the proportions of `size` (width, height) that cover a picture."""
+    own_width, own_height = size
+    if own_width * height <= own_height * width:
+        return [max(height, int(width * own_height / own_width)), width]
+    return [height, max(width, int(height * own_width / own_height))]
+
+
 def _to_8_bits(picture: Image.Image) -> Image.Image:
     """Grey in mode L. Raises PictureError for values of unknown range."""
     tags = getattr(picture, "tag_v2", {})

@@ -27,6 +27,12 @@ class DynamicEntry(TypedDict):
     """In percent."""
 
 
+def first_confident(confidence: Tensor, threshold: float) -> Tensor:
+    """The first timestep, from 1, at which `confidence` `[T, N]` reaches `threshold`, `[N]`; 0 for never."""
+    confident = confidence >= threshold
+    return torch.where(confident.any(0), confident.int().argmax(0) + 1, 0)
+
+
 def dynamic_inference(
     logits: Tensor, labels: Tensor, thresholds: tuple[float, ...] = THRESHOLDS
 ) -> list[DynamicEntry]:
@@ -35,16 +41,15 @@ def dynamic_inference(
     An image that never becomes confident takes all T timesteps.
     """
     confidence, prediction = running_means(logits).softmax(-1).max(-1)  # [T, N]
-    last = torch.full((logits.shape[1],), len(logits) - 1)
     entries: list[DynamicEntry] = []
     for threshold in thresholds:
-        confident = confidence >= threshold
-        stop = torch.where(confident.any(0), confident.int().argmax(0), last)
-        correct = prediction.gather(0, stop[None])[0] == labels
+        first = first_confident(confidence, threshold)
+        stop = torch.where(first > 0, first, len(logits))
+        correct = prediction.gather(0, stop[None] - 1)[0] == labels
         entries.append(
             {
                 "threshold": threshold,
-                "timesteps": float((stop + 1).double().mean()),
+                "timesteps": float(stop.double().mean()),
                 "top1": 100 * float(correct.double().mean()),
             }
         )

@@ -227,6 +227,10 @@ class EvalConfig:
     """Recompute batch norm statistics on training images at these timesteps first."""
 
 
+Confidence = Annotated[float, Bounds(0, 1, open_low=True)]
+"""Probability of a class from which `snnkd predict` calls a network sure of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExportConfig:
     """`export:` of a pipeline."""

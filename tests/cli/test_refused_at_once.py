@@ -86,6 +86,8 @@ REFUSED = {
     "eval": 3,
     "eval absent.safetensors": 3,
     "eval --plot curve.gif": 2,
+    "predict absent absent.png": 3,
+    "predict absent absent.png --confidence 2": 2,
     "export absent": 3,
     "export": 3,
     "export --format nri": 2,

@@ -45,7 +45,7 @@ def _files() -> None:
         ("distill --loss kl,hta-kl", "for a run each: snnkd run RECIPE --sweep loss=kl,hta-kl"),
         ("teach --data mnist,svhn", "for a run each: snnkd run RECIPE --sweep data=mnist,svhn"),
         ("train --epochs 3", "`snnkd teach` trains a teacher, `snnkd distill` a student"),
-        ("predict", "`snnkd eval RUN`"),
+        ("infer", "`snnkd predict RUN PICTURE`"),
         ("help", "`snnkd --help`"),
         ("version", "`snnkd --version`"),
         ("config", "`snnkd check RECIPE > mine.yaml`"),

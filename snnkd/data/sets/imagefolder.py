@@ -25,7 +25,7 @@ from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
 from snnkd.data.paths import data_folder
-from snnkd.data.picture import to_mode
+from snnkd.data.picture import fit
 from snnkd.data.split import permutation
 from snnkd.errors import FileError, UsageError
 from snnkd.files import from_os_error, user_path
@@ -76,14 +76,7 @@ class _Pictures:
     def _all(self, name: str, left_out: Counter[str]) -> Iterator[Path]:
         if not (self.folder / name).is_dir():  # not every class has test images
             return
-        for parent, files in sorted(_walk(self.folder / name, left_out)):
-            for file in sorted(files):
-                if _is_system(file):
-                    left_out["hidden or system files"] += 1
-                elif file.lower().endswith(self.extensions):
-                    yield Path(parent) / file
-                else:
-                    left_out[f"{Path(file).suffix.lower() or 'other'} files"] += 1
+        yield from pictures_below(self.folder / name, self.extensions, left_out)
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,7 @@ def _list(root: Path, config: ImageFolderConfig) -> _Listing:
                     raise FileError(f"{folder}: class {name!r} is not in {train}")
             counts[split] = _counts(split, pictures[split], classes, digest, also_left_out)
             if not sum(counts[split].values()):
-                raise FileError(f"{folder}: contains no picture ({', '.join(_extensions())})")
+                raise FileError(f"{folder}: contains no picture ({', '.join(picture_extensions())})")
     except OSError as error:
         raise from_os_error(error, error.filename or root) from error
     ordered = {split: [counts[split][name] for name in classes] for split in pictures}
@@ -171,7 +164,7 @@ def _splits(root: Path, config: ImageFolderConfig) -> tuple[dict[str, _Pictures]
     """
     if not root.is_dir():
         raise FileError(f"{root}: no such folder; expected train/CLASS/*.jpg and test/CLASS/*.jpg there")
-    folders, extensions = _split_folders(root), _extensions()
+    folders, extensions = _split_folders(root), picture_extensions()
     if not folders:
         fraction = TEST_FRACTION if config.test_fraction is None else config.test_fraction
         test = f"{100 * (1 - fraction):g}/{100 * fraction:g} of each class, seed {config.split_seed}"
@@ -238,6 +231,21 @@ def _counts(
     return counts
 
 
+def pictures_below(folder: Path, extensions: tuple[str, ...], left_out: Counter[str]) -> Iterator[Path]:
+    """The files in `folder` and below with one of `extensions`, by name; counts others in `left_out`.
+
+    Raises OSError.
+    """
+    for parent, files in sorted(_walk(folder, left_out)):
+        for file in sorted(files):
+            if _is_system(file):
+                left_out["hidden or system files"] += 1
+            elif file.lower().endswith(extensions):
+                yield Path(parent) / file
+            else:
+                left_out[f"{Path(file).suffix.lower() or 'other'} files"] += 1
+
+
 def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
     """Each folder below and its files, once: a symbolic link may lead back up. Raises OSError."""
     visited = set()
@@ -257,7 +265,7 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _extensions() -> tuple[str, ...]:
+def picture_extensions() -> tuple[str, ...]:
     from torchvision.datasets.folder import IMG_EXTENSIONS
 
     return (*IMG_EXTENSIONS, ".gif")
@@ -303,19 +311,12 @@ def _decode(
 
 
 def _transform(config: ImageFolderConfig, changes: list[str]) -> Callable[[Image.Image], Image.Image]:
-    """RGB or grey, then torchvision's Resize of the shorter side (bilinear, antialiased), then CenterCrop.
-
-    Adds what else was converted to `changes`; called by threads.
-    """
-    from torchvision.transforms import functional
-
-    size, mode = config.size, "RGB" if config.channels == 3 else "L"
+    """`fit` to the size; adds what else was converted to `changes`; called by threads."""
+    shape = config.channels, config.size, config.size
 
     def transform(picture: Image.Image) -> Image.Image:
-        converted, own_changes = to_mode(picture, mode)
+        square, own_changes = fit(picture, shape)
         changes.extend(own_changes)
-        resized = functional.resize(converted, size, antialias=True)
-        square: Image.Image = functional.center_crop(resized, size)
         return square
 
     return transform
