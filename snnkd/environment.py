@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 import re
@@ -75,8 +76,13 @@ def versions() -> dict[str, str]:
     return {
         "snnkd": __version__,
         "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
+        **{package: _installed(package) for package in PACKAGES},
     }
+
+
+@functools.cache
+def _installed(package: str) -> str:
+    return version(package)  # reads and parses a file of its own each time
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

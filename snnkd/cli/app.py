@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -120,7 +121,7 @@ def main() -> NoReturn:
     distributed.exit_with_launcher()
     try:
         distributed.check_launcher()
-        code = typer.main.get_command(app)(arguments, prog_name="snnkd", standalone_mode=False)
+        code = command()(arguments, prog_name="snnkd", standalone_mode=False)
         if code == TYPER_SIGINT_CODE:
             raise KeyboardInterrupt
     except BaseException as error:
@@ -128,6 +129,12 @@ def main() -> NoReturn:
             traceback.print_exc(file=Stderr())
         _exit_with(error)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+@functools.cache
+def command() -> Any:
+    """The commands and their options as click sees them."""
+    return typer.main.get_command(app)
 
 
 def _expand_home(argument: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -83,10 +84,15 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
 def parse_value(text: str, where: str) -> Any:
     """Parse YAML text of any plain value. Raises FileError like `parse_yaml`."""
     try:
-        _check_events(text, where)
-        return _copy_aliases(yaml.load(text, Loader=_PlainLoader))
+        return _copy_aliases(_load(text, where))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise FileError(f"{where}: not plain YAML: {_one_line(error)}") from error
+
+
+@functools.lru_cache(64)  # the recipe and its bases are read once for each stage
+def _load(text: str, where: str) -> Any:
+    _check_events(text, where)
+    return yaml.load(text, Loader=_PlainLoader)
 
 
 def _copy_aliases(value: Any) -> Any:
