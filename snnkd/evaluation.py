@@ -28,7 +28,7 @@ from snnkd.recipe.overrides import apply_setting
 from snnkd.runs.find import finished_runs
 from snnkd.runs.folder import RESULT, RUN, is_finished, runs_folder
 from snnkd.schema import fields
-from snnkd.schema.data import DataConfig
+from snnkd.schema.data import DataConfig, GlyphsConfig
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import EvalConfig, ExecutionConfig
 from snnkd.usercode import check_permitted
@@ -165,13 +165,15 @@ def data_of(
         config = _section(to_plain(config), request.data_settings)
     else:
         config = _section({"name": request.data}, request.data_settings)
+    if isinstance(config, GlyphsConfig):  # before they are drawn
+        _check_fits(loaded, config.name, config.classes, (config.channels, config.size, config.size))
     data = load_data(config, console, fetch=fetch)
     if request.data is None and not request.data_settings and data.sha256 != loaded.config.get("data_sha256"):
         console.log(
             f"warning: {data.name} differs from the data {loaded.folder} was trained on "
             f"(sha256 {data.sha256[:12]}...)"
         )
-    _check_fits(loaded, data)
+    _check_fits(loaded, data.name, data.classes, data.shape)
     return data
 
 
@@ -191,16 +193,12 @@ def _section(values: Any, settings: Sequence[str]) -> DataConfig:
     return config
 
 
-def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
+def _check_fits(loaded: LoadedNetwork, name: str, classes: int, shape: tuple[int, int, int]) -> None:
     network = loaded.network.specification
-    if data.classes != network.classes:
-        raise FileError(
-            f"{data.name} has {data.classes} classes, {loaded.folder} has {network.classes} output classes"
-        )
-    if data.shape != network.shape:
-        raise FileError(
-            f"{data.name} has images {list(data.shape)}, {loaded.folder} takes {list(network.shape)}"
-        )
+    if classes != network.classes:
+        raise FileError(f"{name} has {classes} classes, {loaded.folder} has {network.classes} output classes")
+    if shape != network.shape:
+        raise FileError(f"{name} has images {list(shape)}, {loaded.folder} takes {list(network.shape)}")
 
 
 @dataclass(frozen=True)

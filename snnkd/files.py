@@ -255,7 +255,7 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
             arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
                 raise FileError(f"{path}: a single array, not an npz file of several")
-            _check_compression(path)
+            check_compression(path, path)
             yield arrays
     except OSError as error:
         raise from_os_error(error, path) from error
@@ -267,14 +267,14 @@ def open_npz(path: Path) -> Iterator[NpzFile]:
         ) from error
 
 
-def _check_compression(path: Path) -> None:
+def check_compression(path: Path, file: Path | IO[bytes]) -> None:
     """Refuse a zip bomb: a megabyte of deflated zeros is a gigabyte of memory."""
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(file) as archive:
         for member in archive.infolist():
             if member.file_size > max(ALWAYS_READABLE, MAX_COMPRESSION_RATIO * member.compress_size):
                 raise FileError(
                     f"{path}: {member.filename} has a compression ratio above {MAX_COMPRESSION_RATIO}:1, "
-                    "refused as a possible zip bomb; save it with numpy.savez"
+                    "refused as a possible zip bomb; save it uncompressed"
                 )
 
 

@@ -15,10 +15,11 @@ from snnkd.data import ImageSet
 from snnkd.data.loader import measure_batches
 from snnkd.errors import FileError, UsageError
 from snnkd.measure.curve import measure_curve
-from snnkd.models import Network, Specification, build_network
+from snnkd.models import Network, Specification
 from snnkd.models.files import LoadedNetwork, load_hub_network, load_network
 from snnkd.models.hub import HUB, PRETRAINED, WEIGHT_FILES, hub_config, hub_weights, pretrained_weights
 from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
+from snnkd.models.network import build_for_weights
 from snnkd.models.plain import plain_body
 from snnkd.models.resize import resize_images
 from snnkd.models.weights import WeightFile, load_weights, read_weights
@@ -57,7 +58,7 @@ def find_teacher(
         folder = _existing(Path(name), recipe.teacher.sha256, console)
         loaded = load_network(folder)
     _check_fits(loaded, data)
-    _check_sha256(recipe.teacher, loaded)
+    _check_sha256(recipe.teacher, loaded.folder, loaded.sha256)
     console.log(f"teacher: {folder}")
     _resize_images(loaded.network, data, console)
     return loaded
@@ -150,12 +151,17 @@ def _from_hub(teacher: TeacherConfig, name: str, data: ImageSet, console: Consol
     _, config = hub_config(name)
     architecture = str(config.get("architecture"))
     stem = next((state["conv1.weight"] for state in file.states.values() if "conv1.weight" in state), None)
-    ours = architecture in MODELS and MODELS[architecture].family == "resnet"
-    values: dict[str, Any] = {"model": {"name": f"timm:{name}"}}
+    resnet = architecture in MODELS and MODELS[architecture].family == "resnet"
+    ours = resnet and stem is not None and stem.shape[2:] == (3, 3)
     try:
-        if ours and stem is not None and stem.shape[2:] == (3, 3):
-            input = config.get("pretrained_cfg", config)
-            values = {key: input[key] for key in ("mean", "std")} | {"size": input["input_size"][-1]}
+        input = config.get("pretrained_cfg", config)
+        values: dict[str, Any] = {
+            key: input[key] for key in ("mean", "std", "input_size") if ours or key in input
+        }
+        if "input_size" in values:
+            values["size"] = values.pop("input_size")[-1]
+        values["model"] = {"name": f"timm:{name}"}
+        if ours and stem is not None:
             values["model"] = {"name": architecture, "width": len(stem)}
         settings = build_teacher(values | {"run": WEIGHT_FILES[0], "sha256": teacher.sha256})
     except (UsageError, KeyError, TypeError, IndexError) as error:
@@ -180,10 +186,10 @@ def _with_weights(
 ) -> LoadedNetwork:
     assert teacher.model is not None
     path = file.path
-    network = _untrained(teacher, data)
+    _check_sha256(teacher, path, file.sha256)
+    network = _untrained(teacher, data, file)
     config = {"class_names": _output_names(teacher, file.class_names, data)}
     loaded = LoadedNetwork(network, config, file.sha256, path)
-    _check_sha256(teacher, loaded)
     source = load_weights(plain_body(network.body), file, teacher.model, data.classes, teacher.state_dict)
     _try_image(network, path)
     names = f", in names of {source.names}" if source.names else ""
@@ -213,7 +219,7 @@ def _size(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
+def _untrained(teacher: TeacherConfig, data: ImageSet, file: WeightFile) -> Network:
     """The network with random weights; image size and statistics from the recipe, the library or the data."""
     assert teacher.model is not None
     specification = Specification(
@@ -223,7 +229,7 @@ def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
     if size is not None and data.frames is None:  # some networks depend on the image size
         specification = replace(specification, shape=(data.shape[0], size, size))
     with torch.random.fork_rng(devices=[]):
-        network = build_network(specification)
+        network = build_for_weights(specification, file.path, file.size)
     channels = data.shape[0]
     if isinstance(network.body, LibraryNetwork):
         own, channels = native_input(network.body), CHANNELS
@@ -243,7 +249,7 @@ def _untrained(teacher: TeacherConfig, data: ImageSet) -> Network:
         )
     if shape != specification.shape:
         with torch.random.fork_rng(devices=[]):
-            network = build_network(replace(specification, shape=shape))
+            network = build_for_weights(replace(specification, shape=shape), file.path, file.size)
     network.mean.copy_(torch.tensor(mean))
     network.std.copy_(torch.tensor(std))
     return network.eval()
@@ -262,11 +268,10 @@ def _try_image(network: Network, path: Path) -> None:
         ) from error
 
 
-def _check_sha256(teacher: TeacherConfig, loaded: LoadedNetwork) -> None:
-    if teacher.sha256 not in (None, loaded.sha256):
+def _check_sha256(teacher: TeacherConfig, path: Path, sha256: str) -> None:
+    if teacher.sha256 not in (None, sha256):
         raise FileError(
-            f"{loaded.folder}: weights have sha256 {loaded.sha256[:12]}..., "
-            f"the recipe names {str(teacher.sha256)[:12]}..."
+            f"{path}: weights have sha256 {sha256[:12]}..., the recipe names {str(teacher.sha256)[:12]}..."
         )
 
 

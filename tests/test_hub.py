@@ -61,6 +61,7 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The paths that a hub, served from the folder `hub`, was asked for."""
     handler = type("Handler", (Hub,), {"requests": []})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that leaves early
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     use_endpoint(monkeypatch, f"http://127.0.0.1:{server.server_port}")
@@ -144,6 +145,30 @@ def test_a_network_of_timm_from_the_hub(cli: Cli, requests: list[str]) -> None:
     tuned = cli(*words, "--init", "pretrained")
     assert tuned.code == 0, tuned.err
     assert "initial weights: hf-hub:some/net" in tuned.err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"architecture": "eva_giant_patch14_224"}, "too few for timm:hf-hub:some/net as described"),
+        (
+            {"architecture": "vit_tiny_patch16_224", "pretrained_cfg": {}, "model_args": {"img_size": 10**6}},
+            "too few for timm:hf-hub:some/net as described",
+        ),
+        ({"architecture": "no_such_network"}, "timm cannot build it: RuntimeError: Unknown model"),
+        ({"pretrained_cfg": INPUT | {"input_size": [3, 10**6, 10**6]}}, "teacher.size: 1000000 is too large"),
+        ({"pretrained_cfg": INPUT | {"mean": "grey"}}, "teacher.mean: 'grey' is not a list"),
+        ({"pretrained_cfg": 3}, "config.json: "),
+    ],
+)
+def test_a_config_of_the_hub_that_asks_for_too_much(
+    cli: Cli, requests: list[str], change: dict[str, Any], message: str
+) -> None:
+    pytest.importorskip("timm")
+    published(nn.Linear(3, 10), {"architecture": "test_resnet", "num_classes": 10} | change)
+    refused = cli("distill", "--data", random_npz("ten.npz", 10), *STUDENT, "--teacher", "hf-hub:some/net")
+    assert refused.code == 3, refused.err
+    assert message in refused.complaint
 
 
 def test_pretrained_weights_of_a_library(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -148,6 +148,8 @@ class Fit:
 
     dialect: Dialect
     tensors: dict[str, Tensor]
+    biases: dict[str, Tensor]
+    """Biases of convolutions, by the name of the mean of the norm after them, which is less by them."""
     misfits: list[Misfit]
     common: int
     """Tensors of the file that have a name of the network."""
@@ -194,20 +196,21 @@ def _fit(tensors: Tensors, expected: Tensors, dialect: Dialect) -> Fit:
             named[name] = tensor
         elif tensor is not None or not name.endswith("num_batches_tracked"):  # old files lack this counter
             misfits.append(Misfit(theirs or name, None if tensor is None else tensor.shape, own.shape))
-    if dialect.biased:
-        _subtract_biases(named, rest, dialect)
+    biases = _take_biases(named, rest, dialect) if dialect.biased else {}
     misfits += [
         Misfit(name, tensor.shape, None) for name, tensor in rest.items() if not _is_counter(name, tensor)
     ]
-    return Fit(dialect, named, misfits, len(tensors) - len(rest))
+    return Fit(dialect, named, biases, misfits, len(tensors) - len(rest))
 
 
-def _subtract_biases(named: dict[str, Tensor], rest: dict[str, Tensor], dialect: Dialect) -> None:
-    """Move the biases of convolutions in `rest` into the means of the norms after them, in `named`."""
-    for name in [name for name in named if name.endswith("norm.running_mean")]:
+def _take_biases(named: Tensors, rest: dict[str, Tensor], dialect: Dialect) -> dict[str, Tensor]:
+    """Remove from `rest` the biases of convolutions before norms whose mean is in `named`."""
+    biases = {}
+    for name in named:
         bias = dialect.translate(name.replace("norm.running_mean", "conv.bias"))
-        if bias in rest and rest[bias].shape == named[name].shape:
-            named[name] = named[name] - rest.pop(bias)
+        if name.endswith("norm.running_mean") and bias in rest and rest[bias].shape == named[name].shape:
+            biases[name] = rest.pop(bias)
+    return biases
 
 
 def _padding(name: str, own: Tensor, dialect: Dialect) -> Tensor | None:

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from snnkd.catalog.models import LIBRARIES, MODELS
+from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import build_neuron
 from snnkd.errors import FileError, UsageError
 from snnkd.files import (
@@ -27,7 +27,7 @@ from snnkd.files import (
     write_json,
 )
 from snnkd.models.hub import HUB, PRETRAINED, hub_config, hub_weights, pretrained_weights
-from snnkd.models.network import Network, Specification, build_network
+from snnkd.models.network import Network, Specification, build_for_weights
 from snnkd.models.plain import plain_body
 from snnkd.models.weights import WeightFile, read_weights
 from snnkd.recipe.loss_section import loss_label
@@ -106,16 +106,13 @@ def load_network(path: Path) -> LoadedNetwork:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise FileError(f"{weights}: not a safetensors file: {error}") from error
-    name = specification.model.name
-    # user and library networks may need real tensors in their constructors
-    if not MODELS.is_user_defined(name) and name.partition(":")[0] not in LIBRARIES:
-        try:
-            # compare shapes before a wrong config.json can allocate memory for them
-            with torch.device("meta"):
-                _check_tensors(build_network(specification), tensors, weights)
-        except UsageError as error:  # an impossible network, such as one for too small images
-            raise FileError(f"{folder / CONFIG}: {error}") from error
-    network = build_network(specification)
+    try:
+        network = build_for_weights(specification, weights, len(content))
+    except UsageError as error:
+        if MODELS.is_user_defined(specification.model.name):
+            raise
+        # an impossible network, such as one for too small images
+        raise FileError(f"{folder / CONFIG}: {error}") from error
     _check_tensors(network, tensors, weights)
     network.load_state_dict(tensors)
     return LoadedNetwork(network.eval(), config, digest, path)
@@ -267,4 +264,5 @@ def read_initial_weights(init: str, model: str) -> WeightFile | None:
 def _weights_of(loaded: LoadedNetwork) -> WeightFile:
     """A loaded network's weights, as those of a file."""
     state = plain_body(loaded.network.body).state_dict()
-    return WeightFile(loaded.folder, {"": state}, loaded.sha256, loaded.config.get("class_names"))
+    size = sum(tensor.nbytes for tensor in state.values())
+    return WeightFile(loaded.folder, {"": state}, loaded.sha256, loaded.config.get("class_names"), size)

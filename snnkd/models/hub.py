@@ -71,7 +71,7 @@ def pretrained_weights(name: str) -> WeightFile:
     except Exception as error:  # no weights, no network, a damaged cache: each library has its own errors
         raise _not_loaded(name, error) from error
     content = save_tensors({key: value.contiguous().clone() for key, value in sorted(state.items())})
-    return WeightFile(Path(PRETRAINED), {"": dict(state)}, sha256(content), None)
+    return WeightFile(Path(PRETRAINED), {"": dict(state)}, sha256(content), None, len(content))
 
 
 def _library_network(library: str, member: str) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from snnkd.errors import UsageError, did_you_mean
+from snnkd.errors import FileError, SnnkdError, UsageError, did_you_mean
 from snnkd.models.activation import Activation, ReLU
 from snnkd.models.plain import PlainNetwork
 from snnkd.schema.model import ModelConfig
@@ -55,14 +55,20 @@ def _create(name: str, classes: int) -> nn.Module:
     library, _, member = name.partition(":")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about changing initialisations; these weights are replaced
-        if library == "timm":
-            import timm
-
-            network: nn.Module = timm.create_model(member, pretrained=False, num_classes=classes)
-        else:
+        if library == "torchvision":
             from torchvision import models
 
-            network = models.get_model(member, weights=None, num_classes=classes)
+            network: nn.Module = models.get_model(member, weights=None, num_classes=classes)
+            return network
+        import timm
+
+        try:
+            network = timm.create_model(member, pretrained=False, num_classes=classes)
+        except SnnkdError:
+            raise
+        except Exception as error:  # of the arguments in a config.json of the hub
+            reason = " ".join(str(error).split())[:120]
+            raise FileError(f"{name}: timm cannot build it: {type(error).__name__}: {reason}") from error
     return network
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import module as registration
 
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import check_timesteps
-from snnkd.errors import UsageError, did_you_mean
+from snnkd.errors import FileError, UsageError, did_you_mean
 from snnkd.models.activation import Activation, ReLU, make_neuron
 from snnkd.models.event_input import merge_frames, select_frames
 from snnkd.models.features import Features
@@ -20,6 +23,9 @@ from snnkd.models.plain import plain_body
 from snnkd.models.resize import resize_images
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.neuron import AnyNeuron
+
+SPARE = 2**20
+"""Parameters that a network may have beyond two per byte of its weights file; some are built and dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,3 +167,46 @@ def build_network(specification: Specification) -> Network:
     )
     network = Network(body, specification)
     return network.to(memory_format=torch.channels_last)
+
+
+def build_for_weights(specification: Specification, path: Path, size: int) -> Network:
+    """`build_network` for the weights in `path`, of `size` bytes.
+
+    Raises FileError for a network that is much larger, before its memory is allocated: a small file may name
+    a huge network.
+    """
+    if MODELS.is_user_defined(specification.model.name):  # the user's code builds what it likes
+        return build_network(specification)
+    limit = 2 * size + SPARE
+    message = f"{path}: {size} bytes of tensors are too few for {specification.model.name} as described"
+    try:
+        with _at_most(limit, message), torch.device("meta"):
+            build_network(specification)
+    except _TooLarge:
+        raise
+    except Exception:  # some networks of libraries cannot be built without memory
+        pass
+    with _at_most(limit, message):
+        return build_network(specification)
+
+
+class _TooLarge(FileError):
+    """A network is much larger than the file of its weights."""
+
+
+@contextlib.contextmanager
+def _at_most(limit: int, message: str) -> Iterator[None]:
+    """Inside, raise FileError when modules have registered parameters and buffers of more than `limit`."""
+    registered = 0
+
+    def count(module: nn.Module, name: str, tensor: Tensor | None) -> None:
+        nonlocal registered
+        registered += 0 if tensor is None else tensor.numel()
+        if registered > limit:
+            raise _TooLarge(f"{message}; use the network of these weights")
+
+    with (
+        registration.register_module_parameter_registration_hook(count),
+        registration.register_module_buffer_registration_hook(count),
+    ):
+        yield

@@ -22,7 +22,7 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
 from snnkd.errors import FileError, UsageError
-from snnkd.files import check_content, read_bytes, sha256
+from snnkd.files import check_compression, check_content, read_bytes, sha256
 from snnkd.models.dialects import OWN, Fit, Misfit, best_fit
 from snnkd.schema.model import ModelConfig
 
@@ -42,6 +42,8 @@ class WeightFile:
     sha256: str
     class_names: list[str] | None
     """Names of the outputs, if the file has them."""
+    size: int
+    """Bytes of the file."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,10 @@ def read_weights(path: Path) -> WeightFile:
         raise FileError(
             f"{path}: no state_dict but {_describe(saved)}; save torch.save(network.state_dict(), FILE)"
         )
-    return WeightFile(path, states, sha256(content), _class_names(saved))
+    nested = [name for tensors in states.values() for name, tensor in tensors.items() if tensor.is_nested]
+    if nested:  # which have no shape
+        raise FileError(f"{path}: {nested[0]} is a nested tensor; save dense ones")
+    return WeightFile(path, states, sha256(content), _class_names(saved), len(content))
 
 
 def _describe(saved: Any) -> str:
@@ -86,10 +91,7 @@ def _safetensors(path: Path, content: bytes) -> Any:
 
 
 def _torch(path: Path, content: bytes) -> Any:
-    if _is_torchscript(content):
-        raise FileError(
-            f"{path}: a TorchScript file, which is code; save torch.save(network.state_dict(), FILE)"
-        )
+    _check_archive(path, content)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(_harmless_globals()):
             warnings.simplefilter("ignore")  # about tensor types that are refused below
@@ -104,12 +106,18 @@ def _torch(path: Path, content: bytes) -> Any:
         ) from error
 
 
-def _is_torchscript(content: bytes) -> bool:
+def _check_archive(path: Path, content: bytes) -> None:
+    """Refuse a zip archive of code, and one that expands to far more than its size."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, ValueError):
-        return False
+            names = archive.namelist()
+        check_compression(path, io.BytesIO(content))
+    except (zipfile.BadZipFile, ValueError):  # older files are none
+        return
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise FileError(
+            f"{path}: a TorchScript file, which is code; save torch.save(network.state_dict(), FILE)"
+        )
 
 
 def _class_names(saved: Any) -> list[str] | None:
@@ -194,8 +202,12 @@ def load_weights(
     fit = fits[plain[0]]
     if not head:
         _check_options(fit, config, file.path)
-    _check_values(fit.tensors, file.path)
-    network.load_state_dict(fit.tensors, strict=False)
+    tensors, biases = (
+        {name: _usable(tensor, expected[name], name, file.path) for name, tensor in part.items()}
+        for part in (fit.tensors, fit.biases)
+    )
+    tensors |= {name: tensors[name] - bias for name, bias in biases.items()}
+    network.load_state_dict(tensors, strict=False)
     names = None if fit.dialect is OWN else fit.dialect.source
     others = [name for name in fitting if name != plain[0]]
     return Source(names, plain[0], others, [m.name for m in fit.misfits if m.given is not None])
@@ -258,9 +270,22 @@ def _check_options(fit: Fit, config: ModelConfig, path: Path) -> None:
             )
 
 
-def _check_values(tensors: Mapping[str, Tensor], path: Path) -> None:
-    for name, tensor in tensors.items():
-        if tensor.layout is not torch.strided or tensor.is_quantized:
-            raise FileError(f"{path}: {name} is a sparse or quantized tensor; save dense ones")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise FileError(f"{path}: {name} has non-finite values")
+def _usable(tensor: Tensor, expected: Tensor, name: str, path: Path) -> Tensor:
+    """`tensor` as the network computes with it, also from float8. Raises FileError for other kinds."""
+    if tensor.is_meta:
+        raise FileError(f"{path}: {name} has no values (device meta); save the weights themselves")
+    if tensor.layout is not torch.strided or tensor.is_quantized:
+        raise FileError(f"{path}: {name} is a sparse or quantized tensor; save dense ones")
+    if not expected.is_floating_point():  # a counter
+        return tensor
+    if not tensor.is_floating_point():
+        raise FileError(f"{path}: {name} is {tensor.dtype}, not floating point; save float32")
+    try:
+        values = tensor.to(expected.dtype)
+    except RuntimeError as error:  # packed types have no values of their own
+        raise FileError(
+            f"{path}: {name} is {tensor.dtype}, which torch cannot convert; save float32"
+        ) from error
+    if not torch.isfinite(values).all():
+        raise FileError(f"{path}: {name} has non-finite values")
+    return values

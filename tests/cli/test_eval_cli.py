@@ -183,3 +183,13 @@ def test_logits_do_not_depend_on_the_batch_size(cli: Cli, student: Path) -> None
         torch.testing.assert_close(
             torch.from_numpy(some["logits"]), torch.from_numpy(others["logits"]), rtol=1e-3, atol=1e-3
         )
+
+
+def test_data_that_cannot_fit_are_not_drawn(cli: Cli, student: Path) -> None:
+    config = json.loads((student / "config.json").read_text())
+    config["data"] |= {"size": 64, "channels": 3, "train_images": 1_000_000}
+    (student / "config.json").write_text(json.dumps(config))
+    refused = cli("eval", student)
+    assert refused.code == 3
+    assert "glyphs has images [3, 64, 64]" in refused.complaint
+    assert "drawing" not in refused.err

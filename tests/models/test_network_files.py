@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import resource
 from pathlib import Path
 
 import pytest
@@ -227,6 +228,23 @@ def test_a_config_without_the_sha256_of_the_weights(folder):
 def test_a_config_of_another_network(folder, key, value):
     edit(folder, **{key: value})
     assert "tensor" in refusal(folder, WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "torchvision:vit_h_14",
+        # cannot be built without memory
+        "torchvision:regnet_y_128gf",
+        pytest.param("timm:eva_giant_patch14_224", marks=pytest.mark.nightly),
+    ],
+)
+def test_a_config_of_a_huge_network_of_a_library(folder, name):
+    """Refused before gigabytes are allocated for a file of kilobytes."""
+    edit(folder, model={"name": name}, neuron=None, input=[3, 224, 224])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert f"too few for {name}" in refusal(folder, WEIGHTS)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < before + 2**20  # KiB
 
 
 @pytest.mark.parametrize("change", ["missing", "unexpected"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -240,3 +241,60 @@ def test_a_torchscript_file_and_code_are_refused() -> None:
         with pytest.raises(FileError, match=r"contains \S+, whose loading could run code"):
             read_weights(Path("t.pt"))
     assert not Path("ran").exists()
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2]
+)
+def test_other_floating_types_are_converted(dtype: torch.dtype) -> None:
+    state = {
+        name: tensor.to(dtype) if tensor.is_floating_point() else tensor
+        for name, tensor in wrapped("").items()
+    }
+    network = body("resnet8", width=4)
+    load(state, network)
+    weight = network.state_dict()["head.weight"]
+    assert torch.equal(weight, state["head.weight"].float())
+    assert weight.dtype == torch.float32
+
+
+ODD = {
+    "meta": (lambda t: t.to("meta"), "has no values"),
+    "sparse": (lambda t: t.to_sparse(), "a sparse or quantized tensor"),
+    "compressed": (lambda t: t.to_sparse_csr(), "a sparse or quantized tensor"),
+    "quantized": (lambda t: torch.quantize_per_tensor(t, 0.1, 0, torch.qint8), "a sparse or quantized tensor"),
+    "nested": (lambda t: torch.nested.nested_tensor(list(t)), "a nested tensor"),
+    "whole numbers": (lambda t: t.to(torch.int8), "is torch.int8, not floating point"),
+    "complex": (lambda t: t.to(torch.complex64), "is torch.complex64, not floating point"),
+    "packed": (lambda t: t.to(torch.uint8).view(torch.float4_e2m1fn_x2), "float4_e2m1fn_x2, which torch cannot convert"),
+    "too large": (lambda t: t.double() * 1e200, "non-finite values"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("source", ["resnet8", "mdistiller"])
+def test_tensors_that_no_network_computes_with_are_refused(kind: str, source: str) -> None:
+    """Also the biases that are subtracted from means."""
+    change, message = ODD[kind]
+    if source == "resnet8":
+        network, model, state, name = small(), config("resnet8"), wrapped(""), "head.weight"
+    else:
+        model = config("vgg8", width=4, pool="max")
+        network, state = body("vgg8", width=4, pool="max"), NETWORKS[source][1]().state_dict()
+        name = "block0.0.bias"
+    if kind == "compressed" and state[name].ndim == 1:
+        return
+    state[name] = change(state[name])
+    torch.save(state, "t.pt")
+    with pytest.raises(FileError, match=message):
+        load_weights(network, read_weights(Path("t.pt")), model, 10)
+
+
+def test_an_archive_that_expands_to_far_more_is_refused() -> None:
+    torch.save({"weight": torch.zeros(17_000_000)}, "t.pt")
+    with zipfile.ZipFile("t.pt") as plain, zipfile.ZipFile("z.pt", "w", zipfile.ZIP_DEFLATED) as small:
+        for member in plain.infolist():
+            small.writestr(member.filename, plain.read(member))
+    with pytest.raises(FileError, match="a possible zip bomb"):
+        read_weights(Path("z.pt"))
