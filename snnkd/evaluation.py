@@ -17,7 +17,7 @@ from snnkd.context import RunContext
 from snnkd.data import DEFAULT_FETCH, FetchOptions, ImageSet, load_data
 from snnkd.data.classes import match_classes
 from snnkd.errors import FileError, UsageError
-from snnkd.files import check_guard, from_os_error, read_json, write_json
+from snnkd.files import RUN, check_guard, from_os_error, read_json, write_json
 from snnkd.measure.logits import check_logits_path
 from snnkd.measure.network import measure_network
 from snnkd.measure.recalibrate import recalibrate_norms
@@ -26,7 +26,7 @@ from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.network import Specification
 from snnkd.recipe.overrides import apply_setting
 from snnkd.runs.find import finished_runs
-from snnkd.runs.folder import RESULT, RUN, is_finished, runs_folder
+from snnkd.runs.folder import RESULT, is_finished, runs_folder
 from snnkd.schema import fields
 from snnkd.schema.data import DataConfig, GlyphsConfig
 from snnkd.schema.fields import to_plain

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import shlex
 import tempfile
 import warnings
 import zipfile
@@ -53,6 +54,18 @@ def check_guard(path: Path) -> None:
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
 """The files of a run or an export that hold its network."""
+RUN = "run.json"
+"""Identity, reproducibility and command of a run; its presence marks the run as started."""
+
+
+def continue_command(folder: Path) -> str | None:
+    """The command that began the run and continues it, without --fresh; None where none is recorded."""
+    try:
+        command = read_json(folder / RUN).get("command")
+        words = shlex.split(command) if isinstance(command, str) else []
+    except (FileError, ValueError):
+        return None
+    return shlex.join(word for word in words if word != "--fresh") or None
 
 
 def find_network(path: Path) -> tuple[Path, Path]:
@@ -64,6 +77,10 @@ def find_network(path: Path) -> tuple[Path, Path]:
     folder, weights = (path.parent, path) if is_file else (path, path / WEIGHTS)
     if not folder.is_dir():
         raise FileError(f"{folder}: no such folder; pass a finished run or an export")
+    if not (folder / CONFIG).exists() and (folder / RUN).exists():
+        command = continue_command(folder)
+        remedy = f"continue it with `{command}`" if command else "what began it continues it"
+        raise FileError(f"{folder}: this run is not finished; {remedy}")
     if not (folder / CONFIG).exists():
         raise FileError(f"{folder}: no {CONFIG}; pass a finished run (see `snnkd status`) or an export")
     return folder, weights

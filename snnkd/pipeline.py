@@ -32,6 +32,7 @@ from snnkd.exports.export import check_supported, export_network, write_report
 from snnkd.exports.extras import check_installed
 from snnkd.exports.install import check_target
 from snnkd.exports.source import Source
+from snnkd.files import RUN
 from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
@@ -41,7 +42,7 @@ from snnkd.prediction import list_pictures, predict_pictures
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
 from snnkd.runs.find import Finished, choose_student
-from snnkd.runs.folder import RUN, is_finished, read_result, runs_folder
+from snnkd.runs.folder import is_finished, read_result, runs_folder
 from snnkd.runs.lock import Lock, retry_when_free
 from snnkd.schema.data import DataConfig
 from snnkd.schema.run import (

@@ -13,14 +13,14 @@ from snnkd import distributed
 from snnkd.data import check_fit
 from snnkd.environment import device_line
 from snnkd.errors import FileError
-from snnkd.files import write_json
+from snnkd.files import RUN, write_json
 from snnkd.losses.objective import Objective
 from snnkd.measure.network import measure_network, summary_line
 from snnkd.measure.result import ResultDict
 from snnkd.models import Network
 from snnkd.models.files import LoadedNetwork, load_network, save_network
 from snnkd.runs.find import Finished
-from snnkd.runs.folder import RESULT, RUN, is_finished, read_result, recipe_hash, runs_folder
+from snnkd.runs.folder import RESULT, is_finished, read_result, recipe_hash, runs_folder
 from snnkd.runs.lock import Lock, check_free, record_done, retry_when_free
 from snnkd.runs.open import (
     begin,

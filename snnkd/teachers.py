@@ -24,7 +24,7 @@ from snnkd.models.plain import plain_body
 from snnkd.models.resize import resize_images
 from snnkd.models.weights import WeightFile, load_weights, read_weights
 from snnkd.recipe.teacher_section import build_teacher
-from snnkd.runs.find import LATEST, Finished, choose, finished_runs, recorded_runs
+from snnkd.runs.find import LATEST, Finished, choose, finished_runs, missing_teacher, recorded_runs
 from snnkd.runs.folder import identity, runs_folder
 from snnkd.schema.run import DistillRecipe, ExecutionConfig, TeacherConfig
 
@@ -94,10 +94,7 @@ def _search(data: ImageSet, recorded: Sequence[set[str]], latest: bool, console:
         matches = [run for run in runs if run.result.get("weights_sha256") in sha256s]
         if len(matches) == 1:
             return matches[0].folder
-    message = (
-        f"no finished teacher of this data ({data.name}) under the runs folder; "
-        "run `snnkd teach` first, or give --teacher RUN"
-    )
+    message = missing_teacher(data.name, runs_folder(), console)
     return choose(runs, "teacher", latest, "--teacher latest", message).folder
 
 

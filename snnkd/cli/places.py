@@ -17,7 +17,7 @@ from snnkd.errors import FileError
 from snnkd.exports.extras import check_installed
 from snnkd.files import find_network, user_path
 from snnkd.recipe import Pipeline
-from snnkd.runs.find import LATEST, choose_student, finished_runs
+from snnkd.runs.find import LATEST, choose_student, finished_runs, missing_teacher
 from snnkd.runs.folder import runs_folder
 from snnkd.schema.data import DataConfig
 from snnkd.schema.run import DistillRecipe, StageRecipe
@@ -64,10 +64,7 @@ def _check_teacher(recipe: DistillRecipe) -> None:
         return  # from a hub
     if teacher.run is None or teacher.run == LATEST:
         if not any(finished_runs(stage, runs_folder(), QUIET) for stage in ("teach", "distill")):
-            raise FileError(
-                f"no finished teacher of this data ({recipe.data.name}) under the runs folder; "
-                f"run `snnkd teach` first, or give --teacher RUN"
-            )
+            raise FileError(missing_teacher(recipe.data.name, runs_folder(), QUIET))
     elif teacher.model is not None:
         # the name of a library's network, or of a function, is checked before a file, with the library
         if ":" not in teacher.model.name and not Path(teacher.run).is_file():

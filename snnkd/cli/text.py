@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnkd.recipe.data_section import data_label
+from snnkd.runs.status import CONTINUES, Status
 
 if TYPE_CHECKING:  # measuring imports torch
     from snnkd.measure.result import ResultDict
+
+GAP = 2
+"""Spaces between columns."""
+MIN_RUN_WIDTH = 11
+"""Columns that the hash and seed of a run's name take, with the sign of what is cut."""
 
 
 def columns(rows: Sequence[Sequence[str]], left: int = 0) -> str:
@@ -24,7 +30,7 @@ def columns(rows: Sequence[Sequence[str]], left: int = 0) -> str:
             cell.ljust(width) if i < left else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
-        lines.append("  ".join(cells).rstrip())
+        lines.append((" " * GAP).join(cells).rstrip())
     return "\n".join(lines)
 
 
@@ -34,6 +40,84 @@ def fitted(text: str) -> str:
         return text
     width = shutil.get_terminal_size().columns
     return "\n".join(line if len(line) <= width else line[: width - 1] + "…" for line in text.splitlines())
+
+
+def status_text(runs: Sequence[Status], width: int) -> str:
+    """A row per run within `width` columns; below, why unfinished runs ended and what continues them."""
+    rows = [["state", "loss", "T", "seed", "epoch", "age", "val %", "test %", "run"]]
+    rows += [
+        [
+            run.state,
+            _settings_label(run),
+            _or_dash(run.T),
+            _or_dash(run.seed),
+            f"{_or_dash(run.epoch)}/{_or_dash(run.epochs)}",
+            "-" if run.age_s is None else age(run.age_s),
+            "-" if run.val_top1 is None else f"{run.val_top1:.2f}",
+            "-" if run.test_top1 is None else f"{run.test_top1:.2f}",
+            str(run.folder),
+        ]
+        for run in runs
+    ]
+    return "\n".join([_fitted_rows(rows, width), *_remedies(runs)])
+
+
+def _settings_label(run: Status) -> str:
+    """The loss with its options, and the values of the keys that differ between the listed runs."""
+    loss = run.loss or ("(teacher)" if run.stage == "teach" else "-")
+    pairs = [
+        f"{'code' if key.startswith('code.') else key.removesuffix('.sha256').rpartition('.')[2]}={value}"
+        for key, value in run.settings.items()
+        if not key.startswith("loss.")
+    ]
+    return " ".join([loss, *pairs])
+
+
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def age(seconds: int) -> str:
+    """Seconds in the largest unit that has at least two of it: `90s`, `50min`, `36h`, `5d`."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _fitted_rows(rows: Sequence[Sequence[str]], width: int) -> str:
+    """Rows in columns, of which the second, a label, and the last, a path, are cut to fit `width`."""
+    longest = [max(len(row[k]) for row in rows) for k in range(len(rows[0]))]
+    spare = width - longest[0] - sum(longest[2:-1]) - GAP * (len(longest) - 1)
+    label = max(len(rows[0][1]), min(longest[1], spare - min(longest[-1], MIN_RUN_WIDTH)))
+    path = max(MIN_RUN_WIDTH, spare - label)
+    head = columns([[row[0], _start(row[1], label), *row[2:-1]] for row in rows], left=2).splitlines()
+    return "\n".join(f"{line}{' ' * GAP}{_end(row[-1], path)}" for line, row in zip(head, rows, strict=True))
+
+
+def _start(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _end(text: str, width: int) -> str:
+    return text if len(text) <= width else f"…{text[len(text) - width + 1 :]}"
+
+
+def _remedies(runs: Sequence[Status]) -> list[str]:
+    """Lines on runs that are not done: their notes, and below them the command that continues them."""
+    by_command: dict[str | None, dict[str, list[Status]]] = {}
+    for run in runs:
+        if run.state != "done":
+            notes = by_command.setdefault(run.command, {})
+            notes.setdefault(run.note.removesuffix(CONTINUES), []).append(run)
+    lines = []
+    for command, notes in by_command.items():
+        lines.append("")
+        for note, same in notes.items():
+            lines += [str(run.folder) for run in same]
+            lines += textwrap.wrap(note, 80, initial_indent="  ", subsequent_indent="  ")
+        lines += [f"continue with: {command}"] if command else []
+    return lines
 
 
 def curve_text(result: ResultDict) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 from snnkd.compare.students import Student
 from snnkd.errors import UsageError, did_you_mean
-from snnkd.recipe.loss_section import CUSTOM, loss_label, method_overrides
+from snnkd.recipe.loss_section import CUSTOM, label_of, method_overrides
+from snnkd.runs.folder import flatten
 
 Flat = dict[str, str]
 NOT_IN_LABEL = (
@@ -23,14 +24,6 @@ NOT_IN_LABEL = (
     "train.select",
 )
 """Keys shown elsewhere: in the heading, the columns or the loss's own label."""
-
-
-def label_of(loss: Mapping[str, Any]) -> str:
-    """Return `loss_label`, or the name of a loss that is not in the catalogue."""
-    try:
-        return loss_label(loss)
-    except (UsageError, KeyError, TypeError, ValueError, AttributeError):
-        return str(loss["name"])
 
 
 def loss_name(loss: Mapping[str, Any]) -> str:
@@ -49,18 +42,11 @@ def settings_of(student: Student) -> Flat:
         f"{section}.{key}": _text(value)
         for section, key, value in method_overrides(str(student.loss["name"]))
     }
-    flat = _flat({key: value for key, value in student.identity.items() if key not in NOT_IN_LABEL})
+    identity = {key: value for key, value in student.identity.items() if key not in NOT_IN_LABEL}
+    flat = {key: _text(value) for key, value in flatten(identity).items()}
     return {
         key: value for key, value in flat.items() if key not in NOT_IN_LABEL and of_method.get(key) != value
     }
-
-
-def _flat(section: Mapping[str, Any], prefix: str = "") -> Flat:
-    settings: Flat = {}
-    for key, value in section.items():
-        path = f"{prefix}.{key}" if prefix else str(key)
-        settings |= _flat(value, path) if isinstance(value, Mapping) else {path: _text(value)}
-    return settings
 
 
 def _text(value: Any) -> str:

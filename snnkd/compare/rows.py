@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.catalog.losses import LOSSES
-from snnkd.compare.labels import find_label, label_of, loss_name, make_labels, settings_of, unknown_label
+from snnkd.compare.labels import find_label, loss_name, make_labels, settings_of, unknown_label
 from snnkd.compare.students import Split, Student
 from snnkd.errors import UsageError
+from snnkd.recipe.loss_section import label_of
 
 TrialKey = tuple[str, str, int, str]
 

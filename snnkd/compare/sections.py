@@ -9,6 +9,7 @@ from snnkd.compare.paper_results import DEFAULT_NEURON, Reported
 from snnkd.compare.power import MAX_SEEDS, POWER
 from snnkd.compare.report import Column, Line, Report, Table
 from snnkd.compare.statistics import LEVEL, Difference, Equivalence, Spread
+from snnkd.compare.students import HOW_TO_CONTINUE, NOT_FINISHED
 from snnkd.recipe.data_section import data_label
 
 LEVEL_TEXT = f"{100 * LEVEL:g} %"
@@ -48,7 +49,9 @@ def left_out_line(report: Report, most: int = 6) -> str:
         return ""
     count = len(report.left_out)
     shown = "; ".join(f"{each.place} ({each.why})" for each in report.left_out[:most])
-    return f"left out, {count}: {shown}{'; ...' if count > most else ''}"
+    unfinished = any(each.why == NOT_FINISHED for each in report.left_out)
+    remedy = f"; {HOW_TO_CONTINUE}" if unfinished else ""
+    return f"left out, {count}: {shown}{'; ...' if count > most else ''}{remedy}"
 
 
 def _section(table: Table, report: Report) -> Section:

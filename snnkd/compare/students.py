@@ -9,14 +9,16 @@ from typing import Any, Literal
 
 from snnkd.catalog.models import MODELS
 from snnkd.errors import FileError, UsageError
-from snnkd.files import read_json
+from snnkd.files import RUN, read_json
 from snnkd.runs.find import run_folders
-from snnkd.runs.folder import RUN, identity_values, is_finished, read_result, runs_folder
+from snnkd.runs.folder import identity_values, is_finished, read_result, runs_folder
 from snnkd.runs.metrics import read_metrics
 from snnkd.schema import fields
 
 Values = dict[str, Any]
 Split = Literal["test", "val"]
+NOT_FINISHED = "not finished"
+HOW_TO_CONTINUE = "`snnkd status` shows what continues them"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +121,9 @@ def gather(paths: Sequence[Path], split: Split) -> Gathered:
     if not gathered.students:
         shown = "; ".join(f"{each.place}: {each.why}" for each in gathered.left_out[:3])
         where = ", ".join(map(str, paths[:3])) if paths else str(runs_folder())
-        raise FileError(
-            f"no finished student in {where}{f' ({shown})' if shown else ''}; run `snnkd distill` first"
-        )
+        unfinished = any(each.why == NOT_FINISHED for each in gathered.left_out)
+        remedy = HOW_TO_CONTINUE if unfinished else "run `snnkd distill` first"
+        raise FileError(f"no finished student in {where}{f' ({shown})' if shown else ''}; {remedy}")
     return gathered
 
 
@@ -155,7 +157,7 @@ def _is_result(path: Path) -> bool:
 def _add(gathered: Gathered, path: Path, split: Split) -> None:
     run = path.is_dir()
     if run and not is_finished(path):
-        raise FileError("not finished")
+        raise FileError(NOT_FINISHED)
     own = read_result(path) if run else read_json(path)
     if own.get("stage") == "teach":
         return

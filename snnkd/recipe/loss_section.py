@@ -212,6 +212,14 @@ def loss_label(section: Mapping[str, Any] | None) -> str:
     return " ".join(parts)
 
 
+def label_of(section: Mapping[str, Any]) -> str:
+    """Return `loss_label`, or the name of a loss that is not in the catalogue."""
+    try:
+        return loss_label(section)
+    except (UsageError, KeyError, TypeError, ValueError, AttributeError):
+        return str(section["name"])
+
+
 def _shown_name(term: Mapping[str, Any]) -> str:
     return str(next((term[kind] for kind in KINDS if kind in term), "kl"))
 

@@ -1,4 +1,4 @@
-"""Finding runs: those of a folder, finished teachers and students, and the state of each."""
+"""Finding runs: those of a folder, and finished teachers and students."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
-from snnkd.files import from_os_error, read_json, reason
-from snnkd.runs.folder import RECIPE, RESULT, RUN, is_finished, read_result, runs_folder
-from snnkd.runs.lock import describe_holder, is_held, read_holder
+from snnkd.files import RUN, continue_command, read_json, reason
+from snnkd.runs.folder import RECIPE, RESULT, is_finished, read_result, runs_folder
 
 LATEST = "latest"
 MAX_LISTED = 6
@@ -52,11 +49,11 @@ def run_folders(folder: Path, leave_out: Callable[[Path, str], None]) -> list[Pa
     return runs
 
 
-def _logged_folders(folder: Path, console: Console) -> list[Path]:
-    return run_folders(folder, lambda path, why: _log_left_out(f"{path}: {why}", console))
+def logged_folders(folder: Path, console: Console) -> list[Path]:
+    return run_folders(folder, lambda path, why: log_left_out(f"{path}: {why}", console))
 
 
-def _log_left_out(why: object, console: Console) -> None:
+def log_left_out(why: object, console: Console) -> None:
     console.log_once(f"left out: {why}")
 
 
@@ -73,13 +70,13 @@ class RecordedRun:
 def recorded_runs(folder: Path, console: Console) -> list[RecordedRun]:
     """The started runs of `run_folders(folder)`; a run.json that is damaged or cannot be read is logged."""
     runs = []
-    for path in _logged_folders(folder, console):
+    for path in logged_folders(folder, console):
         if not _is_file(path / RUN):
             continue
         try:
             values = read_json(path / RUN)
         except FileError as error:
-            _log_left_out(error, console)
+            log_left_out(error, console)
             continue
         if isinstance(identity := values.get("identity"), dict):
             runs.append(RecordedRun(path, identity, values.get("data"), is_finished(path)))
@@ -102,15 +99,15 @@ class Finished:
 def finished_runs(stage: str, folder: Path, console: Console) -> list[Finished]:
     """The finished runs of `stage` in `run_folders(folder)`, oldest first; logs unreadable results."""
     runs = []
-    for path in filter(is_finished, _logged_folders(folder, console)):
+    for path in filter(is_finished, logged_folders(folder, console)):
         try:
             run = Finished(path, read_result(path))
             if run.result["stage"] == stage and run.top1 >= 0:
                 runs.append(((path / RESULT).stat().st_mtime_ns, run))
         except FileError as error:
-            _log_left_out(error, console)
+            log_left_out(error, console)
         except (KeyError, IndexError, TypeError, ValueError):
-            _log_left_out(f"{path / RESULT}: not a result of snnkd", console)
+            log_left_out(f"{path / RESULT}: not a result of snnkd", console)
     return [run for _, run in sorted(runs, key=lambda pair: (pair[0], str(pair[1].folder)))]
 
 
@@ -131,85 +128,23 @@ def choose(runs: list[Finished], kind: str, latest: bool, option: str, missing_m
     return runs[-1]
 
 
+def how_to_continue(stage: str, folder: Path, console: Console) -> str:
+    """The newest unfinished run of `stage` and what continues it; empty if there is none."""
+    begun = [run for run in recorded_runs(folder, console) if run.identity.get("stage") == stage]
+    commands = {run.folder: continue_command(run.folder) for run in begun if not run.finished}
+    runs = sorted((run for run in commands if commands[run]), key=lambda run: (run / RUN).stat().st_mtime_ns)
+    return f"{runs[-1]} is unfinished: `{commands[runs[-1]]}` continues it" if runs else ""
+
+
+def missing_teacher(data: str, folder: Path, console: Console) -> str:
+    """The message where `folder` has no finished teacher of this data."""
+    remedy = how_to_continue("teach", folder, console) or "run `snnkd teach` first, or give --teacher RUN"
+    return f"no finished teacher of this data ({data}) under the runs folder; {remedy}"
+
+
 def choose_student(latest: bool, console: Console) -> Path:
     """The one finished student of the runs folder, or with `latest` the newest; raises as `choose`."""
-    message = f"no finished student under {runs_folder()}; run `snnkd distill` first, or name a run"
+    remedy = how_to_continue("distill", runs_folder(), console) or "run `snnkd distill` first, or name a run"
+    message = f"no finished student under {runs_folder()}; {remedy}"
     students = finished_runs("distill", runs_folder(), console)
     return choose(students, "student", latest, "--latest", message).folder
-
-
-@dataclass(frozen=True)
-class Status:
-    """One line of `snnkd status`: the state is done, running, stopped, failed or stale."""
-
-    folder: Path
-    state: str
-    note: str
-
-
-def run_status(folder: Path) -> Status:
-    """The state of a run.
-
-    done: it has a result; running: it is locked; stopped or failed: how its last command ended; stale: its
-    process was killed.
-    """
-    holder = read_holder(folder)
-    if is_held(folder):
-        return Status(folder, "running", describe_holder(holder))
-    if is_finished(folder):
-        return _finished_status(folder)
-    state = holder.get("state")
-    if state in ("stopped", "failed"):
-        return Status(folder, state, str(holder.get("why", "")))
-    return Status(folder, "stale", "killed while running; the same command continues")
-
-
-def _finished_status(folder: Path) -> Status:
-    """done, or failed if the result or the weights are damaged."""
-    try:
-        end = read_result(folder)["curve"][-1]
-        note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
-        weights = folder / "model.safetensors"
-        weights.open("rb").close()  # safe_open calls a file that it may not read missing
-        # opening reads the header and checks the file's length
-        with safe_open(weights, framework="numpy"):
-            return Status(folder, "done", note)
-    except PermissionError as error:
-        raise from_os_error(error, folder / "model.safetensors") from error
-    except (OSError, SafetensorError) as error:
-        why = str(error).replace("\n", " ")
-        return Status(
-            folder, "failed", f"model.safetensors is damaged ({why}); set the run aside with --fresh"
-        )
-    except (FileError, KeyError, IndexError, TypeError, ValueError) as error:
-        if isinstance(error.__cause__, PermissionError):
-            raise
-        return Status(folder, "failed", f"{RESULT} is damaged; remove it and repeat the command")
-
-
-def all_status(folder: Path, console: Console) -> list[Status]:
-    """The states of `run_folders(folder)`; logs unreadable ones. Raises FileError if there is none."""
-    if folder.exists() and not folder.is_dir():
-        raise FileError(f"{folder}: a file, not a folder of runs")
-    if not folder.is_dir():
-        raise FileError(
-            f"{folder}: no such folder; "
-            f"runs are under {runs_folder()} unless SNNKD_RUNS or --out names another"
-        )
-    states = []
-    for path in _logged_folders(folder, console):
-        try:
-            states.append(run_status(path))
-        except FileError as error:
-            if path == folder:
-                raise
-            _log_left_out(error, console)
-    if not states:
-        raise FileError(f"{folder}: contains no runs; give a folder of runs")
-    return states
-
-
-def exit_code(runs: list[Status]) -> int:
-    """0 if all are done, 4 if any failed, else 75 (some can be continued)."""
-    states = {status.state for status in runs}
-    return 4 if "failed" in states else 0 if states <= {"done"} else 75

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,6 @@ from snnkd.schema.run import DistillRecipe, StageRecipe
 from snnkd.usercode import source_sha256
 
 RECIPE = "recipe.yaml"
-RUN = "run.json"
-"""Identity and reproducibility; its presence marks the run as started."""
 RESULT = "result.json"
 """Written last; its presence marks the run as finished."""
 _PLAIN_KEYS = ("model", "state_dict", "size", "mean", "std", "class_names")
@@ -109,6 +107,19 @@ def _data_label(name: str) -> str:
     kind, _, rest = name.partition(":")
     label = re.sub(r"[^a-z0-9]+", "_", Path(rest).stem.lower()).strip("_") if rest else ""
     return f"{kind}_{label}" if label else kind
+
+
+def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted recipe key; of a loss with one term `loss.KEY`, of several `loss.terms.NUMBER.KEY`."""
+    flat: dict[str, Any] = {}
+    for key, value in section.items():
+        path = f"{prefix}.{key}" if prefix else str(key)
+        if path == "loss.terms" and isinstance(value, list) and all(isinstance(t, Mapping) for t in value):
+            for i, term in enumerate(value):
+                flat |= flatten(term, prefix if len(value) == 1 else f"{path}.{i}")
+        else:
+            flat |= flatten(value, path) if isinstance(value, Mapping) else {path: value}
+    return flat
 
 
 def difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:

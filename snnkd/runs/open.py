@@ -9,10 +9,10 @@ from typing import Any
 from snnkd import distributed
 from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
-from snnkd.files import check_guard, from_os_error, read_json, sweep, write_atomic, write_json
+from snnkd.files import RUN, check_guard, from_os_error, read_json, sweep, write_atomic, write_json
 from snnkd.recipe.yaml_io import dump_yaml
 from snnkd.runs.find import recorded_runs
-from snnkd.runs.folder import RECIPE, RUN, difference
+from snnkd.runs.folder import RECIPE, difference
 from snnkd.runs.lock import NAME as LOCK
 from snnkd.runs.lock import is_held, read_holder
 from snnkd.runs.reproducibility import Reproducibility

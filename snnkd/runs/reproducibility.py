@@ -12,8 +12,8 @@ import torch
 from snnkd import distributed
 from snnkd.environment import in_bf16, versions
 from snnkd.errors import FileError, UsageError
-from snnkd.files import read_json
-from snnkd.runs.folder import RUN, difference
+from snnkd.files import RUN, read_json
+from snnkd.runs.folder import difference
 from snnkd.schema import fields
 from snnkd.schema.marks import Bounds
 from snnkd.schema.run import ExecutionConfig

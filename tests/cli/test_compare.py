@@ -194,7 +194,7 @@ def test_unfinished_runs_are_named(cli: Cli, runs: Path) -> None:
     gone = next(runs.glob("*hta-kl*-s1"))
     (gone / "result.json").unlink()
     said = cli("compare")
-    assert said.err == f"left out, 1: {gone} (not finished)\n"
+    assert said.err == f"left out, 1: {gone} (not finished); `snnkd status` shows what continues them\n"
     assert re.search(r"^hta-kl +2 ", said.out, re.MULTILINE)
 
 

@@ -317,7 +317,7 @@ def test_what_is_left_out_in_a_line() -> None:
     said = left_out_line(make_report([], CompareConfig()))
     assert said.startswith("left out, 8: runs/distill")
     assert said.count("(not finished)") == 6
-    assert said.endswith("; ...")
+    assert said.endswith("; ...; `snnkd status` shows what continues them")
 
 
 # the picture

@@ -12,8 +12,9 @@ from safetensors.numpy import save_file
 
 from snnkd.console import Console
 from snnkd.errors import FileError, Preempted, RunError, UsageError
-from snnkd.runs.find import all_status, choose, exit_code, finished_runs, run_status
+from snnkd.runs.find import choose, finished_runs
 from snnkd.runs.lock import Lock
+from snnkd.runs.status import all_status, exit_code, run_status
 
 QUIET = Console(quiet=True)
 
