@@ -314,3 +314,8 @@ def sha256(*parts: bytes | memoryview) -> str:
     for part in parts:
         digest.update(part)
     return digest.hexdigest()
+
+
+def short_hash(text: str) -> str:
+    """Six digits of a sha256; another text as it is."""
+    return text[:6] if re.fullmatch("[0-9a-f]{64}", text) else text

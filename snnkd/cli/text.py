@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from snnkd.recipe.data_section import data_label
+from snnkd.runs.folder import last_part
 from snnkd.runs.status import CONTINUES, Status
 
 if TYPE_CHECKING:  # measuring imports torch
@@ -66,7 +67,7 @@ def _settings_label(run: Status) -> str:
     """The loss with its options, and the values of the keys that differ between the listed runs."""
     loss = run.loss or ("(teacher)" if run.stage == "teach" else "-")
     pairs = [
-        f"{'code' if key.startswith('code.') else key.removesuffix('.sha256').rpartition('.')[2]}={value}"
+        f"{'code' if key.startswith('code.') else last_part(key)}={value}"
         for key, value in run.settings.items()
         if not key.startswith("loss.")
     ]
@@ -145,7 +146,7 @@ def curve_text(result: ResultDict) -> str:
 
 
 def curve_rows(result: ResultDict) -> list[list[str]]:
-    """The timestep curve under a header row; `-` for what does not apply."""
+    """The timestep curve under a header row, of an ANN without timesteps; `-` for what does not apply."""
     rows = [["t", "top-1 %", "top-5 %", "NLL", "ECE", "SynOps", "energy µJ"]]
     for entry in result["curve"]:
         rows.append(
@@ -159,7 +160,7 @@ def curve_rows(result: ResultDict) -> list[list[str]]:
                 f"{1000 * entry['energy_mj']:.3f}",
             ]
         )
-    return rows
+    return rows if result["trained_T"] is not None else [row[1:] for row in rows]
 
 
 def prediction_text(predictions: Sequence[dict[str, Any]]) -> str:

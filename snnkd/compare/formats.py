@@ -7,7 +7,7 @@ import dataclasses
 import io
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from snnkd.compare.report import Column, Line, Report, Table
@@ -124,24 +124,13 @@ def _split(table: TextTable, width: int) -> list[TextTable]:
 
 def as_markdown(report: Report) -> str:
     """Format as GitHub tables under headings."""
-    return "\n\n".join(
-        _blocks(report, _markdown_table, _markdown_text, lambda heading: f"### {_markdown_text(heading)}")
-    )
-
-
-def _blocks(
-    report: Report,
-    table: Callable[[TextTable], str],
-    text: Callable[[str], str],
-    heading: Callable[[str], str],
-) -> Iterator[str]:
+    blocks = []
     for section in make_sections(report):
-        yield heading(section.heading)
-        yield text(section.caption)
-        for each in section.tables:
-            yield table(each)
-            yield from map(text, each.notes)
-        yield from map(text, section.closing)
+        blocks += [f"### {_markdown_text(section.heading)}", _markdown_text(section.caption)]
+        for table in section.tables:
+            blocks += [_markdown_table(table), *map(_markdown_text, table.notes)]
+        blocks += map(_markdown_text, section.closing)
+    return "\n\n".join(blocks)
 
 
 def _markdown_text(text: str) -> str:
@@ -159,8 +148,16 @@ def _markdown_row(cells: list[str]) -> str:
 
 
 def as_latex(report: Report) -> str:
-    """Format as `tabular`s with booktabs rules; headings as comments, notes as text."""
-    return "\n\n".join(_blocks(report, _latex_table, _latex_text, lambda heading: f"% {heading}"))
+    """Format as `table`s with caption, label and booktabs rules; notes as text between them."""
+    blocks = [r"% needs \usepackage{booktabs}"]
+    sections = make_sections(report)
+    for number, (table, section) in enumerate(zip(report.tables, sections, strict=True), 1):
+        prefix = f"{table.data} {table.model['name']}" + (f" {number}" if len(sections) > 1 else "")
+        for k, each in enumerate(section.tables):
+            caption = f"{section.heading}: {each.title}." + (f" {section.caption}" if k == 0 else "")
+            blocks += [_latex_table(each, caption, f"{prefix} {each.title}"), *map(_latex_text, each.notes)]
+        blocks += map(_latex_text, section.closing)
+    return "\n\n".join(blocks)
 
 
 _LATEX = {
@@ -171,16 +168,33 @@ _LATEX = {
 
 
 def _latex_text(text: str) -> str:
-    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    # pdflatex knows no letters of other scripts, which a path may have
+    known = " ".join(text.split()).encode("latin-1", "backslashreplace").decode("latin-1")
+    escaped = "".join(_LATEX.get(letter, letter) for letter in known)
     escaped = re.sub(r"`([^`]*)`", r"\\texttt{\1}", escaped)
     return re.sub(r"(?<![\w-])([+-])(?=\d)", r"$\1$", escaped)
 
 
-def _latex_table(table: TextTable) -> str:
-    columns = "".join("l" if i == 0 or name == "verdict" else "r" for i, name in enumerate(table.head))
-    rows = [" & ".join(map(_latex_text, row)) + r" \\" for row in [table.head, *table.rows]]
-    head = [f"% {table.title}", f"\\begin{{tabular}}{{{columns}}}", r"\toprule", rows[0], r"\midrule"]
-    return "\n".join([*head, *rows[1:], r"\bottomrule", r"\end{tabular}"])
+def _latex_table(table: TextTable, caption: str, name: str) -> str:
+    columns = "".join("l" if _is_words(table, k) else "r" for k in range(len(table.head)))
+    head, *rows = [" & ".join(map(_latex_text, row)) + r" \\" for row in [table.head, *table.rows]]
+    label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return "\n".join(
+        [
+            r"\begin{table}[htbp]",
+            r"\centering",
+            f"\\caption{{{_latex_text(caption)}}}",
+            f"\\label{{tab:{label}}}",
+            f"\\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            head,
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
 
 
 def as_json(report: Report) -> str:

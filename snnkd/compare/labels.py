@@ -8,14 +8,16 @@ from typing import Any
 
 from snnkd.compare.students import Student
 from snnkd.errors import UsageError, did_you_mean
+from snnkd.files import short_hash
 from snnkd.recipe.loss_section import CUSTOM, label_of, method_overrides
-from snnkd.runs.folder import flatten
+from snnkd.runs.folder import flatten, last_part
 
 Flat = dict[str, str]
 NOT_IN_LABEL = (
     "seed",
     "teacher",
     "loss",
+    "code",
     "schema",
     "stage",
     "data.sha256",
@@ -55,7 +57,7 @@ def _text(value: Any) -> str:
         return f"{value.get('name', '')}({options})"
     if isinstance(value, list):
         return "+".join(map(_text, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else short_hash(str(value))
 
 
 def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
@@ -72,18 +74,12 @@ def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
         key: common for key, values in differing.items() if (common := _most_common(list(values.values())))
     }
     labels = []
-    for i, row in enumerate(rows):
+    for i, (row, versions) in enumerate(zip(rows, _code_versions(rows), strict=True)):
         unusual = {
             key: values[i] for key, values in differing.items() if i in values and values[i] != usual.get(key)
         }
-        labels.append(
-            " ".join(
-                [
-                    label_of(row.loss),
-                    *(f"{_short(key, differing)}={value or 'default'}" for key, value in unusual.items()),
-                ]
-            )
-        )
+        pairs = (f"{_short(key, differing)}={value or 'default'}" for key, value in unusual.items())
+        labels.append(" ".join([label_of(row.loss), *versions, *pairs]))
     count = Counter((label, row.T) for label, row in zip(labels, rows, strict=True))
     labels = [
         f"{label} ({row.recipe_hash})" if count[label, row.T] > 1 else label
@@ -92,9 +88,26 @@ def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
     return labels, {_short(key, differing): value for key, value in usual.items()}
 
 
+def _code_versions(rows: Sequence[Student]) -> list[list[str]]:
+    """By row, six digits of the source of each of its functions that another row has in another version."""
+    codes = [(row.identity or {}).get("code", {}) for row in rows]
+    sources: dict[str, set[str]] = {}
+    for code in codes:
+        for name, source in code.items():
+            sources.setdefault(name, set()).add(source)
+    return [[f"({short_hash(code[name])})" for name in code if len(sources[name]) > 1] for code in codes]
+
+
 def _values(key: str, rows: Sequence[Student], flat: Sequence[Flat]) -> dict[int, str | None]:
-    """Value of a key by row; None where it has its default, no entry where a result file lacks it."""
-    return {i: flat[i].get(key) for i, row in enumerate(rows) if row.identity is not None or key in flat[i]}
+    """Value of a key by row; None where it has its default, no entry where it does not apply: in a result
+    file without it, or in a section such as `neuron` that has another name and lacks it."""
+    name = f"{key.rpartition('.')[0]}.name"
+    owners = {settings.get(name) for settings in flat if key in settings}
+    return {
+        i: settings.get(key)
+        for i, (row, settings) in enumerate(zip(rows, flat, strict=True))
+        if key in settings or (row.identity is not None and settings.get(name) in owners)
+    }
 
 
 def _most_common(values: Sequence[str | None]) -> str | None:
@@ -104,8 +117,8 @@ def _most_common(values: Sequence[str | None]) -> str | None:
 
 def _short(key: str, among: Collection[str]) -> str:
     """Return the last part of a dotted key if it is unique, else the full key."""
-    last = key.rpartition(".")[2]
-    return key if sum(other.rpartition(".")[2] == last for other in among) > 1 else last
+    last = last_part(key)
+    return key if sum(last_part(other) == last for other in among) > 1 else last
 
 
 def find_label(

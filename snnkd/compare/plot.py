@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from pathlib import Path
 from typing import Any
 
-from snnkd.compare.report import Column, Report, Table
+from snnkd.compare.report import Column, Line, Report, Table
 from snnkd.compare.sections import heading
-from snnkd.measure.plot import save_figure
+from snnkd.measure.plot import save_figure, wrap_label
 
 LABEL_WIDTH = 28
 """Characters per line of a row label; longer lines would leave the panels too narrow."""
+ROW, LINE, MARGIN = 0.32, 0.15, 0.1
+"""Inches: the height of a row, of a line of its label, and the space around a label of several lines."""
 
 
 def plot_report(report: Report, path: Path) -> None:
@@ -26,12 +27,12 @@ def plot_report(report: Report, path: Path) -> None:
 
     panels = [(table, column) for table in report.tables for column in table.columns]
     columns = max(len(table.columns) for table in report.tables)
-    heights = [max(len(column.rows) for column in table.columns) for table in report.tables]
+    heights = [1.5 + max(sum(_row_heights(column)) for column in table.columns) for table in report.tables]
     figure, axes = plt.subplots(
         len(report.tables),
         columns,
-        figsize=(2.2 + 4.2 * columns, sum(1.5 + 0.32 * rows for rows in heights) + 0.4),
-        height_ratios=[1.5 + 0.32 * rows for rows in heights],
+        figsize=(2.2 + 4.2 * columns, sum(heights) + 0.4),
+        height_ratios=heights,
         layout="constrained",
         squeeze=False,
         sharex="row",
@@ -66,7 +67,9 @@ def plot_report(report: Report, path: Path) -> None:
 
 def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
     """Draw rows from top to bottom, the baseline's mean dotted, the teacher's accuracy dashed."""
-    for y, line in enumerate(column.rows):
+    heights = _row_heights(column)
+    centres = [sum(heights[:k]) + height / 2 for k, height in enumerate(heights)]
+    for y, line in zip(centres, column.rows, strict=True):
         colour = "C1" if line.label == column.baseline else "C0"
         axes.errorbar(
             line.top1.mean,
@@ -80,7 +83,7 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
         )
         axes.plot(
             line.values,
-            [y + 0.25] * len(line.values),
+            [y + 0.25 * ROW] * len(line.values),
             "o",
             color=colour,
             alpha=0.5,
@@ -91,9 +94,8 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
             axes.axvline(line.top1.mean, color=colour, linestyle=":", linewidth=1, label="baseline")
     if table.teacher:
         axes.axvline(float(table.teacher["top1"]), color="0.4", linestyle="--", linewidth=1, label="teacher")
-    names = [_wrapped(line.label, line.top1.n) for line in column.rows]
-    axes.set_yticks(range(len(column.rows)), names, fontsize="small")
-    axes.set_ylim(len(column.rows) - 0.4, -0.6)
+    axes.set_yticks(centres, [_tick_label(line) for line in column.rows], fontsize="small")
+    axes.set_ylim(sum(heights) + 0.1 * ROW, -0.1 * ROW)
     axes.grid(axis="x", alpha=0.3)
     axes.set_xlabel(f"top-1 accuracy (%), {table.split}")
     axes.set_title(
@@ -101,8 +103,9 @@ def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:
     )
 
 
-def _wrapped(label: str, n: int) -> str:
-    text = f"{label} (n\u00a0=\u00a0{n})"  # no line break within n = N
-    return textwrap.fill(text, LABEL_WIDTH, break_long_words=False, break_on_hyphens=False).replace(
-        "\u00a0", " "
-    )
+def _tick_label(line: Line) -> str:
+    return wrap_label(f"{line.label} (n = {line.top1.n})", LABEL_WIDTH)
+
+
+def _row_heights(column: Column) -> list[float]:
+    return [max(ROW, LINE * len(_tick_label(line).splitlines()) + MARGIN) for line in column.rows]

@@ -92,4 +92,5 @@ def summary_line(result: ResultDict) -> str:
     """Format the accuracy after the last timestep and the rate on one line."""
     end = result["curve"][-1]
     rate = "" if result["rate"] is None else f", rate {result['rate']:.3f}"
-    return f"{result['split']} accuracy {end['top1']:.2f} % at t = {end['t']}{rate}"
+    at = "" if result["trained_T"] is None else f" at t = {end['t']}"
+    return f"{result['split']} accuracy {end['top1']:.2f} %{at}{rate}"

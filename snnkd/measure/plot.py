@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ from snnkd.files import from_os_error
 from snnkd.recipe.loss_section import loss_label
 
 SUFFIXES = (".png", ".svg", ".pdf")
+NO_BREAK = "\u00a0"
+WIDE, NARROW = 85, 40
+"""Characters per line of a legend in one column, and in two."""
+LINES, LINE_HEIGHT = 4, 0.18
+"""Legend lines that the figure has room for, and inches that each further line adds."""
 
 
 @distributed.on_rank0
@@ -63,6 +70,13 @@ def _label(result: Mapping[str, Any], with_model: bool) -> str:
     return f"{model}{loss_label(result['loss'])}, T = {result['trained_T']}, {trained}{split}"
 
 
+def wrap_label(label: str, width: int) -> str:
+    """`label` in lines of at most `width` characters, unbroken within `n = 3`, `T = 4` and `16 epochs`."""
+    joined = re.sub(r"(?<=\b[nT]) = (?=\d)", f"{NO_BREAK}={NO_BREAK}", label)
+    joined = re.sub(r"(?<=\d) (?=epoch)", NO_BREAK, joined)
+    return textwrap.fill(joined, width, break_on_hyphens=False).replace(NO_BREAK, " ")
+
+
 def plot_curves(groups: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
     """Draw top-1 and energy against t with the teacher as a line, and the rate of each layer.
 
@@ -73,11 +87,15 @@ def plot_curves(groups: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    groups = {wrap_label(label, WIDE): results for label, results in groups.items()}
     spiking = {label: results for label, results in groups.items() if results[0].get("rate_per_layer")}
+    lines = [line for label in groups for line in label.splitlines()]
+    columns = 2 if max(map(len, lines)) <= NARROW else 1
+    more_lines = max(0, len(lines) // columns - LINES)
     layout = [["top1", "top1"], ["energy", "rates"]] if spiking else [["top1"]]
     figure, panels = plt.subplot_mosaic(
         layout,
-        figsize=(7.2, 7.4) if spiking else (6.4, 4.4),
+        figsize=(7.2 if spiking else 6.4, (7.4 if spiking else 4.4) + LINE_HEIGHT * more_lines),
         layout="constrained",
         height_ratios=[1.4, 1][: len(layout)],
     )
@@ -88,7 +106,7 @@ def plot_curves(groups: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -
     figure.legend(
         *panels["top1"].get_legend_handles_labels(),
         loc="outside upper center",
-        ncols=2,
+        ncols=columns,
         frameon=False,
         title=title,
         fontsize="small",

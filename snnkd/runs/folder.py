@@ -122,6 +122,11 @@ def flatten(section: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def last_part(key: str) -> str:
+    """The last part of a dotted key; of a section's name or hash, the section."""
+    return key.removesuffix(".name").removesuffix(".sha256").rpartition(".")[2]
+
+
 def difference(old: Any, new: Any, where: str = "") -> tuple[str, Any, Any] | None:
     """The first key that differs between two identities, with both values; None if they are equal."""
     if isinstance(old, dict) and isinstance(new, dict):

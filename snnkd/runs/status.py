@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from snnkd.console import Console
 from snnkd.errors import FileError
-from snnkd.files import RUN, WEIGHTS, continue_command, from_os_error, read_json
+from snnkd.files import RUN, WEIGHTS, continue_command, from_os_error, read_json, short_hash
 from snnkd.recipe.loss_section import label_of
 from snnkd.runs.find import log_left_out, logged_folders
 from snnkd.runs.folder import RESULT, flatten, is_finished, read_result, runs_folder
@@ -36,7 +36,6 @@ _IN_COLUMNS = (
     "loss.name",
     "train.epochs",
 )
-_HASH_LENGTH = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +121,10 @@ def _state(folder: Path, finished: bool) -> tuple[str, str]:
 def _finished_state(folder: Path) -> tuple[str, str]:
     """done, or failed if the result or the weights are damaged."""
     try:
-        end = read_result(folder)["curve"][-1]
-        note = f"top-1 {end['top1']:.2f} % at t = {end['t']}"
+        result = read_result(folder)
+        end = result["curve"][-1]
+        at = "" if result.get("trained_T") is None else f" at t = {end['t']}"
+        note = f"top-1 {end['top1']:.2f} %{at}"
         weights = folder / WEIGHTS
         weights.open("rb").close()  # safe_open calls a file that it may not read missing
         # opening reads the header and checks the file's length
@@ -234,7 +235,7 @@ def _short(value: Any) -> Any:
     """Six digits of a sha256; a list as text."""
     if isinstance(value, list):
         return "+".join(item if isinstance(item, str) else json.dumps(item) for item in value)
-    return value[:6] if isinstance(value, str) and len(value) == _HASH_LENGTH else value
+    return short_hash(value) if isinstance(value, str) else value
 
 
 def exit_code(runs: Sequence[Status]) -> int:

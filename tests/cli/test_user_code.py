@@ -4,12 +4,13 @@ explained."""
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import DATA, Cli
+from conftest import DATA, SMALL, Cli
 
 QUICK = ["--epochs", 1, "--batch-size", 50, "--allow-weak-teacher"]
 TEACH = QUICK[:-1]
@@ -403,3 +404,25 @@ def test_an_npz_without_a_suffix_is_no_code(cli: Cli) -> None:
     made = cli("teach", "--data", "npz:plain", *TEACH, "--set", "model.width=4")
     assert made.code == 0, made.err
     assert cli("eval", made.folder).code == 0
+
+
+def test_a_comparison_names_the_users_loss_without_its_hash(cli: Cli) -> None:
+    """Two versions of its source are two rows, with six digits."""
+    small = [*SMALL, "--epochs", 1, "--T", 1]
+    assert cli("teach", *SMALL, "--epochs", 1).code == 0
+    for source in ("0 * student.sum()", "1e-3 * student.square().mean()"):
+        Path("mine.py").write_text(
+            f"def my_loss(student, teacher, *, temperature, labels):\n    return {source}\n"
+        )
+        sys.modules.pop("mine", None)
+        ended = cli("distill", *small, "--loss", "mine:my_loss", "--allow-weak-teacher")
+        assert ended.code == 0, ended.err
+    assert cli("distill", *small, "--loss", "none").code == 0
+    rows = cli("compare", "--json").json["tables"][0]["columns"][0]["rows"]
+    assert [re.sub(r"\([0-9a-f]{6}\)", "(......)", row["label"]) for row in rows] == [
+        "none",
+        "mine:my_loss (......)",
+        "mine:my_loss (......)",
+    ]
+    for command in ("compare", "status"):
+        assert not re.search("[0-9a-f]{64}", cli(command).out)

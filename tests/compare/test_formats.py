@@ -6,7 +6,11 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -300,8 +304,36 @@ def test_letters_that_latex_and_markdown_would_take_for_their_own() -> None:
     )
     report = make_report([], CompareConfig())
     assert r"npz:a\_b\|50%&#$~^{x}\\y\<z" in as_markdown(report)
-    (heading,) = [line for line in as_latex(report).splitlines() if "npz" in line]
-    assert heading.startswith("% ")
+    assert r"npz:a\_b|50\%\&\#\$\textasciitilde{}\textasciicircum{}\{x\}" in as_latex(report)
+
+
+def compiled(text: str) -> str:
+    """Text of the PDF's log that pdflatex writes for these tables in an article."""
+    document = rf"""\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}
+{text}
+\end{{document}}"""
+    Path("paper.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, errors="replace")
+    assert ended.returncode == 0, ended.stdout[-2000:]
+    return Path("paper.aux").read_text(errors="replace")
+
+
+@pytest.mark.skipif(
+    shutil.which("pdflatex") is None, reason="no pdflatex (Debian: texlive-latex-recommended)"
+)
+def test_latex_compiles_with_a_label_for_each_table(report: Report) -> None:
+    folder = make_run("kl", 3, lr=0.1, data="e" * 64)
+    result = folder / "result.json"
+    odd = '"imagefolder:näher_50%&#$~^{x}\\\\y<z 字\\n2"'
+    result.write_text(result.read_text().replace('"glyphs"', odd), encoding="utf-8")
+    several = make_report([], CompareConfig())
+    text = as_latex(several)
+    labels = re.findall(r"\\label{([\w:-]+)}", text)
+    assert len(labels) == len(set(labels)) == text.count(r"\caption{")
+    assert len(labels) == sum(len(section.tables) for section in make_sections(several))
+    noted = compiled(text)
+    assert all(f"\\newlabel{{{label}}}" in noted for label in labels)
 
 
 def test_numbers_as_text() -> None:
@@ -354,6 +386,24 @@ def test_long_names_fold_in_the_picture(monkeypatch: pytest.MonkeyPatch) -> None
     assert ">hta-kl temperature=5<" in text
     assert ">delta=0.3 head=strict<" in text
     assert ">(n = 2)<" in text
+
+
+def test_long_names_in_the_picture_do_not_overlap(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = {"terms": [{"divergence": "kl", "weight": 0.5}, {"feature": "attention", "weight": 0.25}]}
+    for loss in (long, {"name": "hta-kl", "head": "strict", "delta": 0.3, "temperature": 5}, "kl"):
+        make_seeds(loss, [80, 81], lr=0.05 if loss == long else 0.1)
+    boxes = []
+
+    def measure(figure: Any, path: Path) -> None:
+        figure.canvas.draw()
+        (axes,) = figure.axes
+        boxes.extend(label.get_window_extent() for label in axes.get_yticklabels())
+
+    monkeypatch.setattr("snnkd.compare.plot.save_figure", measure)
+    plot_report(make_report([], CompareConfig()), Path("a.png"))
+    assert len(boxes) == 3
+    assert all(below.y1 < above.y0 for above, below in pairwise(boxes))
+    assert all(box.x0 >= 0 for box in boxes)
 
 
 def test_a_place_that_cannot_be_written_is_said(report: Report) -> None:

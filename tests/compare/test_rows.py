@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -164,6 +165,50 @@ def test_without_a_usual_value_every_row_says_its_own() -> None:
     found = report()
     assert list(shape(found)[0][2]) == ["kl epochs=16", "hta-kl epochs=64"]
     assert found.tables[0].usual == {}
+
+
+def with_identity(folder: Path, **sections: Any) -> Path:
+    """The run with other sections in its identity."""
+    recorded = json.loads((folder / "run.json").read_text())
+    recorded["identity"] |= sections
+    (folder / "run.json").write_text(json.dumps(recorded))
+    return folder
+
+
+def test_another_neuron_is_named_by_its_section() -> None:
+    """Keys of one neuron are no defaults of another: no `decay_input=default`."""
+    lif = {"name": "lif", "tau": 2.0, "decay_input": True}
+    for loss in ("kl", "hta-kl"):
+        with_identity(make_run(loss), neuron=lif)
+    with_identity(make_run("kl", neuron="plif", lr=0.05), neuron={"name": "plif", "tau": 3.0})
+    found = report()
+    assert list(shape(found)[0][2]) == ["kl", "kl neuron=plif tau=3 lr=0.05", "hta-kl"]
+    assert found.tables[0].usual == {"neuron": "lif", "tau": "2", "lr": "0.1"}
+
+
+def test_the_users_loss_is_its_name_until_two_versions_meet() -> None:
+    loss = "mine:my_loss"
+
+    def own_loss(source: str, *run: Any, **train: Any) -> None:
+        folder = with_identity(make_run("mse", *run, **train), code={loss: source + "0" * 58})
+        for path in (folder / "run.json", folder / "result.json"):
+            path.write_text(path.read_text().replace('"mse"', f'"{loss}"'))
+
+    own_loss("1a2b3c")
+    make_run("kl")
+    make_run("none")
+    assert list(shape(report())[0][2]) == ["none", "kl", loss]
+    own_loss("4d5e6f", 1, epochs=64)
+    found = report()
+    assert list(shape(found)[0][2]) == ["none", "kl", f"{loss} (1a2b3c)", f"{loss} (4d5e6f) epochs=64"]
+    assert not re.search("[0-9a-f]{64}", str(found.tables[0].usual))
+
+
+def test_initial_weights_are_six_digits_of_their_hash() -> None:
+    make_run("kl")
+    make_run("hta-kl")
+    make_run("kl", init="9f8e7d" + "0" * 58)
+    assert list(shape(report())[0][2]) == ["kl", "kl init=9f8e7d", "hta-kl"]
 
 
 def test_what_belongs_to_a_method_is_not_said() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from snnkd.errors import FileError, UsageError
 from snnkd.files import sha256
-from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
+from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves, wrap_label
 
 KL = {
     "name": "kl",
@@ -192,3 +192,19 @@ def test_a_place_that_cannot_be_written(tmp_path):
 @pytest.mark.parametrize("name", ["curve.png", "curve.SVG", "curve.pdf"])
 def test_known_suffixes_pass(tmp_path, name):
     check_plot_path(tmp_path / name)
+
+
+@pytest.mark.parametrize("text", ["kl", f"custom(kl+attention) {'0.weight=0.5 1.temperature=2 ' * 5}"])
+def test_the_legend_fits_the_picture_whatever_its_labels(tmp_path, monkeypatch, text):
+    axes = drawn({f"{text} {i}, T = 4": [result(KL, i)] for i in range(6)}, tmp_path, monkeypatch)
+    axes.figure.canvas.draw()
+    legend, page = axes.figure.legends[0].get_window_extent(), axes.figure.bbox
+    assert page.x0 <= legend.x0 < legend.x1 <= page.x1
+    assert legend.height < axes.get_window_extent().height
+
+
+def test_a_label_breaks_between_its_parts():
+    assert (
+        wrap_label("kl head=strict, T = 4, 16 epochs (n = 3)", 20)
+        == "kl head=strict,\nT = 4, 16 epochs\n(n = 3)"
+    )

@@ -59,7 +59,9 @@ def test_the_states_of_runs(tmp_path):
     assert {path.name: status.state for path, status in found.items()} == {
         "a": "done", "b": "stopped", "c": "failed", "d": "stale", "e": "running", "f": "stale",
     }  # fmt: skip
-    assert found[done].note == "top-1 12.35 % at t = 1"
+    assert found[done].note == "top-1 12.35 %", "an ANN has no timesteps"
+    student = finished(tmp_path / "g", "distill", trained_T=1)
+    assert run_status(student).note == "top-1 12.35 % at t = 1"
     assert found[stopped].note == "by SIGTERM"
     assert found[failed].note == "RunError: nan"
     assert "same command continues" in found[stale].note
