@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from snnkd import distributed, preflight
 from snnkd.catalog.data import DATA
 from snnkd.catalog.formats import EXPORTS
+from snnkd.catalog.hub import HUB, is_address
 from snnkd.catalog.neurons import check_timesteps
 from snnkd.compare.formats import as_table
 from snnkd.compare.report import make_report
@@ -32,6 +34,7 @@ from snnkd.exports.export import check_supported, export_network, write_report
 from snnkd.exports.extras import check_installed
 from snnkd.exports.install import check_target
 from snnkd.exports.source import Source
+from snnkd.exports.upload import check_client, check_remote, upload
 from snnkd.files import RUN
 from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
@@ -237,6 +240,8 @@ def export(
     """
     if latest and run:
         _refuse_latest(str(run))
+    if run is not None and is_address(run) and out is None:
+        raise UsageError(f"--out: {run} is no folder to export into; give a path")
     entry = EXPORTS[format]
     check_installed(entry)
     folder = run or _the_student(latest, context.console)
@@ -258,6 +263,25 @@ def export(
     if out is None and (folder / RUN).exists():
         write_report(target, report)
     return report
+
+
+def push(run: Path, repository: str, private: bool, dry_run: bool, context: RunContext) -> dict[str, Any]:
+    """Export a finished run to safetensors, verified, and upload the files to `repository` of the hub.
+
+    With `dry_run` nothing is uploaded. Raises UsageError without huggingface_hub, FileError without a login,
+    for a repository of other content, and for an upload that fails.
+    """
+    check_client()
+    if not dry_run:
+        check_remote(repository, private)
+    source = dataclasses.replace(_source(run, None), address=f"{HUB}:{repository}")
+    images = sample_images(data_of(source.loaded, context.console, fetch=_fetch_options(context)).test)
+    with tempfile.TemporaryDirectory(prefix="snnkd-push-") as temporary:
+        folder = Path(temporary) / "export"
+        export_network(EXPORTS["safetensors"], source, folder, False, images, context.stop.check)
+        files = [{"path": path.name, "bytes": path.stat().st_size} for path in sorted(folder.iterdir())]
+        uploaded = {"url": None, "commit": None} if dry_run else upload(folder, repository, private)
+    return {"schema": 1, "run": str(run), "repository": repository, **uploaded, "files": files}
 
 
 def _source(folder: Path, T: int | None) -> Source:

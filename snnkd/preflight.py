@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from snnkd.catalog.data import DATA
+from snnkd.catalog.hub import is_address
 from snnkd.catalog.models import LIBRARIES, MODELS, ModelEntry
 from snnkd.console import Console
 from snnkd.data import ImageSet, check_fit, load_data
@@ -18,7 +19,7 @@ from snnkd.errors import FileError, UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Specification, build_network
 from snnkd.models.activation import ReLU
-from snnkd.models.hub import HUB, PRETRAINED
+from snnkd.models.hub import PRETRAINED
 from snnkd.recipe.describe import describe_model
 from snnkd.recipe.resolve import Pipeline
 from snnkd.runs.find import finished_runs
@@ -159,7 +160,7 @@ def _teacher_present(recipe: DistillRecipe, data: ImageSet | None, pipeline: Pip
     if not recipe.needs_teacher:
         return None
     named = recipe.teacher.run
-    if named is not None and (named == PRETRAINED or named.startswith(f"{HUB}:")):
+    if named is not None and (named == PRETRAINED or is_address(named)):
         return None
     if named is not None and named != "latest":
         path = Path(named)

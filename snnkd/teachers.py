@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from snnkd.catalog.hub import is_address
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.console import Console
 from snnkd.data import ImageSet
@@ -17,7 +18,7 @@ from snnkd.errors import FileError, UsageError
 from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification
 from snnkd.models.files import LoadedNetwork, load_hub_network, load_network
-from snnkd.models.hub import HUB, PRETRAINED, WEIGHT_FILES, hub_config, hub_weights, pretrained_weights
+from snnkd.models.hub import PRETRAINED, WEIGHT_FILES, hub_config, hub_weights, pretrained_weights
 from snnkd.models.libraries import CHANNELS, LibraryNetwork, check_name, native_input
 from snnkd.models.network import build_for_weights
 from snnkd.models.plain import plain_body
@@ -49,7 +50,7 @@ def find_teacher(
         recorded = recorded_teachers(recipe, data, runs, console, init_sha256) if runs else []
         folder = _search(data, recorded, name == LATEST, console)
         loaded = load_network(folder)
-    elif name.startswith(f"{HUB}:"):
+    elif is_address(name):
         folder, exported = Path(name), load_hub_network(name)
         if exported is None:
             return _from_hub(recipe.teacher, name, data, console)

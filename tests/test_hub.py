@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,6 +20,11 @@ from conftest import SMALL, Cli, random_npz
 from models.foreign import ResNet, used
 from safetensors.torch import save_file
 from torch import nn
+
+import snnkd
+from snnkd.models import Specification, build_network
+from snnkd.models.files import save_network
+from snnkd.schema.model import ResNetConfig
 
 hub = pytest.importorskip("huggingface_hub")
 
@@ -53,7 +62,58 @@ class Hub(BaseHTTPRequestHandler):
         self._answer(False)
 
     def do_GET(self) -> None:
-        self._answer(True)
+        if "/resolve/" in self.path:
+            self._answer(True)
+            return
+        if not self.path.startswith("/api/models/"):
+            self._reply(404, {})
+            return
+        self.requests.append(self.path)
+        repository = Path("hub", *self.path.split("/")[3:5])
+        files = sorted(path.name for path in repository.glob("*"))
+        info = {"id": "/".join(repository.parts[1:]), "private": ".private" in files}
+        siblings = [{"rfilename": name} for name in files]
+        self._reply(200, info | {"siblings": siblings}) if repository.is_dir() else self._reply(404, {})
+
+    def do_POST(self) -> None:
+        """Creates repositories and commits files, for the token hf_secret."""
+        self.requests.append(self.path)
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.headers.get("Authorization") != "Bearer hf_secret":
+            self._reply(401, {"error": "Invalid credentials in Authorization header"})
+            return
+        action = self.path.strip("/").split("/")
+        if action[1:] == ["repos", "create"]:
+            wanted = json.loads(content)
+            repository = Path("hub", wanted["organization"], wanted["name"])
+            repository.mkdir(parents=True, exist_ok=True)
+            (repository / ".gitattributes").touch()
+            if wanted.get("visibility") == "private":
+                (repository / ".private").touch()
+            self._reply(200, {"url": f"http://{self.headers['Host']}/{'/'.join(repository.parts[1:])}"})
+        elif action[1:] == ["validate-yaml"]:
+            self._reply(200, {"errors": [], "warnings": []})
+        elif action[4] == "preupload":
+            paths = [file["path"] for file in json.loads(content)["files"]]
+            files = [{"path": path, "uploadMode": "regular", "shouldIgnore": False} for path in paths]
+            self._reply(200, {"files": files})
+        else:
+            for line in map(json.loads, content.splitlines()):
+                if line["key"] == "file":
+                    path = Path("hub", *action[2:4], line["value"]["path"])
+                    path.write_bytes(base64.b64decode(line["value"]["content"]))
+            url = f"http://{self.headers['Host']}/{action[2]}/{action[3]}/commit/{'1' * 40}"
+            self._reply(200, {"commitUrl": url, "commitOid": "1" * 40})
+
+    def _reply(self, status: int, value: dict[str, Any]) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        if status == 404:
+            self.send_header("X-Error-Code", "RepoNotFound")
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
 
 @pytest.fixture
@@ -64,7 +124,10 @@ def requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # a client that leaves early
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    use_endpoint(monkeypatch, f"http://127.0.0.1:{server.server_port}")
+    url = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("HF_ENDPOINT", url)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    use_endpoint(monkeypatch, url)
     yield handler.requests  # type: ignore[attr-defined]
     server.shutdown()
     thread.join()
@@ -117,9 +180,33 @@ def test_a_timm_resnet_with_a_small_stem(cli: Cli, requests: list[str]) -> None:
 
 def test_an_export_of_ours_teaches_and_initialises(cli: Cli, requests: list[str]) -> None:
     taught = cli("teach", *SMALL).folder
-    Path("hub/lab").mkdir(parents=True)
-    shutil.copytree(taught, "hub/lab/teacher")
+    listed = cli("push", taught, "lab/teacher", "--dry-run")
+    assert [line.split()[0] for line in listed.out.splitlines()] == [
+        "README.md",
+        "config.json",
+        "model.safetensors",
+    ]
+    assert (listed.code, requests, Path("hub").exists()) == (0, [], False)
+    pushed = cli("push", taught, "lab/teacher", "--private")
+    assert (pushed.code, pushed.out.endswith("/lab/teacher\n")) == (0, True), pushed.err
+    assert {path.name for path in Path("hub/lab/teacher").iterdir()} == {
+        *(".gitattributes", ".private"),
+        *("README.md", "config.json", "model.safetensors"),
+    }
+    assert cli("push", taught, "lab/teacher", "--json").json["commit"] == "1" * 40, "another version of it"
     name = "hf-hub:lab/teacher"
+    assert f'snnkd.load("{name}")' in Path("hub/lab/teacher/README.md").read_text()
+    measured = cli("eval", name, "--json")
+    assert measured.code == 0, measured.err
+    own = json.loads((taught / "result.json").read_text())
+    assert (measured.json["run"], measured.json["curve"]) == (name, own["curve"])
+    images = torch.rand(2, 1, 16, 16)
+    assert torch.equal(snnkd.load(name)(images), snnkd.load(taught)(images))
+    in_no_folder = cli("export", name)
+    assert (in_no_folder.code, f"--out: {name} is no folder to export into" in in_no_folder.complaint) == (
+        2,
+        True,
+    )
     words = ["distill", *SMALL, "--T", 1, "--allow-weak-teacher", "--loss", "kl", "--teacher", name]
     done = cli(*words, "--init", name, "--json")
     assert done.code == 0, done.err
@@ -238,3 +325,77 @@ def test_names_are_checked_before_anything_is_downloaded(cli: Cli, words: list[s
     refused = cli("distill", "--loss", "kl", *words)
     assert refused.code == 2, refused.err
     assert message in refused.complaint
+
+
+@pytest.fixture
+def run() -> Path:
+    """A finished run whose network has learned nothing; its data need not be read."""
+    network = build_network(specification(ResNetConfig(name="resnet8", width=4), None))
+    Path("run").mkdir()
+    save_network(
+        Path("run"),
+        network,
+        {"data": {"name": "glyphs", "classes": 10, "train_images": 10, "test_images": 10}},
+    )
+    Path("run/result.json").write_text("{}")
+    return Path("run")
+
+
+def specification(model: ResNetConfig, neuron: Any) -> Specification:
+    return Specification(model=model, neuron=neuron, classes=10, shape=(1, 16, 16))
+
+
+def test_uploads_that_are_refused(
+    cli: Cli, requests: list[str], run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for repository, files in (("lab/other", ["weights.bin"]), ("lab/public", ["config.json"])):
+        Path("hub", repository).mkdir(parents=True)
+        for name in files:
+            Path("hub", repository, name).write_text('{"format": "snnkd-network"}')
+    for words, code, message in (
+        (["run", "lab"], 2, "'lab' is not OWNER/NAME"),
+        (["absent", "lab/net"], 3, "absent: no such folder"),
+        (["run", "lab/other"], 3, "lab/other: holds other files than an export of snnkd"),
+        (["run", "lab/public", "--private"], 3, "lab/public: exists and is public"),
+    ):
+        refused = cli("push", *words)
+        assert (refused.code, message in refused.complaint) == (code, True), refused.err
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+    wrong = cli("push", run, "lab/net")
+    assert (wrong.code, "lab/net: not uploaded (" in wrong.complaint) == (3, True), wrong.err
+    monkeypatch.delenv("HF_TOKEN")
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "no-such-file")
+    no_login = cli("push", run, "lab/net")
+    assert (no_login.code, "lab/net: no login of the hub; run `hf auth login`" in no_login.complaint) == (
+        3,
+        True,
+    )
+    (run / "result.json").unlink()
+    unfinished = cli("push", run, "lab/net", "--dry-run")
+    assert (unfinished.code, "run: not a finished run" in unfinished.complaint) == (3, True)
+    assert not Path("hub/lab/net").exists()
+
+
+def test_a_network_of_another_library_is_only_a_teacher(cli: Cli, requests: list[str]) -> None:
+    published(nn.Linear(2, 2), {"architecture": "resnet18"})
+    refused = cli("eval", "hf-hub:some/net")
+    assert (refused.code, "hf-hub:some/net: not an export of snnkd" in refused.complaint) == (3, True)
+    malformed = cli("eval", "hf-hub:some")
+    assert (malformed.code, "'hf-hub:some' is not hf-hub:OWNER/NAME" in malformed.complaint) == (2, True)
+
+
+def test_the_endpoint_of_the_environment(requests: list[str], run: Path, tmp_path: Path) -> None:
+    """HF_ENDPOINT, HF_TOKEN and HF_HOME themselves, in a process of its own."""
+    code = (
+        "import sys, snnkd; from snnkd.cli import main; sys.argv = ['snnkd', 'push', 'run', 'lab/net']\n"
+        "try: main()\nexcept SystemExit as ended: assert not ended.code\n"
+        "print(snnkd.load('hf-hub:lab/net').specification.classes)"
+    )
+    environment = {**os.environ, "HF_HOME": str(tmp_path / "home")}
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == "10"
+    assert "/api/models/lab/net/commit/main" in requests
+    assert "/lab/net/resolve/main/model.safetensors" in requests
+    assert (tmp_path / "home/hub/models--lab--net").is_dir()

@@ -26,6 +26,7 @@ from snnkd.cli import (
     listing,
     pick,
     predict,
+    push,
     run,
     status,
     teach,
@@ -53,6 +54,7 @@ INSTEAD = {
     "sweep": "write `snnkd run RECIPE --sweep KEY=VALUES`",
     "download": "write `snnkd data NAME`",
     "convert": "write `snnkd export`",
+    "upload": "write `snnkd push RUN OWNER/NAME`",
     "benchmark": "write `snnkd bench`",
     "init": "write `snnkd check glyphs > mine.yaml`",
 }
@@ -80,6 +82,7 @@ for name, function, examples in (
     ("eval", evaluate.evaluate, evaluate.EXAMPLES),
     ("predict", predict.predict, predict.EXAMPLES),
     ("export", export.export, export.EXAMPLES),
+    ("push", push.push, push.EXAMPLES),
     ("run", run.run, run.EXAMPLES),
     ("compare", compare.compare, compare.EXAMPLES),
     ("pick", pick.pick, pick.EXAMPLES),

@@ -28,7 +28,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="RUN",
-            help="Runs or exports; the only finished student by default.",
+            help="Runs, exports or hf-hub:OWNER/NAME; the only finished student by default.",
             show_default=False,
         ),
     ] = None,

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from snnkd import distributed
 from snnkd.catalog.formats import EXPORTS
+from snnkd.catalog.hub import check_address, is_address
 from snnkd.console import Console
 from snnkd.errors import FileError
 from snnkd.exports.extras import check_installed
 from snnkd.files import find_network, user_path
 from snnkd.recipe import Pipeline
 from snnkd.runs.find import LATEST, choose_student, finished_runs, missing_teacher
-from snnkd.runs.folder import runs_folder
+from snnkd.runs.folder import is_finished, runs_folder
 from snnkd.schema.data import DataConfig
 from snnkd.schema.run import DistillRecipe, StageRecipe
 
@@ -60,7 +61,7 @@ def check_data(config: DataConfig) -> None:
 
 def _check_teacher(recipe: DistillRecipe) -> None:
     teacher = recipe.teacher
-    if teacher.run == "pretrained" or (teacher.run or "").startswith("hf-hub:"):
+    if teacher.run == "pretrained" or is_address(teacher.run):
         return  # from a hub
     if teacher.run is None or teacher.run == LATEST:
         if not any(finished_runs(stage, runs_folder(), QUIET) for stage in ("teach", "distill")):
@@ -76,13 +77,26 @@ def _check_teacher(recipe: DistillRecipe) -> None:
 
 
 def check_networks(runs: Sequence[Path], latest: bool) -> None:
-    """Raise FileError where one of `runs` is no network, without any where there is no finished student."""
+    """Raise FileError where one of `runs` is no network, without any where there is no finished student.
+
+    Raises UsageError for a malformed address of the hub.
+    """
+    for run in filter(is_address, runs):
+        check_address(str(run), "RUN")
     if distributed.world_size() > 1:
         return
     for run in runs:
-        find_network(run)
+        if not is_address(run):
+            find_network(run)
     if not runs:
         choose_student(latest, QUIET)
+
+
+def check_finished(run: Path) -> None:
+    """Raise FileError unless `run` is a finished run."""
+    find_network(run)
+    if not is_finished(run):
+        raise FileError(f"{run}: not a finished run; name one that `snnkd status` calls done")
 
 
 def check_format(name: str) -> None:

@@ -24,7 +24,7 @@ EXAMPLES = (
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run or an export.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, an export, or hf-hub:OWNER/NAME.")],
     pictures: Annotated[
         list[Path],
         typer.Argument(metavar="PICTURE", help="Pictures, or folders: all pictures in them and below."),

@@ -17,6 +17,8 @@ class Source:
     loaded: LoadedNetwork
     T: int
     result: dict[str, Any] | None = None
+    address: str = ""
+    """`hf-hub:OWNER/NAME` that it will be loaded from; empty for a folder."""
 
     def logits(self, images: Tensor) -> Tensor:
         """The network's logits `[T, B, classes]` for images `[B, C, H, W]`."""

@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from snnkd.catalog.hub import check_address, is_address
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import build_neuron
 from snnkd.errors import FileError, UsageError
@@ -26,7 +27,7 @@ from snnkd.files import (
     write_atomic,
     write_json,
 )
-from snnkd.models.hub import HUB, PRETRAINED, hub_config, hub_weights, pretrained_weights
+from snnkd.models.hub import PRETRAINED, hub_config, hub_weights, pretrained_weights
 from snnkd.models.network import Network, Specification, build_for_weights
 from snnkd.models.plain import plain_body
 from snnkd.models.weights import WeightFile, read_weights
@@ -86,10 +87,12 @@ def _network_config(specification: Specification, digest: str, provenance: dict[
 
 
 def load_network(path: Path) -> LoadedNetwork:
-    """Load the network of a folder, or of a .safetensors file that has its config.json in the same folder.
+    """Load the network of a folder, of a .safetensors file with its config.json, or of `hf-hub:OWNER/NAME`.
 
     Raises FileError if a file is missing or damaged, or if weights and config disagree.
     """
+    if is_address(path):
+        return _load_export(str(path))
     folder, weights = find_network(path)
     config = read_json(folder / CONFIG)
     specification = _specification(config, folder / CONFIG)
@@ -232,8 +235,16 @@ def load_hub_network(name: str) -> LoadedNetwork | None:
     return replace(load_network(folder), folder=Path(name))
 
 
+def _load_export(name: str) -> LoadedNetwork:
+    check_address(name, "network")
+    exported = load_hub_network(name)
+    if exported is None:
+        raise FileError(f"{name}: not an export of snnkd; another library's network can only be a teacher")
+    return exported
+
+
 def load(folder: str | Path) -> Network:
-    """Load the network of a finished run or an export, in eval mode.
+    """Load the network of a finished run or an export, or of `hf-hub:OWNER/NAME`, in eval mode.
 
     It maps images in 0..1 `[B, C, H, W]`, or event frames `[frames, B, 2, H, W]` (event counts divided by
     255), to logits `[T, B, classes]`. Raises FileError if a file is missing or damaged.
@@ -250,7 +261,7 @@ def read_initial_weights(init: str, model: str) -> WeightFile | None:
         return None
     if init == PRETRAINED:
         return pretrained_weights(model)
-    if init.startswith(f"{HUB}:"):
+    if is_address(init):
         exported = load_hub_network(init)
         return hub_weights(init) if exported is None else _weights_of(exported)
     path = user_path(init)

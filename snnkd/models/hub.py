@@ -12,12 +12,12 @@ from typing import Any
 
 from safetensors.torch import save as save_tensors
 
+from snnkd.catalog.hub import HUB, is_address
 from snnkd.errors import FileError, UsageError
 from snnkd.files import read_json, sha256
 from snnkd.models.libraries import check_name
 from snnkd.models.weights import WeightFile, read_weights
 
-HUB = "hf-hub"
 PRETRAINED = "pretrained"
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 
@@ -62,7 +62,7 @@ def pretrained_weights(name: str) -> WeightFile:
     """
     check_name(name)
     library, _, member = name.partition(":")
-    if member.startswith(f"{HUB}:"):
+    if is_address(member):
         return hub_weights(member)
     try:
         with warnings.catch_warnings():

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from snnkd.catalog.hub import is_address
 from snnkd.errors import FileError, SnnkdError, UsageError, did_you_mean
 from snnkd.models.activation import Activation, ReLU
 from snnkd.models.plain import PlainNetwork
@@ -83,7 +84,7 @@ def check_name(name: str) -> None:
         raise UsageError(
             f"model.name: {name} needs {library}, which cannot be imported ({error}): pip install {library}"
         ) from error
-    if member not in known and not (library == "timm" and member.startswith("hf-hub:")):
+    if member not in known and not (library == "timm" and is_address(member)):
         raise UsageError(f"{library} has no classifier {member!r}{did_you_mean(member, known)}")
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
+from snnkd.catalog.hub import check_address, is_address
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.errors import UsageError
 from snnkd.files import user_path
@@ -72,10 +72,9 @@ def _check_published(run: str | None, model: ModelConfig | None) -> None:
     if run == "pretrained" and (model is None or model.name.partition(":")[0] not in LIBRARIES):
         name = "no network" if model is None else model.name
         raise UsageError(f"teacher.run: pretrained weights exist for {' and '.join(LIBRARIES)}, not {name}")
-    if run is None or not run.startswith("hf-hub:"):
+    if run is None or not is_address(run):
         return
-    if not re.fullmatch(r"hf-hub:[\w.-]+/[\w.-]+(@[\w./-]+)?", run):
-        raise UsageError(f"teacher.run: {run!r} is not hf-hub:OWNER/NAME or hf-hub:OWNER/NAME@REVISION")
+    check_address(run, "teacher.run")
     if model is not None:
         raise UsageError(f"teacher.model: {model.name}, but {run} has its own config; remove --teacher-model")
 
