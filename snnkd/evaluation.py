@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from snnkd.context import RunContext
 from snnkd.data import DEFAULT_FETCH, FetchOptions, ImageSet, load_data
 from snnkd.data.classes import match_classes
 from snnkd.errors import FileError, UsageError
-from snnkd.files import RUN, check_guard, from_os_error, read_json, write_json
+from snnkd.files import RUN, check_guard, from_os_error, origin_of, read_json, write_json
 from snnkd.measure.logits import check_logits_path
 from snnkd.measure.network import measure_network
 from snnkd.measure.recalibrate import recalibrate_norms
 from snnkd.measure.result import ResultDict
 from snnkd.models.files import LoadedNetwork, load_network
 from snnkd.models.network import Specification
+from snnkd.recipe.origin import anchor
 from snnkd.recipe.overrides import apply_setting
 from snnkd.runs.find import finished_runs
 from snnkd.runs.folder import RESULT, is_finished, runs_folder
@@ -153,8 +154,8 @@ def data_of(
 ) -> ImageSet:
     """Load the data that `request` selects; by default those of the network's config.json."""
     request = request or EvalRequest()
-    own = loaded.config.get("data")
     if request.data is None:
+        own = _own_section(loaded)
         name = str(own.get("name")) if isinstance(own, dict) else ""
         if DATA.is_user_defined(name):
             check_permitted(name, f"{loaded.folder}: its data set")
@@ -174,7 +175,21 @@ def data_of(
             f"(sha256 {data.sha256[:12]}...)"
         )
     _check_fits(loaded, data.name, data.classes, data.shape)
+    if request.data is None and own != loaded.config["data"]:  # the results of a run name its data alike
+        data = replace(data, name=str(loaded.config["data"]["name"]))
     return data
+
+
+def _own_section(loaded: LoadedNetwork) -> Any:
+    """The data section of a network's config; a relative path is here or where its run was started."""
+    own, origin = loaded.config.get("data"), origin_of(loaded.folder)
+    section = anchor({"data": own}, origin)["data"]
+    if section != own and not Path(section["name"].partition(":")[2]).exists():
+        raise FileError(
+            f"{loaded.folder}: its data, {loaded.config['data']['name']}, are neither in {Path.cwd()} "
+            f"nor in {origin}, where it was started; give --data"
+        )
+    return section
 
 
 def _matched_data(

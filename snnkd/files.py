@@ -59,13 +59,38 @@ RUN = "run.json"
 
 
 def continue_command(folder: Path) -> str | None:
-    """The command that began the run and continues it, without --fresh; None where none is recorded."""
+    """The command that began the run and continues it, where it was started; None where none is recorded."""
     try:
         command = read_json(folder / RUN).get("command")
         words = shlex.split(command) if isinstance(command, str) else []
     except (FileError, ValueError):
         return None
-    return shlex.join(word for word in words if word != "--fresh") or None
+    command, origin = shlex.join(word for word in words if word != "--fresh"), origin_of(folder)
+    if not command or origin is None or origin == Path.cwd():
+        return command or None
+    return f"cd {shlex.quote(str(origin))} && {command}"
+
+
+def current_origin(run: Path) -> str:
+    """The current folder as a run records it: relative to a run below it, which moves along with it."""
+    here, folder = Path.cwd().resolve(), run.resolve()
+    return os.path.relpath(here, folder) if folder.is_relative_to(here) else str(here)
+
+
+def origin_of(path: Path) -> Path | None:
+    """The folder that a run was started in; `path` is the run, an export in it, or a file in one of these.
+
+    None for what is no run, or does not record it.
+    """
+    path = path.resolve()
+    for folder in (path, *path.parents[:3]):
+        if (folder / RUN).is_file():
+            try:
+                origin = read_json(folder / RUN).get("origin")
+            except FileError:  # the run itself will be refused, if it is used
+                return None
+            return (folder / origin).resolve() if isinstance(origin, str) and origin.isprintable() else None
+    return None
 
 
 def find_network(path: Path) -> tuple[Path, Path]:

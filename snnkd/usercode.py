@@ -22,6 +22,8 @@ from snnkd.files import sha256
 
 _PATTERN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 _permitted: set[str] = set()
+_folders: list[str] = []
+"""From which functions may be imported after the current folder."""
 
 
 def is_user_code(name: str) -> bool:
@@ -32,8 +34,14 @@ def is_user_code(name: str) -> bool:
 def permit(names: Iterable[str]) -> None:
     """Permit exactly these functions to run from now on, as if the command line named them."""
     _permitted.clear()
+    _folders.clear()
     source_sha256.cache_clear()
     _permitted.update(name for name in names if is_user_code(name))
+
+
+def import_also_from(folder: Path) -> None:
+    """Look for the functions permitted now in `folder`, too, after the current one."""
+    _folders.append(str(folder))
 
 
 def check_permitted(name: str, kind: str) -> None:
@@ -45,7 +53,7 @@ def check_permitted(name: str, kind: str) -> None:
 
 
 def load_function(name: str) -> Callable[..., Any]:
-    """Import the function from the current folder or the environment. Raises UsageError if that fails."""
+    """Import the function from the current folder, a run's origin or the environment. Raises UsageError."""
     module_name, _, function_name = name.partition(":")
     module = _import(module_name, name)
     function = getattr(module, function_name, None)
@@ -61,15 +69,17 @@ def load_function(name: str) -> Callable[..., Any]:
 
 
 def _import(module: str, name: str) -> Any:
-    folder = os.getcwd()
-    if folder not in sys.path:
-        sys.path.append(folder)  # last: a file there must not shadow a library
+    folders = list(dict.fromkeys([os.getcwd(), *_folders]))
+    # last: a file there must not shadow a library
+    sys.path.extend(folder for folder in folders if folder not in sys.path)
     importlib.invalidate_caches()  # the file may be newer than the cached listing of its folder
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and (module == error.name or module.startswith(error.name + ".")):
-            raise UsageError(f"{name}: no module {error.name!r} in {folder} or the environment") from error
+            raise UsageError(
+                f"{name}: no module {error.name!r} in {', '.join(folders)} or the environment"
+            ) from error
         raise UsageError(f"{name}: import failed: {error}") from error
     except Exception as error:
         raise UsageError(f"{name}: import failed: {type(error).__name__}: {error}") from error

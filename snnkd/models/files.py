@@ -20,6 +20,7 @@ from snnkd.files import (
     WEIGHTS,
     check_content,
     find_network,
+    origin_of,
     read_bytes,
     read_json,
     sha256,
@@ -34,7 +35,7 @@ from snnkd.models.weights import WeightFile, read_weights
 from snnkd.recipe.loss_section import loss_label
 from snnkd.schema import fields
 from snnkd.schema.fields import to_plain
-from snnkd.usercode import check_permitted
+from snnkd.usercode import check_permitted, import_also_from
 
 FORMAT = "snnkd-network"
 
@@ -94,6 +95,8 @@ def load_network(path: Path) -> LoadedNetwork:
     if is_address(path):
         return _load_export(str(path))
     folder, weights = find_network(path)
+    if origin := origin_of(folder):
+        import_also_from(origin)
     config = read_json(folder / CONFIG)
     specification = _specification(config, folder / CONFIG)
     _check_provenance(config, folder / CONFIG)

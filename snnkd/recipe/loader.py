@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from snnkd.errors import FileError, UsageError
-from snnkd.files import read_bytes
+from snnkd.files import origin_of, read_bytes
 from snnkd.recipe.merge import check_taken, merge_recipes
+from snnkd.recipe.origin import anchor
 from snnkd.recipe.shipped import find_recipe, is_path
 from snnkd.recipe.yaml_io import MAX_BYTES, parse_yaml
 
@@ -19,7 +20,8 @@ MAX_BASES = 10
 def read_recipe(name: str) -> dict[str, Any]:
     """Read a shipped recipe, or a file if `name` has a slash or ends in .yaml, merged into its bases.
 
-    The result has no `extends`; merge.py defines the merge. Raises UsageError for an unknown name, a cycle,
+    The result has no `extends`; merge.py defines the merge. The recipe of a run finds files where the run was
+    started (origin.py). Raises UsageError for an unknown name, a cycle,
     more than 10 bases and keys that contradict each other, FileError for a file (or a base's) that is missing
     or not plain YAML.
     """
@@ -32,7 +34,7 @@ def _read_document(path: Path) -> dict[str, Any]:
         inside = path / "recipe.yaml"
         remedy = f"write {inside}" if inside.is_file() else "give a .yaml file"
         raise FileError(f"{path}: is a directory, not a recipe; {remedy}")
-    return parse_yaml(read_bytes(path, MAX_BYTES + 1), str(path))
+    return anchor(parse_yaml(read_bytes(path, MAX_BYTES + 1), str(path)), origin_of(path))
 
 
 def _with_bases(document: dict[str, Any], name: str, path: Path, chain: tuple[Path, ...]) -> dict[str, Any]:

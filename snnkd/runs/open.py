@@ -9,7 +9,16 @@ from typing import Any
 from snnkd import distributed
 from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
-from snnkd.files import RUN, check_guard, from_os_error, read_json, sweep, write_atomic, write_json
+from snnkd.files import (
+    RUN,
+    check_guard,
+    current_origin,
+    from_os_error,
+    read_json,
+    sweep,
+    write_atomic,
+    write_json,
+)
 from snnkd.recipe.yaml_io import dump_yaml
 from snnkd.runs.find import recorded_runs
 from snnkd.runs.folder import RECIPE, difference
@@ -127,6 +136,7 @@ def begin(
         "data": to_plain(recipe.data),
         "needs": to_plain(setup),
         "command": command,
+        "origin": current_origin(folder),
     }
     write_json(folder / RUN, values)
 
