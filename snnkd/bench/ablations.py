@@ -25,7 +25,6 @@ OPTIMIZATIONS = {
     "loop": "SpikingJelly's multi-step neuron",
     "rows": "channels_last",
     "items": "sums kept on the device",
-    "autograd": "teacher in inference mode",
 }
 """What snnkd does instead of each baseline feature, in the order of the table."""
 

@@ -16,8 +16,6 @@ Intelli-Chip-Lab/snn_temporal_decoupling_distillation (TDD), experiment/cifar/ma
 - items: loss, correct predictions and counts fetched from the device in every step. TDD `train`; BKDSNN
   Spike-Element-Wise-ResNet/imagenet/train_distillation.py `train_one_epoch`; TET main_training_parallel.py
   `train`.
-- autograd: the teacher runs under `no_grad`, which still tracks versions and views, not `inference_mode`.
-  TDD, SAKD cifar/train_KD.py, Re-Loss.
 
 TET is brain-intelligence-lab/temporal_efficient_training, SEENN Intelligent-Computing-Lab-Yale/SEENN, CKDSNN
 SinoLeu/CKDSNN, TEBN ChaotengDuan/TEBN, SAKD Maybe2022/SAKD, SNN-RAT putshua/SNN-RAT, Re-Loss yfguo91/Re-Loss,
@@ -38,10 +36,8 @@ from torch.utils.data import DataLoader, Dataset
 from snnkd.bench.subject import Subject, make_subject
 from snnkd.data.split import Split
 from snnkd.errors import UsageError
-from snnkd.losses.outputs import BatchOutputs
 from snnkd.models import Network
 from snnkd.models.activation import LIF
-from snnkd.models.features import Features
 from snnkd.openmp import available_cpus
 from snnkd.schema.neuron import AnyNeuron, NeuronConfig
 from snnkd.training.compiling import Mode
@@ -53,7 +49,6 @@ FEATURES = {
     "loop": "a Python loop over timesteps in each neuron",
     "rows": "NCHW instead of channels_last",
     "items": "loss and hits fetched every step",
-    "autograd": "teacher under no_grad only",
 }
 WORKERS = 4
 """Upper limit of data workers; published configurations use 4 to 16."""
@@ -69,14 +64,14 @@ class BaselineLoop:
         self.subject = make_subject(stage, compile)
         self._running, self._correct, self._total = 0.0, 0, 0
         subject = self.subject
-        assert subject.stage.teacher is not None
-        self._teacher = subject.stage.teacher.network
-        for network in (subject.network, self._teacher):
+        teacher = subject.teacher.network
+        assert teacher is not None
+        for network in (subject.network, teacher):
             _apply_features(network, self.features)
         self._batches: Iterator[Any] | None = None
         if "workers" in self.features:
             self._batches = iter(_loader(subject, subject.network))
-            for network in (subject.network, self._teacher):  # the transforms normalise
+            for network in (subject.network, teacher):  # the transforms normalise
                 network.mean.zero_()
                 network.std.fill_(1.0)
 
@@ -89,38 +84,16 @@ class BaselineLoop:
             images, labels = next(self._batches)
             images, labels = images.to(subject.stage.device), labels.to(subject.stage.device)
         subject.optimizer.zero_grad()
-        logits, value, total = self._forward(images, labels)
+        loss = subject.loss(images, labels)
         if "items" in self.features:
-            self._running += value.item()
-        total.backward()
+            self._running += loss.value.item()
+        loss.total.backward()
         subject.optimizer.step()
         if "items" in self.features:
             self._total += labels.size(0)
-            self._correct += int(logits.argmax(-1).eq(labels).sum().item())
-            return value.item()
+            self._correct += int(loss.logits.argmax(-1).eq(labels).sum().item())
+            return loss.value.item()
         return float("nan")
-
-    def _forward(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        subject = self.subject
-        if "autograd" not in self.features:
-            loss = subject.loss(images, labels)
-            return loss.logits, loss.value, loss.total
-        student_names, teacher_names = subject.objective.student_features, subject.objective.teacher_features
-        student_features, teacher_features = Features(student_names), Features(teacher_names)
-        student = (
-            subject.network(images, None, student_features) if student_names else subject.network(images)
-        )
-        with torch.no_grad():
-            logits = self._teacher(images, 1, teacher_features) if teacher_names else self._teacher(images, 1)
-        outputs = BatchOutputs(
-            student=student,
-            labels=labels,
-            teacher=logits[0],
-            student_features=student_features.kept,
-            teacher_features=teacher_features.kept,
-        )
-        loss = subject.objective(outputs)
-        return loss.logits, loss.value, loss.total
 
     def close(self) -> None:
         """Stop the worker processes."""

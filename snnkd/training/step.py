@@ -42,14 +42,13 @@ class Teacher:
         if self.network is None:
             return TeacherOutputs(None, {})
         features, T = Features(self._names) if self._names else None, self.network.specification.T
-        with torch.inference_mode(), autocast(self._execution, images.device):
+        with torch.no_grad(), autocast(self._execution, images.device):
             logits = self.network(images, T, features)
             logits = logits[0] if T == 1 else logits.mean(0)
             kept = features.kept if features else {}
             if T > 1:
                 kept = {name: value.unflatten(0, (T, -1)).mean(0) for name, value in kept.items()}
-        # autograd cannot save inference tensors, but clones made outside inference mode
-        return TeacherOutputs(logits.clone(), {name: value.clone() for name, value in kept.items()})
+        return TeacherOutputs(logits, kept)
 
 
 class TrainStep(nn.Module):

@@ -71,7 +71,7 @@ def test_baseline_and_ablations(cli: Cli) -> None:
     base = found["baseline"]
     assert base["ratio"]["median"] > 0
     assert base["images_per_s"] > 0
-    assert set(base["features"]) == {"workers", "copies", "loop", "rows", "items", "autograd"}
+    assert set(base["features"]) == {"workers", "copies", "loop", "rows", "items"}
     names = [row["change"] for row in found["ablations"]]
     assert names[0] == "baseline loop"
     assert len(names) >= 7
