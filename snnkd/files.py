@@ -126,6 +126,14 @@ def user_path(path: str | Path) -> Path:
         raise FileError(f"{path}: no home folder is known; set HOME, or write the path without ~") from error
 
 
+def data_folder() -> Path:
+    """Where data sets and their caches are: SNNKD_DATA, by default snnkd/ in the user's cache folder."""
+    folder = os.environ.get("SNNKD_DATA")
+    return (
+        user_path(folder) if folder else user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "snnkd"
+    )
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -17,7 +17,7 @@ LAYERS = """
     cli  api                                               what people call
     pipeline                                               one function for each command
     stage  evaluation  prediction  compare  bench  preflight   one run; its measures; pictures; many runs; speed
-    training  teachers                                     the loop; the network that it learns from
+    training  teachers  info                               the loop; the network that it learns from; bug reports
     measure  exports                                       accuracy, rates, energy; files for other programs
     losses  models  runs                                   tensors in, tensors out; the run directory
     recipe  data                                           a file becomes checked objects; images

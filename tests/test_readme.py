@@ -181,6 +181,8 @@ def test_named_options_exist(path: Path) -> None:
     known = {flag for parameter in parameters for flag in parameter.opts} | {
         "--help",
         "--debug",
+        "--quiet",
+        "--install-completion",
         "--version",
         "--all",
     }

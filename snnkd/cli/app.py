@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -23,6 +22,8 @@ from snnkd.cli import (
     evaluate,
     export,
     guide,
+    info,
+    keys,
     listing,
     pick,
     predict,
@@ -31,7 +32,9 @@ from snnkd.cli import (
     status,
     teach,
 )
-from snnkd.errors import Interrupted, RunError, SnnkdError, UsageError, did_you_mean
+from snnkd.cli import options as o
+from snnkd.cli.help import GroupedCommand, GroupedCommands, help_examples
+from snnkd.errors import FileError, Interrupted, RunError, SnnkdError, UsageError, did_you_mean
 from snnkd.files import from_os_error
 from snnkd.streams import Stderr, prepare_streams
 
@@ -61,39 +64,56 @@ INSTEAD = {
 """What does the work of commands that other tools have."""
 
 
-def help_examples(commands: Sequence[str]) -> str:
-    """The examples below a command's help; \\b keeps Typer from wrapping them."""
-    return "\n".join(["\b", "Examples:", *(f"  {command}" for command in commands)])
-
-
 app = typer.Typer(
     name="snnkd",
+    cls=GroupedCommands,
     help="Distill spiking neural networks: teach, distill, eval, export.",
-    epilog="Manual: `snnkd guide` lists its pages, `snnkd guide PAGE` shows one.",
+    epilog=help_examples(
+        (
+            "snnkd teach && snnkd distill --loss hta-kl --T 4 && snnkd eval",
+            "snnkd keys train             # every key of a recipe, for --set KEY=VALUE",
+            "snnkd guide                  # the manual",
+        )
+    ),
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-for name, function, examples in (
-    ("teach", teach.teach, teach.EXAMPLES),
-    ("distill", distill.distill, distill.EXAMPLES),
-    ("eval", evaluate.evaluate, evaluate.EXAMPLES),
-    ("predict", predict.predict, predict.EXAMPLES),
-    ("export", export.export, export.EXAMPLES),
-    ("push", push.push, push.EXAMPLES),
-    ("run", run.run, run.EXAMPLES),
-    ("compare", compare.compare, compare.EXAMPLES),
-    ("pick", pick.pick, pick.EXAMPLES),
-    ("status", status.status, status.EXAMPLES),
-    ("check", check.check, check.EXAMPLES),
-    ("data", data.data, data.EXAMPLES),
-    ("list", listing.listing, listing.EXAMPLES),
-    ("bench", bench.bench, bench.EXAMPLES),
-    ("guide", guide.guide, guide.EXAMPLES),
-):
-    app.command(name, epilog=help_examples(examples))(function)
+COMMANDS = {
+    "Train": (
+        ("teach", teach.teach, teach.EXAMPLES),
+        ("distill", distill.distill, distill.EXAMPLES),
+        ("run", run.run, run.EXAMPLES),
+        ("check", check.check, check.EXAMPLES),
+        ("bench", bench.bench, bench.EXAMPLES),
+    ),
+    "Use a network": (
+        ("eval", evaluate.evaluate, evaluate.EXAMPLES),
+        ("predict", predict.predict, predict.EXAMPLES),
+        ("export", export.export, export.EXAMPLES),
+        ("push", push.push, push.EXAMPLES),
+    ),
+    "Many runs": (
+        ("status", status.status, status.EXAMPLES),
+        ("compare", compare.compare, compare.EXAMPLES),
+        ("pick", pick.pick, pick.EXAMPLES),
+    ),
+    "Look up": (
+        ("list", listing.listing, listing.EXAMPLES),
+        ("keys", keys.keys, keys.EXAMPLES),
+        ("data", data.data, data.EXAMPLES),
+        ("guide", guide.guide, guide.EXAMPLES),
+        ("info", info.info, info.EXAMPLES),
+    ),
+}
+"""The commands under the titles of `snnkd --help`."""
+for title, commands in COMMANDS.items():
+    for name, function, examples in commands:
+        register = app.command(
+            name, cls=GroupedCommand, rich_help_panel=title, epilog=help_examples(examples)
+        )
+        register(function)
 
 
 def _print_version(requested: bool) -> None:
@@ -110,6 +130,12 @@ def top(
     debug: Annotated[
         bool, typer.Option("--debug", help="Print tracebacks; allowed anywhere on the line.")
     ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", help="Print only results and errors; allowed anywhere. RUN/log.txt has the rest."
+        ),
+    ] = False,
 ) -> None:
     pass
 
@@ -119,7 +145,8 @@ def main() -> NoReturn:
     prepare_streams()
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
-    arguments = [_expand_home(argument) for argument in arguments if argument != "--debug"]
+    o.set_quiet("--quiet" in arguments)
+    arguments = [_expand_home(each) for each in arguments if each not in ("--debug", "--quiet")]
     usercode.permit(())  # permits of an earlier call in this process do not count
     distributed.exit_with_launcher()
     try:
@@ -172,11 +199,13 @@ def _explain(error: BaseException) -> tuple[int, str]:
     kind = type(error).__name__
     if isinstance(error, OSError) and error.errno is not None:
         error = from_os_error(error, error.filename or "a file")
+    location = usercode.error_location(error.__traceback__)
+    if isinstance(error, ModuleNotFoundError) and not location and not str(error.name).startswith("snnkd"):
+        error = FileError(f"{error.name} is not installed; `snnkd info` lists what is needed")
     if isinstance(error, SnnkdError):
         return error.exit_code, str(error)
     if hasattr(error, "format_message"):  # Typer's usage errors; their module differs between versions
         return UsageError.exit_code, _usage(error)
-    location = usercode.error_location(error.__traceback__)
     if location:
         return RunError.exit_code, f"{location}: {kind}: {error} (--debug prints the traceback)"
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or _allocation_failed(error):

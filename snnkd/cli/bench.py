@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from snnkd import distributed
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.text import bench_lines
 from snnkd.errors import UsageError
@@ -25,7 +26,12 @@ def bench(
     recipe: o.Recipe = "glyphs",
     loss: Annotated[
         str | None,
-        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), at its defaults."),
+        typer.Option(
+            "--loss",
+            metavar="NAME",
+            help="Loss (`snnkd list losses`), at its defaults.",
+            autocompletion=complete.losses,
+        ),
     ] = None,
     T: Annotated[
         str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")

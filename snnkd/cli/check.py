@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.text import preflight_lines
 from snnkd.compare.plan import check_compare
@@ -23,7 +24,12 @@ EXAMPLES = (
 
 def check(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="Name of a shipped recipe, or a YAML file.",
+            autocompletion=complete.recipes,
+        ),
     ],
     settings: o.Set = None,
     sweep: o.Sweep = None,

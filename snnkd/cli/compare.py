@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.errors import UsageError, did_you_mean
 from snnkd.schema import fields
@@ -29,6 +30,7 @@ def compare(
         list[Path] | None,
         typer.Argument(
             metavar="RUN|DIR",
+            autocompletion=complete.runs,
             help="Runs, folders of runs, or result files; runs/ by default.",
             show_default=False,
         ),

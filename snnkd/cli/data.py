@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from snnkd import distributed
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_data
 from snnkd.cli.text import columns, description_rows
@@ -23,7 +24,11 @@ EXAMPLES = (
 def data(
     name: Annotated[
         str,
-        typer.Argument(metavar="NAME", help="Name of a data set (`snnkd list data`), or MODULE:FUNCTION."),
+        typer.Argument(
+            metavar="NAME",
+            help="Name of a data set (`snnkd list data`), or MODULE:FUNCTION.",
+            autocompletion=complete.data_sets,
+        ),
     ],
     source: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_stage
 from snnkd.recipe import resolve_stage
@@ -24,7 +25,12 @@ def distill(
     recipe: o.Recipe = "glyphs",
     loss: Annotated[
         str | None,
-        typer.Option("--loss", metavar="NAME", help="Loss (`snnkd list losses`), at its defaults."),
+        typer.Option(
+            "--loss",
+            metavar="NAME",
+            help="Loss (`snnkd list losses`), at its defaults.",
+            autocompletion=complete.losses,
+        ),
     ] = None,
     T: Annotated[
         str | None, typer.Option("--T", "--timesteps", "-T", metavar="N", help="Timesteps of the student.")
@@ -34,6 +40,7 @@ def distill(
         typer.Option(
             "--teacher",
             metavar="RUN|FILE",
+            autocompletion=complete.runs,
             help="Run of the teacher, `latest`, a weights file, torchvision:NAME, timm:NAME or "
             "hf-hub:OWNER/NAME; by default the only teacher of the same data.",
         ),
@@ -44,6 +51,7 @@ def distill(
             "--teacher-model",
             metavar="NAME",
             help="Network of a --teacher weights file (`snnkd list models`).",
+            autocompletion=complete.models,
         ),
     ] = None,
     teacher_weights: Annotated[
@@ -62,7 +70,10 @@ def distill(
     neuron: Annotated[
         str | None,
         typer.Option(
-            "--neuron", metavar="NAME", help="Spiking neuron (`snnkd list neurons`), at its defaults."
+            "--neuron",
+            metavar="NAME",
+            help="Spiking neuron (`snnkd list neurons`), at its defaults.",
+            autocompletion=complete.neurons,
         ),
     ] = None,
     epochs: o.Epochs = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_networks
 from snnkd.cli.text import curve_text
@@ -28,6 +29,7 @@ def evaluate(
         list[Path] | None,
         typer.Argument(
             metavar="RUN",
+            autocompletion=complete.runs,
             help="Runs, exports or hf-hub:OWNER/NAME; the only finished student by default.",
             show_default=False,
         ),
@@ -45,7 +47,12 @@ def evaluate(
     split: Annotated[str, typer.Option("--split", metavar="test|val", help="Images to measure on.")] = "test",
     data: Annotated[
         str | None,
-        typer.Option("--data", metavar="NAME", help="Measure on another data set, at its defaults."),
+        typer.Option(
+            "--data",
+            metavar="NAME",
+            help="Measure on another data set, at its defaults.",
+            autocompletion=complete.data_sets,
+        ),
     ] = None,
     settings: Annotated[
         list[str] | None,

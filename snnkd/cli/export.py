@@ -9,6 +9,7 @@ import typer
 
 from snnkd import distributed
 from snnkd.catalog.formats import EXPORTS
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_format, check_networks
 from snnkd.cli.text import export_line
@@ -27,7 +28,10 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
-            metavar="RUN", help="A finished run; the only finished student by default.", show_default=False
+            metavar="RUN",
+            autocompletion=complete.runs,
+            help="A finished run; the only finished student by default.",
+            show_default=False,
         ),
     ] = None,
     format: Annotated[str, typer.Option("--format", metavar="F", help=f"{FORMATS}.")] = "safetensors",

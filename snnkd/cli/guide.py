@@ -17,11 +17,18 @@ PAGES = files("snnkd") / "guide"
 EXAMPLES = ("snnkd guide", "snnkd guide losses", "snnkd guide cluster > cluster.md")
 
 
+def _page_names(incomplete: str) -> list[str]:
+    return [name for name in read_pages() if name.startswith(incomplete)]
+
+
 def guide(
     page: Annotated[
         str | None,
         typer.Argument(
-            metavar="PAGE", help="Page to show; without it, the list of pages.", show_default=False
+            metavar="PAGE",
+            help="Page to show; without it, the list of pages.",
+            show_default=False,
+            autocompletion=_page_names,
         ),
     ] = None,
     as_json: o.Json = False,

@@ -10,6 +10,7 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.neurons import NEURONS, SURROGATES, describe_neuron
 from snnkd.catalog.registry import Registry
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.text import columns, fitted
 from snnkd.errors import UsageError, did_you_mean
@@ -20,6 +21,11 @@ from snnkd.recipe.shipped import first_comment
 
 KINDS = ("losses", "models", "neurons", "surrogates", "data", "recipes")
 
+
+def _kinds(incomplete: str) -> list[str]:
+    return [kind for kind in KINDS if kind.startswith(incomplete)]
+
+
 EXAMPLES = (
     "snnkd list losses",
     "snnkd list losses hta-kl",
@@ -29,13 +35,19 @@ EXAMPLES = (
 
 def listing(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="losses, models, neurons, surrogates, data or recipes.")
+        str,
+        typer.Argument(
+            metavar="KIND",
+            help="losses, models, neurons, surrogates, data or recipes.",
+            autocompletion=_kinds,
+        ),
     ],
     name: Annotated[
         str | None,
         typer.Argument(
             metavar="NAME",
             help="Name of a loss: print its recipe section.",
+            autocompletion=complete.losses,
             show_default=False,
         ),
     ] = None,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from snnkd import distributed, usercode
+from snnkd.cli import complete
 from snnkd.errors import UsageError
 from snnkd.files import from_os_error
 from snnkd.recipe import FLAGS
@@ -30,16 +31,27 @@ Recipe = Annotated[
     typer.Argument(
         metavar="RECIPE",
         help="Name of a shipped recipe, or a YAML file; glyphs by default.",
+        autocompletion=complete.recipes,
         show_default=False,
     ),
 ]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="NAME", help="Data set (`snnkd list data`), at its defaults."),
+    typer.Option(
+        "--data",
+        metavar="NAME",
+        help="Data set (`snnkd list data`), at its defaults.",
+        autocompletion=complete.data_sets,
+    ),
 ]
 Model = Annotated[
     str | None,
-    typer.Option("--model", metavar="NAME", help="Network (`snnkd list models`), at its defaults; keeps T."),
+    typer.Option(
+        "--model",
+        metavar="NAME",
+        help="Network (`snnkd list models`), at its defaults; keeps T.",
+        autocompletion=complete.models,
+    ),
 ]
 Epochs = Annotated[str | None, typer.Option("--epochs", metavar="N", help="Epochs of training.")]
 BatchSize = Annotated[str | None, typer.Option("--batch-size", metavar="N", help="Images per training step.")]
@@ -47,7 +59,10 @@ Lr = Annotated[str | None, typer.Option("--lr", metavar="X", help="Learning rate
 Init = Annotated[
     str | None,
     typer.Option(
-        "--init", metavar="RUN|FILE", help="Initial weights: a run, an export, a weights file, or pretrained."
+        "--init",
+        metavar="RUN|FILE",
+        autocompletion=complete.runs,
+        help="Initial weights: a run, an export, a weights file, or pretrained.",
     ),
 ]
 Seed = Annotated[
@@ -65,7 +80,8 @@ Set = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Set any recipe key, e.g. train.weight_decay=1e-4; repeatable.",
+        help="Set any recipe key, e.g. train.weight_decay=1e-4; repeatable. `snnkd keys` lists them.",
+        autocompletion=complete.settings,
     ),
 ]
 Sweep = Annotated[
@@ -140,6 +156,16 @@ def stage_flags(context: typer.Context) -> dict[str, Any]:
     return {flag: context.params[flag] for flag in FLAGS if flag in context.params}
 
 
+_quiet = False
+"""Whether this command prints only results and errors."""
+
+
+def set_quiet(quiet: bool) -> None:
+    """Print nothing but results and errors from here on, or all again."""
+    global _quiet  # noqa: PLW0603  # of the command line, as sys.argv
+    _quiet = quiet
+
+
 def command_line() -> str:
     """Quote the command for a shell."""
     return shlex.join(["snnkd", *sys.argv[1:]])
@@ -157,7 +183,7 @@ def make_console(notes: Sequence[str] = ()) -> Console:
     """Console on stderr, silent on all ranks but 0; logs `notes` first."""
     from snnkd.console import Console
 
-    console = Console(quiet=not distributed.is_rank0())
+    console = Console(quiet=_quiet or not distributed.is_rank0())
     for line in notes:
         console.log(line)
     return console
@@ -189,8 +215,8 @@ def echo(text: object) -> None:
 
 
 def note(text: str) -> None:
-    """Print to stderr, on rank 0; what stderr does not take is lost."""
-    if distributed.is_rank0():
+    """Print to stderr, on rank 0 and unless quiet; what stderr does not take is lost."""
+    if distributed.is_rank0() and not _quiet:
         print(text, file=Stderr())
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.recipe import dump_yaml, resolve_tasks
 from snnkd.recipe.sweep import tasks_of
@@ -19,7 +20,12 @@ EXAMPLES = (
 
 def pick(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE", help="The recipe of a finished search; see `snnkd run`.")
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="The recipe of a finished search; see `snnkd run`.",
+            autocompletion=complete.recipes,
+        ),
     ],
     sweep: o.Sweep = None,
     settings: o.Set = None,

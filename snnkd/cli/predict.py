@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from snnkd import distributed
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_networks
 from snnkd.cli.text import prediction_text
@@ -24,7 +25,12 @@ EXAMPLES = (
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run, an export, or hf-hub:OWNER/NAME.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", autocompletion=complete.runs, help="A run, an export, or hf-hub:OWNER/NAME."
+        ),
+    ],
     pictures: Annotated[
         list[Path],
         typer.Argument(metavar="PICTURE", help="Pictures, or folders: all pictures in them and below."),

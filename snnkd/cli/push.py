@@ -9,6 +9,7 @@ import typer
 
 from snnkd import distributed
 from snnkd.catalog.hub import check_repository
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_finished
 from snnkd.cli.text import columns
@@ -20,7 +21,7 @@ EXAMPLES = (
 
 
 def push(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", autocompletion=complete.runs, help="A finished run.")],
     repository: Annotated[
         str, typer.Argument(metavar="OWNER/NAME", help="Repository of the hub; created if missing.")
     ],

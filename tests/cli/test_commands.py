@@ -38,7 +38,7 @@ def test_help_without_torch() -> None:
 def test_bare_snnkd_shows_its_help(cli: Cli) -> None:
     ended = cli()
     assert ended.code == 2
-    assert "Commands:" in ended.out + ended.err
+    assert "Use a network:" in ended.out + ended.err
     assert len((ended.out + ended.err).splitlines()) > 10
     assert not any(line.startswith("snnkd: ") for line in ended.err.splitlines())
 

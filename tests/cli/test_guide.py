@@ -82,7 +82,7 @@ def test_every_page_begins_with_a_title() -> None:
 
 
 def test_help_names_the_guide(cli: Cli) -> None:
-    assert "`snnkd guide`" in cli("--help").out
+    assert "snnkd guide " in cli("--help").out
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,9 +9,8 @@ from conftest import Cli, random_npz
 from data.pictures import picture_folder
 
 import snnkd
-from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
-from snnkd.files import user_path
+from snnkd.files import data_folder, user_path
 from snnkd.recipe.teacher_section import build_teacher
 from snnkd.runs.folder import runs_folder
 

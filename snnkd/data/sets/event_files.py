@@ -16,9 +16,8 @@ from typing import Any
 from snnkd.console import Console
 from snnkd.data.download.archives import Archive, FetchOptions
 from snnkd.data.download.fetch import fetch_archives, find_copies
-from snnkd.data.paths import data_folder
 from snnkd.errors import FileError, SnnkdError
-from snnkd.files import from_os_error
+from snnkd.files import data_folder, from_os_error
 from snnkd.locks import dataset_lock
 
 EVENTS = "events_np"

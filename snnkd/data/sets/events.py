@@ -23,12 +23,11 @@ from snnkd.catalog.data import DATA
 from snnkd.console import Console
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, NotPrepared
-from snnkd.data.paths import data_folder
 from snnkd.data.sets.event_files import DATASETS, events_root, list_samples, prepare_events
 from snnkd.data.sets.event_frames import integrate
 from snnkd.data.split import Split, permutation
 from snnkd.errors import FileError, UsageError
-from snnkd.files import from_os_error, read_json, sha256, sync_folder, write_json
+from snnkd.files import data_folder, from_os_error, read_json, sha256, sync_folder, write_json
 from snnkd.locks import dataset_lock
 from snnkd.schema.events import EventConfig, SplitEventConfig
 

@@ -21,9 +21,8 @@ from PIL import Image, ImageDraw, ImageFont
 from snnkd.console import Console
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, from_arrays
-from snnkd.data.paths import data_folder
 from snnkd.errors import FileError, UsageError
-from snnkd.files import open_npz, sha256, write_atomic
+from snnkd.files import data_folder, open_npz, sha256, write_atomic
 from snnkd.schema.data import GlyphsConfig
 from snnkd.seeds import derive
 

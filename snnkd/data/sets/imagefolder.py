@@ -24,11 +24,10 @@ from snnkd.data.decode import decode_blocks
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
-from snnkd.data.paths import data_folder
 from snnkd.data.picture import fit
 from snnkd.data.split import permutation
 from snnkd.errors import FileError, UsageError
-from snnkd.files import from_os_error, user_path
+from snnkd.files import data_folder, from_os_error, user_path
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import ImageFolderConfig
 

@@ -15,9 +15,8 @@ from snnkd.console import Console
 from snnkd.data.download.archives import BLOCK, Archive, FetchOptions, is_intact
 from snnkd.data.download.fetch import fetch_archives, find_copies
 from snnkd.data.imageset import ImageSet, from_arrays
-from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
-from snnkd.files import from_os_error, replacing
+from snnkd.files import data_folder, from_os_error, replacing
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import DataConfig
 

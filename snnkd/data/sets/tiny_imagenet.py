@@ -23,9 +23,8 @@ from snnkd.data.download.archives import Archive, FetchOptions, is_intact
 from snnkd.data.download.fetch import fetch_archive, find_copies
 from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
-from snnkd.data.paths import data_folder
 from snnkd.errors import FileError
-from snnkd.files import reason
+from snnkd.files import data_folder, reason
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import DataConfig
 
