@@ -104,9 +104,26 @@ def _match_initial(data: ImageSet, initial: WeightFile | None, context: RunConte
     return match_classes(data, names, str(initial.path), context.console)
 
 
-def check(recipe: Pipeline) -> list[dict[str, Any]]:
-    """Cost of each stage of a recipe, and presence of its data and teacher; trains nothing."""
-    return preflight.facts(recipe)
+def check(recipe: Pipeline, timed: bool = False) -> list[dict[str, Any]]:
+    """Cost of each stage of a recipe, and presence of its data and teacher; trains nothing.
+
+    With `timed`, a few training steps are timed on random images, for `seconds_per_step` and `minutes`.
+    """
+    stages = preflight.facts(recipe)
+    return [_timed(facts, recipe) for facts in stages] if timed else stages
+
+
+def _timed(facts: dict[str, Any], recipe: Pipeline) -> dict[str, Any]:
+    """`facts` with the time that the stage will train; as they are for data of unknown shape."""
+    if "shape" not in facts:
+        return facts
+    from snnkd.bench.estimate import step_seconds
+
+    stage = next(each for each in _stages(recipe) if each.stage == facts["stage"])
+    teacher = recipe.teach.model if recipe.teach else None
+    seconds = step_seconds(stage, (facts["classes"], facts["shape"]), teacher, facts["steps"])
+    minutes = facts["steps"] * seconds / 60
+    return facts | {"seconds_per_step": round(seconds, 4), "minutes": round(minutes, 1)}
 
 
 def data(config: DataConfig, source: Path | None, mirror: str | None, context: RunContext) -> dict[str, Any]:

@@ -71,6 +71,7 @@ def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:
     facts |= {
         "train_images": images,
         "classes": classes,
+        "shape": list(shape),
         "steps": images // recipe.train.batch_size * recipe.train.epochs,
     }
     facts |= _network_facts(recipe, classes, shape, T)

@@ -21,7 +21,8 @@ from snnkd.models import Network, Specification, build_network
 from snnkd.models.files import LoadedNetwork
 from snnkd.schema.data import DataConfig, GlyphsConfig
 from snnkd.schema.events import frames_in
-from snnkd.schema.run import DistillRecipe
+from snnkd.schema.model import ModelConfig
+from snnkd.schema.run import StageRecipe
 from snnkd.seeds import derive
 from snnkd.training.compiling import Mode, compile_network
 from snnkd.training.loop import make_batches, make_teacher
@@ -78,14 +79,24 @@ DataShape = tuple[int, tuple[int, int, int]]
 """Number of classes, and `(C, H, W)` of an image."""
 
 
-def make_stage(recipe: DistillRecipe, device: torch.device, data_shape: DataShape | None = None) -> Stage:
+def make_stage(
+    recipe: StageRecipe,
+    device: torch.device,
+    data_shape: DataShape | None = None,
+    teacher_model: ModelConfig | None = None,
+) -> Stage:
     """A stage on random data of `data_shape` (default: the recipe's) with a random teacher.
 
-    Reads no files, except for data sets whose shape is known only from the file.
+    The teacher is `teacher_model`, by default the ANN of the recipe's network. Reads no files, except for
+    data sets whose shape is known only from the file.
     """
     data = _random_data(recipe, data_shape or _data_shape(recipe.data))
     specification = Specification(
-        model=replace(recipe.model, T=None), neuron=None, classes=data.classes, shape=data.shape
+        model=teacher_model or replace(recipe.model, T=None),
+        neuron=None,
+        classes=data.classes,
+        shape=data.shape,
+        frames=data.frames,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(recipe.seed, "teacher"))
@@ -125,8 +136,10 @@ def make_subject(stage: Stage, compile: Mode) -> Subject:
     )
 
 
-def _random_data(recipe: DistillRecipe, data_shape: DataShape) -> ImageSet:
-    classes, shape = data_shape
+def _random_data(recipe: StageRecipe, data_shape: DataShape) -> ImageSet:
+    classes, image_shape = data_shape
+    frames = frames_in(recipe.data)
+    shape = image_shape if frames is None else (frames, *image_shape)
     generator = torch.Generator().manual_seed(derive(recipe.seed, "images"))
     count = BATCHES * recipe.train.batch_size
     images = torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=generator)

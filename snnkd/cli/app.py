@@ -29,6 +29,7 @@ from snnkd.cli import (
     predict,
     push,
     run,
+    runs,
     status,
     teach,
 )
@@ -57,6 +58,8 @@ INSTEAD = {
     "sweep": "write `snnkd run RECIPE --sweep KEY=VALUES`",
     "download": "write `snnkd data NAME`",
     "convert": "write `snnkd export`",
+    "rm": "write `snnkd runs rm RUN`",
+    "remove": "write `snnkd runs rm RUN`",
     "upload": "write `snnkd push RUN OWNER/NAME`",
     "benchmark": "write `snnkd bench`",
     "init": "write `snnkd check glyphs > mine.yaml`",
@@ -98,6 +101,7 @@ COMMANDS = {
         ("status", status.status, status.EXAMPLES),
         ("compare", compare.compare, compare.EXAMPLES),
         ("pick", pick.pick, pick.EXAMPLES),
+        ("runs", runs.runs, runs.EXAMPLES),
     ),
     "Look up": (
         ("list", listing.listing, listing.EXAMPLES),

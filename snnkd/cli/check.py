@@ -18,7 +18,7 @@ from snnkd.schema.fields import to_plain
 EXAMPLES = (
     "snnkd check glyphs",
     "snnkd check glyphs --set distill.model.T=2 > mine.yaml",
-    "snnkd check cifar100-resnet19 --task 0",
+    "snnkd check cifar100-resnet19 --task 0 --time",
 )
 
 
@@ -37,6 +37,10 @@ def check(
         str | None,
         typer.Option("--task", metavar="K", help="Show only task K of the recipe's sweep, from 0."),
     ] = None,
+    timed: Annotated[
+        bool,
+        typer.Option("--time", help="Also time a few training steps here, for minutes of training."),
+    ] = False,
     code: o.Code = None,
     as_json: o.Json = False,
 ) -> None:
@@ -53,7 +57,7 @@ def check(
     recipe_keys = sweep_recipe(tasks, settings or ()) if swept else full_recipe(first.pipeline)
     from snnkd import pipeline
 
-    stages = pipeline.check(first.pipeline)
+    stages = pipeline.check(first.pipeline, timed)
     if as_json:
         o.echo_json({"schema": 1, "recipe": to_plain(recipe_keys), "tasks": len(tasks.all), "stages": stages})
         return

@@ -61,7 +61,7 @@ def status(
 
 def _fields(run: Status) -> dict[str, Any]:
     values = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
-    return {"run": str(values.pop("folder")), **values}
+    return {"run": str(values.pop("folder")), **values, "tags": list(run.tags)}
 
 
 def _csv(runs: Sequence[Status]) -> str:
@@ -73,5 +73,6 @@ def _csv(runs: Sequence[Status]) -> str:
     writer.writerow([*(name for name in rows[0] if name != "settings"), *keys])
     for row in rows:
         settings = row.pop("settings")
+        row["tags"] = " ".join(row["tags"])
         writer.writerow([*row.values(), *map(settings.get, keys)])
     return out.getvalue().rstrip("\n")

@@ -56,7 +56,7 @@ def status_text(runs: Sequence[Status], width: int) -> str:
             "-" if run.age_s is None else age(run.age_s),
             "-" if run.val_top1 is None else f"{run.val_top1:.2f}",
             "-" if run.test_top1 is None else f"{run.test_top1:.2f}",
-            str(run.folder),
+            " ".join([str(run.folder), *(f"#{tag}" for tag in run.tags)]),
         ]
         for run in runs
     ]
@@ -191,6 +191,9 @@ def preflight_lines(stages: Sequence[dict[str, Any]]) -> list[str]:
             lines.append(f"{name}: {stage['model']}, {size}")
             memory = f"about {stage['memory_bytes'] / 2**20:,.0f} MiB on a CPU"
             lines.append(f"{name}: {stage['steps']:,} steps, {memory}")
+        if "minutes" in stage:
+            each = f"{stage['seconds_per_step']:.3f} s a step, without evaluation"
+            lines.append(f"{name}: about {_hours(stage['minutes'])} of training here ({each})")
         if stage["data_present"]:
             lines.append(f"{name}: {data} is present ({stage['train_images']:,} training images)")
         else:
@@ -200,6 +203,10 @@ def preflight_lines(stages: Sequence[dict[str, Any]]) -> list[str]:
             missing = f"teacher {teacher} is missing" if teacher else "no finished teacher of this data"
             lines.append(f"{name}: {missing}; run `snnkd teach` first")
     return lines
+
+
+def _hours(minutes: float) -> str:
+    return f"{minutes:.1f} min" if minutes < 100 else f"{minutes / 60:.1f} h"
 
 
 def description_rows(description: dict[str, Any]) -> list[tuple[str, str]]:

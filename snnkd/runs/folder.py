@@ -20,6 +20,8 @@ from snnkd.schema.run import DistillRecipe, StageRecipe
 from snnkd.usercode import source_sha256
 
 RECIPE = "recipe.yaml"
+TAGS = "tags.json"
+"""Words that the user gave a run."""
 RESULT = "result.json"
 """Written last; its presence marks the run as finished."""
 _PLAIN_KEYS = ("model", "state_dict", "size", "mean", "std", "class_names")

@@ -102,9 +102,7 @@ def set_aside(folder: Path, console: Console) -> None:
     if not folder.exists():
         return
     if is_held(folder):
-        raise FileError(
-            f"{folder}: held by process {read_holder(folder).get('pid', '?')}; stop it before --fresh"
-        )
+        raise FileError(f"{folder}: held by process {read_holder(folder).get('pid', '?')}; stop it first")
     aside = folder.parent / ".aside"
     try:
         aside.mkdir(exist_ok=True)

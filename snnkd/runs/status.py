@@ -17,7 +17,7 @@ from snnkd.errors import FileError
 from snnkd.files import RUN, WEIGHTS, continue_command, from_os_error, read_json, short_hash
 from snnkd.recipe.loss_section import label_of
 from snnkd.runs.find import log_left_out, logged_folders
-from snnkd.runs.folder import RESULT, flatten, is_finished, read_result, runs_folder
+from snnkd.runs.folder import RESULT, TAGS, flatten, is_finished, read_result, runs_folder
 from snnkd.runs.lock import NAME as LOCK
 from snnkd.runs.lock import describe_holder, is_held, read_holder
 from snnkd.runs.metrics import NAME as METRICS
@@ -64,6 +64,8 @@ class Status:
     val_top1: float | None = None
     """Of the last epoch; of a finished run's epoch that was measured."""
     test_top1: float | None = None
+    tags: Sequence[str] = ()
+    """Of `snnkd runs tag`."""
     command: str | None = None
     """Continues an unfinished run."""
     settings: Mapping[str, Any]
@@ -101,6 +103,7 @@ def run_status(folder: Path) -> Status:
         age_s=_age(folder, finished),
         val_top1=float(val[-1]) if val and isinstance(val[-1], (int, float)) else None,
         test_top1=float(result["curve"][-1]["top1"]) if result else None,
+        tags=_tags(folder),
         command=continue_command(folder) if state in UNFINISHED and not finished else None,
         settings=_present(flatten({**identity, "data": _section(recorded, "data")})),
     )
@@ -145,6 +148,14 @@ def _result(folder: Path) -> dict[str, Any]:
     with suppress(FileError):
         return read_result(folder)
     return {}
+
+
+def _tags(folder: Path) -> tuple[str, ...]:
+    """The user's tags; none where the file is missing or damaged."""
+    with suppress(FileError):
+        tags = read_json(folder / TAGS).get("tags")
+        return tuple(map(str, tags)) if isinstance(tags, list) else ()
+    return ()
 
 
 def _recorded(folder: Path) -> dict[str, Any]:
