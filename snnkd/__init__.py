@@ -17,10 +17,10 @@ if TYPE_CHECKING:
         distill,
         evaluate,
         export,
+        load,
         predict,
         teach,
     )
-    from snnkd.models.files import load
 
 __version__ = "0.1.0"
 __all__ = [

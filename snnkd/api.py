@@ -18,11 +18,11 @@ from typing import Any, TypedDict, Unpack
 from snnkd import pipeline
 from snnkd.console import Console
 from snnkd.context import RunContext
-from snnkd.errors import FileError
+from snnkd.errors import FileError, UsageError
 from snnkd.evaluation import EvalRequest
 from snnkd.files import user_path
 from snnkd.models import Network
-from snnkd.models.files import load
+from snnkd.models.files import load_network
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
 from snnkd.runs.find import Finished
@@ -120,6 +120,8 @@ class Prediction:
 
 Settings = Mapping[str, Any]
 """Any keys of a recipe by dotted path: `{"train.weight_decay": 1e-4}`, as `--set` on the command line."""
+_SECTIONS = ("data", "model", "neuron", "loss")
+"""Flags that also take a section, a name with its keys."""
 
 
 class StageFlags(TypedDict, total=False):
@@ -151,7 +153,7 @@ class DistillFlags(StageFlags, total=False):
 
 
 def teach(
-    recipe: str = "glyphs",
+    recipe: str | Path = "glyphs",
     *,
     settings: Settings | None = None,
     out: str | Path | None = None,
@@ -163,7 +165,8 @@ def teach(
 
     `flags`: data, model, epochs, batch_size, lr, seed, device, track, continue_anyway.
     """
-    resolved = resolve_stage(recipe, "teach", settings=_words(settings), **flags)
+    recipe = _recipe(recipe)
+    resolved = resolve_stage(recipe, "teach", settings=_words(settings), **_flags(flags))
     assert isinstance(resolved, TeachRecipe)
     return _run(
         pipeline.teach(resolved, _context(quiet, out, fresh, sweep_notice(recipe, resolved, "teach")))
@@ -171,7 +174,7 @@ def teach(
 
 
 def distill(
-    recipe: str = "glyphs",
+    recipe: str | Path = "glyphs",
     *,
     settings: Settings | None = None,
     out: str | Path | None = None,
@@ -184,8 +187,8 @@ def distill(
     `flags`: those of `teach`, and loss, T, neuron, temperature, teacher (a Run, its folder or a file of
     weights; by default the only run of the same data), teacher_model, teacher_weights, allow_weak_teacher.
     """
-    words = {key: _word(value) for key, value in flags.items()}
-    resolved = resolve_stage(recipe, "distill", settings=_words(settings), **words)
+    recipe = _recipe(recipe)
+    resolved = resolve_stage(recipe, "distill", settings=_words(settings), **_flags(flags))
     assert isinstance(resolved, DistillRecipe)
     notes = sweep_notice(recipe, resolved, "distill")
     return _run(pipeline.distill(resolved, _context(quiet, out, fresh, notes)))
@@ -210,9 +213,9 @@ def evaluate(
     """
     request = EvalRequest(
         settings=fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval"),
-        data=data,
+        data=fields.coerce(str | None, data, "data"),
         data_settings=_words(settings),
-        save_logits=None if save_logits is None else user_path(save_logits),
+        save_logits=None if save_logits is None else _path("save_logits", save_logits),
     )
     execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
     return _result(pipeline.evaluate(_folder(run), request, _context(quiet), execution))
@@ -231,10 +234,10 @@ def predict(
 
     Raises FileError for a picture that cannot be read.
     """
-    paths = [pictures] if isinstance(pictures, (str, Path)) else pictures
+    paths = list(pictures) if isinstance(pictures, (list, tuple)) else [pictures]
     threshold = fields.coerce(Confidence, confidence, "confidence")
     execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
-    files = [user_path(path) for path in paths]
+    files = [_path("pictures", path) for path in paths]
     predicted = pipeline.predict(_folder(run), files, threshold, _context(quiet), execution)
     for each in predicted["left_out"]:
         raise FileError(f"{each['picture']}: {each['reason']}")
@@ -259,25 +262,66 @@ def export(
     quiet: bool = False,
 ) -> Exported:
     """Export a run's network and verify the file, like `snnkd export`. Raises RunError if they disagree."""
-    target = None if out is None else user_path(out)
-    report = pipeline.export(_folder(run), format, target, force, _context(quiet), T=T)
+    target = None if out is None else _path("out", out)
+    name = fields.coerce(str, format, "format")
+    report = pipeline.export(_folder(run), name, target, force, _context(quiet), T=T)
     known: dict[str, Any] = {f.name: report.get(f.name) for f in dataclasses.fields(Exported)}
     return Exported(**{**known, "path": Path(report["path"])})
 
 
-def _word(value: Any) -> Any:
-    """A run or path as text."""
-    path = value.folder if isinstance(value, Run) else value
-    return str(path) if isinstance(path, Path) else path
+def load(run: str | Path | Run) -> Network:
+    """Load the network of a finished run or an export, or of `hf-hub:OWNER/NAME`, in eval mode.
+
+    It maps images in 0..1 `[B, C, H, W]`, or event frames `[frames, B, 2, H, W]` (event counts divided by
+    255), to logits `[T, B, classes]`. Raises FileError if a file is missing or damaged.
+    """
+    return load_network(_folder(run)).network
+
+
+def _recipe(recipe: Any) -> str:
+    return recipe if isinstance(recipe, str) else str(_path("recipe", recipe))
+
+
+def _flags(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Flags as plain values. Raises UsageError for several values where one is taken."""
+    values = {key: _value(key, value) for key, value in flags.items()}
+    for key, value in values.items():
+        if isinstance(value, list) or (isinstance(value, dict) and key not in _SECTIONS):
+            raise UsageError(f"{key}: {value!r} is a {type(value).__name__}; give one value")
+    return values
 
 
 def _words(settings: Settings | None) -> list[str]:
-    return [f"{key}={json.dumps(value, default=_plain)}" for key, value in (settings or {}).items()]
+    """Settings as `--set` takes them. Raises UsageError for anything but a mapping to plain values."""
+    if settings is not None and not isinstance(settings, Mapping):
+        raise UsageError(
+            f"settings: a {type(settings).__name__}; give a mapping of keys to values, "
+            '{"train.weight_decay": 1e-4}'
+        )
+    return [f"{key}={json.dumps(_value(str(key), value))}" for key, value in (settings or {}).items()]
 
 
-def _plain(value: Any) -> Any:
-    """A number of numpy or torch as Python's own; a path as text."""
-    return value.item() if hasattr(value, "item") else str(value)
+def _value(key: str, value: Any) -> Any:
+    """A plain value: of a run or path its text, of an array a list. Raises UsageError for other types."""
+    if isinstance(value, Run):
+        return str(value.folder)
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "tolist"):  # of numpy or torch
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _value(f"{key}.{name}", item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_value(f"{key}.{i}", item) for i, item in enumerate(value)]
+    if value is not None and not isinstance(value, (bool, int, float, str)):
+        raise UsageError(f"{key}: a {type(value).__name__}; give a number, text, a list or a mapping")
+    return value
+
+
+def _path(key: str, value: Any) -> Path:
+    if not isinstance(value, (str, Path)):
+        raise UsageError(f"{key}: a {type(value).__name__} is not a path; give text or a Path")
+    return user_path(value)
 
 
 def _context(
@@ -286,11 +330,11 @@ def _context(
     console = Console(quiet=quiet)
     for line in notes:
         console.log(line)
-    return RunContext(out=None if out is None else user_path(out), fresh=fresh, console=console)
+    return RunContext(out=None if out is None else _path("out", out), fresh=fresh, console=console)
 
 
 def _folder(run: str | Path | Run) -> Path:
-    return run.folder if isinstance(run, Run) else user_path(run)
+    return run.folder if isinstance(run, Run) else _path("run", run)
 
 
 def _run(finished: Finished) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,14 @@ def test_measure_and_export(cli: Cli) -> None:
     images = torch.rand(3, 1, 16, 16)
     assert torch.equal(snnkd.load("there")(images), run.network()(images))
     assert snnkd.evaluate("there", quiet=True).top1 == run.result.top1
+    assert torch.equal(snnkd.load(run)(images), run.network()(images))
+    with pytest.raises(
+        UsageError, match=r"images of dtype torch.float64; this network expects torch.float32"
+    ):
+        snnkd.load(run)(images.double())
+    with pytest.raises(UsageError, match=r"images are a ndarray; give a tensor"):
+        snnkd.load(run)(images.numpy())
+    assert torch.equal(snnkd.load(run).double()(images.double()).argmax(-1), run.network()(images).argmax(-1))
 
 
 def test_errors_are_those_of_the_command_line() -> None:
@@ -75,6 +84,43 @@ def test_errors_are_those_of_the_command_line() -> None:
     assert refused.value.exit_code == 3
     with pytest.raises(FileError):
         snnkd.evaluate("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: snnkd.teach(settings=["train.lr=0.1"]),
+            "settings: a list; give a mapping of keys to values",
+        ),
+        (lambda: snnkd.distill(settings="train.lr=0.1"), "settings: a str; give a mapping"),
+        (lambda: snnkd.evaluate("x", settings=[1]), "settings: a list; give a mapping"),
+        (lambda: snnkd.teach(settings={"train.lr": object()}), "train.lr: a object; give a number, text"),
+        (lambda: snnkd.teach(settings={"train.betas": np.zeros((2, 2))}), "train.betas.0: "),
+        (lambda: snnkd.teach(settings={3: 4}), "unknown key '3'"),
+        (lambda: snnkd.teach(epochs=[1, 2]), r"epochs: \[1, 2\] is a list; give one value"),
+        (lambda: snnkd.distill(loss="kl", teacher={"run": "x"}), "teacher: .* is a dict; give one value"),
+        (lambda: snnkd.teach(3), "recipe: a int is not a path"),
+        (lambda: snnkd.teach(out=3), "out: a int is not a path"),
+        (lambda: snnkd.teach(model={"name": "resnet8", "width": 2}, lr=-1), "train.lr: -1"),
+        (lambda: snnkd.teach(seed=np.int64(3), lr=np.float32(-1)), "train.lr: -1.0"),
+        (lambda: snnkd.load(["x"]), "run: a list is not a path"),
+        (lambda: snnkd.evaluate(None), "run: a NoneType is not a path"),
+        (lambda: snnkd.evaluate("x", data=["glyphs"]), r"data: \['glyphs'\] is not text"),
+        (lambda: snnkd.export("x", format=["nir"]), r"format: \['nir'\] is not text"),
+        (lambda: snnkd.predict("x", 3), "pictures: a int is not a path"),
+    ],
+)
+def test_values_of_the_wrong_type(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        call()
+
+
+def test_recipes_runs_and_arrays_as_values(cli: Cli) -> None:
+    Path("mine.yaml").write_text("extends: glyphs\n")
+    first = snnkd.teach(Path("mine.yaml"), **SHORT)
+    again = snnkd.teach(init=first, **{**SHORT, "settings": KEYS | {"seed": np.int64(2)}})
+    assert again.result.details["seed"] == 2
 
 
 def test_every_function_says_what_it_does_and_has_types() -> None:

@@ -246,15 +246,6 @@ def _load_export(name: str) -> LoadedNetwork:
     return exported
 
 
-def load(folder: str | Path) -> Network:
-    """Load the network of a finished run or an export, or of `hf-hub:OWNER/NAME`, in eval mode.
-
-    It maps images in 0..1 `[B, C, H, W]`, or event frames `[frames, B, 2, H, W]` (event counts divided by
-    255), to logits `[T, B, classes]`. Raises FileError if a file is missing or damaged.
-    """
-    return load_network(user_path(folder)).network
-
-
 def read_initial_weights(init: str, model: str) -> WeightFile | None:
     """The weights that `train.init` names for the network `model`; None for random and the teacher's.
 

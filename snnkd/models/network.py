@@ -109,6 +109,7 @@ class Network(nn.Module):
 
         Raises UsageError for images of another shape or dtype, and for a `T` that the neurons cannot run.
         """
+        _check_tensor(images, self.mean.dtype)
         timesteps = self.specification.T if T is None else T
         if timesteps < 1:
             raise UsageError(f"T = {T}: must be at least 1")
@@ -123,10 +124,6 @@ class Network(nn.Module):
             raise UsageError(
                 f"images of shape {list(images.shape)}; "
                 f"this network expects [B, {', '.join(map(str, self.specification.shape))}]"
-            )
-        if not images.is_floating_point():
-            raise UsageError(
-                f"images of dtype {images.dtype}; expected floats in 0..1; divide uint8 images by 255"
             )
         normal = (images - self.mean.view(-1, 1, 1)) / self.std.view(-1, 1, 1)
         if frames is not None and self.specification.kind == "ann":
@@ -148,6 +145,20 @@ class Network(nn.Module):
             self.body(normal, timesteps) if features is None else self.body(normal, timesteps, features)
         )
         return logits
+
+
+def _check_tensor(images: Tensor, dtype: torch.dtype) -> None:
+    """Raise UsageError for images that a network with parameters of `dtype` does not compute with."""
+    if not isinstance(images, Tensor):
+        raise UsageError(f"images are a {type(images).__name__}; give a tensor, as torch.from_numpy makes it")
+    if not images.is_floating_point():
+        raise UsageError(
+            f"images of dtype {images.dtype}; expected floats in 0..1; divide uint8 images by 255"
+        )
+    if torch.promote_types(images.dtype, dtype) != dtype:
+        raise UsageError(
+            f"images of dtype {images.dtype}; this network expects {dtype}; write images.float()"
+        )
 
 
 def build_network(specification: Specification) -> Network:

@@ -19,7 +19,7 @@ from snnkd.data import load_data
 from snnkd.data.loader import to_batch
 from snnkd.measure.curve import running_means
 from snnkd.models import Specification, build_network
-from snnkd.models.files import load, save_network
+from snnkd.models.files import save_network
 from snnkd.schema import fields
 from snnkd.schema.data import GlyphsConfig, ImageFolderConfig
 from snnkd.schema.model import ResNetConfig
@@ -71,7 +71,7 @@ def test_pictures_are_seen_as_those_of_an_image_folder(cli: Cli) -> None:
     run = network()
     odd_pictures("mine")
     data = load_data(ImageFolderConfig(name="imagefolder:mine", size=16), Console(quiet=True))
-    logits = load(run)(to_batch(data.test.images))
+    logits = snnkd.load(run)(to_batch(data.test.images))
     expected = running_means(logits)[-1].softmax(-1).max(-1)
     done = cli("predict", run, "mine/test", "--json")
     assert done.code == 0, done.err
@@ -89,7 +89,7 @@ def test_a_picture_covers_a_network_that_is_not_square(cli: Cli) -> None:
     assert done.code == 0, done.err
     for each, box in zip(done.json["predictions"], ((15, 0, 35, 12), (0, 10, 20, 22)), strict=False):
         cropped = np.asarray(Image.open(each["picture"]).crop(box))
-        logits = load(run)(torch.tensor(cropped).permute(2, 0, 1)[None] / 255)
+        logits = snnkd.load(run)(torch.tensor(cropped).permute(2, 0, 1)[None] / 255)
         assert each["probability"] == pytest.approx(logits.mean(0).softmax(-1).max().item(), abs=1e-6)
 
 

@@ -17,12 +17,13 @@ import torch
 from conftest import Cli, tiers
 from torch import nn
 
+import snnkd
 from snnkd.catalog.models import MODELS
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.activation import LIF
 from snnkd.models.blocks import enable_recompute
 from snnkd.models.features import Features, feature_shapes
-from snnkd.models.files import load, save_network
+from snnkd.models.files import save_network
 from snnkd.recipe import resolve_stage
 from snnkd.schema.neuron import NeuronConfig
 from snnkd.schema.run import DistillRecipe
@@ -151,7 +152,7 @@ def test_a_network_comes_back_from_its_files(name: str, kind: str) -> None:
     network = awake(build(name, kind)).eval()
     Path("saved").mkdir()
     save_network(Path("saved"), network, {})
-    again = load(Path("saved"))
+    again = snnkd.load(Path("saved"))
     assert again.specification == network.specification
     assert torch.equal(again(images()), network(images()))
     assert torch.equal(pickle.loads(pickle.dumps(network))(images()), network(images()))

@@ -12,8 +12,8 @@ import torch
 import snnkd
 from snnkd.errors import FileError
 from snnkd.files import CONFIG, WEIGHTS, sha256
-from snnkd.models import Specification, build_network, files
-from snnkd.models.files import load, load_network, save_network, weights_bytes
+from snnkd.models import Specification, build_network
+from snnkd.models.files import load_network, save_network, weights_bytes
 from snnkd.schema.model import ResNetConfig
 from snnkd.schema.neuron import NeuronConfig
 
@@ -87,11 +87,7 @@ def test_round_trip_is_bitwise(tmp_path, kind):
     assert all(torch.equal(found[name], expected[name]) for name in expected)
     images = torch.rand(4, 3, 16, 16)
     assert torch.equal(loaded.network(images), original(images))
-    assert torch.equal(load(str(tmp_path))(images), original(images))
-
-
-def test_load_of_the_package_is_this_one():
-    assert snnkd.load is files.load
+    assert torch.equal(snnkd.load(str(tmp_path))(images), original(images))
 
 
 def test_weights_depend_on_nothing_but_the_weights(tmp_path):
@@ -284,4 +280,4 @@ def test_nothing_is_unpickled(folder, write):
 def test_saving_leaves_only_the_two_files(folder):
     save_network(folder, network(seed=1), ABOUT)
     assert sorted(path.name for path in folder.iterdir()) == [CONFIG, WEIGHTS]
-    assert torch.equal(load(folder).body.conv.weight, network(seed=1).body.conv.weight)
+    assert torch.equal(snnkd.load(folder).body.conv.weight, network(seed=1).body.conv.weight)

@@ -10,11 +10,12 @@ import torch
 from conftest import SMALL, Cli
 from torch import nn
 
+import snnkd
 from snnkd.errors import FileError, UsageError
 from snnkd.measure.counting import Counter
 from snnkd.models import Network, Specification, build_network
 from snnkd.models.features import feature_shapes
-from snnkd.models.files import load, save_network
+from snnkd.models.files import save_network
 from snnkd.schema.model import VGGConfig
 from snnkd.schema.neuron import NeuronConfig
 
@@ -98,4 +99,4 @@ def test_a_config_that_asks_for_what_cannot_be_is_a_bad_file(tmp_path: Path) -> 
     ):
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(FileError, match=said):
-            load(tmp_path)
+            snnkd.load(tmp_path)
