@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from snnkd import distributed
 from snnkd.console import Console
@@ -24,9 +24,11 @@ from snnkd.runs.find import recorded_runs
 from snnkd.runs.folder import RECIPE, difference
 from snnkd.runs.lock import NAME as LOCK
 from snnkd.runs.lock import is_held, read_holder
-from snnkd.runs.reproducibility import Reproducibility
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import StageRecipe
+
+if TYPE_CHECKING:  # it imports torch, without which runs are listed and removed
+    from snnkd.runs.reproducibility import Reproducibility
 
 _CONTENT = ("sha256", "class_names")
 """Keys of a run's `data` that follow from the files."""
