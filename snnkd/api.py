@@ -25,6 +25,7 @@ from snnkd.models import Network
 from snnkd.models.files import load_network
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
+from snnkd.recipe.train_section import fitted_keys
 from snnkd.runs.find import Finished
 from snnkd.schema import fields
 from snnkd.schema.run import Confidence, DistillRecipe, EvalConfig, ExecutionConfig, TeachRecipe
@@ -168,9 +169,9 @@ def teach(
     recipe = _recipe(recipe)
     resolved = resolve_stage(recipe, "teach", settings=_words(settings), **_flags(flags))
     assert isinstance(resolved, TeachRecipe)
-    return _run(
-        pipeline.teach(resolved, _context(quiet, out, fresh, sweep_notice(recipe, resolved, "teach")))
-    )
+    fitted = fitted_keys(recipe, resolved, _words(settings), flags)
+    context = _context(quiet, out, fresh, sweep_notice(recipe, resolved, "teach"))
+    return _run(pipeline.teach(resolved, context, fitted))
 
 
 def distill(
@@ -191,7 +192,8 @@ def distill(
     resolved = resolve_stage(recipe, "distill", settings=_words(settings), **_flags(flags))
     assert isinstance(resolved, DistillRecipe)
     notes = sweep_notice(recipe, resolved, "distill")
-    return _run(pipeline.distill(resolved, _context(quiet, out, fresh, notes)))
+    fitted = fitted_keys(recipe, resolved, _words(settings), flags)
+    return _run(pipeline.distill(resolved, _context(quiet, out, fresh, notes), fitted))
 
 
 def evaluate(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -44,6 +44,7 @@ from snnkd.models.weights import WeightFile
 from snnkd.prediction import list_pictures, predict_pictures
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Task
+from snnkd.recipe.train_section import fit_train
 from snnkd.runs.find import Finished, choose_student
 from snnkd.runs.folder import is_finished, read_result, runs_folder
 from snnkd.runs.lock import Lock, retry_when_free
@@ -62,12 +63,18 @@ from snnkd.teachers import check_teacher, find_teacher, pinned_teacher
 from snnkd.training.setup import Stage, check_execution, random_network
 from snnkd.training.tensorboard import check_track
 
+Recipe = TypeVar("Recipe", TeachRecipe, DistillRecipe)
+
 
 @distributed.process_group()
-def teach(recipe: TeachRecipe, context: RunContext) -> Finished:
-    """Train an ANN teacher and measure it; a finished run is returned as it is."""
+def teach(recipe: TeachRecipe, context: RunContext, fitted: Collection[str] = ()) -> Finished:
+    """Train an ANN teacher and measure it; a finished run is returned as it is.
+
+    The keys of `train` in `fitted` follow the number of training images.
+    """
     device = _device(recipe.execution)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
+    recipe = _fit(recipe, data, fitted, context)
     initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init, recipe.model.name)
     data = _match_initial(data, initial, context)
     return run_stage(
@@ -76,11 +83,15 @@ def teach(recipe: TeachRecipe, context: RunContext) -> Finished:
 
 
 @distributed.process_group()
-def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
-    """Train a spiking student, from a teacher where the loss has one, and measure it at every timestep."""
+def distill(recipe: DistillRecipe, context: RunContext, fitted: Collection[str] = ()) -> Finished:
+    """Train a spiking student, from a teacher where the loss has one, and measure it at every timestep.
+
+    The keys of `train` in `fitted` follow the number of training images.
+    """
     device = _device(recipe.execution)
     check_teacher(recipe.teacher)
     data = load_data(recipe.data, context.console, fetch=_fetch_options(context))
+    recipe = _fit(recipe, data, fitted, context)
     initial = distributed.on_every_rank(read_initial_weights)(recipe.train.init, recipe.model.name)
     data = _match_initial(data, initial, context)
     teacher, pinned = None, TeacherConfig()
@@ -94,6 +105,18 @@ def distill(recipe: DistillRecipe, context: RunContext) -> Finished:
     return run_stage(
         Stage(recipe=recipe, data=data, teacher=teacher, initial=initial, device=device, context=context)
     )
+
+
+def _fit(recipe: Recipe, data: ImageSet, keys: Collection[str], context: RunContext) -> Recipe:
+    """`recipe` with these keys of `train` for the data's number of images, which is logged."""
+    if not keys:
+        return recipe
+    train = fit_train(recipe.train, keys, recipe.stage, len(data.train))
+    context.console.log(
+        f"{len(data.train):,} training images: batches of {train.batch_size}, {train.epochs} epochs; "
+        "--batch-size and --epochs change it"
+    )
+    return dataclasses.replace(recipe, train=train)
 
 
 def _match_initial(data: ImageSet, initial: WeightFile | None, context: RunContext) -> ImageSet:

@@ -46,6 +46,9 @@ from snnkd.training.loop import train
 from snnkd.training.setup import Stage, check_execution, initial_network, initial_objective
 from snnkd.training.train_state import Progress
 
+FEW_STEPS = 300
+"""Fewer steps are warned of."""
+
 
 def run_stage(stage: Stage) -> Finished:
     """Train and measure; an unfinished run is resumed, a finished one returned.
@@ -146,10 +149,15 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
     if recorded and execution.compile == "auto":
         execution = replace(execution, compile=recorded.compile)
     train, images = stage.recipe.train, len(stage.data.train)
-    trained = train.epochs * (images // train.batch_size) * train.batch_size
-    compile = decide(execution, network, trained, stage.device)
+    steps = train.epochs * (images // train.batch_size)
+    compile = decide(execution, network, steps * train.batch_size, stage.device)
     current = reproducibility(execution, compile, stage.device)
     if recorded is None:
+        if steps < FEW_STEPS:
+            context.console.log(
+                f"warning: {steps} steps in all ({train.epochs} epochs of {images // train.batch_size}): "
+                "too few to learn much; raise --epochs or lower --batch-size"
+            )
         begin(folder, stage.recipe, stage.identity, current, context.command)
         return current
     change = check_resumable(folder, recorded, current, stage.recipe.execution.continue_anyway)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from snnkd.console import Console
 from snnkd.data import ImageSet
 from snnkd.data.loader import measure_batches
 from snnkd.errors import FileError, UsageError
+from snnkd.files import continue_command
 from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification
 from snnkd.models.files import LoadedNetwork, load_hub_network, load_network
@@ -321,13 +323,13 @@ def evaluate_teacher(
     if len(answers) == 1 and not execution.allow_weak_teacher:
         raise FileError(
             f"{loaded.folder}: the teacher answers class {int(answers)} for every test image; "
-            "train it longer, or pass --allow-weak-teacher"
+            f"{_longer_training(loaded)}, or pass --allow-weak-teacher"
         )
     if top1 < required and not execution.allow_weak_teacher:
         rule = "twice chance" if required == 2 * chance else "halfway from chance to 100 %"
         raise FileError(
             f"{loaded.folder}: teacher accuracy {top1:.2f} % is below {rule} ({required:.2f} %); "
-            "train it longer, or pass --allow-weak-teacher"
+            f"{_longer_training(loaded)}, or pass --allow-weak-teacher"
         )
     return {
         "run": str(loaded.folder),
@@ -337,3 +339,12 @@ def evaluate_teacher(
         "model": network.specification.model.name,
         "parameters": sum(p.numel() for p in network.parameters()),
     }
+
+
+def _longer_training(loaded: LoadedNetwork) -> str:
+    """The remedy for a weak teacher: the command that began its run, with four times the epochs."""
+    command, selection = continue_command(loaded.folder), loaded.config.get("selection")
+    if command is None or not command.startswith("snnkd teach") or not selection:
+        return "train it longer"
+    words = re.sub(r" (--(epochs|out)[ =]|--set[ =]train\.epochs=)\S+", "", command)
+    return f"train longer, `{words} --epochs {4 * selection['epoch']}`"

@@ -8,6 +8,7 @@ from snnkd.cli import options as o
 from snnkd.cli.places import check_stage
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
+from snnkd.recipe.train_section import fitted_keys
 from snnkd.schema.run import TeachRecipe
 
 EXAMPLES = (
@@ -42,12 +43,14 @@ def teach(
     Run it again after an interruption to continue; a finished run is not repeated.
     """
     o.permit(code, data, model, settings=settings)
-    resolved = resolve_stage(recipe, "teach", settings=settings or (), **o.stage_flags(context))
+    flags = o.stage_flags(context)
+    resolved = resolve_stage(recipe, "teach", settings=settings or (), **flags)
     assert isinstance(resolved, TeachRecipe)
     notes = sweep_notice(recipe, resolved, "teach")
     check_stage(resolved)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 
-        done = pipeline.teach(resolved, o.make_context(stop, out, fresh, notes))
+        fitted = fitted_keys(recipe, resolved, settings or (), flags)
+        done = pipeline.teach(resolved, o.make_context(stop, out, fresh, notes), fitted)
     o.echo_json(done.result) if as_json else o.echo(done.folder)

@@ -4,14 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from snnkd.errors import UsageError
-from snnkd.schema.run import OPTIMIZER_DEFAULTS, OPTIMIZER_KEYS, SCHEDULE_KEYS, TrainConfig
+from snnkd.schema.run import OPTIMIZER_DEFAULTS, OPTIMIZER_KEYS, SCHEDULE_KEYS, StageRecipe, TrainConfig
 
 MAX_ADAM_LR = 0.05
 """Adam moves each weight by about lr a step: above this nothing learns, and 0.1 is a rate meant for sgd."""
+
+DEFAULT_RECIPE = "glyphs"
+FITTED_KEYS = ("epochs", "batch_size")
+"""Keys of the default recipe that follow the number of images of other data."""
+STEPS = {"teach": 1000, "distill": 1600}
+"""Steps of the default recipe on its own data, by stage."""
+MIN_BATCH, BATCHES = 8, 10
+"""Smallest batch that is chosen, and number of batches in an epoch of few images."""
+
+
+def fitted_keys(
+    recipe: str, stage: StageRecipe, settings: Sequence[str], flags: Mapping[str, Any]
+) -> tuple[str, ...]:
+    """The FITTED_KEYS that a request leaves open: the default recipe on other data, without the flag or
+    setting."""
+    if recipe != DEFAULT_RECIPE or stage.data.name == DEFAULT_RECIPE:
+        return ()
+    paths = {setting.partition("=")[0].strip() for setting in settings}
+    return tuple(
+        key for key in FITTED_KEYS if flags.get(key) is None and not paths & {"train", f"train.{key}"}
+    )
+
+
+def fit_train(train: TrainConfig, keys: Collection[str], stage: str, images: int) -> TrainConfig:
+    """`train` with `keys` for this number of training images: a tenth of them in a batch, 8 to the recipe's,
+    and epochs for the steps of the recipe on its own data, at least the recipe's."""
+    if "batch_size" in keys:
+        batch_size = min(train.batch_size, max(MIN_BATCH, images // BATCHES), max(2, images))
+        train = dataclasses.replace(train, batch_size=batch_size)
+    if "epochs" in keys and images >= train.batch_size:
+        epochs = math.ceil(STEPS[stage] / (images // train.batch_size))
+        train = dataclasses.replace(train, epochs=max(train.epochs, epochs))
+    return train
 
 
 def with_optimizer_defaults(values: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -137,9 +138,17 @@ def how_to_continue(stage: str, folder: Path, console: Console) -> str:
 
 
 def missing_teacher(data: str, folder: Path, console: Console) -> str:
-    """The message where `folder` has no finished teacher of this data."""
+    """The message where `folder` has no finished teacher of this data: what it has instead, or how to train
+    one."""
+    missing = f"no finished teacher of this data ({data}) under the runs folder"
+    trained_on = {run.folder: str(run.result.get("data")) for run in finished_runs("teach", folder, console)}
+    others = [f"{run} ({name})" for run, name in trained_on.items() if name != data]
+    if others:
+        *_, name = (name for name in trained_on.values() if name != data)
+        more = f"{len(others) - MAX_LISTED} more, " if len(others) > MAX_LISTED else ""
+        return f"{missing}, only {more}{', '.join(others[-MAX_LISTED:])}; add --data {shlex.quote(name)}"
     remedy = how_to_continue("teach", folder, console) or "run `snnkd teach` first, or give --teacher RUN"
-    return f"no finished teacher of this data ({data}) under the runs folder; {remedy}"
+    return f"{missing}; {remedy}"
 
 
 def choose_student(latest: bool, console: Console) -> Path:
