@@ -136,7 +136,7 @@ class StageFlags(TypedDict, total=False):
     init: str | Path | Run | None
     seed: int | None
     device: str | None
-    track: str | None
+    track: str | Sequence[str] | None
     continue_anyway: bool
 
 

@@ -61,7 +61,7 @@ from snnkd.schema.run import (
 from snnkd.stage import run_stage
 from snnkd.teachers import check_teacher, find_teacher, pinned_teacher
 from snnkd.training.setup import Stage, check_execution, random_network
-from snnkd.training.tensorboard import check_track
+from snnkd.training.tracking import check_trackers
 
 Recipe = TypeVar("Recipe", TeachRecipe, DistillRecipe)
 
@@ -170,7 +170,7 @@ def _fetch_options(context: RunContext) -> FetchOptions:
 
 
 def _device(execution: ExecutionConfig) -> torch.device:
-    check_track(execution)
+    check_trackers(execution)
     return distributed.on_every_rank(pick_device)(execution.device)
 
 

@@ -44,6 +44,7 @@ from snnkd.training.checkpoint import has_state, remove_state
 from snnkd.training.compiling import decide
 from snnkd.training.loop import train
 from snnkd.training.setup import Stage, check_execution, initial_network, initial_objective
+from snnkd.training.tracking import tracking
 from snnkd.training.train_state import Progress
 
 FEW_STEPS = 300
@@ -128,15 +129,17 @@ def _train_and_measure(
     recipe, context = stage.recipe, stage.context
     setup = _begin_or_resume(stage, network)
     torch.set_num_threads(setup.threads)
-    with context.console.log_into(stage.folder) if distributed.is_rank0() else nullcontext():
+    logged = context.console.log_into(stage.folder) if distributed.is_rank0() else nullcontext()
+    with logged, tracking(stage) as trackers:
         context.console.log(f"run: {stage.folder}")
         context.console.log(device_line(stage.device, recipe.execution, setup.threads))
-        progress = train(stage, network, objective, setup.compile)
+        progress = train(stage, network, objective, setup.compile, trackers.log)
         loaded = _save_network(stage, network, _network_config(stage, progress, teacher_result, setup))
         distributed.broadcast_state(loaded.network.to(stage.device).state_dict())
         result = measure_network(loaded, stage.data, EvalConfig(), recipe.execution, stage.device, context)
         _finish(stage, result)
         context.console.log(summary_line(result))
+        trackers.finish(result)
     return Finished(stage.folder, result)
 
 

@@ -10,6 +10,7 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.neurons import NEURONS
+from snnkd.catalog.trackers import TRACKERS
 from snnkd.errors import FileError
 from snnkd.recipe.key_table import all_keys
 from snnkd.recipe.shipped import shipped_names
@@ -31,6 +32,10 @@ def models(incomplete: str) -> list[str]:
 
 def neurons(incomplete: str) -> list[str]:
     return _beginning((entry.name for entry in NEURONS), incomplete)
+
+
+def trackers(incomplete: str) -> list[str]:
+    return _beginning((entry.name for entry in TRACKERS), incomplete)
 
 
 def data_sets(incomplete: str) -> list[str]:

@@ -119,9 +119,12 @@ Code = Annotated[
     ),
 ]
 Track = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
-        "--track", metavar="NAME", help="tensorboard: also write the metrics as event files in the run."
+        "--track",
+        metavar="NAME",
+        help="Also log to tensorboard, wandb or mlflow; repeatable.",
+        autocompletion=complete.trackers,
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout.")]

@@ -50,15 +50,15 @@ def runs(
     by `snnkd status`. A run that a process is working in is refused.
     """
     distributed.refuse_torchrun("runs")
+    if action not in ACTIONS:
+        raise UsageError(f"runs {action}: no such action{did_you_mean(action, ACTIONS)}")
     given = words or []
     if action == "rm":
         _remove([run, *map(Path, given)], yes)
     elif action == "rename":
         _rename(run, given)
-    elif action == "tag":
-        manage.tag(run, given)
     else:
-        raise UsageError(f"runs {action}: no such action{did_you_mean(action, ACTIONS)}")
+        manage.tag(run, given)
 
 
 def _remove(folders: list[Path], yes: bool) -> None:

@@ -152,9 +152,14 @@ def _marked(inner: Any, *marks: Any) -> str:
 
 
 def _range(bounds: Bounds) -> str:
-    low = "" if bounds.low is None else f"{'above' if bounds.open_low else 'from'} {bounds.low:g}"
-    high = "" if bounds.high is None else f"{'below' if bounds.open_high else 'to'} {bounds.high:g}"
+    low = "" if bounds.low is None else f"{'above' if bounds.open_low else 'from'} {_number(bounds.low)}"
+    high = "" if bounds.high is None else f"{'below' if bounds.open_high else 'to'} {_number(bounds.high)}"
     return f"{low} {high}".strip()
+
+
+def _number(value: float) -> str:
+    """A limit in digits, of a very large one only the size."""
+    return str(value) if isinstance(value, int) and value < 10**10 else f"{value:g}"
 
 
 def _choices(values: Iterable[Any]) -> str:

@@ -38,11 +38,15 @@ FLAGS = {
 
 def given_flags(flags: Mapping[str, Any]) -> Values:
     """The flags that are set; None and False mean not given. Raises TypeError for an unknown one."""
-    given = {flag: value for flag, value in flags.items() if value is not None and value is not False}
+    given = {flag: value for flag, value in flags.items() if _is_given(value)}
     for flag in given:
         if flag not in FLAGS:
             raise TypeError(f"unknown flag {flag!r}; known: {', '.join(FLAGS)}")
     return given
+
+
+def _is_given(value: Any) -> bool:
+    return value is not None and value is not False and value != []
 
 
 def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
@@ -58,6 +62,8 @@ def apply_flags(values: Values, flags: Mapping[str, Any]) -> None:
             continue
         if key in NAMED:
             replace_section(values, key, given[flag])
+        elif flag == "track":
+            set_value(values, key, [given[flag]] if isinstance(given[flag], str) else list(given[flag]))
         elif flag == "temperature":
             set_temperature(values, given[flag])
         else:

@@ -12,6 +12,7 @@ from snnkd.catalog.data import DATA
 from snnkd.catalog.formats import build_export
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.catalog.neurons import build_neuron, check_timesteps
+from snnkd.catalog.trackers import check_names
 from snnkd.errors import UsageError
 from snnkd.recipe.data_section import check_subset
 from snnkd.recipe.effect import check_effect
@@ -269,6 +270,7 @@ def _check_combinations(recipe: StageRecipe) -> None:
         raise UsageError(
             f"train.init: pretrained, but {recipe.model.name} has no published weights; give a file"
         )
+    check_names(recipe.execution.track, "execution.track")
     device = recipe.execution.device.split(":")[0]
     if device not in ("auto", "cpu", "cuda"):
         raise UsageError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")

@@ -12,7 +12,6 @@ from snnkd.files import from_os_error, write_json
 from snnkd.runs.find import is_run
 from snnkd.runs.folder import TAGS
 from snnkd.runs.lock import check_free
-from snnkd.runs.open import set_aside
 
 
 def check_runs(folders: Sequence[Path]) -> None:
@@ -29,6 +28,8 @@ def check_runs(folders: Sequence[Path]) -> None:
 
 def remove(folders: Sequence[Path], console: Console) -> None:
     """Move runs to .aside beside them."""
+    from snnkd.runs.open import set_aside  # imports torch
+
     check_runs(folders)
     for folder in folders:
         set_aside(folder, console)

@@ -166,8 +166,9 @@ class ExecutionConfig:
     differ from an uninterrupted run's, and its result says so."""
     keep_state: bool = False
     """Keep the training checkpoints of a finished run."""
-    track: Literal["none", "tensorboard"] = "none"
-    """Additional log of each epoch's metrics; tensorboard: event files in RUN/tensorboard."""
+    track: tuple[str, ...] = ()
+    """Trackers of recipe, metrics of each epoch, result and its plot: tensorboard (RUN/tensorboard), wandb,
+    mlflow. One that fails does not stop the run."""
     wait: Annotated[float, Bounds(0, 1e9)] = 3600.0
     """Seconds that `snnkd run` waits in all for runs locked by other processes, such as the shared teacher of
     a sweep."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,15 +23,21 @@ from snnkd.training.malloc import keep_freed_memory
 from snnkd.training.optimizer import clip_gradients, set_learning_rate
 from snnkd.training.setup import Stage
 from snnkd.training.step import Teacher, TrainStep, data_parallel, gradient_sync, micro_batches
-from snnkd.training.tensorboard import tracking
 from snnkd.training.train_state import Progress, TrainState
 
 
-def train(stage: Stage, network: Network, objective: Objective, compile: Mode = "off") -> Progress:
+def train(
+    stage: Stage,
+    network: Network,
+    objective: Objective,
+    compile: Mode = "off",
+    track: Callable[[], None] = lambda: None,
+) -> Progress:
     """Train `network` in place, from its newest checkpoint if there is one; return the final progress.
 
-    Writes a checkpoint after every epoch and on a request to stop. Raises Preempted or Interrupted after
-    saving, RunError for a non-finite loss (the last checkpoint remains), FileError for damaged checkpoints.
+    Writes a checkpoint after every epoch and on a request to stop; calls `track` after every epoch. Raises
+    Preempted or Interrupted after saving, RunError for a non-finite loss (the last checkpoint remains),
+    FileError for damaged checkpoints.
     """
     recipe, device, context = stage.recipe, stage.device, stage.context
     epochs, accumulate = recipe.train.epochs, recipe.execution.accumulate
@@ -47,7 +54,6 @@ def train(stage: Stage, network: Network, objective: Objective, compile: Mode = 
     with (
         compile_for_training(network, compile) as compiled,
         context.console.bar("training", epochs * batches.steps, start) as bar,
-        tracking(recipe.execution.track, stage.folder) as track,
     ):
         train_step = data_parallel(
             TrainStep(network, objective, recipe, compiled), device, recipe.execution.sync_norm
@@ -88,7 +94,8 @@ def train(stage: Stage, network: Network, objective: Objective, compile: Mode = 
             layer_rates = {name: float(rate) for name, rate in rates.items()}
             warned = firing_rates.warn(layer_rates, warned, epoch, context.console)
             images_per_s = (state.metrics.images - images_before) / epoch_clock.seconds()
-            track(finish_epoch(state, layer_rates, images_per_s))
+            finish_epoch(state, layer_rates, images_per_s)
+            track()
     state.load_final_weights()
     state.count_seconds()
     return progress
