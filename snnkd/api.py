@@ -95,7 +95,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Guess:
-    """The most probable class after t timesteps: number, name (None for data without names), probability."""
+    """The most probable class after t timesteps: number, name (None if unknown), probability."""
 
     t: int
     class_number: int

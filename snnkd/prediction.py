@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from snnkd.catalog.data import class_names_of
 from snnkd.catalog.neurons import is_causal
 from snnkd.context import RunContext
 from snnkd.data.decode import decode_each
@@ -66,7 +67,7 @@ def predict_pictures(
     specification = network.specification
     if specification.frames is not None:
         raise UsageError(f"{loaded.folder}: takes event frames, not pictures; measure it with `snnkd eval`")
-    names = loaded.config.get("class_names")
+    names = class_names_of(loaded.config)
     predictions: list[dict[str, Any]] = []
     left_out: list[dict[str, str]] = []
     for block in _blocks(pictures, specification.shape, batch_size):

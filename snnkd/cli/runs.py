@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +53,8 @@ def runs(
     distributed.refuse_torchrun("runs")
     if action not in ACTIONS:
         raise UsageError(f"runs {action}: no such action{did_you_mean(action, ACTIONS)}")
+    if yes and action != "rm":
+        raise UsageError(f"--yes: runs {action} asks nothing; omit the option")
     given = words or []
     if action == "rm":
         _remove([run, *map(Path, given)], yes)
@@ -77,5 +80,5 @@ def _rename(run: Path, words: list[str]) -> None:
         raise UsageError(f"runs rename: {len(words)} new names; give one")
     target = manage.rename(run, words[0])
     if not is_finished(target) and (command := continue_command(target)):
-        o.note(f"what continues it needs its name: {command} --out {target}")
+        o.note(f"what continues it needs its name: {command} --out {shlex.quote(str(target.absolute()))}")
     o.echo(target)

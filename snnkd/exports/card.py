@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from snnkd.catalog.data import DATA
+from snnkd.catalog.data import DATA, class_names_of
 from snnkd.catalog.losses import LOSSES
 from snnkd.catalog.models import MODELS
 from snnkd.catalog.references import REFERENCES
@@ -106,8 +106,8 @@ def _overview(source: Source) -> str:
         ),
         ("parameters", f"{parameters:,}"),
     ]
-    if config.get("class_names"):
-        rows.insert(3, ("classes", ", ".join(config["class_names"])))
+    if names := class_names_of(config):
+        rows.insert(3, ("classes", ", ".join(names)))
     if specification.neuron is not None:
         rows.append(
             ("neuron", ", ".join(f"{key}: {value}" for key, value in to_plain(specification.neuron).items()))

@@ -11,8 +11,10 @@ import pytest
 import torch
 from conftest import Cli
 from PIL import Image
+from torchvision.datasets import FashionMNIST
 
 import snnkd
+from snnkd.catalog.data import DATA, class_names_of
 from snnkd.catalog.neurons import build_neuron
 from snnkd.console import Console
 from snnkd.data import load_data
@@ -106,6 +108,22 @@ def test_the_text_names_class_and_timestep(cli: Cli) -> None:
     assert always.out.splitlines()[1].split() == [picture, name, probability, "1"]
     nameless = network("other", names=None)
     assert cli("predict", nameless, "some.png").out.splitlines()[1].split()[1] == str(NAMES.index(name))
+
+
+def test_names_of_published_data() -> None:
+    entries = [entry for entry in DATA if entry.class_names]
+    assert {entry.name for entry in entries} == {"glyphs", "cifar10", "cifar100", "fashion-mnist"}
+    for entry in entries:
+        assert len(set(entry.class_names)) == (100 if entry.nominal is None else entry.nominal[0])
+    assert tuple(FashionMNIST.classes) == DATA["fashion-mnist"].class_names
+    assert list(DATA["cifar100"].class_names) == sorted(DATA["cifar100"].class_names)
+    cifar = {"data": {"name": "cifar10"}, "classes": 10}
+    assert class_names_of(cifar) == list(DATA["cifar10"].class_names)
+    assert class_names_of(cifar | {"classes": 4}) == ["airplane", "automobile", "bird", "cat"]
+    assert class_names_of(cifar | {"classes": 11}) is None
+    assert class_names_of(cifar | {"class_names": NAMES}) == NAMES
+    assert class_names_of({"data": {"name": "mnist"}, "classes": 10}) is None
+    assert class_names_of({}) is None
 
 
 def test_the_share_of_right_classes_is_evals(cli: Cli, trained: dict[str, Path]) -> None:

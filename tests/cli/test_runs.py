@@ -46,7 +46,10 @@ def test_rm_asks_and_sets_aside(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> No
 def test_rename(cli: Cli) -> None:
     unfinished = cli("runs", "rename", run("a"), "better")
     assert (unfinished.code, unfinished.out) == (0, "runs/better\n")
-    assert f"what continues it needs its name: {COMMAND} --out runs/better" in unfinished.err
+    place = Path("runs/better").absolute()
+    assert f"what continues it needs its name: {COMMAND} --out {place}" in " ".join(
+        unfinished.err.split("\n")
+    )
     finished = cli("runs", "rename", run("b", finished=True), "best")
     assert (finished.out, finished.err) == ("runs/best\n", "")
     for name, message in (("best", "exists"), ("x/y", "is not a name"), (".x", "is not a name")):
@@ -83,3 +86,5 @@ def test_a_running_run_is_left_alone(cli: Cli, words: list[str]) -> None:
 def test_an_unknown_action(cli: Cli) -> None:
     refused = cli("runs", "tga", run("a"))
     assert (refused.code, "did you mean 'tag'?" in refused.complaint) == (2, True)
+    unused = cli("runs", "tag", "runs/a", "x", "--yes")
+    assert (unused.code, "--yes: runs tag asks nothing" in unused.complaint) == (2, True)

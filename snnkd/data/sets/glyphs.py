@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from snnkd.catalog.data import CHARACTERS
 from snnkd.console import Console
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, from_arrays
@@ -26,14 +27,6 @@ from snnkd.files import data_folder, open_npz, sha256, write_atomic
 from snnkd.schema.data import GlyphsConfig
 from snnkd.seeds import derive
 
-CHARACTERS = (
-    "0123456789"
-    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    "abcdefghijklmnopqrstuvwxyz"
-    "αβγδεζηθικλμνξπρστυφχψω"  # without omicron, which these fonts draw exactly as o
-    "ΓΔΘΛΞΠΣΦΨΩ"
-    "|!/?&"
-)
 FONTS = (
     "DejaVuSans",
     "DejaVuSans-Bold",
