@@ -345,12 +345,12 @@ def _source(folder: Path, T: int | None) -> Source:
 
 
 def bench(
-    recipe: DistillRecipe, rounds: int, baseline: bool = False, ablations: bool = False
+    recipe: DistillRecipe, rounds: int, console: Console, baseline: bool = False, ablations: bool = False
 ) -> dict[str, Any]:
     """Time the training step of `recipe` by part, against the baseline loop and its ablations."""
     from snnkd.bench import report  # imports torchvision, which doubles the start of every command
 
-    return report.bench(recipe, rounds, baseline, ablations)
+    return report.bench(recipe, rounds, console, baseline, ablations)
 
 
 @distributed.process_group()

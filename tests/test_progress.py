@@ -1,12 +1,17 @@
 """What a bar says within an epoch, how often, and the estimate for a sweep."""
 
+import json
+import subprocess
+import sys
+
 import pytest
+from conftest import SMALL
 from rich.console import Console as RichConsole
 
 from snnkd import console
 from snnkd.console import Bar
 from snnkd.pipeline import _time_left
-from snnkd.training.loop import step_line
+from snnkd.training.loop import epoch_line, step_line
 
 
 def test_a_description_is_due_once_a_second_and_only_for_a_bar_that_is_shown(monkeypatch):
@@ -34,3 +39,59 @@ def test_a_bar_fits_80_columns(capsys):
 )  # fmt: skip
 def test_the_time_left_counts_tasks_that_were_not_finished_already(seconds, tasks, text):
     assert _time_left(seconds, tasks) == text
+
+
+ROW = {"epoch": 3, "loss": 2.75, "hard": 1.5, "kl": 2.5, "train_top1": 61.5, "images_per_s": 800.0}
+
+
+def test_an_epochs_line_has_the_parts_of_the_loss_with_their_weights():
+    """Unweighted as in metrics.jsonl; with the weights they sum to the loss."""
+    weighted = epoch_line(ROW, 10, 75.0, {"hard": 1.0, "kl": 0.5})
+    assert weighted == (
+        "epoch 3/10  loss 2.7500 = hard 1.5000 + 0.5 x kl 2.5000  train 61.50 %  800 images/s  1:15 left"
+    )
+    alone = epoch_line(ROW, 10, 75.0, {"hard": 1.0})
+    assert alone == "epoch 3/10  loss 2.7500  train 61.50 %  800 images/s  1:15 left"
+
+
+def test_the_parts_of_a_run_sum_to_its_loss(cli):
+    """Also with a weight that changes over the epochs; the line and metrics.jsonl have the same numbers."""
+    changing = [
+        "--set",
+        "loss.terms=[{divergence: kl, against: other-steps, target: step, weight: 2, weight_end: 0}]",
+    ]
+    ended = cli("distill", *SMALL, "--T", 2, *changing, "--set", "loss.name=custom", "--loss", "none")
+    assert ended.code == 0, ended.err
+    lines = [line for line in ended.err.splitlines() if line.startswith("epoch ")]
+    rows = [json.loads(line) for line in (ended.folder / "metrics.jsonl").read_text().splitlines()]
+    for line, row, weight in zip(lines, rows, (2, 1), strict=True):
+        assert row["loss"] == pytest.approx(row["hard"] + weight * row["kl"], rel=1e-4)
+        shown = f"{'' if weight == 1 else '2 x '}kl {row['kl']:.4f}"
+        assert f"loss {row['loss']:.4f} = hard {row['hard']:.4f} + {shown}  train" in line
+
+
+WITHOUT_TORCH = """
+import sys
+from snnkd.cli import main
+
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            sys.exit(99)
+
+sys.meta_path.insert(0, Stop())
+for line in sys.stdin.read().splitlines():
+    sys.argv = ["snnkd", *line.split()]
+    try:
+        main()
+    except SystemExit as ended:
+        print(ended.code)
+"""
+
+
+def test_the_long_import_of_pytorch_is_announced():
+    commands = ["teach", "distill --loss none", "run glyphs", "check glyphs", "bench", "data glyphs"]
+    command = [sys.executable, "-c", WITHOUT_TORCH]
+    ended = subprocess.run(command, input="\n".join(commands), capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["99"] * len(commands), ended.stderr
+    assert ended.stderr == "loading PyTorch\n" * len(commands)

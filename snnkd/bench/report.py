@@ -17,6 +17,7 @@ from snnkd.bench.clock import summary, time_steps
 from snnkd.bench.efficiency import measure_efficiency
 from snnkd.bench.parts import spiking_overhead, time_parts
 from snnkd.bench.subject import make_stage, make_subject
+from snnkd.console import Console
 from snnkd.environment import hardware, in_bf16, pick_device, versions
 from snnkd.errors import UsageError
 from snnkd.recipe.loss_section import loss_label
@@ -29,8 +30,13 @@ MANY_IMAGES = 10**9
 """Training images for which `compile: auto` compiles wherever possible."""
 
 
-def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -> dict[str, Any]:
-    """Time the training step of `recipe` on random data; optionally the baseline loop and its ablations."""
+def bench(
+    recipe: DistillRecipe, rounds: int, console: Console, baseline: bool, ablations: bool
+) -> dict[str, Any]:
+    """Time the training step of `recipe` on random data; optionally the baseline loop and its ablations.
+
+    Each measurement is logged before it begins.
+    """
     if baseline or ablations:
         check_augment(recipe.data.augment)
         check_neuron(recipe.neuron)
@@ -50,9 +56,11 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -
     probe = make_subject(stage, "off")
     compile = decide(recipe.execution, probe.network, MANY_IMAGES, device)
     del probe
+    console.log(f"timing the step, {rounds} rounds, compile: {compile}")
     subject = make_subject(stage, compile)
     step = time_steps({"step": subject.step}, rounds, device)["step"]
     batch = recipe.train.batch_size
+    console.log("timing its parts, a matrix product and the ANN of the student's topology")
     result: dict[str, Any] = {
         "schema": 1,
         "data": recipe.data.name,
@@ -71,8 +79,10 @@ def bench(recipe: DistillRecipe, rounds: int, baseline: bool, ablations: bool) -
         "spiking_overhead": spiking_overhead(make_subject(stage, compile), rounds),
     }
     if baseline:
+        console.log("timing the baseline loop")
         result["baseline"] = time_baseline(_without_checkpointing(stage), compile, rounds)
     if ablations:
+        console.log("timing the ablations, one change at a time")
         result["ablations"] = time_ablations(_without_checkpointing(stage), compile, rounds)
     return {**result, "rounds": rounds, **environment}
 

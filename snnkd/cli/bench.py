@@ -64,8 +64,7 @@ def bench(
     with o.watch_signals():
         from snnkd import pipeline
 
-        o.make_console(notes)
-        result = pipeline.bench(resolved, rounds, baseline, ablations)
+        result = pipeline.bench(resolved, rounds, o.make_console(notes), baseline, ablations)
     if as_json:
         o.echo_json(result)
     else:

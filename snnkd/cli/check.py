@@ -55,6 +55,7 @@ def check(
     first = tasks.select(task)[0]
     swept = bool(tasks.axes) and task is None
     recipe_keys = sweep_recipe(tasks, settings or ()) if swept else full_recipe(first.pipeline)
+    o.announce_torch()
     from snnkd import pipeline
 
     stages = pipeline.check(first.pipeline, timed)

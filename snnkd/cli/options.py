@@ -181,9 +181,16 @@ def command_line() -> str:
 def watch_signals(max_time: str | None = None) -> Stop:
     """Turn signals and the time limit into stop requests; called before torch's slow import."""
     limit = parse_duration(max_time)
+    announce_torch()
     from snnkd.stopping import Stop
 
     return Stop(limit, since=STARTED)
+
+
+def announce_torch() -> None:
+    """Say that PyTorch is loaded, which takes seconds, unless it is already."""
+    if "torch" not in sys.modules:
+        note("loading PyTorch")
 
 
 def make_console(notes: Sequence[str] = ()) -> Console:

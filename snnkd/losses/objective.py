@@ -72,16 +72,22 @@ class Objective(nn.Module):
         # are large and not gathered; their terms are means over samples.
         gathered = outputs.gathered()
         hard = _hard_term(self._hard, gathered, self._smoothing)
-        total = _times(_weight(self._hard, outputs), hard)
+        weights = self.weights(outputs.epoch, outputs.epochs)
+        total = _times(weights["hard"], hard)
         scalars = {"hard": hard.detach()}
         for (name, term), function in zip(self._terms, self._functions, strict=True):
             value, stats = function(outputs if isinstance(term, FeatureTerm) else gathered)
-            total = total + _times(_weight(term, outputs), value)
+            total = total + _times(weights[name], value)
             scalars[name] = value.detach()
             scalars.update({key + _number(name): stat for key, stat in stats.items()})
         return Loss(
             total, _mean_over_processes(scalars), batch.mean(total), gathered.mean.detach(), gathered.labels
         )
+
+    def weights(self, epoch: int, epochs: int) -> dict[str, float]:
+        """The weight of each part of the loss in an epoch, by its name in `Loss.scalars`."""
+        weights = {name: _weight(term, epoch, epochs) for name, term in self._terms}
+        return {"hard": _weight(self._hard, epoch, epochs), **weights}
 
 
 def make_objective(
@@ -114,12 +120,12 @@ def _number(name: str) -> str:
     return dot + number if number.isdecimal() else ""
 
 
-def _weight(config: Term | HardConfig, outputs: BatchOutputs) -> float:
-    """The weight in this epoch."""
+def _weight(config: Term | HardConfig, epoch: int, epochs: int) -> float:
+    """The weight in this epoch, counted from 0."""
     end = config.weight if config.weight_end is None else config.weight_end
-    weight = config.weight + (end - config.weight) * outputs.epoch / outputs.epochs
-    warmup = getattr(config, "warmup", 0.0) * outputs.epochs
-    return weight * min(1.0, (outputs.epoch + 1) / warmup) if warmup > 0 else weight
+    weight = config.weight + (end - config.weight) * epoch / epochs
+    warmup = getattr(config, "warmup", 0.0) * epochs
+    return weight * min(1.0, (epoch + 1) / warmup) if warmup > 0 else weight
 
 
 def _times(weight: float, value: Tensor) -> Tensor:

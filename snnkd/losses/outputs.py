@@ -57,7 +57,7 @@ class Loss:
     """Scalar to minimise, of this process: the mean of its gradients over processes is that of the full
     batch."""
     scalars: Mapping[str, Tensor]
-    """Scalars to log, by name: the hard term, each term, and their statistics."""
+    """Scalars to log, by name: the hard term and each term, unweighted, and their statistics."""
     value: Tensor
     """The total over all processes."""
     logits: Tensor

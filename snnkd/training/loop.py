@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -147,6 +147,7 @@ def finish_epoch(state: TrainState, rates: dict[str, float], images_per_s: float
         row["val_top1"] = validate(state)
         if train.select == "best":
             state.keep_best(row["val_top1"])
+    weights = state.objective.weights(progress.epoch, train.epochs)
     state.count_seconds()
     row |= {"images_per_s": round(images_per_s, 1), "seconds": round(progress.seconds, 2)}
     state.start_epoch(progress.epoch + 1)
@@ -154,7 +155,7 @@ def finish_epoch(state: TrainState, rates: dict[str, float], images_per_s: float
     append_metrics(stage.folder, row)
     state.save()
     remaining = (train.epochs - progress.epoch) * state.steps * train.batch_size / images_per_s
-    stage.context.console.log(epoch_line(row, train.epochs, remaining))
+    stage.context.console.log(epoch_line(row, train.epochs, remaining, weights))
     return row
 
 
@@ -175,11 +176,19 @@ def step_line(epoch: int, epochs: int, means: dict[str, float], images_per_s: fl
     )
 
 
-def epoch_line(row: dict[str, Any], epochs: int, remaining: float) -> str:
-    """The log line of an epoch: at most about 150 characters, so that 300 epochs stay under 100 KB."""
+def epoch_line(row: dict[str, Any], epochs: int, remaining: float, weights: Mapping[str, float]) -> str:
+    """The log line of an epoch: at most about 150 characters, so that 300 epochs stay under 100 KB.
+
+    The parts of a loss with terms are shown with their `weights` in this epoch, and sum to it.
+    """
     val = f"  val {row['val_top1']:.2f} %" if "val_top1" in row else ""
     head = f"  w_head {row['w_head']:.3f}" if "w_head" in row else ""
+    parts = [
+        f"{'' if weight == 1 else f'{weight:.3g} x '}{name} {row[name]:.4f}"
+        for name, weight in weights.items()
+    ]
+    loss = f"{row['loss']:.4f}" + (f" = {' + '.join(parts)}" if len(parts) > 1 else "")
     return (
-        f"epoch {row['epoch']}/{epochs}  loss {row['loss']:.4f}  train {row['train_top1']:.2f} %{val}{head}  "
+        f"epoch {row['epoch']}/{epochs}  loss {loss}  train {row['train_top1']:.2f} %{val}{head}  "
         f"{row['images_per_s']:.0f} images/s  {duration(remaining)} left"
     )
