@@ -6,7 +6,6 @@ samples add tasks at the end and leave the numbers of the others.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from snnkd.recipe.loss_section import expand_loss, loss_options
 from snnkd.recipe.overrides import set_swept_value
 from snnkd.recipe.search import MAX_AXES, SearchAxis, draw, read_distribution
 from snnkd.schema import fields
+from snnkd.schema.fields import copy_plain
 from snnkd.schema.run import DistillRecipe, SearchConfig
 
 LOSS_OPTION = re.compile(r"(?:distill\.)?loss\.(\w+)")
@@ -157,10 +157,10 @@ def _own_axes(
 
 def _student_loss(base: Values, settings: Values) -> Values:
     """The loss section of a combination; that of a recipe without one is `none`."""
-    document = copy.deepcopy(base)
+    document = copy_plain(base)
     for key in sorted(settings, key=lambda key: key.count(".")):
         if key.rpartition(".")[2] == "loss":
-            set_swept_value(document, key, copy.deepcopy(settings[key]))
+            set_swept_value(document, key, copy_plain(settings[key]))
     section = document if "stage" in document else document.get("distill")
     loss = section.get("loss") if isinstance(section, Mapping) else None
     return expand_loss(loss or document.get("loss") or "none")

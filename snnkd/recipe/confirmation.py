@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ from snnkd.recipe.keys import Values, applies, holders
 from snnkd.recipe.overrides import set_swept_value
 from snnkd.recipe.render import write_settings
 from snnkd.recipe.sweep import Tasks
+from snnkd.schema.fields import copy_plain
 
 SEEDS = tuple(range(10))
 SHARED = ("data", "teach", "eval", "export")
@@ -25,7 +25,7 @@ def confirmation_recipe(
     All students share a teacher, none holds out images, and all are measured after the last epoch. A recipe
     of one stage becomes a pipeline. Raises UsageError for a swept key that is not the student's alone.
     """
-    document = copy.deepcopy(tasks.document)
+    document = copy_plain(tasks.document)
     write_settings(document, settings)
     if "stage" in document:
         section = {key: value for key, value in document.items() if key not in ("schema", "stage")}
@@ -63,9 +63,9 @@ def _loss(row: Mapping[str, Any]) -> Any:
 
 def _section(document: Values, row: Mapping[str, Any]) -> Values:
     """The `distill:` section with the settings of a row."""
-    document = copy.deepcopy(document)
+    document = copy_plain(document)
     for key in sorted(row, key=lambda key: key.count(".")):
-        set_swept_value(document, key, copy.deepcopy(row[key]))
+        set_swept_value(document, key, copy_plain(row[key]))
     section: Values = document["distill"]
     return section
 

@@ -6,7 +6,6 @@ model keeps its T. With `extends`, null removes a key of the base, and a key wit
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,6 +21,7 @@ from snnkd.recipe.keys import (
     stages_in,
     value_at,
 )
+from snnkd.schema.fields import copy_plain
 
 Names = Mapping[str, str]
 NO_NAMES: Names = {}
@@ -33,7 +33,7 @@ def merge_recipes(base: Values, child: Values, name: str) -> Values:
     Raises UsageError for a key without effect. Values are checked when the recipe is resolved.
     """
     _check_form(base, child, name)
-    base, child = expand_names(copy.deepcopy(base)), expand_names(copy.deepcopy(child))
+    base, child = expand_names(copy_plain(base)), expand_names(copy_plain(child))
     merged = _merge(base, child, {**DEFAULT_NAMES, "loss": ""})
     if isinstance(merged.get("sweep"), Mapping):  # an axis is one value, also a distribution
         merged["sweep"] = {**_mapping(base.get("sweep")), **_mapping(child.get("sweep"))}

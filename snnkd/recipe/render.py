@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, stages_in
 from snnkd.recipe.overrides import apply_setting
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Tasks, tasks_of
-from snnkd.schema.fields import to_plain
+from snnkd.schema.fields import copy_plain, to_plain
 
 Values = dict[str, Any]
 
@@ -38,7 +37,7 @@ def sweep_recipe(tasks: Tasks, settings: Sequence[str] = ()) -> Values:
 
     Raises UsageError for settings that a swept section would replace.
     """
-    document = copy.deepcopy(tasks.document)
+    document = copy_plain(tasks.document)
     try:
         write_settings(document, settings)
         document["sweep"] = to_plain(tasks.axes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from snnkd.recipe.train_section import check_train, with_optimizer_defaults
 from snnkd.schema import fields
 from snnkd.schema.augment import check_augment, mixing_names
 from snnkd.schema.events import check_events, frames_in
+from snnkd.schema.fields import copy_plain
 from snnkd.schema.run import CompareConfig, DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
 
 Values = dict[str, Any]
@@ -81,7 +81,7 @@ def resolve_pipeline(recipe: str, settings: Sequence[str] = ()) -> Pipeline:
 
 def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()) -> Pipeline:
     """Resolve a parsed recipe, without changing it; `recipe` is its name in messages."""
-    document = expand_sections(copy.deepcopy(document))
+    document = expand_sections(copy_plain(document))
     if "stage" in document:
         stage = stage_of(document)
         values = _stage_values(document, stage, recipe)
@@ -159,7 +159,7 @@ def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[
 
 def _stage_values(document: Values, stage: str, recipe: str) -> Values:
     """The plain values of one stage; in a pipeline, its section merged into the shared keys."""
-    document = expand_sections(copy.deepcopy(document))
+    document = expand_sections(copy_plain(document))
     if "stage" in document:
         if document["stage"] != stage:
             raise UsageError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -18,7 +17,7 @@ from snnkd.recipe.overrides import apply_setting, expand_sections, set_swept_val
 from snnkd.recipe.resolve import Pipeline, resolve_document
 from snnkd.recipe.sweep_option import add_axes
 from snnkd.schema import fields
-from snnkd.schema.fields import to_plain
+from snnkd.schema.fields import copy_plain, to_plain
 from snnkd.schema.run import CompareConfig, SearchConfig, StageRecipe
 
 MAX_NAME_LENGTH = 300
@@ -212,11 +211,11 @@ def check_validation(tasks: Sequence[Task], key: str) -> None:
 
 
 def _resolve_cell(number: int, cell: Values, base: Values, recipe: str, settings: Sequence[str]) -> Pipeline:
-    document = copy.deepcopy(base)
+    document = copy_plain(base)
     try:
         # sections before their keys, whatever the order in the file: distill.loss before distill.loss.head
         for key in sorted(cell, key=lambda key: key.count(".")):
-            set_swept_value(document, key, copy.deepcopy(cell[key]))
+            set_swept_value(document, key, copy_plain(cell[key]))
         return resolve_document(document, recipe, settings)
     except UsageError as error:
         if not cell or _base_error(base, recipe, settings) == str(error):
@@ -237,7 +236,7 @@ def _base_error(base: Values, recipe: str, settings: Sequence[str]) -> str:
 def _split(document: Values) -> tuple[Values, Axes, SearchConfig | None]:
     """The recipe without its sweep, the sweep's axes, and how it is searched."""
     base = expand_sections(
-        copy.deepcopy({key: value for key, value in document.items() if key not in ("sweep", "search")})
+        copy_plain({key: value for key, value in document.items() if key not in ("sweep", "search")})
     )
     axes = check_axes(document["sweep"], base) if "sweep" in document else {}
     search = fields.build(SearchConfig, document["search"], "search") if "search" in document else None

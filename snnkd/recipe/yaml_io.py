@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from snnkd.errors import FileError
-from snnkd.schema.fields import to_plain
+from snnkd.schema.fields import copy_plain, to_plain
 
 MAX_BYTES = 1_000_000
 """Maximum size of a file."""
@@ -84,7 +84,8 @@ def parse_yaml(text: bytes, where: str) -> dict[str, Any]:
 def parse_value(text: str, where: str) -> Any:
     """Parse YAML text of any plain value. Raises FileError like `parse_yaml`."""
     try:
-        return _copy_aliases(_load(text, where))
+        # a copy of the value of an anchor for each alias, so that a setting on one does not change the other
+        return copy_plain(_load(text, where))
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         raise FileError(f"{where}: not plain YAML: {_one_line(error)}") from error
 
@@ -93,13 +94,6 @@ def parse_value(text: str, where: str) -> Any:
 def _load(text: str, where: str) -> Any:
     _check_events(text, where)
     return yaml.load(text, Loader=_PlainLoader)
-
-
-def _copy_aliases(value: Any) -> Any:
-    """Copy the value of an anchor for each alias, so that a setting on one does not change the other."""
-    if isinstance(value, dict):
-        return {key: _copy_aliases(item) for key, item in value.items()}
-    return [_copy_aliases(item) for item in value] if isinstance(value, list) else value
 
 
 def _check_events(text: str, where: str) -> None:
