@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from snnkd.catalog.data import DATA
 from snnkd.catalog.hub import is_address
-from snnkd.catalog.models import LIBRARIES, MODELS, ModelEntry
+from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.console import Console
 from snnkd.data import ImageSet, check_fit, load_data
 from snnkd.environment import pick_device
@@ -142,18 +143,20 @@ def _sizes(model: ModelConfig, classes: int, shape: tuple[int, int, int], frames
 
 def model_facts() -> list[dict[str, Any]]:
     """Describe every model with its size at NOMINAL_INPUT; None if it needs an argument or other images."""
-    return [describe_model(entry) | _nominal_size(entry) for entry in MODELS]
+    facts = []
+    for entry in MODELS:
+        size = None if entry.argument else _nominal_size(entry.name)
+        counts = {"parameters": size and size.parameters, "macs": size and size.macs}
+        facts.append(describe_model(entry) | counts)
+    return facts
 
 
-def _nominal_size(entry: ModelEntry) -> dict[str, int | None]:
-    unknown: dict[str, int | None] = {"parameters": None, "macs": None}
-    if entry.argument:
-        return unknown
+@cache
+def _nominal_size(name: str) -> Sizes | None:
     try:
-        sizes = _sizes(entry.options(name=entry.name), NOMINAL_CLASSES, NOMINAL_INPUT)
+        return _sizes(MODELS[name].options(name=name), NOMINAL_CLASSES, NOMINAL_INPUT)
     except UsageError:
-        return unknown
-    return {"parameters": sizes.parameters, "macs": sizes.macs}
+        return None
 
 
 def _teacher_present(recipe: DistillRecipe, data: ImageSet | None, pipeline: Pipeline) -> bool | None:

@@ -174,7 +174,7 @@ def test_intervals_over_images_from_eval(cli: Cli, runs: Path) -> None:
 
 @pytest.mark.parametrize(
     ("format", "begins"),
-    [("md", "### glyphs"), ("csv", "data,data_sha256"), ("latex", "% glyphs"), ("json", "{")],
+    [("md", "### glyphs"), ("csv", "data,data_sha256"), ("latex", "% needs"), ("json", "{")],
 )
 def test_formats(cli: Cli, runs: Path, format: str, begins: str) -> None:
     said = cli("compare", "--format", format)

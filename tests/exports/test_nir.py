@@ -8,6 +8,7 @@ import json
 
 import pytest
 import torch
+from conftest import tiers
 from students import IMAGES, network_of, source_of
 
 from snnkd.errors import UsageError
@@ -35,7 +36,13 @@ def test_the_importer_answers_bit_for_bit_as_the_twin(source, path):
     assert (found.images, found.agreement, found.max_difference) == (12, 1.0, 0.0)
 
 
-@pytest.mark.parametrize("name", ["resnet19", "sew-resnet18", "ms-resnet18", "wrn-40-2", "vgg11"])
+@pytest.mark.parametrize(
+    "name",
+    tiers(
+        ["resnet19", "sew-resnet18", "ms-resnet18", "wrn-40-2", "vgg11"],
+        ["resnet19", "sew-resnet18", "ms-resnet18", "vgg11"],
+    ),
+)
 def test_every_family_is_imported_again(name, tmp_path):
     source = source_of(tmp_path / "run", network_of(name, T=2), T=2)
     export.write(tmp_path / "graph", source)

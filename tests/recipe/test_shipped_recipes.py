@@ -294,7 +294,10 @@ def test_the_command_line_lists_them_and_their_tasks(cli: Cli) -> None:
     assert tasks.out.splitlines()[-1].split() == ["17", "seed=2", "distill.model.T=6", "distill.loss=s2w"]
 
 
-def test_published_and_own_numbers_are_those_of_the_stored_ones(studies: ModuleType) -> None:
+def test_published_and_own_numbers_are_those_of_the_stored_ones(
+    studies: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies, "resolve_tasks", tasks_of)
     for name in NAMES:
         assert studies.with_header(name) == text_of(name), "run recipes/results/render.py"
     assert "hta-kl 80.51 (T = 2), 81.03 (T = 4)" in text_of("cifar100-resnet19-hta-kl").replace("\n#  ", "")

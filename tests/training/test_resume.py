@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,18 @@ def test_same_recipe_and_seed_same_bytes() -> None:
     assert _teach("three", seed=1) != _teach("one")
 
 
-def test_interrupted_at_every_step() -> None:
-    """Augmentation on; one stop after each possible number of steps, the epoch's ends included."""
+@pytest.mark.parametrize(
+    "stops",
+    [
+        (0, 1, STEPS - 1, STEPS, STEPS + 1, 2 * STEPS),
+        pytest.param(range(2 * STEPS + 1), marks=pytest.mark.nightly),
+    ],
+    ids=["edges", "all"],
+)
+def test_interrupted_at_every_step(stops: Iterable[int]) -> None:
+    """Augmentation on; one stop after each number of steps, the epoch's ends included."""
     whole = _teach("whole")
-    for steps in range(2 * STEPS + 1):
+    for steps in stops:
         out = f"stopped-{steps}"
         if steps < 2 * STEPS:
             with pytest.raises(Preempted, match="the same command continues"):
@@ -153,7 +162,7 @@ def test_student_continues_with_its_teacher(cli: Cli) -> None:
     assert Path("again/model.safetensors").read_bytes() == whole
 
 
-LONG = [*SMALL, "--set", "train.epochs=40", "--out", "run"]
+LONG = [*SMALL, "--set", "train.epochs=20", "--out", "run"]
 
 
 def _wait_for(path: Path) -> None:
