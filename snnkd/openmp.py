@@ -1,13 +1,16 @@
 """Defaults of OpenMP, which runs torch's CPU threads; to be set before torch is imported.
 
-Variables set by the user (OMP_*, GOMP_*, KMP_*) always win.
+Variables set by the user (OMP_*, GOMP_*, KMP_*) win.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
+
+from snnkd.limits import startable_threads
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
@@ -17,13 +20,19 @@ and training becomes very slow next to other processes."""
 
 
 def set_openmp_defaults() -> None:
-    """Let waiting threads sleep early, and start no more threads than this process may use CPUs."""
+    """Let waiting threads sleep early, and start no more threads than there are CPUs, or than can be started.
+
+    The user's OMP_NUM_THREADS is lowered only where OpenMP would end the process.
+    """
     if not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
-    cpus = available_cpus()
-    if "OMP_NUM_THREADS" not in os.environ and cpus < allowed_cpus():  # OpenMP knows the affinity by itself
-        os.environ["OMP_NUM_THREADS"] = str(cpus)
+    wanted = os.environ.get("OMP_NUM_THREADS") or str(available_cpus())
+    if not re.fullmatch(r"[1-9]\d{0,3}", wanted):  # a list for nested levels
+        return
+    threads = 1 + startable_threads(int(wanted) - 1)
+    if threads < int(wanted) or ("OMP_NUM_THREADS" not in os.environ and threads < allowed_cpus()):
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # OpenMP knows the affinity by itself
 
 
 def allowed_cpus() -> int:

@@ -14,6 +14,7 @@ from snnkd.data import check_fit
 from snnkd.environment import device_line
 from snnkd.errors import FileError
 from snnkd.files import RUN, write_json
+from snnkd.limits import check_threads
 from snnkd.losses.objective import Objective
 from snnkd.measure.network import measure_network, summary_line
 from snnkd.measure.result import ResultDict
@@ -128,6 +129,7 @@ def _train_and_measure(
     """Train, save the network, measure it; result.json comes last and marks the run as finished."""
     recipe, context = stage.recipe, stage.context
     setup = _begin_or_resume(stage, network)
+    check_threads(setup.threads, torch.get_num_threads())
     torch.set_num_threads(setup.threads)
     logged = context.console.log_into(stage.folder) if distributed.is_rank0() else nullcontext()
     with logged, tracking(stage) as trackers:

@@ -26,7 +26,9 @@ LAYERS = """
     schema  distributed                                    which keys exist
     console
     files
-    errors  seeds  openmp  streams
+    openmp  streams  seeds
+    limits                                                 what the system lets a process have
+    errors
 """
 """A room imports only from rooms on lower lines; two spaces part the rooms from each other and from the remark."""
 ROOMS = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}

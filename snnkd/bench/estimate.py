@@ -9,6 +9,7 @@ import torch
 from snnkd.bench.clock import seconds
 from snnkd.bench.subject import DataShape, make_stage, make_subject
 from snnkd.environment import pick_device
+from snnkd.limits import check_threads
 from snnkd.schema.model import ModelConfig
 from snnkd.schema.run import StageRecipe
 from snnkd.training.compiling import decide
@@ -27,6 +28,7 @@ def step_seconds(recipe: StageRecipe, shape: DataShape, teacher: ModelConfig | N
     device = pick_device(recipe.execution.device)
     check_execution(recipe.train, recipe.execution, device)
     if recipe.execution.threads:
+        check_threads(recipe.execution.threads, torch.get_num_threads())
         torch.set_num_threads(recipe.execution.threads)
     stage = make_stage(recipe, device, shape, teacher)
     images = steps * recipe.train.batch_size

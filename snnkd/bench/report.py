@@ -20,6 +20,7 @@ from snnkd.bench.subject import make_stage, make_subject
 from snnkd.console import Console
 from snnkd.environment import hardware, in_bf16, pick_device, versions
 from snnkd.errors import UsageError
+from snnkd.limits import check_threads
 from snnkd.recipe.loss_section import loss_label
 from snnkd.schema.fields import to_plain
 from snnkd.schema.run import DistillRecipe
@@ -47,6 +48,7 @@ def bench(
             f"execution.accumulate: {recipe.execution.accumulate}; bench times one batch, use --batch-size"
         )
     if recipe.execution.threads:
+        check_threads(recipe.execution.threads, torch.get_num_threads())
         torch.set_num_threads(recipe.execution.threads)
     # first: it may fail, which must not waste a measurement, and it initialises the GPU for the next lines
     environment = {"versions": versions(), "hardware": hardware(device)}

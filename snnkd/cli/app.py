@@ -37,6 +37,7 @@ from snnkd.cli import options as o
 from snnkd.cli.help import GroupedCommand, GroupedCommands, help_examples
 from snnkd.errors import FileError, Interrupted, RunError, SnnkdError, UsageError, did_you_mean
 from snnkd.files import from_os_error
+from snnkd.limits import NO_THREADS, address_space
 from snnkd.streams import Stderr, prepare_streams
 
 TYPER_SIGINT_CODE = 130
@@ -201,6 +202,8 @@ def _exit_with(error: BaseException) -> NoReturn:
 def _explain(error: BaseException) -> tuple[int, str]:
     """Exit code and message."""
     kind = type(error).__name__
+    if _is_short_of_threads(error):
+        error = RunError(NO_THREADS)
     if isinstance(error, OSError) and error.errno is not None:
         error = from_os_error(error, error.filename or "a file")
     location = usercode.error_location(error.__traceback__)
@@ -213,12 +216,21 @@ def _explain(error: BaseException) -> tuple[int, str]:
     if location:
         return RunError.exit_code, f"{location}: {kind}: {error} (--debug prints the traceback)"
     if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or _allocation_failed(error):
+        limit = "" if address_space() is None else "raise `ulimit -v`, "
         remedy = "set execution.activation_checkpointing=true, or lower train.batch_size or model.T"
-        return RunError.exit_code, f"out of memory; {remedy}"
+        return RunError.exit_code, f"out of memory; {limit}{remedy}"
     if _compiler_failed(error):
         message = (str(error).strip().splitlines() or [""])[0][:150]
         return RunError.exit_code, f"torch.compile failed ({kind}: {message}); set execution.compile=off"
     return 1, f"bug: {kind}: {error} (--debug prints the traceback; please report it)"
+
+
+def _is_short_of_threads(error: BaseException) -> bool:
+    text = str(error)
+    return (isinstance(error, BlockingIOError) and error.filename is None) or (
+        isinstance(error, RuntimeError)
+        and ("can't start new thread" in text or "Resource temporarily unavailable" in text)
+    )
 
 
 def _compiler_failed(error: BaseException) -> bool:

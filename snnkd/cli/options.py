@@ -17,6 +17,7 @@ from snnkd import distributed, usercode
 from snnkd.cli import complete
 from snnkd.errors import UsageError
 from snnkd.files import from_os_error
+from snnkd.limits import check_address_space
 from snnkd.recipe import FLAGS
 from snnkd.streams import Stderr, discard
 
@@ -188,9 +189,10 @@ def watch_signals(max_time: str | None = None) -> Stop:
 
 
 def announce_torch() -> None:
-    """Say that PyTorch is loaded, which takes seconds, unless it is already."""
+    """Say that PyTorch is loaded, which takes seconds, unless it is; raise RunError if it cannot be."""
     if "torch" not in sys.modules:
         note("loading PyTorch")
+        check_address_space()
 
 
 def make_console(notes: Sequence[str] = ()) -> Console:

@@ -100,6 +100,8 @@ def _torch(path: Path, content: bytes) -> Any:
         refused = re.search(r"GLOBAL (\S+) (?:was not|whose module)", str(error))
         reason = f"contains {refused[1]}, whose loading could run code" if refused else "is damaged"
         raise FileError(f"{path}: {reason}; save torch.save(network.state_dict(), FILE)") from error
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged file can raise anything inside torch
         raise FileError(
             f"{path}: not a torch.save file ({type(error).__name__}: {' '.join(str(error).split())[:120]})"
