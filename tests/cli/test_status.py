@@ -8,6 +8,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -124,9 +125,9 @@ def test_csv_has_a_column_for_each_swept_key(cli: Cli) -> None:
 def test_pandas_reads_the_table_as_the_guide_shows(cli: Cli) -> None:
     pytest.importorskip("pandas")
     (block,) = [text for text in blocks("measuring", "bash") if "pandas" in text]
-    line = block.splitlines()[1]
+    _, *words = shlex.split(block.splitlines()[1])
     Path("runs.csv").write_text(cli("status", "--csv").out)
-    shown = subprocess.run(shlex.split(line), capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=True).stdout
     assert shown.split() == [
         "T",
         "4.0",
@@ -161,6 +162,7 @@ def test_json_has_every_field(cli: Cli) -> None:
         "val_top1": 50.0,
         "test_top1": None,
         "command": SWEEP,
+        "tags": [],
         "settings": {"train.lr": 0.1, "loss.temperature": 2.0},
     }
 
