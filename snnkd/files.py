@@ -11,6 +11,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import tempfile
 import warnings
 import zipfile
@@ -29,24 +30,24 @@ ALWAYS_READABLE = 2**26
 """Bytes that an array may have at any compression ratio."""
 
 
-_guards: dict[Path, Callable[[], None]] = {}
-"""By locked folder, what raises FileError when the folder is no longer the one that was locked."""
+_guards: list[tuple[Path, Callable[[], None]]] = []
+"""Locked folders, each with what raises FileError when it is no longer the one that was locked."""
 
 
 @contextlib.contextmanager
 def guarding(folder: Path, check: Callable[[], None]) -> Iterator[None]:
     """Inside, call `check` before every write in `folder`."""
-    folder = folder.absolute()
-    _guards[folder] = check
+    guard = (folder.absolute(), check)
+    _guards.append(guard)
     try:
         yield
     finally:
-        del _guards[folder]
+        _guards.remove(guard)
 
 
 def check_guard(path: Path) -> None:
     """Call the check of the locked folder that `path` is in, if there is one; to be called before a write."""
-    for folder, check in _guards.items():
+    for folder, check in list(_guards):  # threads of one process may lock, too
         if path.absolute().is_relative_to(folder):
             check()
 
@@ -186,6 +187,12 @@ def _locked_temporary(path: Path) -> tuple[int, Path]:
         if os.fstat(descriptor).st_nlink > 0:  # else `sweep` came before the lock
             return descriptor, Path(name)
         os.close(descriptor)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder, as far as possible, if the one it is in is still the locked one. Raises FileError."""
+    check_guard(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def sweep(folder: Path, name: str | None = None) -> None:

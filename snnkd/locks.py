@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 from snnkd.console import Console
 from snnkd.errors import FileError
-from snnkd.files import from_os_error, reason
+from snnkd.files import from_os_error, guarding, reason
 
 LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """Error numbers of flock for a file that another process has locked."""
@@ -37,12 +39,39 @@ def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
     return True
 
 
+Identities = dict[Path, tuple[int, int]]
+"""Device and inode of a folder and of the locked file in it."""
+
+
+def identify(folder: Path, file: IO[Any]) -> Identities:
+    """The identities of `folder` and its lock file. Raises OSError."""
+    return {folder: _identity(os.stat(folder)), Path(file.name): _identity(os.fstat(file.fileno()))}
+
+
+def check_unchanged(identities: Identities) -> None:
+    """Raise FileError if a folder or lock file is not the one that was locked: it was removed, moved or
+    restored, and another process may have locked what is there now."""
+    for path, locked in identities.items():
+        try:
+            here = _identity(os.stat(path))
+        except OSError as error:
+            lost = f"{path}: {reason(error)}"
+        else:
+            lost = "" if here == locked else f"{path}: not the one that this process locked"
+        if lost:
+            raise FileError(f"{lost}; it was moved or removed while in use; repeat the command")
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
 @contextlib.contextmanager
 def dataset_lock(folder: Path, name: str, stop: Callable[[str], None], console: Console) -> Iterator[None]:
     """Lock `folder`/.`name`.lock, so that one process downloads or unpacks a data set while others wait.
 
-    The empty file stays. Raises FileError for a folder that cannot be written, and what `stop` raises while
-    waiting.
+    The empty file stays. Writes into the folder are refused once it or the file was moved or removed. Raises
+    FileError for a folder that cannot be written, and what `stop` raises while waiting.
     """
     path = folder / f".{name}.lock"
     try:
@@ -58,4 +87,7 @@ def dataset_lock(folder: Path, name: str, stop: Callable[[str], None], console: 
             waiting = True
             stop(f"while waiting for another process that prepares {name}")
             time.sleep(POLL)
-        yield
+        check = partial(check_unchanged, identify(folder, file))
+        check()
+        with guarding(folder, check):
+            yield

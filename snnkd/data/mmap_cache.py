@@ -26,7 +26,7 @@ import torch
 from snnkd.data.imageset import ImageSet
 from snnkd.data.split import BLOCK, Split
 from snnkd.errors import FileError
-from snnkd.files import from_os_error, read_json, replacing, sweep, write_json
+from snnkd.files import check_guard, from_os_error, read_json, replacing, sweep, write_json
 
 SPLITS = ("train", "test", "val")
 
@@ -76,6 +76,7 @@ def write_cache(
     """
     header_path = path.with_suffix(".json")
     try:
+        check_guard(path)
         header_path.unlink(missing_ok=True)
         sweep(path.parent)
         digest = hashlib.sha256()

@@ -15,8 +15,8 @@ from typing import IO, Any, TypeVar
 from snnkd import distributed
 from snnkd.console import Console, duration
 from snnkd.errors import FileError, Interrupted, Preempted, UsageError
-from snnkd.files import from_os_error, guarding, parse_json, reason
-from snnkd.locks import try_flock
+from snnkd.files import from_os_error, guarding, parse_json
+from snnkd.locks import Identities, check_unchanged, identify, try_flock
 
 T = TypeVar("T")
 NAME = "run.lock"
@@ -37,8 +37,7 @@ class Lock:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: IO[str] | None = None
-        self._identities: dict[Path, tuple[int, int]] = {}
-        """Device and inode of the folder and its lock file."""
+        self._identities: Identities = {}
         self._guard = contextlib.ExitStack()
         self._previous: dict[str, Any] = {}
 
@@ -57,10 +56,7 @@ class Lock:
             if not _try_lock(file):
                 raise _locked(self._folder)
             self._file, self._previous = file, read_holder(self._folder)
-            self._identities = {
-                self._folder: _identity(os.stat(self._folder)),
-                self._folder / NAME: _identity(os.fstat(file.fileno())),
-            }
+            self._identities = identify(self._folder, file)
             self.check()
             self._record("running")
             self._guard.enter_context(guarding(self._folder, self.check))
@@ -72,17 +68,8 @@ class Lock:
             raise
 
     def check(self) -> None:
-        """Raise FileError if the folder or its lock file is not the one that was locked: it was removed,
-        moved or restored, and another process may have taken the run."""
-        for path, locked in self._identities.items():
-            try:
-                here = _identity(os.stat(path))
-            except OSError as error:
-                lost = f"{path}: {reason(error)}"
-            else:
-                lost = "" if here == locked else f"{path}: not the one that this process locked"
-            if lost:
-                raise FileError(f"{lost}; it was moved or removed while in use; repeat the command")
+        """Raise FileError if the folder or its lock file is not the one that was locked."""
+        check_unchanged(self._identities)
 
     def _record(self, state: str, why: str = "") -> None:
         assert self._file is not None
@@ -129,10 +116,6 @@ def record_done(folder: Path) -> None:
 @distributed.on_rank0
 def _says_running(folder: Path) -> bool:
     return read_holder(folder).get("state") == "running" and not is_held(folder)
-
-
-def _identity(status: os.stat_result) -> tuple[int, int]:
-    return status.st_dev, status.st_ino
 
 
 def _try_lock(file: IO[str]) -> bool:

@@ -4,6 +4,7 @@ one line."""
 import errno
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,9 @@ from snnkd.console import Console
 from snnkd.data.download import http
 from snnkd.data.download.archives import Archive, FetchOptions, check_mirror, urls
 from snnkd.data.download.fetch import fetch_archive, fetch_archives, find_copies
+from snnkd.data.mmap_cache import SplitSource, write_cache
 from snnkd.errors import FileError, Preempted, RunError, UsageError
+from snnkd.files import remove_tree, write_atomic
 from snnkd.locks import dataset_lock
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 300_001, dtype=np.uint8).tobytes()
@@ -359,6 +362,63 @@ def test_the_lock_is_waited_for_until_asked_to_stop(capfd):
     ):
         raise AssertionError("both hold it")
     assert "waiting for another process that prepares x in store" in capfd.readouterr().err
+
+
+def removed(store: Path) -> None:
+    shutil.rmtree(store)
+
+
+def restored(store: Path) -> None:
+    shutil.copytree(store, "backup")
+    shutil.rmtree(store)
+    Path("backup").rename(store)
+
+
+def unlocked(store: Path) -> None:
+    for path in store.glob(".*.lock"):
+        path.unlink()
+
+
+LOST = pytest.mark.parametrize("change", [removed, restored, unlocked])
+
+
+@LOST
+def test_nothing_is_written_into_a_data_folder_that_was_taken_away(change):
+    store = Path("store").absolute()
+    labels = np.zeros(1, np.int64)
+    splits = {"train": SplitSource(labels, lambda: [np.zeros((1, 2, 2, 1), np.uint8)])}
+    with dataset_lock(store, "x", FetchOptions().stop, QUIET), dataset_lock(store, "y", print, QUIET):
+        write_atomic(store / "file", b"mine")
+        (store / ".unpacking").mkdir()
+        change(store)
+        before = sorted(store.rglob("*"))
+        for write in (
+            lambda: write_atomic(store / "file", b"late"),
+            lambda: write_cache(store / "images.bin", (1, 2, 2), 2, splits),
+            lambda: remove_tree(store / ".unpacking"),
+        ):
+            with pytest.raises(FileError, match="moved or removed while in use; repeat the command"):
+                write()
+        assert sorted(store.rglob("*")) == before
+    with dataset_lock(store, "x", FetchOptions().stop, QUIET):
+        write_atomic(store / "file", b"again")
+
+
+@LOST
+def test_a_download_ends_when_its_folder_is_taken_away(server, change):
+    store = Path("store")
+
+    def stop(where: str) -> None:
+        part = store / "data.zip.part"
+        if not lost and part.exists() and part.stat().st_size:
+            lost.append(where)
+            change(store)
+
+    lost: list[str] = []
+    with pytest.raises(FileError, match="moved or removed while in use"):
+        fetch_archive(archive_of(server), store, FetchOptions(stop=stop), QUIET)
+    assert not (store / "data.zip").exists()
+    bring(server)
 
 
 CHILD = """

@@ -16,7 +16,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
-from functools import partial
 from http.client import HTTPException, HTTPMessage, HTTPResponse
 from pathlib import Path
 from typing import IO, TypeVar
@@ -25,7 +24,7 @@ from urllib.parse import urlsplit
 from snnkd.console import Console
 from snnkd.data.download.archives import Archive, FetchOptions, checksum, is_intact, urls
 from snnkd.errors import FileError
-from snnkd.files import from_os_error, read_json, sync_folder, write_json
+from snnkd.files import check_guard, from_os_error, read_json, sync_folder, write_json
 
 ATTEMPTS = 5
 """Attempts without new bytes before the next URL is tried."""
@@ -112,6 +111,7 @@ def _finish(archive: Archive, part: Path, path: Path) -> bool:
         return False
     with part.open("rb") as file:
         os.fsync(file.fileno())
+    check_guard(path)
     os.replace(part, path)
     _validator_path(part).unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -124,7 +124,11 @@ def _attempt(archive: Archive, url: str, part: Path, stop: Callable[[str], None]
     headers = {"User-Agent": "snnkd", "Accept-Encoding": "identity"}
     if size and validator:
         headers |= {"Range": f"bytes={size}-", "If-Range": validator}
-    check = partial(stop, f"while downloading {archive.name}; received bytes are kept")
+
+    def check() -> None:
+        stop(f"while downloading {archive.name}; received bytes are kept")
+        check_guard(part)  # another process may write it by now
+
     request = urllib.request.Request(url, headers=headers)
     try:
         # the socket's own timeout is longer, so that `_wait` reports a stall
@@ -155,6 +159,7 @@ def _is_partial(response: HTTPResponse, size: int) -> bool:
 
 def _open_part(part: Path, url: str, headers: HTTPMessage, append: bool) -> IO[bytes]:
     """`part` for appending, or emptied, with the validator of its new content in NAME.part.json."""
+    check_guard(part)
     if append:
         return part.open("ab")
     file = part.open("wb")  # emptied first: the validator must never describe other bytes
@@ -261,6 +266,7 @@ def _validator_path(part: Path) -> Path:
 
 
 def _discard(part: Path) -> None:
+    check_guard(part)
     part.unlink(missing_ok=True)
     _validator_path(part).unlink(missing_ok=True)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import sys
 import types
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from snnkd.console import Console
 from snnkd.data.download.archives import Archive, FetchOptions
 from snnkd.data.download.fetch import fetch_archives, find_copies
 from snnkd.errors import FileError, SnnkdError
-from snnkd.files import data_folder, from_os_error
+from snnkd.files import check_guard, data_folder, from_os_error, remove_tree
 from snnkd.locks import dataset_lock
 
 EVENTS = "events_np"
@@ -142,7 +141,7 @@ def _fetch(name: str, root: Path, fetch: FetchOptions, console: Console) -> list
 def _convert(name: str, root: Path, files: list[Path], console: Console) -> None:
     """Unpack and convert in a temporary folder, renamed when complete."""
     tmp = root / f".{EVENTS}"
-    shutil.rmtree(tmp, ignore_errors=True)  # left by a killed process
+    remove_tree(tmp)  # left by a killed process
     console.log(f"converting the events of {name} once: {', '.join(path.name for path in files)}")
     try:
         for folder in ("download", "extract", EVENTS):
@@ -154,6 +153,7 @@ def _convert(name: str, root: Path, files: list[Path], console: Console) -> None
             dataset.extract_downloaded_files(tmp / "download", tmp / "extract")
             dataset.create_raw_from_extracted(tmp / "extract", tmp / EVENTS)
         os.sync()  # one call for thousands of small files
+        check_guard(root / EVENTS)
         (tmp / EVENTS).rename(root / EVENTS)
     except OSError as error:
         raise from_os_error(error, error.filename or root) from error
@@ -163,7 +163,7 @@ def _convert(name: str, root: Path, files: list[Path], console: Console) -> None
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:150]
         raise FileError(f"{', '.join(map(str, files))}: contains a file without events ({reason})") from error
     finally:
-        shutil.rmtree(tmp, ignore_errors=True)
+        remove_tree(tmp)
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -27,7 +26,15 @@ from snnkd.data.sets.event_files import DATASETS, events_root, list_samples, pre
 from snnkd.data.sets.event_frames import integrate
 from snnkd.data.split import Split, permutation
 from snnkd.errors import FileError, UsageError
-from snnkd.files import data_folder, from_os_error, read_json, sha256, sync_folder, write_json
+from snnkd.files import (
+    data_folder,
+    from_os_error,
+    read_json,
+    remove_tree,
+    sha256,
+    sync_folder,
+    write_json,
+)
 from snnkd.locks import dataset_lock
 from snnkd.schema.events import EventConfig, SplitEventConfig
 
@@ -198,7 +205,7 @@ def _write_cache(
         f"into {config.frames} frames each, once"
     )
     try:
-        shutil.rmtree(tmp, ignore_errors=True)  # left by a killed process
+        remove_tree(tmp)  # left by a killed process
         tmp.mkdir(parents=True)
         labels = np.array([label for _, label, _ in samples], "<i8")
         with (tmp / FRAMES).open("wb") as file:
@@ -217,13 +224,13 @@ def _write_cache(
             "spikingjelly": version("spikingjelly"),
         }
         write_json(tmp / ABOUT, info)
-        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        remove_tree(folder)  # a damaged one
         tmp.rename(folder)
         sync_folder(folder.parent)
     except OSError as error:
         raise from_os_error(error, error.filename or tmp) from error
     finally:
-        shutil.rmtree(tmp, ignore_errors=True)
+        remove_tree(tmp)
 
 
 def _write_frames(
