@@ -33,6 +33,8 @@ def trained_once(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) ->
     words = ["--teacher", taught, "--allow-weak-teacher", "--init", "start.pt", "--loss", "mine:my_loss"]
     done = run_in(project, data_folder, "distill", *WORDS, *words, "--T", 1)
     assert done.code == 0, done.err
+    del sys.modules["mine"]  # the tests import it from its copies
+    sys.path.remove(str(project))
     return project / done.folder
 
 
@@ -42,10 +44,6 @@ def student(trained_once: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     project = Path(shutil.copytree(trained_once.parents[1], "project")).absolute()
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    sys.modules.pop("mine", None)
-    monkeypatch.setattr(
-        sys, "path", [folder for folder in sys.path if folder != str(trained_once.parents[1])]
-    )
     return project / "runs" / trained_once.name
 
 
