@@ -27,6 +27,10 @@ from filelock import FileLock
 
 from snnkd.distributed import SIGNALS
 
+for _number in SIGNALS:  # a shell in whose background the tests run ignores SIGINT, nohup SIGHUP
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
 # the networks here are small: a second thread would only wait for the first
 os.environ["OMP_NUM_THREADS"] = "1"
 

@@ -98,7 +98,8 @@ def test_rows_fit_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("sweep")
-def test_names_are_whole_where_another_program_reads(cli: Cli) -> None:
+def test_names_are_whole_where_another_program_reads(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
     rows = cli("status").out.splitlines()
     assert rows[1].endswith("  runs/distill-glyphs-resnet8-kl-T4-bbbbbb-s0")
     assert not any("…" in row for row in rows)
