@@ -52,7 +52,7 @@ class TrainBatches:
         rows = order[part if isinstance(part, slice) else to_device(part, order.device)]
         images, labels = self._split.take(rows), self._split.labels[rows]
         generator = torch.Generator().manual_seed(derive(self._seed, "augmentation", epoch, step))
-        rng = BatchRng(generator, self._batch_size, part, images.device)
+        rng = BatchRng(generator, self._batch_size, part, images.device, rows, epoch)
         images = augment(images, self._operations, rng, self._colour)
         if not self._mixing:
             return to_batch(images), labels

@@ -81,6 +81,8 @@ class Network(nn.Module):
         """Layers of the body that stay in eval mode."""
         self.resizes_input = False
         """Whether to resize images of another size, as for a teacher with another input size."""
+        self.any_size = False
+        """Whether to take images of another size as they are, as in first epochs with smaller ones."""
         channels = specification.shape[0]
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
@@ -120,7 +122,10 @@ class Network(nn.Module):
             images, frames = selected.flatten(0, 1), len(selected)
         if self.resizes_input and images.ndim == 4:
             images = resize_images(images, self.specification.shape)
-        if images.ndim != 4 or tuple(images.shape[1:]) != self.specification.shape:
+        expected = self.specification.shape
+        if images.ndim != 4 or tuple(images.shape[1:]) != (
+            (expected[0], *images.shape[2:]) if self.any_size else expected
+        ):
             raise UsageError(
                 f"images of shape {list(images.shape)}; "
                 f"this network expects [B, {', '.join(map(str, self.specification.shape))}]"

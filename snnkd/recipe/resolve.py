@@ -15,6 +15,7 @@ from snnkd.catalog.trackers import check_names
 from snnkd.errors import UsageError
 from snnkd.recipe.data_section import check_subset
 from snnkd.recipe.effect import check_effect
+from snnkd.recipe.first_epochs import check_first_epochs
 from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, key_hint, stages_in
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import NO_LOSS, build_loss, find_trait, method_overrides
@@ -209,6 +210,7 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
     recipe = fields.build(STAGES[stage], values, "")
     _check_combinations(recipe)
     check_events(recipe)
+    check_first_epochs(recipe)
     return recipe
 
 

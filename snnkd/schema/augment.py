@@ -31,6 +31,8 @@ class FlipConfig:
     """Horizontal flip with probability 0.5."""
 
     name: Literal["flip"] = "flip"
+    alternate: bool = False
+    """Flip each image in every second epoch, half of them in the first (Jordan 2024, arXiv 2404.00498)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -109,6 +109,11 @@ class TrainConfig:
     classes is left out."""
     freeze: Annotated[tuple[str, ...], Since("0.2.0")] = ()
     """Layers that keep their initial weights and norm statistics, by name; stages.0 freezes all within."""
+    first_T: Annotated[tuple[int, ...], Since("0.2.0")] = ()
+    """Timesteps of the student in the first epochs, a number for each, such as [1, 1]; model.T after them."""
+    first_sizes: Annotated[tuple[int, ...], Since("0.2.0")] = ()
+    """Height and width to which images are shrunk in the first epochs, a number for each, such as [24, 24]; a
+    teacher sees them in full."""
 
 
 OPTIMIZER_KEYS = {

@@ -94,6 +94,9 @@ def initial_network(stage: Stage) -> Network:
     network = random_network(recipe, data)
     if isinstance(network.body, LibraryNetwork):
         check_image_size(network, network.specification.batch_shape(2), f"data.size: {recipe.model.name}")
+    network.any_size = bool(recipe.train.first_sizes)
+    for size in sorted(set(recipe.train.first_sizes)):
+        _check_smaller(network, size)
     if recipe.train.init == "teacher":
         assert teacher is not None
         _copy_weights(teacher.network, network)
@@ -106,6 +109,15 @@ def initial_network(stage: Stage) -> Network:
             f"{recipe.model.name} has no blocks to recompute; set it to false"
         )
     return network
+
+
+def _check_smaller(network: Network, size: int) -> None:
+    channels, height, width = network.specification.shape
+    if size >= min(height, width):
+        raise UsageError(
+            f"train.first_sizes: {size} must be below the images' {height}x{width}; remove or lower it"
+        )
+    check_image_size(network, (2, channels, size, size), "train.first_sizes")
 
 
 def _load_initial(network: Network, file: WeightFile, console: Console) -> None:

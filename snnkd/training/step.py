@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from snnkd.losses.objective import Objective
 from snnkd.losses.outputs import BatchOutputs, Loss
 from snnkd.models import Network
 from snnkd.models.features import Features
+from snnkd.models.resize import resize_images
 from snnkd.schema.run import ExecutionConfig, StageRecipe
 
 
@@ -63,7 +64,7 @@ class TrainStep(nn.Module):
         self._compiled = (
             network if compiled is None else compiled,
         )  # in a tuple, not to register its parameters again
-        self._execution, self._epochs = recipe.execution, recipe.train.epochs
+        self._execution, self._train = recipe.execution, recipe.train
 
     @property
     def compiled(self) -> nn.Module:
@@ -77,7 +78,8 @@ class TrainStep(nn.Module):
         features = Features(names) if names else None
         network = self.network if hooked else self.compiled
         with autocast(self._execution, images.device):
-            logits = network(images, None, features)
+            images = shrink(images, of_epoch(self._train.first_sizes, epoch))
+            logits = network(images, of_epoch(self._train.first_T, epoch), features)
         loss: Loss = self.objective(
             BatchOutputs(
                 student=logits,
@@ -86,10 +88,20 @@ class TrainStep(nn.Module):
                 student_features=features.kept if features else {},
                 teacher_features=teacher.features,
                 epoch=epoch,
-                epochs=self._epochs,
+                epochs=self._train.epochs,
             )
         )
         return loss
+
+
+def of_epoch(first: Sequence[int], epoch: int) -> int | None:
+    """The value that a key of the first epochs gives for `epoch`; None after them."""
+    return first[epoch] if epoch < len(first) else None
+
+
+def shrink(images: Tensor, size: int | None) -> Tensor:
+    """Images `[B, C, H, W]` at height and width `size`; unchanged if it is None."""
+    return images if size is None else resize_images(images, (images.shape[1], size, size))
 
 
 def data_parallel(step: TrainStep, device: torch.device, sync_norm: bool) -> nn.Module:

@@ -15,7 +15,7 @@ from snnkd.data.imageset import ImageSet, from_arrays, hold_out
 from snnkd.data.loader import TrainBatches, measure_batches, to_float
 from snnkd.data.split import Split
 from snnkd.errors import UsageError
-from snnkd.schema.augment import OPERATIONS, MixupConfig, Operation
+from snnkd.schema.augment import OPERATIONS, FlipConfig, MixupConfig, Operation
 from snnkd.schema.run import TrainConfig
 
 CPU = torch.device("cpu")
@@ -234,3 +234,17 @@ def test_a_constant_channel_does_not_divide_by_zero():
     pixels = np.full((4, 8, 8), 51, np.uint8)
     made = from_arrays("flat", 4, {"train": (pixels, np.arange(4)), "test": (pixels, np.arange(4))})
     assert made.channel_statistics() == (pytest.approx([0.2]), [1e-3])
+
+
+def test_alternating_flips_show_each_image_both_ways_in_two_epochs():
+    ramp = torch.arange(8, dtype=torch.uint8).expand(1000, 1, 8, 8).contiguous()  # rises from left to right
+    of = TrainBatches(Split(ramp, torch.arange(1000)), 1000, (FlipConfig(alternate=True),), 0, CPU, 1000)
+
+    def flipped(epoch: int) -> torch.Tensor:
+        shown, labels = of.batch(epoch, 0)
+        return (shown[:, 0, 0, 0] > 0)[labels.argsort()]
+
+    first, second = flipped(0), flipped(1)
+    assert 450 < int(first.sum()) < 550
+    assert second.equal(~first)
+    assert flipped(2).equal(first)

@@ -101,7 +101,13 @@ def test_interrupted_again_and_again() -> None:
 
 
 OPTIMIZERS = {
-    "sgd": ["train.nesterov=true", "train.schedule=triangular", "train.norm_lr_factor=8"],
+    "sgd": [
+        "train.nesterov=true",
+        "train.schedule=triangular",
+        "train.norm_lr_factor=8",
+        "train.first_sizes=[12]",
+        "data.augment=[crop, {name: flip, alternate: true}]",
+    ],
     "adam": [
         "train.clip_grad_norm=0.5",
         "train.lr=0.002",

@@ -25,6 +25,7 @@ from snnkd.schema.augment import (
     MIXING,
     CutoutConfig,
     EraseConfig,
+    FlipConfig,
     Operation,
     Options,
     RandAugmentConfig,
@@ -47,6 +48,13 @@ def crop(images: Tensor, rng: BatchRng) -> Tensor:
 def flip(images: Tensor, rng: BatchRng) -> Tensor:
     """Flip each image horizontally with probability one half."""
     return torch.where(rng.integers(2, 1, 1, 1).bool(), images.flip(-1), images)
+
+
+def alternating_flip(images: Tensor, rng: BatchRng) -> Tensor:
+    """Flip each image horizontally in every second epoch; a hash of its index decides which."""
+    assert rng.images is not None
+    flipped = ((rng.images * 2654435761 >> 16) + rng.epoch) % 2  # Knuth's multiplicative hash
+    return torch.where(flipped.bool().view(-1, 1, 1, 1), images.flip(-1), images)
 
 
 def _cutout(images: Tensor, rng: BatchRng, options: CutoutConfig, colour: Tensor) -> Tensor:
@@ -93,8 +101,8 @@ def augment(
 def _operation(options: Options, colour: Tensor) -> Callable[[Tensor, BatchRng], Tensor]:
     if options.name == "crop":
         return crop
-    if options.name == "flip":
-        return flip
+    if isinstance(options, FlipConfig):
+        return alternating_flip if options.alternate else flip
     if isinstance(options, CutoutConfig):
         return partial(_cutout, options=options, colour=colour)
     if isinstance(options, EraseConfig):

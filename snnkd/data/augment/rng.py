@@ -18,6 +18,9 @@ class BatchRng:
     part: slice | Tensor
     """The images of the batch that this process has: a slice, or indices `[images here]`."""
     device: torch.device
+    images: Tensor | None = None
+    """Indices in the training set of the images here, `[images here]`."""
+    epoch: int = 0
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Integers 0..high-1 on the device, `[images here, *shape]`."""
