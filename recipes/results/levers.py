@@ -1,0 +1,112 @@
+"""Measure what each lever of fast training gains on validation images of CIFAR-100, and what it costs.
+
+    python recipes/results/levers.py teacher|student --data npz:cifar100.npz [--seeds 0 1 2] [--only LEVER ...]
+
+Each lever changes one setting of the base. Runs are under ./levers, one after the other, and a finished run
+is not repeated. A tenth of the training images is held out; test images are not looked at. Prints and writes
+levers-STAGE.json beside the results of cifar100-fast. Set the threads by OMP_NUM_THREADS.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from snnkd.environment import hardware, versions
+from snnkd.files import write_atomic
+
+RESULTS = Path(__file__).resolve().parent / "cifar100-fast"
+BASE = [
+    "data.val_fraction=0.1",
+    "data.augment=[crop, flip]",
+    "model.name=cnn7",
+    "model.width=16",
+    "train.batch_size=200",
+    "train.nesterov=true",
+    "train.schedule=triangular",
+    "execution.compile=neurons",
+]
+"""Settings of every run."""
+TEACHER = [*BASE, "train.epochs=5", "train.lr=0.2", "train.label_smoothing=0.1"]
+STUDENT = [*BASE, "train.epochs=3", "train.lr=0.1", "train.init=teacher", "model.T=2", "loss=kl"]
+LEVERS: dict[str, dict[str, list[str]]] = {
+    "teacher": {
+        "base": [],
+        "no label smoothing": ["train.label_smoothing=0"],
+        "small images first": ["train.first_sizes=[24, 24]"],
+        "alternating flip": ["data.augment=[crop, {name: flip, alternate: true}]"],
+        "average of weights": ["train.ema=0.99"],
+        "batches of 500": ["train.batch_size=500", "train.lr=0.5"],
+        "norms eight times as fast": ["train.norm_lr_factor=8"],
+    },
+    "student": {
+        "base": [],
+        "random start": ["train.init=random"],
+        "T = 1 first": ["train.first_T=[1]"],
+        "T = 1 in all but the last": ["train.first_T=[1, 1]"],
+        "small images first": ["train.first_sizes=[24]"],
+        "alternating flip": ["data.augment=[crop, {name: flip, alternate: true}]"],
+        "label smoothing": ["train.label_smoothing=0.1"],
+        "average of weights": ["train.ema=0.99"],
+        "batches of 500": ["train.batch_size=500", "train.lr=0.25"],
+    },
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("stage", choices=LEVERS)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", metavar="LEVER")
+    arguments = parser.parse_args()
+    levers = LEVERS[arguments.stage]
+    runs: dict[str, list[dict[str, Any]]] = {}
+    for seed in arguments.seeds:
+        for lever in arguments.only or levers:
+            settings = [f"data.name={arguments.data}", f"seed={seed}", *levers[lever]]
+            row = measure(arguments.stage, lever, seed, settings)
+            runs.setdefault(lever, []).append(row)
+            print(lever, json.dumps(row), flush=True)
+    content = {
+        "hardware": hardware(torch.device("cpu")),
+        "versions": versions(),
+        "base": TEACHER if arguments.stage == "teacher" else STUDENT,
+        "settings": levers,
+        "runs": runs,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    write_atomic(RESULTS / f"levers-{arguments.stage}.json", json.dumps(content, indent=1).encode() + b"\n")
+
+
+def measure(stage: str, lever: str, seed: int, settings: list[str]) -> dict[str, Any]:
+    """Train (or find finished) one run; its validation accuracy after the last epoch and CPU seconds."""
+    if stage == "teacher":
+        folder = train("teach", [*TEACHER, *settings], f"teacher-{lever}-{seed}")
+    else:
+        teacher = Path("levers") / f"teacher-base-{seed}"
+        folder = train("distill", [*STUDENT, *settings], f"student-{lever}-{seed}", "--teacher", str(teacher))
+    last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
+    seconds = json.loads((folder / "result.json").read_text())["seconds"]
+    return {"seed": seed, "val_top1": last["val_top1"], "cpu_seconds": seconds["train_cpu"]}
+
+
+def train(command: str, settings: list[str], name: str, *words: str) -> Path:
+    folder = Path("levers") / name.replace(" ", "-").replace("=", "")
+    sets = [word for setting in settings for word in ("--set", setting)]
+    subprocess.run(
+        [sys.executable, "-m", "snnkd", command, *sets, *words, "--out", str(folder)],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return folder
+
+
+if __name__ == "__main__":
+    main()
