@@ -1,8 +1,8 @@
 """Measure what each lever of fast training gains on validation images of CIFAR-100, and what it costs.
 
-    python recipes/results/levers.py teacher|student --data npz:cifar100.npz [--seeds 0 1 2] [--only LEVER ...]
+    python recipes/results/levers.py STAGE --data npz:cifar100.npz [--seeds 0 1 2] [--only LEVER ...]
 
-Each lever changes one setting of the base. Runs are under ./levers, one after the other, and a finished run
+STAGE is teacher or student. Each lever changes one setting of its base. Runs are under ./levers, one after the other, and a finished run
 is not repeated. A tenth of the training images is held out; test images are not looked at. Prints and writes
 levers-STAGE.json beside the results of cifar100-fast. Set the threads by OMP_NUM_THREADS.
 """
