@@ -2,8 +2,8 @@
 
     python recipes/results/levers.py STAGE --data npz:cifar100.npz [--seeds 0 1 2] [--only LEVER ...]
 
-STAGE is teacher or student. Each lever changes one setting of its base. Runs are under ./levers, one after the
-other, and a finished run is not repeated. A tenth of the training images is held out; test images are not
+STAGE is teacher or student. Each lever changes one setting of its base. Runs are under ./levers, one after
+the other, and a finished one is not repeated. A tenth of the training images is held out; test images are not
 looked at. Prints and writes levers-STAGE.json beside the results of cifar100-fast. Set the threads by
 OMP_NUM_THREADS.
 """
