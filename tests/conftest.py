@@ -267,7 +267,7 @@ def _train(root: Path) -> dict[str, str]:
     runs = {}
     for stage, words in (
         ("teach", ["--epochs", 4]),
-        ("distill", ["--epochs", 8, "--T", 3, "--loss", "hta-kl"]),
+        ("distill", ["--epochs", 3, "--T", 3, "--loss", "hta-kl", "--set", "train.init=teacher"]),
     ):
         ended = run_in(root, root / "data", stage, *common, *words)
         assert ended.code == 0, ended.err

@@ -21,18 +21,18 @@ from snnkd.recipe.yaml_io import parse_yaml
 
 def test_help_without_torch() -> None:
     """--help, --version and list answer without importing torch or spikingjelly."""
-    for words in (["--help"], ["distill", "--help"], ["--version"], ["list", "losses"], ["guide"]):
-        script = (
-            "import sys, atexit\n"
-            f"sys.argv = ['snnkd', *{words!r}]\n"
-            "from snnkd.cli import main\n"
-            "try: main()\n"
-            "except SystemExit as e: assert not e.code, e.code\n"
-            "heavy = {'torch', 'spikingjelly', 'matplotlib', 'numpy'} & set(sys.modules)\n"
-            "assert not heavy, heavy\n"
-        )
-        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    script = (
+        "import sys\n"
+        "from snnkd.cli import main\n"
+        "for words in ['--help'], ['distill', '--help'], ['--version'], ['list', 'losses'], ['guide']:\n"
+        "    sys.argv = ['snnkd', *words]\n"
+        "    try: main()\n"
+        "    except SystemExit as e: assert not e.code, e.code\n"
+        "    heavy = {'torch', 'spikingjelly', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "    assert not heavy, (words, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_bare_snnkd_shows_its_help(cli: Cli) -> None:

@@ -214,6 +214,7 @@ def test_signals_save_and_end_with_their_code(
     assert Path("run/model.safetensors").read_bytes() == long_bytes
 
 
+@pytest.mark.nightly  # forked: faults/test_at_every_operation
 def test_a_killed_run_continues_from_its_last_checkpoint(long_bytes: bytes, cli: Cli) -> None:
     process = start("teach", *LONG)
     _wait_for(Path("run/previous.pt"))
@@ -252,6 +253,7 @@ def test_a_signal_while_torch_is_imported_is_kept_for_the_first_step() -> None:
     assert Path("run/last.pt").exists()
 
 
+@pytest.mark.nightly  # while waiting: cli/test_sweep_cli; in training: faults/test_signals_by_phase
 def test_a_shell_loop_ends_on_ctrl_c() -> None:
     """Dying of SIGINT, not exiting with 130, is what makes bash give up its loop."""
     import subprocess
