@@ -327,7 +327,7 @@ def test_weights_that_layers_share_are_averaged_once() -> None:
 
 
 def test_an_averaged_run_stopped_after_every_step_ends_with_the_same_bytes(cli: Cli) -> None:
-    words = ["distill", *SMALL, "--loss", "none", "--T", 1, "--set", "train.ema=0.9"]
+    words = ["distill", *SMALL, "--epochs", 1, "--loss", "none", "--T", 1, "--set", "train.ema=0.9"]
     assert cli(*words, "--out", "whole").code == 0
     for _ in range(20):
         code = cli(*words, "--out", "parts", "--max-time", "0s").code
