@@ -43,17 +43,18 @@ def test_work_goes_on_when_stderr_takes_nothing(redirection: str) -> None:
     assert (done.returncode, done.stdout) == (0, b"done\n")
 
 
+@pytest.mark.nightly  # by default the streams alone, above and below
 @pytest.mark.parametrize(
     ("script", "code"),
     [
         ('"$@" 2>/dev/full', 0),
-        pytest.param('"$@" 2>&1 | head -1', 0, marks=pytest.mark.nightly),
-        pytest.param('"$@" 2>&-', 0, marks=pytest.mark.nightly),
-        pytest.param('"$@" >/dev/full', 4, marks=pytest.mark.nightly),
-        pytest.param('"$@" >&-', 3, marks=pytest.mark.nightly),
-        pytest.param('FORCE_COLOR=1 "$@" 2>err; code=$?; ! grep -q $\'\\e\' err && exit $code', 0, marks=pytest.mark.nightly),
+        ('"$@" 2>&1 | head -1', 0),
+        ('"$@" 2>&-', 0),
+        ('"$@" >/dev/full', 4),
+        ('"$@" >&-', 3),
+        ("FORCE_COLOR=1 \"$@\" 2>err; code=$?; ! grep -q $'\\e' err && exit $code", 0),
     ],
-)  # fmt: skip
+)
 def test_a_run_is_finished_whatever_takes_its_messages(script: str, code: int) -> None:
     done = _bash(script, *TEACH)
     assert done.returncode == code
