@@ -16,8 +16,9 @@ ARCHIVE = "cifar-100-python.tar.gz"
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 75), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.nightly)],
+    [(signal.SIGTERM, 75), (signal.SIGINT, -signal.SIGINT)],
 )
+@pytest.mark.nightly  # in this process: data/test_download
 def test_stopped_in_a_download_it_keeps_what_came(
     number: signal.Signals, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,4 +42,4 @@ def test_every_listed_model_teaches_and_learns(cli: Cli, name: str) -> None:
     assert [result["T"] for result in (taught.json, learned.json)] == [1, 2]
     assert learned.json["teacher"]["sha256"] == taught.json["weights_sha256"]
     assert taught.json["rate_per_layer"] is None
-    assert len(learned.json["rate_per_layer"]) > 5
+    assert len(learned.json["rate_per_layer"]) >= 5  # vgg8 has five

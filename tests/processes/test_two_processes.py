@@ -28,12 +28,11 @@ DISTILL = [
     "0.1",
     "--T",
     "3",
-    "--teacher",
-    "teacher",
-    "--allow-weak-teacher",
     "--out",
     "run",
 ]
+TEACHER = ["--teacher", "teacher", "--allow-weak-teacher"]
+WITHOUT_TEACHER = {"w2s"}
 LOSSES = {
     "hta-kl": [],
     "bkdsnn": [],
@@ -65,9 +64,9 @@ LOSSES = {
 EXACT = """
 from snnkd import stage
 train = stage.train
-def exactly(of, network, objective, compile):
+def exactly(of, network, objective, *more):
     of.teacher.network.double(), network.double(), objective.double()
-    progress = train(of, network, objective, compile)
+    progress = train(of, network, objective, *more)
     network.float()
     return progress
 stage.train = exactly
@@ -88,6 +87,11 @@ def here(torchrun: Jobs, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def _words(name: str, out: str) -> list[str]:
+    teacher = [] if name in WITHOUT_TEACHER else TEACHER
+    return [*DISTILL, *teacher, "--loss", name.partition(" ")[0], *LOSSES[name], "--out", out]
+
+
 def _losses(run: Path) -> list[float]:
     return [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
 
@@ -98,14 +102,11 @@ def _losses(run: Path) -> list[float]:
 )
 def test_two_processes_give_the_losses_of_one(torchrun: Jobs, here: Path, name: str) -> None:
     """20 steps of one global batch, norms frozen."""
-    words = [*DISTILL, "--loss", name.partition(" ")[0], *LOSSES[name]]
     found: list[list[float]] = []
     weights: list[Any] = []
     for count in (1, 2):
         out = f"{name.replace(':', ' ')} {count}"
-        torchrun.done(
-            here, [*words, "--out", out], count, frozen=True, code=EXACT if name in IN_FLOAT64 else ""
-        )
+        torchrun.done(here, _words(name, out), count, frozen=True, code=EXACT if name in IN_FLOAT64 else "")
         found.append(_losses(here / out))
         weights.append(torch.load(here / "weights-0.pt"))
     assert len(found[0]) == 20
@@ -120,7 +121,7 @@ def test_two_processes_give_the_losses_of_one(torchrun: Jobs, here: Path, name: 
 def test_without_gathering_the_comparison_would_fail(torchrun: Jobs, here: Path, name: str) -> None:
     found = []
     for count in (1, 2):
-        words = [*DISTILL, "--loss", name, *LOSSES[name], "--out", f"apart {name.replace(':', ' ')} {count}"]
+        words = _words(name, f"apart {name.replace(':', ' ')} {count}")
         torchrun.done(
             here,
             words,
@@ -144,7 +145,7 @@ def test_live_norms_train_and_both_processes_end_with_the_same_weights(
 ) -> None:
     out = f"live {len(words)}"
     torchrun.done(
-        here, [*DISTILL, "--loss", "bkdsnn", "--epochs", "30", "--lr", "0.02", *words, "--out", out]
+        here, [*DISTILL, *TEACHER, "--loss", "bkdsnn", "--epochs", "12", "--lr", "0.02", *words, "--out", out]
     )
     first, second = (torch.load(here / f"weights-{rank}.pt") for rank in (0, 1))
     assert first.keys() == second.keys()
