@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.text import columns
 from snnkd.errors import UsageError, did_you_mean
@@ -17,8 +18,12 @@ PAGES = files("snnkd") / "guide"
 EXAMPLES = ("snnkd guide", "snnkd guide losses", "snnkd guide cluster > cluster.md")
 
 
-def _page_names(incomplete: str) -> list[str]:
-    return [name for name in read_pages() if name.startswith(incomplete)]
+def read_pages() -> dict[str, str]:
+    """Text of every page by name, in alphabetical order."""
+    pages = sorted(
+        (page for page in PAGES.iterdir() if page.name.endswith(".md")), key=lambda page: page.name
+    )
+    return {page.name.removesuffix(".md"): page.read_text(encoding="utf-8") for page in pages}
 
 
 def guide(
@@ -28,7 +33,7 @@ def guide(
             metavar="PAGE",
             help="Page to show; without it, the list of pages.",
             show_default=False,
-            autocompletion=_page_names,
+            autocompletion=complete.one_of(read_pages),
         ),
     ] = None,
     as_json: o.Json = False,
@@ -53,11 +58,3 @@ def guide(
         pydoc.pager(pages[page])  # $PAGER, or less
     else:
         o.echo(pages[page].rstrip())
-
-
-def read_pages() -> dict[str, str]:
-    """Text of every page by name, in alphabetical order."""
-    pages = sorted(
-        (page for page in PAGES.iterdir() if page.name.endswith(".md")), key=lambda page: page.name
-    )
-    return {page.name.removesuffix(".md"): page.read_text(encoding="utf-8") for page in pages}

@@ -25,13 +25,12 @@ EXAMPLES = (
 ACTIONS = ("rm", "rename", "tag")
 
 
-def _actions(incomplete: str) -> list[str]:
-    return [action for action in ACTIONS if action.startswith(incomplete)]
-
-
 def runs(
     action: Annotated[
-        str, typer.Argument(metavar="ACTION", help="rm, rename or tag.", autocompletion=_actions)
+        str,
+        typer.Argument(
+            metavar="ACTION", help="rm, rename or tag.", autocompletion=complete.one_of(lambda: ACTIONS)
+        ),
     ],
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run.", autocompletion=complete.runs)],
     words: Annotated[

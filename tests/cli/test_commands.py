@@ -20,11 +20,11 @@ from snnkd.recipe.yaml_io import parse_yaml
 
 
 def test_help_without_torch() -> None:
-    """--help, --version and list answer without importing torch or spikingjelly."""
+    """--help, --version, list, guide and keys answer without importing torch or spikingjelly."""
     script = (
         "import sys\n"
         "from snnkd.cli import main\n"
-        "for words in ['--help'], ['distill', '--help'], ['--version'], ['list', 'losses'], ['guide']:\n"
+        "for words in ['--help'], ['distill', '--help'], ['--version'], ['list', 'losses'], ['guide'], ['keys', 'train']:\n"
         "    sys.argv = ['snnkd', *words]\n"
         "    try: main()\n"
         "    except SystemExit as e: assert not e.code, e.code\n"

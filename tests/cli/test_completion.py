@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -54,20 +55,14 @@ def test_a_runs_folder_that_is_missing_completes_nothing(completed) -> None:
     assert completed("snnkd eval x") == []
 
 
-def test_completion_and_keys_without_torch() -> None:
-    code = (
-        "import sys, os\n"
-        "from snnkd.cli import main\n"
-        "for words in (['keys', 'train'], []):\n"
-        "    sys.argv = ['snnkd', *words]\n"
-        "    try: main()\n"
-        "    except SystemExit as ended: assert not ended.code, ended.code\n"
-        "    assert not {'torch', 'numpy', 'matplotlib'} & set(sys.modules)\n"
-        "    os.environ |= {'_SNNKD_COMPLETE': 'complete_bash', 'COMP_CWORD': '2'}\n"
-        "    os.environ['COMP_WORDS'] = 'snnkd eval r'\n"
+def test_completion_without_torch() -> None:
+    code = "import sys\nfrom snnkd.cli import main\ntry: main()\nfinally: print(*sys.modules)"
+    words = {"_SNNKD_COMPLETE": "complete_bash", "COMP_WORDS": "snnkd eval r", "COMP_CWORD": "2"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **words}, capture_output=True, text=True, check=False
     )
-    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
+    assert not {"torch", "numpy", "matplotlib"} & set(ended.stdout.split())
 
 
 def test_help_is_grouped(cli: Cli) -> None:
