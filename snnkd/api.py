@@ -23,12 +23,12 @@ from snnkd.evaluation import EvalRequest
 from snnkd.files import user_path
 from snnkd.models import Network
 from snnkd.models.files import load_network
-from snnkd.recipe import resolve_stage
+from snnkd.recipe import resolve_execution, resolve_stage
 from snnkd.recipe.sweep import sweep_notice
 from snnkd.recipe.train_section import fitted_keys
 from snnkd.runs.find import Finished
 from snnkd.schema import fields
-from snnkd.schema.run import Confidence, DistillRecipe, EvalConfig, ExecutionConfig, TeachRecipe
+from snnkd.schema.run import Confidence, DistillRecipe, EvalConfig, TeachRecipe
 
 
 @dataclass(frozen=True)
@@ -219,7 +219,7 @@ def evaluate(
         data_settings=_words(settings),
         save_logits=None if save_logits is None else _path("save_logits", save_logits),
     )
-    execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
+    execution = resolve_execution(device, batch_size)
     return _result(pipeline.evaluate(_folder(run), request, _context(quiet), execution))
 
 
@@ -238,7 +238,7 @@ def predict(
     """
     paths = list(pictures) if isinstance(pictures, (list, tuple)) else [pictures]
     threshold = fields.coerce(Confidence, confidence, "confidence")
-    execution = fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
+    execution = resolve_execution(device, batch_size)
     files = [_path("pictures", path) for path in paths]
     predicted = pipeline.predict(_folder(run), files, threshold, _context(quiet), execution)
     for each in predicted["left_out"]:

@@ -13,8 +13,9 @@ from snnkd.cli.places import check_networks
 from snnkd.cli.text import curve_text
 from snnkd.errors import RunError
 from snnkd.measure.plot import check_plot_path
+from snnkd.recipe import resolve_execution
 from snnkd.schema import fields
-from snnkd.schema.run import EvalConfig, ExecutionConfig
+from snnkd.schema.run import EvalConfig
 
 MAX_NAMED = 3
 EXAMPLES = (
@@ -100,9 +101,7 @@ def evaluate(
     """Measure accuracy, rate, SynOps and energy at every timestep."""
     o.permit(code, data)
     config = fields.build(EvalConfig, {"split": split, "T": T, "recalibrate_bn": recalibrate_bn}, "eval")
-    execution = fields.build(
-        ExecutionConfig, {"device": device or "auto", "eval_batch_size": batch_size}, "execution"
-    )
+    execution = resolve_execution(device or "auto", batch_size)
     if plot:
         check_plot_path(plot)
     # the rest of a request is checked with torch, before its networks are looked for

@@ -14,8 +14,9 @@ from snnkd.cli.places import check_networks
 from snnkd.cli.text import prediction_text
 from snnkd.errors import FileError
 from snnkd.files import check_pictures
+from snnkd.recipe import resolve_execution
 from snnkd.schema import fields
-from snnkd.schema.run import Confidence, ExecutionConfig
+from snnkd.schema.run import Confidence
 
 EXAMPLES = (
     "snnkd predict RUN cat.jpg",
@@ -60,9 +61,7 @@ def predict(
     o.permit(code)
     distributed.refuse_torchrun("predict")
     threshold = fields.coerce(Confidence, confidence, "--confidence")
-    execution = fields.build(
-        ExecutionConfig, {"device": device or "auto", "eval_batch_size": batch_size}, "execution"
-    )
+    execution = resolve_execution(device or "auto", batch_size)
     if execution.device in ("auto", "cpu"):
         check_networks([run], latest=False)
         check_pictures(pictures)

@@ -200,7 +200,7 @@ def build_for_weights(specification: Specification, path: Path, size: int) -> Ne
             build_network(specification)
     except _TooLarge:
         raise
-    except Exception:  # some networks of libraries cannot be built without memory
+    except Exception:  # a library's network may need memory to be built; any other error comes again below
         pass
     with _at_most(limit, message):
         return build_network(specification)

@@ -2,7 +2,7 @@
 
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.overrides import FLAGS
-from snnkd.recipe.resolve import Pipeline, resolve_pipeline, resolve_stage
+from snnkd.recipe.resolve import Pipeline, resolve_execution, resolve_pipeline, resolve_stage
 from snnkd.recipe.shipped import shipped_names
 from snnkd.recipe.sweep import Task, Tasks, resolve_tasks
 from snnkd.recipe.yaml_io import dump_yaml
@@ -14,6 +14,7 @@ __all__ = [
     "Tasks",
     "dump_yaml",
     "read_recipe",
+    "resolve_execution",
     "resolve_pipeline",
     "resolve_stage",
     "resolve_tasks",

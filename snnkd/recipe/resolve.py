@@ -27,7 +27,15 @@ from snnkd.schema import fields
 from snnkd.schema.augment import check_augment, mixing_names
 from snnkd.schema.events import check_events, frames_in
 from snnkd.schema.fields import copy_plain
-from snnkd.schema.run import CompareConfig, DistillRecipe, EvalConfig, ExportConfig, StageRecipe, TeachRecipe
+from snnkd.schema.run import (
+    CompareConfig,
+    DistillRecipe,
+    EvalConfig,
+    ExecutionConfig,
+    ExportConfig,
+    StageRecipe,
+    TeachRecipe,
+)
 
 Values = dict[str, Any]
 DEFAULT_T = 4
@@ -212,6 +220,11 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
     check_events(recipe)
     check_first_epochs(recipe)
     return recipe
+
+
+def resolve_execution(device: str, batch_size: Any) -> ExecutionConfig:
+    """How a finished network is run: on `device`, `batch_size` images per forward pass. Raises UsageError."""
+    return fields.build(ExecutionConfig, {"device": device, "eval_batch_size": batch_size}, "execution")
 
 
 def _complete_preset(values: Values) -> None:
