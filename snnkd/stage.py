@@ -161,7 +161,7 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
         if steps < FEW_STEPS:
             context.console.log(
                 f"warning: {steps} steps in all ({train.epochs} epochs of {images // train.batch_size}): "
-                "too few to learn much; raise --epochs or lower --batch-size"
+                "perhaps too few; raise --epochs or lower --batch-size"
             )
         begin(folder, stage.recipe, stage.identity, current, context.command)
         return current
