@@ -8,6 +8,7 @@ import re
 import signal
 import sys
 import traceback
+import warnings
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -148,6 +149,7 @@ def top(
 def main() -> NoReturn:
     """Run the command line of sys.argv and exit: 0 when done, else with the code of its error (errors.py)."""
     prepare_streams()
+    warnings.filterwarnings("ignore", module="PIL")  # of damaged EXIF and the like, in pictures it reads
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     o.set_quiet("--quiet" in arguments)

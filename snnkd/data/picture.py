@@ -9,8 +9,10 @@ BACKGROUND = "white"
 """Colour behind transparent pixels, as in browsers; their own colour is often black and means nothing."""
 WIDE_MODES = ("I", "F")
 """Beginnings of Pillow's modes of more than 8 bits; of I and F alone no file says which value is white."""
-ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, WHITE_IS_ZERO = 274, 258, 262, 0
+ORIENTATION, BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 274, 258, 262, 339
 """Tags of EXIF and TIFF."""
+WHITE_IS_ZERO, SIGNED = 0, 2
+"""Values of PHOTOMETRIC and SAMPLE_FORMAT."""
 
 
 class PictureError(ValueError):
@@ -29,6 +31,7 @@ def to_mode(picture: Image.Image, mode: str) -> tuple[Image.Image, list[str]]:
     if picture.getexif().get(ORIENTATION, 1) != 1:
         changes.append("rotated by their EXIF orientation")
     ImageOps.exif_transpose(picture, in_place=True)
+    _check_range(picture)
     if picture.mode.startswith(WIDE_MODES):
         picture = _to_8_bits(picture)
         changes.append("scaled from 16 to 8 bits")
@@ -63,12 +66,18 @@ def _covering(size: tuple[int, int], height: int, width: int) -> list[int]:
     return [height, max(width, int(height * own_width / own_height))]
 
 
-def _to_8_bits(picture: Image.Image) -> Image.Image:
-    """Grey in mode L. Raises PictureError for values of unknown range."""
-    tags = getattr(picture, "tag_v2", {})
-    if picture.mode in WIDE_MODES and picture.format != "PPM":  # Pillow scales PPM to 16 bits
+def _check_range(picture: Image.Image) -> None:
+    """Raise PictureError for values of unknown range."""
+    signed = SIGNED in getattr(picture, "tag_v2", {}).get(SAMPLE_FORMAT, ())  # Pillow wraps 8 signed bits
+    wide = picture.mode == "I" and picture.format != "PPM"  # Pillow scales PPM to 16 bits
+    if picture.mode == "F" or signed or wide:
         kind = "float" if picture.mode == "F" else "signed or 32-bit"
         raise PictureError(f"{kind} values have no known white; save the picture with 8 or 16 bits")
+
+
+def _to_8_bits(picture: Image.Image) -> Image.Image:
+    """Grey in mode L, of a picture whose range is known."""
+    tags = getattr(picture, "tag_v2", {})
     values = np.asarray(picture).astype(np.uint32)
     white = 2 ** int(tags.get(BITS_PER_SAMPLE, (16,))[0]) - 1
     if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:

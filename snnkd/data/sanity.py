@@ -12,8 +12,8 @@ SAMPLES, SAMPLE_BYTES = 256, 2**25
 """Maximum number of images checked, spread evenly over the split, and maximum of their bytes."""
 CLIPPED = 0.99
 """Fraction of pixels at 0 or 255 above which values were probably clipped; MNIST has 0.82."""
-DARK = 15
-"""Brightest pixel of 12-bit images read as 16-bit ones, or of images in 0 to 1 stored as bytes."""
+DARK = 16
+"""Brightest pixel of 12-bit images read as 16-bit ones; images in 0 to 1 stored as bytes have 1."""
 
 
 def doubts(data: ImageSet) -> list[str]:

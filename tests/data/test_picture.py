@@ -49,6 +49,13 @@ def test_depth_is_the_files():
         assert np.asarray(to_mode(picture, "L")[0]).tolist() == [[255, 0]]
 
 
+def test_signed_bytes_and_float_portable_pictures_are_refused():
+    with pytest.raises(PictureError, match="signed or 32-bit values have no known white"):
+        pixels(saved(Image.fromarray(GREY), "TIFF", tiffinfo={339: 2}))
+    with pytest.raises(PictureError, match="float values have no known white"):
+        pixels(b"Pf\n8 4\n-1.0\n" + (GREY / 255).astype("<f4").tobytes())
+
+
 @pytest.mark.parametrize(
     ("array", "kind"), [(WIDE.astype(np.int32), "signed or 32-bit"), (WIDE.astype(np.float32), "float")]
 )
@@ -114,6 +121,13 @@ def test_a_mixed_folder_says_what_was_converted(cli):
     assert described.code == 0
     counts = "1 scaled from 16 to 8 bits, 1 with transparency blended with white"
     assert f"of 15 pictures {counts}\n" in described.err
+
+
+def test_damaged_exif_is_no_warning(cli, recwarn):
+    damaged = saved(Image.fromarray(COLOUR), "JPEG", exif=TURNED.tobytes()[:22])
+    laid_out({"train/class0/a.jpg": damaged}, picture_folder(Path("mine"), classes=2))
+    assert cli("data", "imagefolder:mine", "--set", "data.size=8").code == 0
+    assert [str(each.message) for each in recwarn] == []
 
 
 def test_a_folder_with_a_picture_of_unknown_range_is_refused(cli):
