@@ -221,14 +221,19 @@ def _collective() -> bool:
 
 def any_rank(flag: bool) -> bool:
     """Whether `flag` is set on any rank: the same answer on all, without waiting for a GPU."""
+    return bool(highest(int(flag)))
+
+
+def highest(value: int) -> int:
+    """The highest `value` of any rank: the same on all, without waiting for a GPU."""
     if not _collective():
-        return flag
+        return value
     import torch
     from torch import distributed
 
-    flags = torch.tensor([int(flag)])
-    distributed.all_reduce(flags, distributed.ReduceOp.MAX)
-    return bool(flags.item())
+    values = torch.tensor([value])
+    distributed.all_reduce(values, distributed.ReduceOp.MAX)
+    return int(values.item())
 
 
 def on_rank0(function: Callable[P, V]) -> Callable[P, V]:

@@ -64,7 +64,7 @@ class Stop:
         if self._signal is not None:
             return self._signal.name
         if self._deadline is not None and time.monotonic() >= self._deadline:
-            return f"--max-time ({self._limit:g} s)"
+            return f"--max-time ({self._limit:.6g} s)"
         return None
 
     def error(self, where: str) -> Preempted | Interrupted:

@@ -101,7 +101,8 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Pa
     it imported."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SNNKD_DATA", str(data_folder))
-    monkeypatch.delenv("SNNKD_RUNS", raising=False)
+    for name in ("SNNKD_RUNS", *(name for name in os.environ if name.startswith("SLURM_"))):
+        monkeypatch.delenv(name, raising=False)
     before = set(sys.modules)
     yield
     for name in sys.modules.keys() - before:

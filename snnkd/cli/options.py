@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from snnkd import distributed, usercode
+from snnkd import distributed, slurm, usercode
 from snnkd.cli import complete
 from snnkd.errors import UsageError
 from snnkd.files import from_os_error
@@ -108,7 +108,9 @@ ContinueAnyway = Annotated[
 MaxTime = Annotated[
     str | None,
     typer.Option(
-        "--max-time", metavar="H:MM:SS", help="Save and stop (exit 75) after this time; also 90s, 45m, 2h."
+        "--max-time",
+        metavar="H:MM:SS",
+        help="Save and stop (exit 75) after this time; also 90s, 45m, 2h; auto: before a Slurm job's limit.",
     ),
 ]
 Code = Annotated[
@@ -142,9 +144,17 @@ def parse_duration(text: str | None) -> float | None:
         return float(unit[1]) * {"s": 1, "m": 60, "h": 3600}[unit[2]]
     clock = re.fullmatch(r"(?:(?:(\d+)-)?(\d+):)?(\d+):([0-5]\d)", text)
     if clock is None:
-        raise UsageError(f"--max-time {text!r} is not H:MM:SS, MM:SS, D-H:MM:SS or a number with s, m or h")
+        formats = "auto, H:MM:SS, MM:SS, D-H:MM:SS or a number with s, m or h"
+        raise UsageError(f"--max-time {text!r} is not {formats}")
     days, hours, minutes, seconds = (int(part or 0) for part in clock.groups())
     return ((days * 24 + hours) * 60 + minutes) * 60.0 + seconds
+
+
+def time_limit(text: str | None) -> float | None:
+    """Seconds from this command's start: of `auto` what the Slurm job has left. Raises UsageError."""
+    if text != "auto":
+        return parse_duration(text)
+    return time.monotonic() - STARTED + slurm.usable_seconds()
 
 
 def permit(
@@ -181,7 +191,7 @@ def command_line() -> str:
 
 def watch_signals(max_time: str | None = None) -> Stop:
     """Turn signals and the time limit into stop requests; called before torch's slow import."""
-    limit = parse_duration(max_time)
+    limit = time_limit(max_time)
     announce_torch()
     from snnkd.stopping import Stop
 

@@ -115,10 +115,16 @@ def _remedies(runs: Sequence[Status]) -> list[str]:
     for command, notes in by_command.items():
         lines.append("")
         for note, same in notes.items():
-            lines += [str(run.folder) for run in same]
+            lines += [_place(run) for run in same]
             lines += textwrap.wrap(note, 80, initial_indent="  ", subsequent_indent="  ")
         lines += [f"continue with: {command}"] if command else []
     return lines
+
+
+def _place(run: Status) -> str:
+    """The run's folder, and its last job and node; of a running one the note has them."""
+    job = f" (job {run.job} on {run.host})" if run.job and run.state != "running" else ""
+    return f"{run.folder}{job}"
 
 
 def curve_text(result: ResultDict) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, TypeVar
 
-from snnkd import distributed
+from snnkd import distributed, slurm
 from snnkd.console import Console, duration
 from snnkd.errors import FileError, Interrupted, Preempted, UsageError
 from snnkd.files import from_os_error, guarding, parse_json
@@ -81,7 +81,7 @@ class Lock:
         }
         self._file.seek(0)
         self._file.truncate()
-        json.dump({**record, "why": why} if why else record, self._file)
+        json.dump(record | _present(job=slurm.job_name(), why=why), self._file)
         self._file.flush()
 
     def __exit__(
@@ -131,9 +131,15 @@ def _locked(folder: Path) -> RunLocked:
     return RunLocked(f"{folder}: held by {describe_holder(read_holder(folder))}; wait for it or stop it")
 
 
+def _present(**values: str | None) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value}
+
+
 def describe_holder(holder: dict[str, Any]) -> str:
-    """`process 71 on node3 since 2026-11-28 14:02:11`."""
-    return f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
+    """`process 71 of job 17_3 on node3 since 2026-11-28 14:02:11`; outside a Slurm job without it."""
+    pid, host, since = (holder.get(key, "?") for key in ("pid", "host", "since"))
+    job = f" of job {holder['job']}" if "job" in holder else ""
+    return f"process {pid}{job} on {host} since {since}"
 
 
 def check_free(folder: Path) -> None:

@@ -66,6 +66,10 @@ class Status:
     test_top1: float | None = None
     tags: Sequence[str] = ()
     """Of `snnkd runs tag`."""
+    job: str | None = None
+    """Slurm job of its last command: 17, or 17_3 for task 3 of an array."""
+    host: str | None = None
+    """Machine of its last command; of several that of rank 0."""
     command: str | None = None
     """Continues an unfinished run."""
     settings: Mapping[str, Any]
@@ -86,7 +90,7 @@ def run_status(folder: Path) -> Status:
     result = _result(folder) if state == "done" else {}
     epoch = _get(result, int, "selection", "epoch")
     val = [row.get("val_top1") for row in rows if epoch in (None, row["epoch"])]
-    loss = _section(identity, "loss")
+    loss, holder = _section(identity, "loss"), read_holder(folder)
     return Status(
         folder=folder,
         state=state,
@@ -104,6 +108,8 @@ def run_status(folder: Path) -> Status:
         val_top1=float(val[-1]) if val and isinstance(val[-1], (int, float)) else None,
         test_top1=float(result["curve"][-1]["top1"]) if result else None,
         tags=_tags(folder),
+        job=_get(holder, str, "job"),
+        host=_get(holder, str, "host"),
         command=continue_command(folder) if state in UNFINISHED and not finished else None,
         settings=_present(flatten({**identity, "data": _section(recorded, "data")})),
     )

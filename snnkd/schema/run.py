@@ -169,6 +169,9 @@ class ExecutionConfig:
     continue_anyway: bool = False
     """Resume a run on other versions, CPU vectors or GPU than it was started with; its last digits then
     differ from an uninterrupted run's, and its result says so."""
+    # a checkpoint is written in a second or less, so this costs nothing
+    save_every: Annotated[float, Bounds(0, 1e6)] = 30.0
+    """Minutes between checkpoints within an epoch, which bound what a kill loses; 0: only after epochs."""
     keep_state: bool = False
     """Keep the training checkpoints of a finished run."""
     track: tuple[str, ...] = ()

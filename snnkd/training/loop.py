@@ -25,6 +25,9 @@ from snnkd.training.setup import Stage
 from snnkd.training.step import Teacher, TrainStep, data_parallel, gradient_sync, micro_batches
 from snnkd.training.train_state import Progress, TrainState
 
+_SAVE, _STOP = 1, 2
+"""What a rank wants before a step; the highest of all ranks counts."""
+
 
 def train(
     stage: Stage,
@@ -35,9 +38,9 @@ def train(
 ) -> Progress:
     """Train `network` in place, from its newest checkpoint if there is one; return the final progress.
 
-    Writes a checkpoint after every epoch and on a request to stop; calls `track` after every epoch. Raises
-    Preempted or Interrupted after saving, RunError for a non-finite loss (the last checkpoint remains),
-    FileError for damaged checkpoints.
+    Writes a checkpoint after every epoch, every `execution.save_every` minutes and on a request to stop;
+    calls `track` after every epoch. Raises Preempted or Interrupted after saving, RunError for a non-finite
+    loss (the last checkpoint remains), FileError for damaged checkpoints.
     """
     recipe, device, context = stage.recipe, stage.device, stage.context
     epochs, accumulate = recipe.train.epochs, recipe.execution.accumulate
@@ -64,7 +67,7 @@ def train(
             bar.describe(f"epoch {epoch + 1}/{epochs}")
             for step in range(progress.step, batches.steps):
                 global_step = epoch * batches.steps + step
-                stop_if_requested(state, stepped=global_step > start)
+                save_or_stop(state, stepped=global_step > start)
                 # random numbers of network and loss depend only on (seed, epoch, step), like the batch
                 torch.manual_seed(derive(recipe.seed, "noise", epoch, step))
                 batch_images, batch_labels = batches.batch(epoch, step)
@@ -117,16 +120,19 @@ def make_teacher(stage: Stage, objective: Objective) -> Teacher:
     return Teacher(network, objective.teacher_features, stage.recipe.execution)
 
 
-def stop_if_requested(state: TrainState, stepped: bool) -> None:
-    """Save and raise Preempted or Interrupted if any rank received a signal or exceeded the time limit.
+def save_or_stop(state: TrainState, stepped: bool) -> None:
+    """Save if a checkpoint is due; save and raise Preempted or Interrupted if any rank is to stop.
 
-    The time limit applies once this command has `stepped`, so that even with a short limit each repetition
-    makes progress.
+    A rank stops for a signal, and for the time limit once this command has `stepped`, so that even with a
+    short limit each repetition makes progress.
     """
     stop, progress = state.stage.context.stop, state.progress
-    if distributed.any_rank(bool(stop.reason and (stop.signalled or stepped))):
+    stops = bool(stop.reason and (stop.signalled or stepped))
+    wanted = distributed.highest(_STOP if stops else _SAVE if stepped and state.is_save_due() else 0)
+    if wanted:
         state.metrics.check_finite(progress.epoch)
         state.save()
+    if wanted == _STOP:
         epochs = state.stage.recipe.train.epochs
         raise stop.error(
             f"in epoch {progress.epoch + 1} of {epochs}, after step {progress.step} of {state.steps}"

@@ -53,6 +53,7 @@ class TrainState:
         self.metrics = EpochMetrics(stage.device)
         self.progress = Progress()
         self.steps = steps
+        self._unsaved = Clock()
         self._start_clocks()
 
     def _start_clocks(self) -> None:
@@ -103,6 +104,12 @@ class TrainState:
         if self.ema is not None:
             state["ema"] = self.ema.state_dict()
         save_state(self.stage.folder, state)
+        self._unsaved = Clock()
+
+    def is_save_due(self) -> bool:
+        """Whether the last checkpoint is older than `execution.save_every`."""
+        minutes = self.stage.recipe.execution.save_every
+        return minutes > 0 and self._unsaved.seconds() >= 60 * minutes
 
     @distributed.on_rank0
     def _check_finite(self) -> None:

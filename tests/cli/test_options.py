@@ -49,7 +49,7 @@ def test_max_time(text, wanted):
     ],
 )
 def test_what_is_no_time(text):
-    with pytest.raises(UsageError, match=r"^--max-time .* is not H:MM:SS") as caught:
+    with pytest.raises(UsageError, match=r"^--max-time .* is not auto, H:MM:SS") as caught:
         parse_duration(text)
     assert repr(text) in str(caught.value)
     assert caught.value.exit_code == 2

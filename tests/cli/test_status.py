@@ -27,7 +27,7 @@ MINUTES_AGO = 50
 
 
 def write_run(
-    folder: Path, document: str, epochs: int, *, done: bool, why: str = "", command: str = ""
+    folder: Path, document: str, epochs: int, *, done: bool, why: str = "", command: str = "", job: str = ""
 ) -> None:
     """A run as the commands leave it: trained for `epochs`, measured if it is `done`."""
     folder.mkdir(parents=True)
@@ -43,6 +43,7 @@ def write_run(
     }
     (folder / "run.json").write_text(json.dumps(run))
     state = {"state": "done"} if done else {"state": "stopped", "why": f"{why}; the same command continues"}
+    state |= {"host": "n1"} | ({"job": job} if job else {})
     (folder / "run.lock").write_text(json.dumps(state))
     rows = [{"epoch": epoch + 1, "loss": 1.0, "val_top1": 50.0 + epoch} for epoch in range(epochs)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -76,6 +77,7 @@ def sweep() -> None:
         done=False,
         why="stopped by SIGTERM in epoch 2 of 3",
         command=f"{SWEEP} --fresh",
+        job="17_2",
     )
 
 
@@ -91,7 +93,7 @@ def test_rows_fit_80_columns(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
         "stopped  kl temperature=2 lr…  4     2    1/3  50min  50.00       -  …-dddddd-s2",
         "done     (teacher)             -     0    3/3  50min  51.00   61.25  …-aaaaaa-s0",
         "",
-        "runs/distill-glyphs-resnet8-kl-T4-dddddd-s2",
+        "runs/distill-glyphs-resnet8-kl-T4-dddddd-s2 (job 17_2 on n1)",
         "  stopped by SIGTERM in epoch 2 of 3",
         f"continue with: {SWEEP}",
     ]
@@ -164,6 +166,8 @@ def test_json_has_every_field(cli: Cli) -> None:
         "test_top1": None,
         "command": SWEEP,
         "tags": [],
+        "job": "17_2",
+        "host": "n1",
         "settings": {"train.lr": 0.1, "loss.temperature": 2.0},
     }
 

@@ -100,6 +100,33 @@ def test_interrupted_again_and_again() -> None:
         pytest.fail("never finished")
 
 
+class Killed(BaseException):
+    """What no code of snnkd catches to save something."""
+
+
+class KillAfter(StopAfter):
+    """Ends the work after `steps` steps, without a warning."""
+
+    @property
+    def reason(self) -> str | None:
+        if super().reason:
+            raise Killed
+        return None
+
+
+@pytest.mark.parametrize(("minutes", "step"), [(1e-9, 2), (0, 0)])
+def test_a_kill_loses_at_most_the_time_between_checkpoints(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, minutes: float, step: int
+) -> None:
+    """Before the fourth step of the second epoch is saved; checkpoints within it change no bytes."""
+    whole = _teach("whole")
+    monkeypatch.setitem(FLAGS, "settings", [*FLAGS["settings"], f"execution.save_every={minutes}"])
+    with pytest.raises(Killed):
+        _teach("killed", KillAfter(STEPS + 3))
+    assert _teach("killed") == whole
+    assert f"continuing in epoch 2 of 2, after step {step} of {STEPS}" in Path("killed/log.txt").read_text()
+
+
 OPTIMIZERS = {
     "sgd": [
         "train.nesterov=true",
