@@ -1,7 +1,8 @@
 """The combinations of a sweep: the product of its lists, and within each the points of its search.
 
 All combinations of one loss have the same points, and each loss has as many. Points are the outer loop: more
-samples add tasks at the end and leave the numbers of the others.
+samples add tasks at the end and leave the numbers of the others. An option that only some losses have is
+listed and searched for these alone.
 """
 
 from __future__ import annotations
@@ -31,31 +32,41 @@ class Cell:
     """One combination of a sweep's lists, with the axes that are searched in it."""
 
     settings: Values
+    """The values of its lists."""
     loss: str
     """Label of the swept loss; empty where none is swept."""
     searched: tuple[SearchAxis, ...]
+
+    @property
+    def keys(self) -> list[str]:
+        """Its swept keys: those with a list, then those that are searched."""
+        return [*self.settings, *(axis.key for axis in self.searched)]
 
 
 def read_cells(axes: Axes, base: Values) -> list[Cell]:
     """The combinations of the lists of checked axes, in order, the last key fastest.
 
-    Raises UsageError for a distribution that is none, and a searched option that no loss has.
+    Raises UsageError for a distribution that is none, and an option that no loss has.
     """
     shared = [
         SearchAxis(key, read_distribution(key, values), i)
         for i, (key, values) in enumerate((k, v) for k, v in axes.items() if is_distribution(v))
     ]
     lists = {key: values for key, values in axes.items() if not is_distribution(values)}
-    cells = [
-        _read_cell(dict(zip(lists, values, strict=True)), shared, base)
-        for values in itertools.product(*lists.values())
-    ]
-    for axis in shared:
-        if not any(axis.key == searched.key for cell in cells for searched in cell.searched):
-            options = {key for cell in cells for key in loss_options(_student_loss(base, cell.settings))}
-            hint = did_you_mean(axis.key.rpartition(".")[2], options)
-            raise UsageError(f"sweep: no loss of the recipe has {axis.key!r}{hint}")
-    return cells
+    cells: dict[str, Cell] = {}
+    for values in itertools.product(*lists.values()):
+        listed = dict(zip(lists, values, strict=True))
+        cell = _read_cell(dict(listed), shared, base)
+        # combinations that differ only in options that their loss lacks are one
+        cells.setdefault(repr([listed[key] for key in cell.settings]), cell)
+    used = {key for cell in cells.values() for key in cell.keys}
+    for key in axes:
+        if LOSS_OPTION.match(key) and key not in used:
+            losses = (_student_loss(base, cell.settings) for cell in cells.values())
+            options = {option for loss in losses for option in loss_options(loss)}
+            hint = did_you_mean(key.rpartition(".")[2], options)
+            raise UsageError(f"sweep: no loss of the recipe has {key!r}{hint}")
+    return list(cells.values())
 
 
 def check_search(cells: Sequence[Cell], search: SearchConfig | None) -> None:
@@ -89,18 +100,18 @@ def draw_cells(cells: Sequence[Cell], search: SearchConfig | None) -> Iterator[V
                 yield cell.settings
 
 
-def search_notes(cells: Sequence[Cell]) -> tuple[str, ...]:
-    """Sentences on the searched keys that only some of the losses have, and on losses with none."""
-    losses = {cell.loss: {axis.key for axis in cell.searched} for cell in cells}
-    if not any(losses.values()):
-        return ()
+def sweep_notes(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Sentences on the keys that only some of the losses have, and on losses without a searched key."""
+    losses = {cell.loss: cell for cell in cells}
+    searched = {axis.key for cell in cells for axis in cell.searched}
     notes = []
-    for key in dict.fromkeys(axis.key for cell in cells for axis in cell.searched):
-        takers = [loss for loss, keys in losses.items() if key in keys]
+    for key in dict.fromkeys(key for cell in cells for key in cell.keys):
+        takers = [loss for loss, cell in losses.items() if key in cell.keys]
         if len(takers) < len(losses):
-            notes.append(f"search: {key} is drawn for {', '.join(takers)} alone")
-    without = [loss for loss, keys in losses.items() if not keys]
-    if without:
+            verb = "search: {} is drawn for" if key in searched else "sweep: {} is varied for"
+            notes.append(f"{verb.format(key)} {', '.join(takers)} alone")
+    without = [loss for loss, cell in losses.items() if not cell.searched]
+    if searched and without:
         notes.append(f"search: {', '.join(without)}: no searched key, one setting")
     return tuple(notes)
 
@@ -116,11 +127,12 @@ def _read_cell(settings: Values, shared: Sequence[SearchAxis], base: Values) -> 
     searched = [
         own.pop(axis.key, axis) for axis in shared if axis.key in own or _applies(axis.key, settings, base)
     ]
+    settings = {key: value for key, value in settings.items() if _applies(key, settings, base)}
     return Cell(settings, label, (*searched, *own.values()))
 
 
 def _applies(key: str, settings: Values, base: Values) -> bool:
-    """Whether a searched key is no option of a loss, or one of this combination's."""
+    """Whether a key is no option of a loss, or one of this combination's."""
     match = LOSS_OPTION.match(key)
     return match is None or match[1] in LOSS_KEYS | loss_options(_student_loss(base, settings))
 

@@ -8,7 +8,14 @@ from typing import Any
 
 from snnkd.errors import UsageError, did_you_mean
 from snnkd.recipe.axes import MAX_TASKS, Axes, Values, check_axes, format_value
-from snnkd.recipe.cells import check_search, count_tasks, draw_cells, read_cells, search_notes
+from snnkd.recipe.cells import (
+    LOSS_OPTION,
+    check_search,
+    count_tasks,
+    draw_cells,
+    read_cells,
+    sweep_notes,
+)
 from snnkd.recipe.effect import check_effect
 from snnkd.recipe.keys import STAGES, applies
 from snnkd.recipe.loader import read_recipe
@@ -53,7 +60,7 @@ class Tasks:
     all: tuple[Task, ...]
     search: SearchConfig | None = None
     notes: tuple[str, ...] = ()
-    """Sentences on searched keys that only some losses have."""
+    """Sentences on keys that only some losses have."""
     option_axes: Values = field(default_factory=dict)
     """The axes given by --sweep."""
 
@@ -135,7 +142,7 @@ def tasks_of(document: Values, recipe: str, settings: Sequence[str] = ()) -> Tas
         document=base,
         axes=axes,
         search=search,
-        notes=search_notes(cells),
+        notes=sweep_notes(cells),
         all=tuple(resolved),
     )
 
@@ -155,8 +162,10 @@ def sweep_notice(recipe: str, stage: StageRecipe, command: str) -> list[str]:
     for key in axes:
         head, _, rest = key.partition(".")
         path = rest if head == stage.stage else key
-        if applies(path, stage.stage):
-            used.append(f"{key}={format_value(key, _value_at(to_plain(stage), path))}")
+        value = _value_at(to_plain(stage), path)
+        lacking = value is None and LOSS_OPTION.match(path)  # an option of another loss
+        if applies(path, stage.stage) and not lacking:
+            used.append(f"{key}={format_value(key, value)}")
     tasks = f"{count} tasks" if count > 1 else "1 task"
     values = f"it uses {', '.join(used)}" if used else "no swept key applies to this stage"
     return [

@@ -132,6 +132,34 @@ def test_an_option_is_drawn_for_the_losses_that_have_it() -> None:
     )
 
 
+def test_a_listed_option_is_varied_for_the_losses_that_have_it() -> None:
+    """As one that is searched: every other loss is one task, in a sweep and in a search."""
+    lists = (
+        "distill.loss: [none, kl, {name: hta-kl, head: strict}], distill.loss.delta: [0.3, 0.5], seed: [0, 1]"
+    )
+    result = tasks(f"{BODY}sweep: {{{lists}}}\n")
+    assert [task.settings.get("distill.loss.delta") for task in result.all] == [
+        *[None] * 4,
+        0.3,
+        0.3,
+        0.5,
+        0.5,
+    ]
+    assert [task.settings["seed"] for task in result.all] == [0, 1] * 4
+    deltas = [task.pipeline.distill.loss.terms[0].delta for task in result.all[4:]]  # type: ignore[union-attr]
+    assert deltas == [0.3, 0.3, 0.5, 0.5]
+    assert result.notes == ("sweep: distill.loss.delta is varied for hta-kl head=strict alone",)
+    again = tasks(dump_yaml(sweep_recipe(result, [])))
+    assert [task.pipeline for task in again.all] == [task.pipeline for task in result.all]
+    own = "{loss: kl, search: {temperature: {uniform: [1, 8]}}}"
+    mixed = f"distill.loss: [{own}, hta-kl], distill.loss.delta: [0.3, 0.5], distill.train.lr: {{uniform: [0, 1]}}"
+    search = tasks(f"{BODY}sweep: {{{mixed}}}\nsearch: {{samples: 3}}\n")
+    assert [task.settings.get("distill.loss.delta") for task in search.all] == [None, 0.3, 0.5] * 3
+    assert len(drawn(search, "kl", "distill.loss.temperature")) == 3
+    (line,) = sweep_notice("mine.yaml", search.all[0].pipeline.distill, "distill")  # type: ignore[arg-type]
+    assert "delta" not in line
+
+
 def test_more_samples_continue_the_sequence() -> None:
     """Tasks keep number, settings and with them their run."""
     few, many = tasks(BODY + SWEEP), tasks(BODY + SWEEP, "search.samples=11")
@@ -277,6 +305,8 @@ def test_finished_runs_stay_when_samples_are_added(cli: Cli) -> None:
         ("{train.epochs: {uniform: [1, 9]}}", "task 0 (train.epochs=4.28)"),
         ("{distill.loss: [kl, mix], distill.loss.detla: {uniform: [0, 1]}}", "no loss of the recipe has 'distill.loss.detla'"),
         ("{distill.loss: [hta-kl], distill.loss.detla: {uniform: [0, 1]}}", "did you mean 'delta'?"),
+        ("{distill.loss: [kl, mix], distill.loss.detla: [0, 1]}", "no loss of the recipe has 'distill.loss.detla'"),
+        ("{distill.loss: [kl, hta-kl], distill.loss.detla: [0, 1]}", "did you mean 'delta'?"),
         ("{distill.loss: [{loss: kl, search: {}}]}", "write {loss: NAME, search: {OPTION: {uniform: [a, b]}}}"),
         ("{distill.loss: [{name: kl, search: {temperature: {uniform: [1, 2]}}}]}", "write {loss: NAME, search:"),
         ("{distill.loss: [{loss: hta-kl, search: {detla: {uniform: [0, 1]}}}]}", "hta-kl has no option 'detla'; did you mean 'delta'?"),

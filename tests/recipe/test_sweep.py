@@ -423,7 +423,7 @@ def test_flow_yaml_is_one_line_that_reads_back(value: Any) -> None:
 
 def test_a_command_of_one_stage_says_what_it_takes_of_a_sweep() -> None:
     Path("r.yaml").write_text(
-        BASE + "sweep: {distill.loss: [none, kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], "
+        BASE + "sweep: {distill.loss: [none, hta-kl], seed: [0, 1, 2], model.T: [2, 4], model: [resnet8], "
         "distill.loss.head: [strict]}"
     )
     (line,) = sweep_notice("r.yaml", resolve_stage("r.yaml", "distill", seed=5), "bench")
