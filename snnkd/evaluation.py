@@ -197,7 +197,7 @@ def _matched_data(
 ) -> ImageSet:
     """`data_of`, with its classes numbered as the network's outputs."""
     data = data_of(loaded, console, request, fetch)
-    return match_classes(data, loaded.config.get("class_names"), str(loaded.folder), console)
+    return match_classes(data, loaded.config, str(loaded.folder), console)
 
 
 def _section(values: Any, settings: Sequence[str]) -> DataConfig:

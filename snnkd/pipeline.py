@@ -99,7 +99,7 @@ def distill(recipe: DistillRecipe, context: RunContext, fitted: Collection[str] 
         runs = None if context.fresh else context.out or runs_folder()
         init_sha256 = initial.sha256 if initial else None
         teacher = distributed.on_every_rank(find_teacher)(recipe, data, runs, context.console, init_sha256)
-        data = match_classes(data, teacher.config.get("class_names"), str(teacher.folder), context.console)
+        data = match_classes(data, teacher.config, str(teacher.folder), context.console)
         pinned = pinned_teacher(recipe.teacher, teacher)
     recipe = dataclasses.replace(recipe, teacher=pinned)
     return run_stage(
@@ -124,7 +124,7 @@ def _match_initial(data: ImageSet, initial: WeightFile | None, context: RunConte
     names = initial.class_names if initial else None
     if initial is None or names is None or data.class_names is None or set(names) != set(data.class_names):
         return data
-    return match_classes(data, names, str(initial.path), context.console)
+    return match_classes(data, {"class_names": names}, str(initial.path), context.console)
 
 
 def check(recipe: Pipeline, timed: bool = False) -> list[dict[str, Any]]:

@@ -147,8 +147,9 @@ def _from_hub(teacher: TeacherConfig, name: str, data: ImageSet, console: Consol
 
     Raises FileError if config or weights are malformed.
     """
-    file = hub_weights(name)
     _, config = hub_config(name)
+    labels = config.get("label_names")  # timm's key
+    file = replace(hub_weights(name), class_names=labels if isinstance(labels, list) else None)
     architecture = str(config.get("architecture"))
     stem = next((state["conv1.weight"] for state in file.states.values() if "conv1.weight" in state), None)
     resnet = architecture in MODELS and MODELS[architecture].family == "resnet"

@@ -220,6 +220,7 @@ def test_a_network_of_timm_from_the_hub(cli: Cli, requests: list[str]) -> None:
     config = {
         "architecture": "test_resnet",
         "num_classes": 10,
+        "label_names": [*"abcdefghij"],
         "pretrained_cfg": INPUT | {"input_size": [3, 32, 32]},
     }
     published(timm.create_model("test_resnet", num_classes=10), config)
@@ -228,6 +229,7 @@ def test_a_network_of_timm_from_the_hub(cli: Cli, requests: list[str]) -> None:
     assert done.code == 0, done.err
     assert "teacher: hf-hub:some/net, as timm:hf-hub:some/net" in done.err
     assert "3x32x32, mean [0.5, 0.5, 0.5]" in done.err
+    assert f"{data} has no class names; matched with hf-hub:some/net by number" in done.err
     words = ["teach", "--data", data, "--model", "timm:hf-hub:some/net", "--epochs", 1, "--batch-size", 50]
     tuned = cli(*words, "--init", "pretrained")
     assert tuned.code == 0, tuned.err

@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
+from snnkd.catalog.data import class_names_of
 from snnkd.console import Console
 from snnkd.data.imageset import ImageSet
 from snnkd.data.split import Split
 from snnkd.errors import FileError
 
 
-def match_classes(data: ImageSet, names: Sequence[str] | None, owner: str, console: Console) -> ImageSet:
-    """`data` with its labels numbered in the order of `names`, the class names of the network `owner`.
+def match_classes(data: ImageSet, config: Mapping[str, Any], owner: str, console: Console) -> ImageSet:
+    """`data` with its labels numbered as the outputs of the network `owner`, whose config.json is `config`.
 
-    Without names on one side classes are matched by number, with a warning. Raises FileError when the names
-    differ.
+    Where one side has no names, the published ones of its data set count if they are those of the other
+    side; else classes are matched by number, with a warning. Raises FileError when the names differ.
     """
-    own = data.class_names
+    own, names = data.class_names, config.get("class_names")
+    if names is None and own is None:
+        return data
     if names is None or own is None:
-        if names is not own:
+        of_data = {"data": {"name": data.name}, "classes": data.classes}
+        published = class_names_of(config if names is None else of_data) or ()
+        if {*published} != {*(names or own or ())}:
             nameless, other = (owner, data.name) if names is None else (data.name, owner)
             console.log(f"warning: {nameless} has no class names; matched with {other} by number")
-        return data
+            return data
+        own, names = own or tuple(published), names or published
     if tuple(names) == own:
         return data
     additional = sorted(set(own) - set(names))

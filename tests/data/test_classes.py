@@ -32,7 +32,7 @@ def of_npz(names: object = None, **settings: int) -> ImageSet:
 
 
 def test_labels_follow_their_names(capfd):
-    matched = match_classes(named("a", "b", "c"), ["c", "a", "b"], "the run", Console())
+    matched = match_classes(named("a", "b", "c"), {"class_names": ["c", "a", "b"]}, "the run", Console())
     assert matched.class_names == ("c", "a", "b")
     for split in (matched.train, matched.test, matched.val):
         assert split.labels[:3].tolist() == [1, 2, 0]
@@ -41,14 +41,14 @@ def test_labels_follow_their_names(capfd):
 
 def test_equal_names_change_nothing(capfd):
     data = named("a", "b", "c")
-    assert match_classes(data, ["a", "b", "c"], "the run", Console()) is data
-    assert match_classes(named(), None, "the run", Console()).class_names is None
+    assert match_classes(data, {"class_names": ["a", "b", "c"]}, "the run", Console()) is data
+    assert match_classes(named(), {}, "the run", Console()).class_names is None
     assert capfd.readouterr().err == ""
 
 
 def test_other_names_are_refused():
     with pytest.raises(FileError, match="mine: class 'x' is not in the run, which has 'b'; rename it"):
-        match_classes(named("a", "x", "c"), ["a", "b", "c"], "the run", QUIET)
+        match_classes(named("a", "x", "c"), {"class_names": ["a", "b", "c"]}, "the run", QUIET)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,24 @@ def test_other_names_are_refused():
 )
 def test_a_side_without_names_is_warned_of(capfd, own, names, warning):
     data = named(*own)
-    assert match_classes(data, names, "the run", Console()) is data
+    assert match_classes(data, {"class_names": names}, "the run", Console()) is data
     assert capfd.readouterr().err == f"{warning}\n"
+
+
+def test_published_names_count_where_they_are_the_same(capfd):
+    names = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag"]
+    names.append("Ankle boot")  # the order of Fashion-MNIST; a folder's is the alphabet's
+    labels = np.arange(30) % 10
+    own = from_arrays("fashion-mnist", 10, {"train": (IMAGES, labels), "test": (IMAGES, labels)})
+    folder = dataclasses.replace(own, name="folder", class_names=tuple(sorted(names)))
+    of_run = match_classes(folder, {"data": {"name": "fashion-mnist"}, "classes": 10}, "a run", Console())
+    assert of_run.train.labels[:2].tolist() == [names.index("Ankle boot"), names.index("Bag")]
+    of_data = match_classes(own, {"class_names": sorted(names)}, "a run", Console())
+    assert of_data.test.labels[:2].tolist() == [sorted(names).index("T-shirt/top"), 9]
+    assert "warning" not in capfd.readouterr().err
+    other = {"data": {"name": "cifar10"}, "classes": 10}
+    assert match_classes(folder, other, "a run", Console()) is folder
+    assert "a run has no class names; matched with folder by number" in capfd.readouterr().err
 
 
 def test_names_of_a_folder_and_of_its_subset(monkeypatch, tmp_path):
