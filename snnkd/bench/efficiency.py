@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -72,6 +73,7 @@ def _convolution_flops(subject: Subject) -> int:
 def _profile_step(subject: Subject) -> tuple[float, float]:
     """Seconds of the convolutions and of the step, on the device that computes them."""
     device = subject.stage.device
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else its log, and an error without a GPU, is in ours
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=activities) as profiler:
         step = seconds(subject.step, device)

@@ -5,6 +5,8 @@ everything.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,14 @@ TINY = [
     "execution.compile=off",
 ]
 PARTS = ["data", "teacher", "student", "loss", "backward", "optimizer"]
+
+
+@pytest.mark.nightly
+def test_the_profiler_writes_no_log_of_its_own() -> None:
+    words = [sys.executable, "-m", "snnkd", "bench", *map(str, TINY), "--loss", "none"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "timing its parts" in ended.stderr
+    assert "profiler" not in ended.stderr
 
 
 def test_json_has_what_was_measured_and_on_what(cli: Cli) -> None:
