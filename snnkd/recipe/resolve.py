@@ -107,6 +107,7 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
         _check_shared_setting(setting, document)
     stages = {stage: _pipeline_stage(document, stage, recipe, shared) for stage in stages_in(document)}
     _check_eval(document.get("eval"), stages.get("distill"))
+    _check_teacher(stages.get("teach"), stages.get("distill"))
     return Pipeline(
         **stages,  # type: ignore[arg-type]
         eval=fields.build(EvalConfig, document["eval"] or {}, "eval") if "eval" in document else None,
@@ -122,6 +123,16 @@ def _check_eval(section: Any, student: StageRecipe | None) -> None:
     if section and isinstance(student, DistillRecipe) and student.model.T is not None:
         T = fields.build(EvalConfig, section, "eval").T
         check_timesteps(student.neuron, student.model.T, T or student.model.T, f"eval.T: {T}")
+
+
+def _check_teacher(teacher: StageRecipe | None, student: StageRecipe | None) -> None:
+    """Raise UsageError for a teacher of the student beside the one that the pipeline would train."""
+    if teacher is None or not isinstance(student, DistillRecipe) or not student.needs_teacher:
+        return
+    if student.teacher.run is not None:
+        raise UsageError(
+            f"teacher.run: {student.teacher.run}, but the section 'teach' trains the teacher; remove one"
+        )
 
 
 def stage_of(document: Values) -> str:

@@ -39,6 +39,13 @@ def test_settings_apply_in_order() -> None:
     assert _distill("loss.head=strict", "loss.terms.0.head=cover").loss.terms[0].head == "cover"  # type: ignore[attr-defined]
 
 
+def test_a_loss_of_weight_0_is_refused() -> None:
+    for settings in (["loss=none"], ["loss=kl", "loss.terms.0.weight=0"]):
+        with pytest.raises(UsageError, match="is 0, so nothing is learned; raise one"):
+            _distill(*settings, "loss.hard.weight=0")
+    assert _distill("loss=none", "loss.hard={weight: 0, weight_end: 1}").loss.hard.weight == 0
+
+
 @pytest.mark.parametrize(
     "setting", ["train=false", "train=3", "execution=false", "stage=teach", "seed.x=1", "data.size.x=1"]
 )

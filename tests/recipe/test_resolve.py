@@ -435,7 +435,10 @@ def test_a_student_needs_a_loss():
         ({"teacher": "w.pt", "teacher_model": "resnet8"}, "--teacher w.pt: loss none uses no teacher"),
         ({"settings": ["teacher.run=x"]}, "teacher.run: x, but loss none uses no teacher; remove it"),
         ({"settings": ["teacher.sha256=1a"]}, "teacher.sha256: 1a, but loss none uses no teacher"),
-        ({"settings": ["loss.hard.weight=0", "train.label_smoothing=0.1"]}, "loss.hard.weight is 0"),
+        (
+            {"settings": ["loss=kl", "loss.hard.weight=0", "train.label_smoothing=0.1"]},
+            "loss.hard.weight is 0",
+        ),
         ({"settings": ["neuron={name: qif, reset: soft, v_reset: -1}"]}, "neuron.v_reset: -1.0, but"),
         ({"settings": ["neuron={name: izhikevich, tau_w: 3}"]}, "neuron.tau_w: 3.0, but"),
     ],
@@ -453,8 +456,16 @@ def test_a_teacher_that_is_used_is_taken(text):
     )
 
 
+def test_a_teacher_beside_the_one_that_is_trained_is_refused():
+    text = "teach: {}\ndistill: {loss: kl}"
+    for key in ("teacher.run", "distill.teacher.run"):
+        with pytest.raises(UsageError, match=r"teacher\.run: runs/x, but the section 'teach' trains the"):
+            resolve_pipeline(written(text), [f"{key}=runs/x"])
+    assert distill(text, teacher="runs/x").teacher.run == "runs/x", "one stage trains no teacher"
+
+
 def test_a_sweep_may_have_losses_without_a_teacher_beside_others():
-    shared = "teacher: runs/x\nteach: {}\ndistill: {}\nsweep: {distill.loss: [none, kl]}"
+    shared = "teacher: runs/x\ndistill: {}\nsweep: {distill.loss: [none, kl]}"
     assert len(resolve_tasks(written(shared)).all) == 2
     with pytest.raises(UsageError, match=r"teacher\.run: runs/x, but loss none uses no teacher"):
         resolve_tasks(written(shared.replace("none, kl", "none, tet")))
@@ -500,7 +511,7 @@ temperatures = st.none() | st.floats(1e-6, 1e6)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.fixed_dictionaries({}, optional=optional), losses, temperatures, st.floats(0, 1e9))
+@given(st.fixed_dictionaries({}, optional=optional), losses, temperatures, st.floats(1e-9, 1e9))
 def test_whatever_the_flags_the_resolved_recipe_resolves_to_itself(flags, loss, temperature, weight):
     flags = {**flags, "loss": loss, "temperature": temperature}
     if loss == "none":
