@@ -51,6 +51,8 @@ class EvalRequest:
                 raise UsageError(
                     f"--set {setting!r}: only data.KEY=VALUE applies to eval; the network is fixed"
                 )
+            if setting.startswith("data.augment"):
+                raise UsageError(f"--set {setting}: only training augments images; remove the setting")
             if self.data is None and setting.startswith("data.val_fraction"):
                 raise UsageError(
                     f"--set {setting}: the validation split is fixed by training; remove the setting"

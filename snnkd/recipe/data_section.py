@@ -20,6 +20,8 @@ def resolve_data(name: str, settings: Sequence[str] = ()) -> DataConfig:
             raise UsageError(
                 f"--set {setting!r}: only data.KEY=VALUE applies here, for example --set data.size=32"
             )
+        if setting.startswith("data.augment"):
+            raise UsageError(f"--set {setting}: only training augments images; remove the setting")
         apply_setting(values, setting)
     config: DataConfig = fields.build(DATA[name].options, values["data"], "data")
     check_subset(config)

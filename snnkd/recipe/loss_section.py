@@ -148,7 +148,8 @@ def build_loss(value: Any) -> LossConfig:
         remedy = f"write --loss {shown}, or name it" if single else "name it"
         raise UsageError(f"loss.name: {name!r} has other terms ({shown}); {remedy} {CUSTOM}")
     hard = fields.build(HardConfig, section["hard"], "loss.hard")
-    if not any(term.weight or term.weight_end for term in (hard, *terms)):
+    weights = [(part.weight, part.weight_end) for part in terms] + [(hard.weight, hard.weight_end)]
+    if not any(map(any, weights)):
         raise UsageError(f"loss: every weight of {name!r} is 0, so nothing is learned; raise one")
     return LossConfig(name=name, hard=hard, terms=terms)
 

@@ -87,6 +87,7 @@ def test_data_that_are_not_downloaded_are_described(cli: Cli) -> None:
         (["glyphs", "--mirror", "http://x"], "glyphs is never downloaded"),
         (["glyphs", "--set", "model.width=3"], "only data.KEY=VALUE applies here"),
         (["glyphs", "--set", "data.name=cifar10"], "only data.KEY=VALUE applies here"),
+        (["glyphs", "--set", "data.augment=[flip]"], "only training augments images; remove the setting"),
     ],
 )
 def test_what_is_wrong_with_a_request(cli: Cli, words: list[str], said: str) -> None:

@@ -82,6 +82,8 @@ def test_held_out_images_are_those_of_the_training(cli: Cli, student: Path) -> N
     refused = cli("eval", student, "--split", "val", "--set", "data.val_fraction=0.5")
     assert refused.code == 2
     assert "the validation split is fixed by training" in refused.complaint
+    refused = cli("eval", student, "--set", "data.augment=[flip]")
+    assert (refused.code, "only training augments images" in refused.complaint) == (2, True)
 
 
 def test_one_file_for_two_runs_is_refused(cli: Cli, student: Path) -> None:
