@@ -35,7 +35,7 @@ def usable_seconds() -> float:
 
 def _end_of_job() -> float:
     """The job's time limit in seconds since 1970."""
-    end = os.environ.get("SLURM_JOB_END_TIME", "")  # of Slurm 22.05 or later
+    end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by Slurm 23.02 and later
     if end.isdecimal():
         return float(end)
     # its id in the environment is the task's own, also in an array

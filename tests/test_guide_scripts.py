@@ -15,44 +15,24 @@ import pytest
 from conftest import Cli
 from pages import blocks, page
 
+SCRIPTS = [text for name in ("README", "cluster") for text in blocks(name, "bash") if "#SBATCH" in text]
+
 
 def _batch_script() -> str:
-    (script,) = [text for text in blocks("cluster", "bash") if "#SBATCH" in text and "--array" not in text]
-    return script
+    return next(text for text in blocks("cluster", "bash") if "#SBATCH" in text)
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=["readme", "run", "array", "nodes"])
 @pytest.mark.parametrize(
-    ("step", "status", "restarts", "ends", "requeued"),
-    [
-        (0, 0, 0, 0, False),
-        (75, 75, 0, 75, True),
-        (1, 75, 0, 75, True),  # torchrun's exit code for 75
-        (1, 0, 0, 1, False),  # failed before there was a run, or after it was done
-        (1, 4, 0, 1, False),
-        (1, 3, 0, 1, False),  # no runs at all
-        (3, 75, 0, 3, False),  # with one process the code itself counts
-        (75, 75, 50, 75, False),  # not forever
-    ],
+    ("step", "restarts", "requeued"),
+    [(0, 0, False), (75, 0, True), (4, 0, False), (137, 0, False), (75, 50, False)],
 )
-def test_the_batch_script_requeues_what_can_go_on_and_hides_no_failure(
-    tmp_path: Path, step: int, status: int, restarts: int, ends: int, requeued: bool
+def test_batch_scripts_requeue_what_was_stopped_and_hide_no_failure(
+    tmp_path: Path, script: str, step: int, restarts: int, requeued: bool
 ) -> None:
-    script = _batch_script()
-    environment = _with_tools(
-        tmp_path, srun=f"exit {step}", snnkd=f"exit {status}", scontrol='echo "$@" >> requeued'
-    )
+    tools = {"scontrol": '[ "$1" = requeue ] && echo "$@" >> requeued; echo n1'}
+    environment = _with_tools(tmp_path, srun=f"exit {step}", **tools)
     environment |= {"SLURM_JOB_ID": "17", "SLURM_RESTART_COUNT": str(restarts)}
-    assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == ends
-    assert Path("requeued").exists() == requeued
-
-
-@pytest.mark.parametrize(("step", "requeued"), [(0, False), (4, False), (75, True)])
-def test_the_short_script_of_the_readme_requeues_what_was_stopped(
-    tmp_path: Path, step: int, requeued: bool
-) -> None:
-    (script,) = [text for text in blocks("README", "bash") if "#SBATCH" in text]
-    environment = _with_tools(tmp_path, srun=f"exit {step}", scontrol='echo "$@" >> requeued')
-    environment |= {"SLURM_JOB_ID": "17"}
     assert subprocess.run(["bash", "-c", script], env=environment, check=False).returncode == step
     assert Path("requeued").exists() == requeued
 
@@ -72,14 +52,17 @@ def test_the_batch_script_requeues_until_done(tmp_path: Path, several: bool) -> 
         one_run + "model: {name: resnet8, width: 4}\ntrain: {epochs: 40, batch_size: 50}\n"
     )
     if several:
-        (line,) = re.findall(r"^torchrun --standalone .*$", page("cluster"), flags=re.MULTILINE)
+        (line,) = re.findall(r"^(python .* --standalone .*) --max-time auto$", page("cluster"), re.MULTILINE)
         script = script.replace("snnkd run glyphs", line)
     Path("job.sh").write_text(script.replace("run glyphs", "run ./small.yaml"))
-    torchrun = f'exec {sys.executable} -m torch.distributed.run "$@"'
     environment = _with_tools(
-        tmp_path, srun='echo $$ > step.pid; exec "$@"', scontrol='echo "$@" >> requeued', torchrun=torchrun
+        tmp_path,
+        srun='echo $$ > step.pid; exec "$@"',
+        scontrol='echo "$@" >> requeued',
+        python=f'exec {sys.executable} "$@"',
     )
-    environment["SLURM_JOB_ID"] = "17"
+    limit = {"SLURM_JOB_END_TIME": str(int(time.time()) + 3600)}
+    environment |= {"SLURM_JOB_ID": "17", "SNNKD_RUNS": "runs-of-this-job", **limit}
     job = subprocess.Popen(
         ["bash", "job.sh"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -195,10 +178,11 @@ def test_the_sweep_as_a_loop_and_as_a_job_array(cli: Cli, tmp_path: Path) -> Non
     assert [len(runs) for runs in weights] == [2, 3]
     assert weights[0].items() <= weights[1].items()
     slurm = {**environment, "SNNKD_RUNS": "b", "SLURM_ARRAY_JOB_ID": "17", "SLURM_ARRAY_TASK_ID": "1"}
+    slurm["SLURM_JOB_END_TIME"] = str(int(time.time()) + 3600)
     done = subprocess.run(["bash", "-c", array], env=slurm, capture_output=True, text=True, check=False)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2), done.stderr
     assert not Path("requeued").exists()
-    stopped = array.replace('TASK_ID"\n', 'TASK_ID" --max-time 0s\n')
+    stopped = array.replace("--max-time auto", "--max-time 0s")
     done = subprocess.run(
         ["bash", "-c", stopped], env={**slurm, "SNNKD_RUNS": "c"}, capture_output=True, text=True, check=False
     )

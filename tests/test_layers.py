@@ -14,7 +14,7 @@ import snnkd.models
 
 PACKAGE = Path(snnkd.__file__).parent
 LAYERS = """
-    cli  api                                               what people call
+    cli  api  torchrun                                     what people call
     pipeline                                               one function for each command
     stage  evaluation  prediction  compare  bench  preflight   one run; its measures; pictures; many runs; speed
     training  teachers  info                               the loop; the network that it learns from; bug reports

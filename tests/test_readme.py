@@ -27,7 +27,8 @@ from snnkd.losses import hta_kl
 README = page("README")
 FOREIGN_OPTIONS = {
     *("--system-site-packages", "--dist", "--check", "--all-files", "--strict"),
-    *("--array", "--constraint", "--cpus-per-task", "--dependency", "--gres", "--mem", "--open-mode"),
+    *("--array", "--constraint", "--cpus-per-task", "--dependency", "--gres", "--kill-on-bad-exit", "--mem"),
+    *("--nodes", "--ntasks-per-node", "--open-mode"),
     *("--parsable", "--requeue", "--signal", "--time", "--wrap"),
     *("--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),
     *("--signals-to-handle", "--standalone"),

@@ -24,6 +24,8 @@ TAGS = "tags.json"
 """Words that the user gave a run."""
 RESULT = "result.json"
 """Written last; its presence marks the run as finished."""
+CHECKPOINT = "last.pt"
+"""The newest checkpoint of a run in training."""
 _PLAIN_KEYS = ("model", "state_dict", "size", "mean", "std", "class_names")
 """Keys of a teacher from a plain weights file; a run records them in its config."""
 

@@ -14,14 +14,18 @@ from typing import IO, Any, TypeVar
 
 from snnkd import distributed, slurm
 from snnkd.console import Console, duration
-from snnkd.errors import FileError, Interrupted, Preempted, UsageError
+from snnkd.errors import FileError, Interrupted, Preempted, RunError, UsageError
 from snnkd.files import from_os_error, guarding, parse_json
 from snnkd.locks import Identities, check_unchanged, identify, try_flock
+from snnkd.runs.folder import CHECKPOINT
 
 T = TypeVar("T")
 NAME = "run.lock"
 POLL = 1.0
 """Seconds between two attempts."""
+MAX_STARTS = 5
+"""Starts in a row without a new checkpoint that a run may have before it counts as failed: jobs that requeue
+themselves end then."""
 
 
 class RunLocked(FileError):
@@ -31,7 +35,8 @@ class RunLocked(FileError):
 class Lock:
     """Lock a run directory, on rank 0 for all ranks; on exit, record the outcome: done, stopped or failed.
 
-    Raises RunLocked if another process has the lock, FileError if the folder cannot be written.
+    Raises RunLocked if another process has the lock, FileError if the folder cannot be written; on exit
+    RunError in place of Preempted after MAX_STARTS starts without a new checkpoint.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -40,6 +45,7 @@ class Lock:
         self._identities: Identities = {}
         self._guard = contextlib.ExitStack()
         self._previous: dict[str, Any] = {}
+        self._starts, self._checkpoint = 1, 0
 
     def __enter__(self) -> Lock:
         self._acquire()
@@ -56,6 +62,8 @@ class Lock:
             if not _try_lock(file):
                 raise _locked(self._folder)
             self._file, self._previous = file, read_holder(self._folder)
+            self._checkpoint = _checkpoint_time(self._folder)
+            self._starts = 1 + vain_starts(self._folder, self._previous)
             self._identities = identify(self._folder, file)
             self.check()
             self._record("running")
@@ -71,6 +79,10 @@ class Lock:
         """Raise FileError if the folder or its lock file is not the one that was locked."""
         check_unchanged(self._identities)
 
+    def _is_in_vain(self) -> bool:
+        """Whether too many starts ended without a new checkpoint, this one included."""
+        return self._starts >= MAX_STARTS and self._checkpoint == _checkpoint_time(self._folder)
+
     def _record(self, state: str, why: str = "") -> None:
         assert self._file is not None
         record = {
@@ -78,6 +90,8 @@ class Lock:
             "pid": os.getpid(),
             "host": socket.gethostname(),
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "starts": self._starts,
+            "checkpoint": self._checkpoint,
         }
         self._file.seek(0)
         self._file.truncate()
@@ -93,9 +107,19 @@ class Lock:
         try:
             if error is None:
                 self._record("done")
+            elif isinstance(error, Preempted) and self._is_in_vain():
+                failure = RunError(
+                    f"{self._folder}: {self._starts} starts in a row without a new checkpoint, "
+                    f"the last: {str(error).partition(';')[0]}; read the job's output"
+                )
+                self._record("failed", str(failure))
+                raise failure from error
             elif isinstance(error, (Preempted, Interrupted)):
+                if isinstance(error, Interrupted):  # by a person, not by a script in a loop
+                    self._starts = 0
                 self._record("stopped", str(error))
             elif isinstance(error, UsageError):  # refused: the run keeps its state
+                self._starts -= 1
                 self._record(str(self._previous.get("state", "stopped")), str(self._previous.get("why", "")))
             else:
                 self._record("failed", f"{type(error).__name__}: {error}".splitlines()[0][:300])
@@ -104,6 +128,23 @@ class Lock:
         finally:
             with contextlib.suppress(OSError):
                 self._file.close()
+
+
+def vain_starts(folder: Path, holder: dict[str, Any]) -> int:
+    """Starts in a row, up to the one that `holder` records, that were stopped or killed at one checkpoint."""
+    starts = holder.get("starts")
+    ended = holder.get("state") in ("running", "stopped")
+    if not isinstance(starts, int) or not ended or holder.get("checkpoint") != _checkpoint_time(folder):
+        return 0
+    return starts
+
+
+def _checkpoint_time(folder: Path) -> int:
+    """When the newest checkpoint was written, in ns; 0 without one."""
+    try:
+        return (folder / CHECKPOINT).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def record_done(folder: Path) -> None:

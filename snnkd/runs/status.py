@@ -18,8 +18,8 @@ from snnkd.files import RUN, WEIGHTS, continue_command, from_os_error, read_json
 from snnkd.recipe.loss_section import label_of
 from snnkd.runs.find import log_left_out, logged_folders
 from snnkd.runs.folder import RESULT, TAGS, flatten, is_finished, read_result, runs_folder
+from snnkd.runs.lock import MAX_STARTS, describe_holder, is_held, read_holder, vain_starts
 from snnkd.runs.lock import NAME as LOCK
-from snnkd.runs.lock import describe_holder, is_held, read_holder
 from snnkd.runs.metrics import NAME as METRICS
 from snnkd.runs.metrics import read_metrics
 
@@ -122,6 +122,8 @@ def _state(folder: Path, finished: bool) -> tuple[str, str]:
     if finished:
         return _finished_state(folder)
     state = holder.get("state")
+    if state == "running" and vain_starts(folder, holder) >= MAX_STARTS:
+        return "failed", f"killed at its {holder['starts']}th start in a row without a new checkpoint"
     if state in ("stopped", "failed"):
         return state, str(holder.get("why", ""))
     return "stale", f"killed while running{CONTINUES}"

@@ -16,8 +16,9 @@ from snnkd import distributed
 from snnkd.console import Console
 from snnkd.errors import FileError
 from snnkd.files import check_guard, read_bytes, sha256, write_atomic
+from snnkd.runs.folder import CHECKPOINT
 
-LAST = "last.pt"
+LAST = CHECKPOINT
 PREVIOUS = "previous.pt"
 MAGIC = b"snnkd checkpoint 1 "
 """Format version, followed by the sha256 of the rest and a newline."""

@@ -11,11 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from snnkd.errors import FileError, Interrupted, Preempted, RunError
+from snnkd.distributed import PeerLost
+from snnkd.errors import FileError, Interrupted, Preempted, RunError, SnnkdError
 from snnkd.exports.install import install
 from snnkd.files import replacing, write_atomic
+from snnkd.runs.folder import CHECKPOINT
 from snnkd.runs.lock import NAME, Lock, is_held, read_holder
 from snnkd.runs.metrics import append_metrics
+from snnkd.runs.status import run_status
 from snnkd.training.checkpoint import remove_state, save_state
 
 HOLD = """
@@ -171,3 +174,55 @@ def test_a_write_that_was_suspended_replaces_nothing(tmp_path: Path) -> None:
     with Lock(tmp_path / "run"), pytest.raises(FileError, match="not the one that this process locked"):
         replace_late(tmp_path / "run")
     assert (tmp_path / "run" / "last.pt").read_bytes() == b"theirs"
+
+
+def _starts(folder: Path, errors: list[BaseException | None]) -> list[int]:
+    """The exit codes of starts that end with these errors; without one by a kill, which records nothing."""
+    codes = []
+    for error in errors:
+        if error is None:
+            with Lock(folder):
+                record = (folder / NAME).read_bytes()
+            (folder / NAME).write_bytes(record)
+            codes.append(-9)
+            continue
+        with pytest.raises(SnnkdError) as caught, Lock(folder):
+            raise error
+        codes.append(caught.value.exit_code)
+    return codes
+
+
+def test_starts_that_end_alike_without_a_checkpoint_are_a_failure_at_last(tmp_path):
+    """A batch script requeues a job that ends with 75, and must not do so for ever."""
+    stopped = Preempted("stopped by SIGTERM in epoch 1; the same command continues")
+    assert _starts(tmp_path, [stopped, None, stopped, PeerLost("another process ended"), stopped]) == [
+        *(75, -9, 75, 75),
+        4,
+    ]
+    assert read_holder(tmp_path)["why"] == (
+        f"{tmp_path}: 5 starts in a row without a new checkpoint, the last: "
+        "stopped by SIGTERM in epoch 1; read the job's output"
+    )
+    assert _starts(tmp_path, [stopped] * 2) == [75, 75], "after a failure it is somebody's decision"
+    for time in range(4):
+        (tmp_path / CHECKPOINT).write_text("")
+        os.utime(tmp_path / CHECKPOINT, (time, time))
+        assert _starts(tmp_path, [stopped] * 2) == [75, 75], "each new checkpoint counts as progress"
+
+
+def test_a_user_may_stop_a_run_as_often_as_he_likes(tmp_path):
+    codes = _starts(tmp_path, [*[Interrupted("stopped by SIGINT")] * 7, Preempted("stopped by SIGTERM")])
+    assert codes == [*[130] * 7, 75]
+
+
+def test_a_run_that_is_killed_each_time_is_failed(tmp_path):
+    (tmp_path / "run.json").write_text("{}")
+    _starts(tmp_path, [None] * 4)
+    assert run_status(tmp_path).state == "stale"
+    _starts(tmp_path, [None])
+    assert (run_status(tmp_path).state, run_status(tmp_path).note) == (
+        "failed",
+        "killed at its 5th start in a row without a new checkpoint",
+    )
+    (tmp_path / CHECKPOINT).write_text("")
+    assert run_status(tmp_path).state == "stale", "the last start came further"

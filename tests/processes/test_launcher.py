@@ -1,0 +1,75 @@
+"""`python -m snnkd.torchrun`: torchrun with an exit code that says something, and without its traceback."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch.distributed import run
+from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
+from torch.distributed.elastic.rendezvous.api import RendezvousTimeoutError
+
+from snnkd import torchrun
+
+
+def _failed(*codes: int) -> ChildFailedError:
+    failures = {rank: ProcessFailure(rank, 71, code, "<N/A>") for rank, code in enumerate(codes)}
+    for rank, failure in failures.items():
+        failure.timestamp = 10 - rank  # the last one failed first
+    return ChildFailedError("snnkd", failures)
+
+
+KILLED = (
+    f"snnkd: process 1 on {socket.gethostname()} was killed by SIGKILL; "
+    "the last checkpoint is intact, the same command continues"
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (None, 0, ""),
+        (_failed(-15, 75), 75, ""),
+        (_failed(-15, 4), 4, ""),
+        (_failed(75, -9), 137, KILLED),
+        (SignalException("got it", signal.SIGTERM), 75, ""),
+        (
+            RendezvousTimeoutError("timed out"),
+            3,
+            "snnkd: n1:29500: no meeting of 2 nodes (timed out); check their network",
+        ),
+    ],
+)
+def test_exit_codes(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    error: Exception | None,
+    code: int,
+    line: str,
+) -> None:
+    def launch(arguments: SimpleNamespace) -> Any:
+        assert "SIGUSR1,SIGUSR2" in arguments.signals_to_handle
+        if error:
+            raise error
+
+    monkeypatch.setattr(run, "run", launch)
+    words = ["--nnodes", "2", "--rdzv-endpoint", "n1:29500", "-m", "snnkd", "teach"]
+    monkeypatch.setattr(sys, "argv", ["torchrun", *words])
+    with pytest.raises(SystemExit) as ended:
+        torchrun.main()
+    assert ended.value.code == code
+    assert capfd.readouterr().err.strip() == line
+
+
+def test_signals_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    handled = []
+    monkeypatch.setattr(run, "run", lambda arguments: handled.append(arguments.signals_to_handle))
+    monkeypatch.setattr(sys, "argv", ["torchrun", "--signals-to-handle", "SIGTERM", "-m", "snnkd", "teach"])
+    with pytest.raises(SystemExit):
+        torchrun.main()
+    assert handled == ["SIGTERM"]
