@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import subprocess
@@ -34,17 +35,19 @@ def usable_seconds() -> float:
 
 
 def _end_of_job() -> float:
-    """The job's time limit in seconds since 1970."""
+    """The job's time limit in seconds since 1970; infinite for a job without one."""
     end = os.environ.get("SLURM_JOB_END_TIME", "")  # set by Slurm 23.02 and later
     if end.isdecimal():
         return float(end)
     # its id in the environment is the task's own, also in an array
     number = os.environ.get("SLURM_JOB_ID", "")
     command = ["scontrol", "--oneliner", "show", "job", number]
-    match = None
+    shown, match = "", None
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         shown = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
         match = re.search(r"\bEndTime=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)", shown)
+    if "TimeLimit=UNLIMITED" in shown:
+        return math.inf
     if match is None:
         raise UsageError(f"--max-time 'auto': `{' '.join(command)}` shows no EndTime; give a time, 3:50:00")
     return time.mktime(time.strptime(match[1], "%Y-%m-%dT%H:%M:%S"))

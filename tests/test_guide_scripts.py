@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,11 +16,11 @@ import pytest
 from conftest import Cli
 from pages import blocks, page
 
-SCRIPTS = [text for name in ("README", "cluster") for text in blocks(name, "bash") if "#SBATCH" in text]
+SCRIPTS = [text for name in ("README", "cluster") for text in blocks(name, "bash") if text.startswith("#!")]
 
 
 def _batch_script() -> str:
-    return next(text for text in blocks("cluster", "bash") if "#SBATCH" in text)
+    return next(text for text in blocks("cluster", "bash") if text.startswith("#!"))
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=["readme", "run", "array", "nodes"])
@@ -104,11 +105,11 @@ def _with_tools(tmp_path: Path, **bodies: str) -> dict[str, str]:
 
 def test_from_nothing_to_a_table_on_a_cluster(cli: Cli, tmp_path: Path) -> None:
     """The block submits the teacher, then an array of exactly the tasks that the recipe has."""
-    (block,) = [text for text in blocks("cluster", "bash") if "sbatch" in text]
+    (block,) = [text for text in blocks("cluster", "bash") if "submit" in text]
     environment = _with_tools(
         tmp_path,
-        sbatch='for word in "$@"; do echo "$word"; done >> submitted; echo 71',
-        snnkd='echo "$@" >> called',
+        sbatch='echo "$@" >> submitted; cat >> submitted; echo 71',
+        snnkd=f'echo "$@" >> called; [ "$1" != submit ] || exec {sys.executable} -m snnkd "$@"',
     )
     done = subprocess.run(
         ["bash", "-euc", block],
@@ -121,17 +122,18 @@ def test_from_nothing_to_a_table_on_a_cluster(cli: Cli, tmp_path: Path) -> None:
     assert [line.split()[0] for line in Path("called").read_text().splitlines()] == [
         "data",
         "check",
-        "run",
+        "submit",
+        "submit",
         "status",
         "compare",
     ]
-    submitted = Path("submitted").read_text().splitlines()
-    assert submitted[0] == "--parsable"
-    assert {"--dependency=afterok:71", "--array=0-8"} <= set(submitted)
-    teach, task = (line.removeprefix("snnkd ").split() for line in submitted if line.startswith("snnkd "))
-    assert teach == ["teach", "cifar100-resnet19-short"]
-    assert task[-2:] == ["--task", "$SLURM_ARRAY_TASK_ID"]
-    listed = cli(*task[:-2], "--tasks")
+    submitted = Path("submitted").read_text()
+    assert "--array=0-8%4 --dependency=afterok:71" in submitted
+    assert submitted.count("#SBATCH --mem=24G\n") == 2
+    teach, task = (shlex.split(line)[2:] for line in submitted.splitlines() if line.startswith("srun snnkd "))
+    assert teach == ["teach", "cifar100-resnet19-short", "--max-time", "auto"]
+    assert task[-4:] == ["--task", "$SLURM_ARRAY_TASK_ID", "--max-time", "auto"]
+    listed = cli(*task[:-4], "--tasks")
     assert listed.code == 0, listed.err
     assert [line.split()[0] for line in listed.out.splitlines()] == [str(k) for k in range(9)]
     assert all("distill.model.T=4" in line for line in listed.out.splitlines())

@@ -22,7 +22,7 @@ LAYERS = """
     losses  models  runs                                   tensors in, tensors out; the run directory
     recipe  data                                           a file becomes checked objects; images
     catalog  context                                       which names exist; what a command runs with
-    environment  usercode  stopping  locks  slurm
+    environment  usercode  stopping  locks  slurm  batch
     schema  distributed                                    which keys exist
     console
     files

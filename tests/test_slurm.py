@@ -10,7 +10,9 @@ import pytest
 from conftest import SMALL, Cli
 
 from snnkd import slurm
+from snnkd.cli.options import time_limit
 from snnkd.errors import UsageError
+from snnkd.stopping import Stop
 
 
 @pytest.mark.parametrize(
@@ -51,6 +53,11 @@ def test_an_older_slurm_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     end = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() + 7200))
     _scontrol(monkeypatch, tmp_path, f"JobId=20 StartTime=2026-01-01T00:00:00 EndTime={end} Deadline=N/A")
     assert 7077 < slurm.usable_seconds() <= 7080
+
+
+def test_a_job_without_a_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _scontrol(monkeypatch, tmp_path, "JobId=20 TimeLimit=UNLIMITED EndTime=Unknown")
+    assert Stop(time_limit("auto")).reason is None
 
 
 @pytest.mark.parametrize("line", ["", "JobId=20 EndTime=Unknown"])

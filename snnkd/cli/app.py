@@ -32,6 +32,7 @@ from snnkd.cli import (
     run,
     runs,
     status,
+    submit,
     teach,
 )
 from snnkd.cli import options as o
@@ -90,6 +91,7 @@ COMMANDS = {
         ("teach", teach.teach, teach.EXAMPLES),
         ("distill", distill.distill, distill.EXAMPLES),
         ("run", run.run, run.EXAMPLES),
+        ("submit", submit.submit, submit.EXAMPLES),
         ("check", check.check, check.EXAMPLES),
         ("bench", bench.bench, bench.EXAMPLES),
     ),
