@@ -100,3 +100,17 @@ def test_a_config_that_asks_for_what_cannot_be_is_a_bad_file(tmp_path: Path) -> 
         (tmp_path / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(FileError, match=said):
             snnkd.load(tmp_path)
+
+
+def test_cnn7_begins_by_passing_images_on() -> None:
+    """The first filters of every convolution after the stem are the identity, the others random."""
+    network = build_network(
+        Specification(model=VGGConfig(name="cnn7", width=4), neuron=None, classes=3, shape=(3, 16, 16))
+    )
+    convolutions = [m for m in network.modules() if isinstance(m, nn.Conv2d)][1:]
+    assert len(convolutions) == 6
+    for conv in convolutions:
+        x = torch.rand(2, conv.in_channels, 8, 8)
+        y = conv(x)
+        torch.testing.assert_close(y[:, : conv.in_channels], x)
+        assert conv.out_channels == conv.in_channels or y[:, conv.in_channels :].std() > 0.1
