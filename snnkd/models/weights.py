@@ -199,7 +199,7 @@ def load_weights(
     plain = [name for name in fitting if not _AVERAGED.search(name)] if len(fitting) > 1 else fitting
     if len(plain) != 1:
         choices = ", ".join(parts or fitting)
-        remedy = "save one alone" if head else "choose with --set teacher.state_dict=KEY"
+        remedy = "save one alone" if head else f"choose with --set teacher.state_dict={(parts or fitting)[0]}"
         raise FileError(f"{file.path}: weights of {choices} fit; {remedy}")
     fit = fits[plain[0]]
     if not head:

@@ -246,18 +246,22 @@ def pictures_below(folder: Path, extensions: tuple[str, ...], left_out: Counter[
 
 
 def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below and its files, once: a symbolic link may lead back up. Raises OSError."""
-    visited = set()
+    """Each folder below and its files, once: a symbolic link may lead back up, also above. Raises OSError."""
+    visited = {_identity(above) for above in folder.resolve().parents}
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        stat = os.stat(parent)
-        if (stat.st_dev, stat.st_ino) in visited:
+        if (identity := _identity(parent)) in visited:
             folders.clear()
             continue
-        visited.add((stat.st_dev, stat.st_ino))
+        visited.add(identity)
         for name in filter(_is_system, list(folders)):
             folders.remove(name)
             left_out["hidden or system files"] += 1
         yield parent, files
+
+
+def _identity(folder: str | Path) -> tuple[int, int]:
+    stat = os.stat(folder)
+    return stat.st_dev, stat.st_ino
 
 
 def _raise(error: OSError) -> None:
