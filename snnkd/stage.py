@@ -17,12 +17,14 @@ from snnkd.files import RUN, write_json
 from snnkd.limits import check_threads
 from snnkd.losses.objective import Objective
 from snnkd.measure.network import measure_network, summary_line
+from snnkd.measure.plot import group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
 from snnkd.models import Network
 from snnkd.models.files import LoadedNetwork, load_network, save_network
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import RESULT, is_finished, read_result, recipe_hash, runs_folder
 from snnkd.runs.lock import Lock, check_free, record_done, retry_when_free
+from snnkd.runs.metrics import read_metrics
 from snnkd.runs.open import (
     begin,
     check_folder,
@@ -48,6 +50,8 @@ from snnkd.training.setup import Stage, check_execution, initial_network, initia
 from snnkd.training.tracking import tracking
 from snnkd.training.train_state import Progress
 
+PLOT = "plot.png"
+"""Picture of a finished run in its directory."""
 FEW_STEPS = 300
 """Fewer steps are warned of."""
 
@@ -139,9 +143,10 @@ def _train_and_measure(
         loaded = _save_network(stage, network, _network_config(stage, progress, teacher_result, setup))
         distributed.broadcast_state(loaded.network.to(stage.device).state_dict())
         result = measure_network(loaded, stage.data, EvalConfig(), recipe.execution, stage.device, context)
+        _draw(stage, result)
         _finish(stage, result)
         context.console.log(summary_line(result))
-        trackers.finish(result)
+        trackers.finish(result, stage.folder / PLOT)
     return Finished(stage.folder, result)
 
 
@@ -205,6 +210,16 @@ def _save_network(stage: Stage, network: Network, config: dict[str, Any]) -> Loa
         return LoadedNetwork(network, {}, "", stage.folder)
     save_network(stage.folder, network, config)
     return load_network(stage.folder)
+
+
+@distributed.on_rank0
+def _draw(stage: Stage, result: ResultDict) -> None:
+    """Draw the picture of the run. The result does not depend on it: any error is a warning."""
+    try:
+        plot_curves(group_by_seed([result]), stage.folder / PLOT, read_metrics(stage.folder))
+    except Exception as error:  # matplotlib has errors of its own
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        stage.context.console.log(f"warning: {PLOT} was not drawn ({reason})")
 
 
 @distributed.on_rank0

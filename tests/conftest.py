@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dot import write_dot
 from filelock import FileLock
 
 from snnkd.distributed import SIGNALS
@@ -89,6 +90,14 @@ def tiers(cases: Iterable[Any], default: Collection[Any]) -> list[Any]:
     return [case if case in default else pytest.param(case, marks=pytest.mark.nightly) for case in cases]
 
 
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw their picture, which takes longer than to train the networks here."""
+    from snnkd.measure.plot import plot_curves
+
+    monkeypatch.setattr("snnkd.stage.plot_curves", plot_curves)
+
+
 @pytest.fixture(scope="session")
 def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """SNNKD_DATA for the session, so that equal glyphs are drawn once."""
@@ -140,6 +149,7 @@ def run_in(folder: Path, data: Path, *words: object) -> Outcome:
         patch.setattr(sys, "argv", ["snnkd", *map(str, words)])
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
+        patch.setattr("snnkd.stage.plot_curves", write_dot)
         with pytest.raises(SystemExit) as ended:
             main()
     return Outcome(int(ended.value.code or 0), out.getvalue(), err.getvalue())

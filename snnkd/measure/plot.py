@@ -1,8 +1,13 @@
-"""Plot of accuracy, energy and firing rates of results; seeds of one recipe are one line with its spread."""
+"""Plot of accuracy, energy and firing rates of results; seeds of one recipe are one line with its spread.
+
+One result alone also shows its training, its accuracy by class and its confusion matrix.
+"""
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import re
 import statistics
 import textwrap
@@ -12,7 +17,8 @@ from typing import Any
 
 from snnkd import distributed
 from snnkd.errors import FileError, UsageError
-from snnkd.files import from_os_error
+from snnkd.files import from_os_error, write_atomic
+from snnkd.measure.panels import Values, draw_classes, draw_confusion, draw_loss, draw_training
 from snnkd.recipe.loss_section import loss_label
 
 SUFFIXES = (".png", ".svg", ".pdf")
@@ -77,57 +83,86 @@ def wrap_label(label: str, width: int) -> str:
     return textwrap.fill(joined, width, break_on_hyphens=False).replace(NO_BREAK, " ")
 
 
-def plot_curves(groups: Mapping[str, Sequence[Mapping[str, Any]]], path: Path) -> None:
+def plot_curves(groups: Mapping[str, Sequence[Values]], path: Path, epochs: Sequence[Values] = ()) -> None:
     """Draw top-1 and energy against t with the teacher as a line, and the rate of each layer.
 
-    `groups` maps a label to the results of its seeds; several seeds show mean and +- 1 s.d.
+    `groups` maps a label to the results of its seeds; several seeds show mean and +- 1 s.d. A single result
+    also has its confusion matrix, its accuracy by class and, from `epochs`, the rows of metrics.jsonl, its
+    training.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # on its cache and fonts
     groups = {wrap_label(label, WIDE): results for label, results in groups.items()}
     spiking = {label: results for label, results in groups.items() if results[0].get("rate_per_layer")}
+    results = [result for group in groups.values() for result in group]
+    only = results[0] if len(results) == 1 and "confusion" in results[0] else None
+    timed = not only or only["trained_T"] is not None  # a teacher alone has no curve
     lines = [line for label in groups for line in label.splitlines()]
     columns = 2 if max(map(len, lines)) <= NARROW else 1
     more_lines = max(0, len(lines) // columns - LINES)
-    layout = [["top1", "top1"], ["energy", "rates"]] if spiking else [["top1"]]
+    layout = [
+        *([["loss", "training"]] if epochs else []),
+        *([["top1", "top1"]] if timed else []),
+        *([["energy", "rates"]] if spiking else []),
+        *([["confusion", "classes"]] if only else []),
+    ]
+    height = 0.5 + 2.9 * len(layout) + (1.0 if timed else 0.0) + LINE_HEIGHT * more_lines
     figure, panels = plt.subplot_mosaic(
         layout,
-        figsize=(7.2 if spiking else 6.4, (7.4 if spiking else 4.4) + LINE_HEIGHT * more_lines),
+        figsize=(7.2 if len(layout) > 1 else 6.4, height),
         layout="constrained",
-        height_ratios=[1.4, 1][: len(layout)],
+        height_ratios=[1.4 if row[0] == "top1" else 1 for row in layout],
     )
     colours = {label: f"C{i % 10}" for i, label in enumerate(groups)}
-    _draw_accuracy(panels["top1"], groups, colours)
-    # outside the axes, so that it covers neither the teacher's line nor a band
-    title = "band: ± 1 s.d. over n seeds" if any(len(results) > 1 for results in groups.values()) else None
-    figure.legend(
-        *panels["top1"].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=columns,
-        frameon=False,
-        title=title,
-        fontsize="small",
-        title_fontsize="small",
-    )
+    if timed:
+        _draw_accuracy(panels["top1"], groups, colours)
+        _draw_legend(figure, panels["top1"], columns, any(len(same) > 1 for same in groups.values()))
+    else:
+        (label,) = groups
+        figure.suptitle(
+            f"{label}: {results[0]['curve'][0]['top1']:.1f} %, {_splits(groups)}", fontsize="small"
+        )
+    if epochs:
+        draw_loss(panels["loss"], epochs)
+        draw_training(panels["training"], epochs)
     if spiking:
         _draw_energy(panels["energy"], spiking, colours)
         _draw_rates(panels["rates"], spiking, colours)
+    if only:
+        draw_confusion(panels["confusion"], only)
+        draw_classes(panels["classes"], only)
     try:
         save_figure(figure, path)
     finally:
         plt.close(figure)
 
 
+def _draw_legend(figure: Any, axes: Any, columns: int, with_bands: bool) -> None:
+    """Draw the legend of `axes` outside, so that it covers neither the teacher's line nor a band."""
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=columns,
+        frameon=False,
+        title="band: ± 1 s.d. over n seeds" if with_bands else None,
+        fontsize="small",
+        title_fontsize="small",
+    )
+
+
 def save_figure(figure: Any, path: Path) -> None:
-    """Write a figure with reproducible bytes. Raises FileError or RunError."""
+    """Write a figure with reproducible bytes, as a whole or not at all. Raises FileError or RunError."""
     import matplotlib
 
+    content = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # SVG ids are random otherwise
+        figure.savefig(content, format=path.suffix.lower()[1:], dpi=150, metadata=_metadata(path))
     try:
-        with matplotlib.rc_context({"svg.hashsalt": "snnkd"}):  # SVG ids are random otherwise
-            figure.savefig(path, dpi=150, metadata=_metadata(path))
+        write_atomic(path, content.getvalue())
     except OSError as error:
         raise from_os_error(error, f"--plot {path}") from error
 

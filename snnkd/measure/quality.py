@@ -52,6 +52,16 @@ def accuracy_per_class(logits: Tensor, labels: Tensor) -> list[float | None]:
     ]
 
 
+def confusion_counts(logits: Tensor, labels: Tensor) -> list[dict[str, int]]:
+    """Images of each class by predicted class number, from logits `[N, C]` and labels `[N]`; no zeros."""
+    classes = logits.shape[1]
+    pairs, counts = (labels * classes + logits.argmax(-1)).unique(return_counts=True)
+    confusion: list[dict[str, int]] = [{} for _ in range(classes)]
+    for pair, count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        confusion[pair // classes][str(pair % classes)] = count
+    return confusion
+
+
 def balanced_accuracy(per_class: Sequence[float | None]) -> float:
     """The mean of `accuracy_per_class` over the classes that have images, in percent."""
     return statistics.fmean(top1 for top1 in per_class if top1 is not None)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 from snnkd.measure.curve import Curve, CurveEntry, running_means
 from snnkd.measure.dynamic import DynamicEntry, dynamic_inference
 from snnkd.measure.energy import CONVENTION, energy_mj
-from snnkd.measure.quality import accuracy_per_class, balanced_accuracy
+from snnkd.measure.quality import accuracy_per_class, balanced_accuracy, confusion_counts
 
 
 class Selection(TypedDict):
@@ -92,6 +92,8 @@ class ResultDict(TypedDict):
     """In percent, after the last timestep, by class number; None for a class without images."""
     balanced_top1: float
     """Mean of `top1_per_class`: every class counts alike, however many images it has."""
+    confusion: list[dict[str, int]]
+    """Images of each class by the number of the predicted class, after the last timestep; no zeros."""
     rate: float | None
     """Spikes per neuron and timestep; None for a teacher."""
     rate_per_layer: dict[str, float] | None
@@ -105,7 +107,8 @@ class ResultDict(TypedDict):
 
 def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | None = None) -> ResultDict:
     """Combine a measurement with the `description` of its run; `ann_macs` is of its topology as an ANN."""
-    per_class = accuracy_per_class(running_means(curve.logits)[-1], curve.labels)
+    logits = running_means(curve.logits)[-1]
+    per_class = accuracy_per_class(logits, curve.labels)
     values: dict[str, Any] = {
         "schema": 1,
         **description,
@@ -114,6 +117,7 @@ def make_result(curve: Curve, description: Mapping[str, Any], ann_macs: int | No
         "curve": curve.entries,
         "top1_per_class": per_class,
         "balanced_top1": balanced_accuracy(per_class),
+        "confusion": confusion_counts(logits, curve.labels),
         "rate": curve.rate,
         "rate_per_layer": curve.rate_per_layer,
         "dynamic": dynamic_inference(curve.logits, curve.labels) if len(curve.entries) > 1 else None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,7 +14,6 @@ from snnkd.catalog.trackers import TRACKERS
 from snnkd.console import Console
 from snnkd.errors import FileError, UsageError
 from snnkd.files import check_guard, read_json, write_json
-from snnkd.measure.plot import group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
 from snnkd.runs.folder import flatten
 from snnkd.runs.metrics import read_metrics
@@ -54,10 +52,10 @@ class Tracking:
         """Record the rows of metrics.jsonl that a tracker does not have: all of a run tracked later."""
         self._each(lambda tracker: _log(tracker, self._folder))
 
-    def finish(self, result: ResultDict) -> None:
-        """Record the result and its plot."""
+    def finish(self, result: ResultDict, picture: Path) -> None:
+        """Record the result and the picture of the run, a PNG file."""
         self.log()
-        self._each(lambda tracker: _finish(tracker, result))
+        self._each(lambda tracker: tracker.finish(tracker.logged, result_values(result), picture))
         self._done = True
 
     def close(self) -> None:
@@ -87,13 +85,6 @@ def _log(tracker: Tracker, folder: Path) -> None:
             values = {key: float(value) for key, value in row.items() if isinstance(value, (int, float))}
             tracker.log(epoch, values)
             tracker.logged = epoch
-
-
-def _finish(tracker: Tracker, result: ResultDict) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "result.png"
-        plot_curves(group_by_seed([result]), picture)
-        tracker.finish(tracker.logged, result_values(result), picture)
 
 
 def _record_id(folder: Path) -> str:

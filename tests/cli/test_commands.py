@@ -69,6 +69,7 @@ def test_a_run_directory(cli: Cli) -> None:
         "model.safetensors",
         "metrics.jsonl",
         "log.txt",
+        "plot.png",
         "result.json",
     }
     again = cli("distill", f"{student}/recipe.yaml", "--out", "elsewhere")

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(1, str(Path(__file__).parents[1]))
 import torch._dynamo  # noqa: F401 - the optimizer imports it, which takes longer than all the rest of a small run
+from dot import write_dot
 from shim import Shim, kill
 
 from snnkd import evaluation, stage  # everything a command imports, so that children start at once
@@ -30,6 +32,7 @@ from snnkd.schema.neuron import NeuronConfig
 from snnkd.training import train_state
 
 LIF(NeuronConfig())
+stage.plot_curves = write_dot
 
 
 PHASES = ("preparing", "training", "saving", "measuring")

@@ -147,6 +147,7 @@ def test_result_and_table(kind):
         "energy_note",
         "top1_per_class",
         "balanced_top1",
+        "confusion",
     }
     assert result.keys() == {"schema", "run", "stage", "teacher", "trained_T"} | measured
     assert (result["dynamic"] is None) == (result["energy_note"] is None) == (kind == "ann")

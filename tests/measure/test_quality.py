@@ -11,6 +11,7 @@ from snnkd.measure.quality import (
     accuracy_per_class,
     balanced_accuracy,
     calibration_error,
+    confusion_counts,
     quality,
 )
 
@@ -125,3 +126,16 @@ def test_equal_classes_have_the_balanced_accuracy_of_all(seed):
     per_class = accuracy_per_class(torch.tensor(logits), labels)
     assert per_class[4:] == [None] * 8
     assert balanced_accuracy(per_class) == pytest.approx(quality(torch.tensor(logits), labels)["top1"])
+
+
+def test_confusion_by_hand_and_by_its_sums():
+    """Two images of class 0 taken for 0, one for 2; one of class 1 for 2; no image of class 2."""
+    answers, labels = torch.tensor([0, 2, 0, 2]), torch.tensor([0, 0, 0, 1])
+    logits = torch.nn.functional.one_hot(answers, 3).float()
+    assert confusion_counts(logits, labels) == [{"0": 2, "2": 1}, {"2": 1}, {}]
+    logits, labels = map(torch.tensor, random_logits())
+    confusion = confusion_counts(logits, labels)
+    for number, (row, top1) in enumerate(zip(confusion, accuracy_per_class(logits, labels), strict=True)):
+        assert sum(row.values()) == (labels == number).sum()
+        assert 100 * row.get(str(number), 0) / sum(row.values()) == pytest.approx(top1)
+        assert sum(column.get(str(number), 0) for column in confusion) == (logits.argmax(-1) == number).sum()

@@ -21,10 +21,13 @@ import subprocess
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 import torch._dynamo  # the optimizer imports it, which takes longer than all the rest of a small run
+from dot import write_dot
 from torch import Tensor, nn
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.subprocess_handler import SubprocessHandler
@@ -38,6 +41,7 @@ from snnkd.models.activation import LIF
 from snnkd.schema.neuron import NeuronConfig
 
 LIF(NeuronConfig())
+stage.plot_curves = write_dot
 
 
 class Worker:
