@@ -202,10 +202,11 @@ def as_json(report: Report) -> str:
 
     A table: `data`, `part`, `data_sha256`, `split`, `images`, `val_fraction`, `model`, `selection`, `epochs`,
     `usual`, `teacher` (or null), `notes`, and `columns`, one for each T, of `T`, `baseline`, `notes`,
-    `rows` and `published`. A row: `label`, `loss`, `recipe_hash`, `settings`, `settings_split`, `seeds`,
-    `runs`, `values` (top-1 in percent by seed), the spreads (`{"mean", "sd", "n"}`) `top1`, `val_top1`,
-    `rate`, `synops`, `energy_mj` and `device_seconds` (of GPUs, else CPU time), `devices`, `difference`
-    (`mean`, `seeds`, `verdict`, `sd` of the pairs' differences, `low`, `high`, `p`, `p_holm`, `power` and
+    `rows` and `published`. A row: `label`, `loss`, `recipe_hash`, `settings`, `settings_split`, `varied`
+    (values of the keys that differ between the settings of its loss), `seeds`, `runs`, `values` (top-1 in
+    percent by seed), the spreads (`{"mean", "sd", "n"}`) `top1`, `val_top1`, `rate`, `synops`, `energy_mj`
+    and `device_seconds` (of GPUs, else CPU time), `devices`, `difference` (`mean`, `seeds`, `verdict`, `sd`
+    of the pairs' differences, `low`, `high`, `p`, `p_holm`, `power` and
     `equivalence`), `over_images` (`mean`, `low`, `high`, `seeds`, `images`, `draws`) and `published`: the
     result of this loss's paper for these data, model and T, mostly of the best test epoch (`method`, `T`,
     `top1`, `rate` as a fraction, `neuron`, `source`, `bibtex`, the reference's key). A column's

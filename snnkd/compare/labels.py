@@ -88,6 +88,37 @@ def make_labels(rows: Sequence[Student]) -> tuple[list[str], Flat]:
     return labels, {_short(key, differing): value for key, value in usual.items()}
 
 
+def varied_keys(rows: Sequence[Student]) -> list[dict[str, Any]]:
+    """By row, its values of the keys that differ between rows of the same loss, by dotted key.
+
+    A key that differs as an earlier one does, as the temperatures of several terms, is left out.
+    """
+    flat = [_flat_keys(row) for row in rows]
+    names = [loss_name(row.loss) for row in rows]
+    varied: list[dict[str, Any]] = [{} for _ in rows]
+    for name in dict.fromkeys(names):
+        same = [i for i, other in enumerate(names) if other == name]
+        seen: set[str] = set()
+        for key in dict.fromkeys(key for i in same for key in flat[i]):
+            values = {i: flat[i][key] for i in same if key in flat[i]}
+            if len(set(map(repr, values.values()))) > 1 and repr(values) not in seen:
+                seen.add(repr(values))
+                for i, value in values.items():
+                    varied[i][key] = value
+    return varied
+
+
+def _flat_keys(student: Student) -> dict[str, Any]:
+    identity = student.identity or {"train": {"epochs": student.epoch}}
+    sections = {key: value for key, value in identity.items() if key == "loss" or key not in NOT_IN_LABEL}
+    flat = flatten({**sections, "loss": student.loss})
+    return {
+        key: value if isinstance(value, (int, float, str)) else _text(value)
+        for key, value in flat.items()
+        if key not in NOT_IN_LABEL
+    }
+
+
 def _code_versions(rows: Sequence[Student]) -> list[list[str]]:
     """By row, six digits of the source of each of its functions that another row has in another version."""
     codes = [(row.identity or {}).get("code", {}) for row in rows]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from snnkd.compare.labels import find_label, loss_name
+from snnkd.compare.labels import find_label, loss_name, varied_keys
 from snnkd.compare.paper_results import Reported, reported, reported_for
 from snnkd.compare.power import seeds_needed
 from snnkd.compare.predictions import Predictions, read_predictions
@@ -42,6 +42,8 @@ class Line:
     """Number of settings of this loss among the given runs, with the same data, model and T."""
     settings_split: str | None
     """Images that could choose between them, val or test; None for one setting."""
+    varied: dict[str, Any]
+    """Values of the recipe keys that differ between the settings of its loss in this column."""
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
     values: tuple[float, ...]
@@ -198,8 +200,10 @@ def _column(
     differences = corrected([_difference(row, base) for row in rows], settings.equivalent)
     notes += [*_unpaired(rows, base), *_too_few_seeds(rows, base, differences)]
     lines = [
-        _line(row, difference, base, trials, predictions)
-        for row, difference in zip(rows, differences, strict=True)
+        _line(row, varied, difference, base, trials, predictions)
+        for row, varied, difference in zip(
+            rows, varied_keys([row.first for row in rows]), differences, strict=True
+        )
     ]
     several = sorted({line.loss for line in lines if sum(other.loss == line.loss for other in lines) > 1})
     if several and not settings.rank_on and settings.split == "test":
@@ -293,6 +297,7 @@ def _too_few_seeds(
 
 def _line(
     row: Row,
+    varied: dict[str, Any],
     difference: Difference | None,
     base: Row | None,
     trials: Mapping[TrialKey, Budget],
@@ -306,6 +311,7 @@ def _line(
         recipe_hash=row.first.recipe_hash,
         settings=trials[trial_key(row.first)].settings,
         settings_split=trials[trial_key(row.first)].split,
+        varied=varied,
         seeds=tuple(row.students),
         runs=tuple(map(str, paths(row))),
         values=tuple(student.top1 for student in students),

@@ -409,3 +409,58 @@ def test_long_names_in_the_picture_do_not_overlap(monkeypatch: pytest.MonkeyPatc
 def test_a_place_that_cannot_be_written_is_said(report: Report) -> None:
     with pytest.raises(FileError, match=r"--plot nowhere/a\.png: no such file"):
         plot_report(report, Path("nowhere/a.png"))
+
+
+class Figure:
+    """What `plot_report` draws: the panels by x label, with the lines of each by name."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.axes: dict[str, Any] = {}
+        monkeypatch.setattr("snnkd.compare.plot.save_figure", self._read)
+
+    def _read(self, figure: Any, path: Path) -> None:
+        self.axes = {axes.get_xlabel(): axes for axes in figure.axes if axes.axison}
+
+    def lines(self, x_label: str) -> dict[str, list[tuple[Any, float]]]:
+        handles, labels = self.axes[x_label].get_legend_handles_labels()
+        lines = [getattr(handle, "lines", [handle])[0] for handle in handles]
+        return {
+            label: list(zip(line.get_xdata(), line.get_ydata(), strict=True))
+            for label, line in zip(labels, lines, strict=True)
+        }
+
+
+def test_accuracy_against_timesteps_has_a_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    for T, base in ((2, 80.0), (4, 90.0)):
+        make_seeds("kl", [base, base + 2], T=T)
+        make_seeds({"name": "hta-kl", "delta": T / 10}, [base + 1], T=T)  # tuned for each T
+    figure = Figure(monkeypatch)
+    plot_report(make_report([], CompareConfig()), Path("a.png"))
+    assert figure.lines("T") == {"kl": [(2, 81.0), (4, 91.0)], "hta-kl": [(2, 81.0), (4, 91.0)]}
+    band = figure.axes["T"].collections[0].get_paths()[0].vertices
+    assert {round(y, 3) for x, y in band if x == 2} == {round(81 - 2**0.5, 3), round(81 + 2**0.5, 3)}
+    assert list(figure.axes) == ["top-1 accuracy (%), test", "T"], "no loss has several settings at one T"
+
+
+def test_accuracy_against_each_searched_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By validation accuracy, where all runs have it."""
+    for k, (temperature, head) in enumerate([(0.5, "top1"), (2.0, "strict"), (9.0, "top1")]):
+        make_run({"name": "hta-kl", "temperature": temperature, "head": head}, top1=90, val=70.0 + k)
+        make_run({"name": "kl", "temperature": temperature}, top1=80, val=60.0 + k)
+    figure = Figure(monkeypatch)
+    report = make_report([], CompareConfig())
+    assert report.tables[0].columns[0].rows[0].varied == {"loss.temperature": 0.5}
+    plot_report(report, Path("a.png"))
+    assert list(figure.axes) == ["top-1 accuracy (%), test", "loss.temperature", "loss.head"]
+    assert figure.lines("loss.temperature") == {
+        "kl": [(0.5, 60.0), (2.0, 61.0), (9.0, 62.0)],
+        "hta-kl": [(0.5, 70.0), (2.0, 71.0), (9.0, 72.0)],
+    }
+    assert figure.axes["loss.temperature"].get_xscale() == "log"
+    assert figure.axes["loss.temperature"].get_ylabel() == "top-1 accuracy (%), val"
+    assert [label.get_text() for label in figure.axes["loss.head"].get_xticklabels()] == ["top1", "strict"]
+    for run in Path("runs").iterdir():
+        (run / "metrics.jsonl").unlink()
+    plot_report(make_report([], CompareConfig()), Path("a.png"))
+    assert figure.axes["loss.temperature"].get_ylabel() == "top-1 accuracy (%), test"
+    assert {y for _, y in figure.lines("loss.temperature")["kl"]} == {80.0}
