@@ -256,6 +256,10 @@ def _usage(error: BaseException) -> str:
     command = re.match(r"No such command '([^']+)'", message)
     if command and command[1].lower() in INSTEAD:
         return f"no command {command[1]!r}; {INSTEAD[command[1].lower()]}"
+    if command and "Did you mean" not in message:
+        return f"no command {command[1]!r}; `snnkd --help` lists them"
+    if message.startswith("Missing ") and getattr(error, "ctx", None):
+        return f"{message}; see `{error.ctx.command_path} --help`"  # type: ignore[attr-defined]
     unknown, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if unknown and context:
         options = [option for parameter in context.command.params for option in parameter.opts]

@@ -8,7 +8,7 @@ import typer
 
 from snnkd.cli import complete
 from snnkd.cli import options as o
-from snnkd.cli.places import check_stage
+from snnkd.cli.places import check_stage, note_other_run
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
 from snnkd.recipe.train_section import fitted_keys
@@ -103,7 +103,7 @@ def distill(
     flags = o.stage_flags(context)
     resolved = resolve_stage(recipe, "distill", settings=settings or (), **flags)
     assert isinstance(resolved, DistillRecipe)
-    notes = sweep_notice(recipe, resolved, "distill")
+    notes = sweep_notice(recipe, resolved, "distill") + note_other_run(recipe, out)
     check_stage(resolved)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline

@@ -16,10 +16,10 @@ from snnkd.catalog.hub import check_address, is_address
 from snnkd.console import Console
 from snnkd.errors import FileError
 from snnkd.exports.extras import check_installed
-from snnkd.files import find_network, user_path
+from snnkd.files import RUN, find_network, user_path
 from snnkd.recipe import Pipeline
 from snnkd.runs.find import LATEST, choose_student, finished_runs, missing_teacher
-from snnkd.runs.folder import is_finished, runs_folder
+from snnkd.runs.folder import RECIPE, is_finished, runs_folder
 from snnkd.schema.data import DataConfig
 from snnkd.schema.run import DistillRecipe, StageRecipe
 
@@ -97,6 +97,16 @@ def check_finished(run: Path) -> None:
     find_network(run)
     if not is_finished(run):
         raise FileError(f"{run}: not a finished run; name one that `snnkd status` calls done")
+
+
+def note_other_run(recipe: str, out: Path | None = None) -> list[str]:
+    """The line about the recipe of a run in another runs folder: it trains a run of its own here."""
+    run, here = Path(recipe).absolute().parent, runs_folder()
+    if out is not None or not (Path(recipe).name == RECIPE and (run / RUN).is_file()):
+        return []
+    if run.parent.resolve() == here.resolve():
+        return []
+    return [f"{recipe} trains a run of its own in {here}; with SNNKD_RUNS={run.parent} it continues that run"]
 
 
 def check_format(name: str) -> None:

@@ -8,7 +8,7 @@ import typer
 
 from snnkd.cli import complete
 from snnkd.cli import options as o
-from snnkd.cli.places import check_pipelines
+from snnkd.cli.places import check_pipelines, note_other_run
 from snnkd.compare.plan import check_compare
 from snnkd.errors import UsageError
 from snnkd.recipe import resolve_tasks
@@ -65,6 +65,8 @@ def run(
         return
     selected = tasks.select(task)
     check_pipelines(each.pipeline for each in selected)
+    if notes := note_other_run(recipe):
+        o.note("\n".join(notes))
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from snnkd.cli import options as o
-from snnkd.cli.places import check_stage
+from snnkd.cli.places import check_stage, note_other_run
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import sweep_notice
 from snnkd.recipe.train_section import fitted_keys
@@ -46,7 +46,7 @@ def teach(
     flags = o.stage_flags(context)
     resolved = resolve_stage(recipe, "teach", settings=settings or (), **flags)
     assert isinstance(resolved, TeachRecipe)
-    notes = sweep_notice(recipe, resolved, "teach")
+    notes = sweep_notice(recipe, resolved, "teach") + note_other_run(recipe, out)
     check_stage(resolved)
     with o.watch_signals(max_time) as stop:
         from snnkd import pipeline

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,9 @@ def _read_document(path: Path) -> dict[str, Any]:
         inside = path / "recipe.yaml"
         remedy = f"write {inside}" if inside.is_file() else "give a .yaml file"
         raise FileError(f"{path}: is a directory, not a recipe; {remedy}")
+    names = [] if os.path.exists(path) else [other.name for other in path.parent.glob("*.y*ml")]
+    for guess in difflib.get_close_matches(path.name, names, n=1, cutoff=0.8):
+        raise FileError(f"{path}: no such file; did you mean {str(path.with_name(guess))!r}?")
     return anchor(parse_yaml(read_bytes(path, MAX_BYTES + 1), str(path)), origin_of(path))
 
 

@@ -64,9 +64,22 @@ def test_a_run_from_another_folder(cli: Cli, student: Path) -> None:
     again = cli("run", student / "recipe.yaml", *CODE)
     assert again.code == 0, again.err
     assert Path(again.folder).name == student.name
+    line = f"trains a run of its own in runs; with SNNKD_RUNS={student.parent} it continues that run"
+    assert f"{student / 'recipe.yaml'} {line}\n" in again.err
     weights = [(run / "model.safetensors").read_bytes() for run in (student, again.folder)]
     assert weights[0] == weights[1]
     assert cli("eval", again.folder).code == 0, "its own recipe names them, too"
+
+
+def test_the_recipe_of_a_run_continues_it_in_its_own_runs_folder(
+    cli: Cli, student: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SNNKD_RUNS", str(student.parent))
+    for command in ("run", "distill"):
+        again = cli(command, student / "recipe.yaml", *CODE)
+        assert again.folder == student
+        assert "already done" in again.err
+        assert "of its own" not in again.err
 
 
 def test_a_project_that_was_moved(cli: Cli, student: Path) -> None:

@@ -51,6 +51,8 @@ def _files() -> None:
         ("config", "`snnkd check RECIPE > mine.yaml`"),
         ("resume runs/x", "the command that began a run continues it"),
         ("tech", "Did you mean 'teach'"),
+        ("fit", "no command 'fit'; `snnkd --help` lists them"),
+        ("predict", "Missing argument 'RUN'; see `snnkd predict --help`"),
     ],
 )
 def test_what_to_type_instead_is_said(cli: Cli, command: str, hint: str) -> None:
@@ -63,6 +65,13 @@ def test_a_folder_is_no_recipe(cli: Cli, place: str) -> None:
     ended = cli("run", place)
     remedy = "write out1/recipe.yaml" if place == "./out1" else "give a .yaml file"
     assert (ended.code, f"is a directory, not a recipe; {remedy}" in ended.complaint) == (3, True), ended.err
+
+
+@pytest.mark.parametrize("name", ["mine.yml", "./myne.yaml"])
+def test_a_recipe_of_almost_this_name_is_named(cli: Cli, name: str) -> None:
+    ended = cli("run", name)
+    assert (ended.code, "no such file; did you mean 'mine.yaml'?" in ended.complaint) == (3, True), ended.err
+    assert "did you mean" not in cli("run", "other/far.yaml").complaint
 
 
 def test_keys_of_another_stage_are_not_suggested(cli: Cli) -> None:
