@@ -25,12 +25,17 @@ import numpy as np
 import pytest
 from dot import write_dot
 from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 from snnkd.distributed import SIGNALS
 
 for _number in SIGNALS:  # a shell in whose background the tests run ignores SIGINT, nohup SIGHUP
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
+
+# a busy machine is no failure of a property
+settings.register_profile("snnkd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("snnkd")
 
 # the networks here are small: a second thread would only wait for the first
 os.environ["OMP_NUM_THREADS"] = "1"

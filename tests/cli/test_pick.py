@@ -163,6 +163,24 @@ def test_runs_as_they_are_trained(cli: Cli) -> None:
     assert len(listed.out.splitlines()) == 10, listed.err
 
 
+def test_a_listed_option_of_one_loss_is_chosen_for_it(cli: Cli) -> None:
+    text = SEARCH.replace("{uniform: [0.1, 0.9]}", "[0.3, 0.6]")
+    fake_search(text, lambda s: 50.0 + 10 * s.get("distill.loss.delta", 0.0))
+    assert (
+        "\n# distill.loss=kl, distill.loss.temperature=2.345: 50.00 % of validation images, best of 4;"
+        in (out := cli("pick", "s.yaml").out)
+    )
+    assert (
+        "distill.loss.delta=0.6, distill.loss.temperature=2.345: 56.00 % of validation images, best of 8"
+        in out
+    )
+    assert chosen(cli)["sweep"]["distill.loss"] == [
+        "none",
+        {"name": "kl", "temperature": 2.345},
+        {"name": "hta-kl", "head": "strict", "delta": 0.6, "temperature": 2.345},
+    ]
+
+
 def test_each_t_has_its_own_choice(cli: Cli) -> None:
     """Settings that are no options of the loss are written as sections."""
     text = SEARCH.replace("[none, kl, {name: hta-kl, head: strict}]", "[kl]").replace(

@@ -86,6 +86,25 @@ def test_only_shared_seeds_are_paired():
     assert paired({0: 1.0}, {1: 1.0}) is None
 
 
+ROW = st.dictionaries(st.integers(0, 9), st.integers(0, 2000).map(lambda value: value / 20), max_size=8)
+
+
+@given(ROW, ROW, st.randoms())
+def test_pairs_are_those_of_the_shared_seeds_in_any_order(ours, theirs, random):
+    shared = sorted(ours.keys() & theirs.keys())
+    found = paired(ours, theirs)
+    if not shared:
+        assert found is None
+        return
+    assert found.seeds == tuple(shared)
+    assert found.mean == pytest.approx(statistics.fmean(ours[seed] - theirs[seed] for seed in shared))
+    pairs = [(ours[seed], theirs[seed]) for seed in shared]
+    random.shuffle(pairs)
+    renumbered = paired(seeds([a for a, _ in pairs]), seeds([b for _, b in pairs]))
+    assert renumbered.verdict == found.verdict
+    assert (renumbered.p or 0) == pytest.approx(found.p or 0, abs=1e-9)
+
+
 def test_one_pair_has_no_interval():
     found = paired({3: 5.0}, {3: 4.0})
     assert found == Difference(1.0, (3,), "n = 1")
