@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from snnkd.catalog.data import class_names_of
 from snnkd.catalog.neurons import NOT_CAUSAL, is_causal
 from snnkd.context import RunContext
 from snnkd.data import ImageSet
@@ -72,7 +73,8 @@ def measure_network(
         **{key: config.get(key) for key in ("loss", "selection", "teacher", "precision")},
         "weights_sha256": loaded.sha256,
         "data_sha256": data.sha256,
-        **{key: config[key] for key in ("class_names", "resumed") if config.get(key)},
+        **({"class_names": names} if (names := class_names_of(config)) else {}),
+        **({"resumed": config["resumed"]} if config.get("resumed") else {}),
         "parameters": sum(p.numel() for p in network.parameters()),
         "command": context.command,
         "date": time.strftime("%Y-%m-%d", time.gmtime()),

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from snnkd.catalog.data import class_names_of
-
 Values = Mapping[str, Any]
 FEW_CLASSES = 12
 """Up to this number, each class is named on its axis, and each cell of the confusion matrix has its count."""
@@ -87,12 +85,6 @@ def draw_classes(axes: Any, result: Values) -> None:
 
 def _names(result: Values) -> list[str]:
     """The class names, else numbers, shortened; `$` would begin a formula."""
-    classes = len(result["top1_per_class"])
-    config = {
-        "class_names": result.get("class_names"),
-        "data": {"name": result["data"]},
-        "classes": classes,
-    }
-    names = class_names_of(config) or [str(number) for number in range(classes)]
+    names = result.get("class_names") or [str(number) for number in range(len(result["top1_per_class"]))]
     short = (name if len(name) <= NAME_WIDTH else f"{name[: NAME_WIDTH - 1]}…" for name in names)
     return [name.replace("$", r"\$") for name in short]

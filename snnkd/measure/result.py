@@ -75,7 +75,7 @@ class ResultDict(TypedDict):
     weights_sha256: str
     data_sha256: str
     class_names: NotRequired[list[str]]
-    """Names of the network's outputs in order, where the training data had names."""
+    """Names of the network's outputs in order, of its training data or as published for these."""
     resumed: NotRequired[list[str]]
     """Changes of versions, hardware or processes at which training was resumed: its last digits differ."""
     parameters: int

@@ -54,6 +54,7 @@ def test_what_it_shows(cli: Cli, pictures: None, monkeypatch: pytest.MonkeyPatch
     assert panels.lines["top-1 accuracy (%)"] == accuracy
     assert panels.lines["top-1 accuracy (%), glyphs test"] == [[entry["top1"] for entry in result["curve"]]]
     assert panels.bars == sorted(result["top1_per_class"])
+    assert result["class_names"] == ["0", "1", "2", "3"]
     counts = {str(count) for row in result["confusion"] for count in row.values()}
     assert counts <= set(panels.texts)
     assert {"0", "1", "predicted class", "validation images", "none, T = 2, 2 epochs"} <= set(panels.texts)
