@@ -262,7 +262,8 @@ def _usage(error: BaseException) -> str:
         return f"{message}; see `{error.ctx.command_path} --help`"  # type: ignore[attr-defined]
     unknown, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if unknown and context:
-        options = [option for parameter in context.command.params for option in parameter.opts]
+        names = (name for parameter in context.command.params for name in parameter.opts)
+        options = [name for name in names if name.startswith("-")]  # arguments have names, too
         message = message.partition(" (Possible")[0].partition(" Did you mean")[0].rstrip(".")
         message += did_you_mean(unknown, options).partition("; known")[0]
     return message

@@ -76,3 +76,7 @@ def test_a_recipe_of_almost_this_name_is_named(cli: Cli, name: str) -> None:
 
 def test_keys_of_another_stage_are_not_suggested(cli: Cli) -> None:
     assert "known: data, execution" in cli("teach", "--set", "temperature=2").complaint
+
+
+def test_an_argument_is_not_suggested_for_an_option(cli: Cli) -> None:
+    assert cli("keys", "--set").complaint == "snnkd: No such option: --set"
