@@ -13,6 +13,7 @@ import itertools
 import os
 import re
 import signal
+import socket
 import sys
 import threading
 import time
@@ -29,10 +30,10 @@ TORCHRUN = "TORCHELASTIC_RUN_ID"
 LOST_PEER = re.compile(
     r"gloo/transport|connection (?:closed|reset|refused)|broken pipe|pair closure|failed to "
     r"(?:recv|connect)|remote process exited|"
-    r"communicator was aborted",
+    r"communicator was aborted|timed out waiting|wait timeout",
     re.IGNORECASE,
 )
-"""Torch's messages when another rank has exited."""
+"""Torch's messages when another rank has exited or does not answer."""
 SIGNALS = (
     signal.SIGTERM,
     signal.SIGUSR1,
@@ -49,17 +50,19 @@ ON_RANK0 = threading.Event()
 MAX_WAIT = 5400.0
 """Seconds that rank 0 may work alone, such as waiting for a run that another job has locked."""
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
-"""Longer than MAX_WAIT. A rank that exits is noticed at once, without this timeout."""
+"""Of all but training (`collective_timeout`): longer than MAX_WAIT. A rank that exits is noticed at once."""
 STORE_TIMEOUT = timedelta(minutes=5)
 """torchrun starts its store before the workers; one that does not answer is gone."""
 REPORT_DELAY = 1.0
 """Seconds for rank 0 to print an error of all ranks: torchrun ends all ranks when one exits."""
 _launchers: list[int] = []
+_hosts: list[str] = []
+"""The machine of each rank."""
 _groups = itertools.count()
 
 
 class PeerLost(Preempted):
-    """Another rank exited; its own error has the cause. This rank could continue: exit code 75."""
+    """Another rank exited, or does not answer; its own error has the cause. This one could continue: 75."""
 
 
 def world_size() -> int:
@@ -125,6 +128,7 @@ def process_group() -> Iterator[None]:
             with _default_signals():
                 _join()
             JOINED.set()
+            _hosts[:] = all_gather(socket.gethostname())
             yield
             distributed.barrier()  # rank 0 may still be writing, and torchrun ends all ranks when one exits
     finally:
@@ -143,10 +147,36 @@ def peer_failures() -> Iterator[None]:
             first_line = (str(error).strip().splitlines() or [""])[0]
             reason = re.sub(r"^\[\S*\]\s*", "", first_line)  # without the line of gloo's source
             raise PeerLost(
-                f"another process of this job ended ({reason[:100].strip(' :')}); "
+                f"{_other_process()} ended or does not answer ({reason[:100].strip(' :')}); "
                 "the last checkpoint is intact, the same command continues"
             ) from error
         raise
+
+
+def _other_process() -> str:
+    """The lost rank and its machine, where there is only one other."""
+    if world_size() != 2 or len(_hosts) != 2:
+        return "another process of this job"
+    return f"process {1 - rank()} on {_hosts[1 - rank()]}"
+
+
+@contextlib.contextmanager
+def collective_timeout(seconds: float) -> Iterator[None]:
+    """Inside, a collective that waits for longer than this for another rank raises torch's RuntimeError."""
+    if not JOINED.is_set():
+        yield
+        return
+    from torch import distributed
+
+    if hasattr(distributed, "set_timeout"):  # torch 2.14
+        set_timeout = distributed.set_timeout
+    else:
+        set_timeout = distributed.distributed_c10d._set_pg_timeout
+    set_timeout(timedelta(seconds=seconds))
+    try:
+        yield
+    finally:
+        set_timeout(COLLECTIVE_TIMEOUT)
 
 
 def _is_peer_failure(error: RuntimeError) -> bool:

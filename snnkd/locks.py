@@ -39,6 +39,29 @@ def try_flock(file: IO[Any], *, shared: bool = False) -> bool:
     return True
 
 
+MOUNTS = Path("/proc/self/mounts")
+"""Linux's table of mounted file systems."""
+LOCAL_TYPES = ("fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.gcsfuse")
+LOCAL_OPTIONS = {"nolock", "local_lock=all", "local_lock=flock", "localflock"}
+"""Network file systems, and mount options of NFS and Lustre, whose flock stays on its machine."""
+
+
+def local_locks(folder: Path) -> str | None:
+    """The type or option of the file system of `folder` whose locks other machines do not see; else None."""
+    try:
+        mounts = [line.split()[1:4] for line in MOUNTS.read_text(encoding="utf-8").splitlines()]
+    except OSError:  # of another system
+        return None
+    parents = [folder.resolve(), *folder.resolve().parents]
+    matches = [each for each in mounts if len(each) == 3 and Path(each[0]) in parents]
+    if not matches:
+        return None
+    _, kind, options = max(matches, key=lambda each: len(each[0]))
+    if kind in LOCAL_TYPES:
+        return kind
+    return next((f"{kind}, {each}" for each in options.split(",") if each in LOCAL_OPTIONS), None)
+
+
 Identities = dict[Path, tuple[int, int]]
 """Device and inode of a folder and of the locked file in it."""
 

@@ -12,7 +12,7 @@ import time
 from snnkd.errors import UsageError
 
 MARGIN = 120.0
-"""Seconds before the limit that are left for saving; of a short job a tenth of its time."""
+"""Seconds before the limit for saving and for the interpreter's end; of a short job a quarter of its time."""
 
 
 def job_name() -> str | None:
@@ -31,7 +31,7 @@ def usable_seconds() -> float:
             "--max-time 'auto' needs a Slurm job, and SLURM_JOB_ID is not set; give a time, 3:50:00"
         )
     left = _end_of_job() - time.time()
-    return max(0.0, left - min(MARGIN, left / 10))
+    return max(0.0, left - min(MARGIN, left / 4))
 
 
 def _end_of_job() -> float:

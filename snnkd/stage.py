@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -12,7 +13,7 @@ import torch
 from snnkd import distributed
 from snnkd.data import check_fit
 from snnkd.environment import device_line
-from snnkd.errors import FileError
+from snnkd.errors import FileError, UsageError
 from snnkd.files import RUN, write_json
 from snnkd.limits import check_threads
 from snnkd.losses.objective import Objective
@@ -23,7 +24,7 @@ from snnkd.models import Network
 from snnkd.models.files import LoadedNetwork, load_network, save_network
 from snnkd.runs.find import Finished
 from snnkd.runs.folder import RESULT, is_finished, read_result, recipe_hash, runs_folder
-from snnkd.runs.lock import Lock, check_free, record_done, retry_when_free
+from snnkd.runs.lock import Lock, check_free, record_done, retry_when_free, warn_of_local_locks
 from snnkd.runs.metrics import read_metrics
 from snnkd.runs.open import (
     begin,
@@ -52,6 +53,8 @@ from snnkd.training.train_state import Progress
 
 PLOT = "plot.png"
 """Picture of a finished run in its directory."""
+_training = threading.Lock()
+"""Random numbers and CPU threads of torch belong to the process, which trains one run at a time."""
 FEW_STEPS = 300
 """Fewer steps are warned of."""
 
@@ -60,14 +63,19 @@ def run_stage(stage: Stage) -> Finished:
     """Train and measure; an unfinished run is resumed, a finished one returned.
 
     If another process has locked the run, raises RunLocked, or with `context.wait` waits for it and raises
-    Preempted after `execution.wait` seconds.
+    Preempted after `execution.wait` seconds. Raises UsageError while another thread trains.
     """
     context, seconds = stage.context, stage.recipe.execution.wait
-    if not context.wait:
-        return _run_now(stage)
-    return retry_when_free(
-        partial(_run_now, stage), stage.folder, seconds, context.stop.check, context.console
-    )
+    if not _training.acquire(blocking=False):
+        raise UsageError("another thread of this process is training; start a process for each run")
+    try:
+        if not context.wait:
+            return _run_now(stage)
+        return retry_when_free(
+            partial(_run_now, stage), stage.folder, seconds, context.stop.check, context.console
+        )
+    finally:
+        _training.release()
 
 
 def _run_now(stage: Stage) -> Finished:
@@ -94,7 +102,11 @@ def _run_now(stage: Stage) -> Finished:
         set_aside(stage.folder, context.console)
     threads = torch.get_num_threads()
     try:
-        with Lock(stage.folder), distributed.peer_failures():  # an exited rank is no failure of the run
+        with (
+            Lock(stage.folder),
+            distributed.peer_failures(),  # an exited rank is no failure of the run
+            distributed.collective_timeout(recipe.execution.timeout),
+        ):
             return _find_finished(stage) or _train_and_measure(stage, teacher_result, network, objective)
     finally:
         torch.set_num_threads(threads)
@@ -138,6 +150,7 @@ def _train_and_measure(
     logged = context.console.log_into(stage.folder) if distributed.is_rank0() else nullcontext()
     with logged, tracking(stage) as trackers:
         context.console.log(f"run: {stage.folder}")
+        warn_of_local_locks(stage.folder, context.console)
         context.console.log(device_line(stage.device, recipe.execution, setup.threads))
         progress = train(stage, network, objective, setup.compile, trackers.log)
         loaded = _save_network(stage, network, _network_config(stage, progress, teacher_result, setup))

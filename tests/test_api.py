@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from conftest import SMALL, Cli
+from pages import blocks
 
 import snnkd
+from snnkd import stage
+from snnkd.distributed import SIGNALS
 from snnkd.errors import FileError, SnnkdError, UsageError
 
 KEYS = {"data.classes": 10, "data.train_images": 300, "data.test_images": 100, "model.width": 4}
@@ -143,3 +148,33 @@ def test_nothing_heavy_is_imported_until_it_is_used() -> None:
 def test_export_is_the_function_whatever_was_imported_before() -> None:
     code = "import snnkd.pipeline, snnkd; assert callable(snnkd.export)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_thread_that_is_not_the_main_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Signals reach only the main thread; a second training at the same time would share its random numbers."""
+    handlers = [signal.getsignal(number) for number in SIGNALS]
+    with ThreadPoolExecutor(1) as pool:
+        there = pool.submit(snnkd.teach, out="there", **SHORT).result()
+    here = snnkd.teach(out="here", **SHORT)
+    weights = [(run.folder / "model.safetensors").read_bytes() for run in (there, here)]
+    assert weights[0] == weights[1]
+    assert [signal.getsignal(number) for number in SIGNALS] == handlers
+
+    def refused(*args: object) -> None:
+        with ThreadPoolExecutor(1) as pool, pytest.raises(UsageError, match="another thread of this process"):
+            pool.submit(snnkd.teach, out="second", **SHORT).result()
+
+    monkeypatch.setattr(stage, "check_fit", refused)
+    snnkd.teach(out="here", **SHORT)
+    assert not Path("second").exists()
+
+
+@pytest.mark.nightly  # a process that imports torch
+def test_a_process_pool_as_the_guide_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = [text for text in blocks("python", "python") if "ProcessPoolExecutor" in text]
+    small = {**SHORT, "teacher": "teacher", "T": 1, "allow_weak_teacher": True}
+    snnkd.teach(out="teacher", **SHORT)
+    Path("sweep.py").write_text(block.replace('teacher="runs/my-teacher", T=4', f"**{small!r}"))
+    done = subprocess.run([sys.executable, "sweep.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == len(list(Path("runs").iterdir())) == 3

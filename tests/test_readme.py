@@ -28,7 +28,7 @@ README = page("README")
 FOREIGN_OPTIONS = {
     *("--system-site-packages", "--dist", "--check", "--all-files", "--strict"),
     *("--array", "--constraint", "--cpus-per-task", "--dependency", "--gres", "--kill-on-bad-exit", "--mem"),
-    *("--nodes", "--ntasks-per-node", "--open-mode"),
+    *("--nodes", "--ntasks-per-node", "--open-mode", "--wait"),
     *("--parsable", "--requeue", "--signal", "--time", "--wrap"),
     *("--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),
     *("--signals-to-handle", "--standalone"),
@@ -272,7 +272,7 @@ def test_your_own_images(cli: Cli) -> None:
 def test_python_examples() -> None:
     import torch
 
-    functions, loss = blocks("python", "python")
+    functions, loss, _ = blocks("python", "python")
     (short,) = [text for text in blocks("README", "python") if "snnkd.load" in text]
     assert set(short.splitlines()) <= set(functions.splitlines())
     names: dict[str, Any] = {}

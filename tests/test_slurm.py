@@ -32,7 +32,7 @@ def test_the_job_is_named_as_squeue_does(
     assert slurm.job_name() == name
 
 
-@pytest.mark.parametrize(("left", "usable"), [(14400, 14280), (600, 540), (0, 0), (-50, 0)])
+@pytest.mark.parametrize(("left", "usable"), [(14400, 14280), (400, 300), (0, 0), (-50, 0)])
 def test_the_limit_of_the_job_less_a_margin(
     monkeypatch: pytest.MonkeyPatch, left: float, usable: float
 ) -> None:

@@ -16,7 +16,7 @@ from snnkd import distributed, slurm
 from snnkd.console import Console, duration
 from snnkd.errors import FileError, Interrupted, Preempted, RunError, UsageError
 from snnkd.files import from_os_error, guarding, parse_json
-from snnkd.locks import Identities, check_unchanged, identify, try_flock
+from snnkd.locks import Identities, check_unchanged, identify, local_locks, try_flock
 from snnkd.runs.folder import CHECKPOINT
 
 T = TypeVar("T")
@@ -145,6 +145,25 @@ def _checkpoint_time(folder: Path) -> int:
         return (folder / CHECKPOINT).stat().st_mtime_ns
     except OSError:
         return 0
+
+
+def warn_of_local_locks(folder: Path, console: Console) -> None:
+    """Log where other machines do not see the lock of a run that this job has locked.
+
+    They are asked if they take part in the job; otherwise the file system's type and options tell.
+    """
+    if slurm.job_name() is None and distributed.world_size() == 1:
+        return
+    kind = local_locks(folder)
+    machines = distributed.all_gather(
+        (socket.gethostname(), (folder / NAME).exists() and not is_held(folder))
+    )
+    others = sorted({host for host, unlocked in machines if unlocked})
+    if kind or others:
+        where = f"on {', '.join(others)}" if others else f"on other machines ({kind})"
+        console.log(
+            f"warning: the lock of {folder} is not seen {where}; start this run nowhere else at the same time"
+        )
 
 
 def record_done(folder: Path) -> None:

@@ -177,6 +177,9 @@ class ExecutionConfig:
     track: tuple[str, ...] = ()
     """Trackers of recipe, metrics of each epoch, result and its plot: tensorboard (RUN/tensorboard), wandb,
     mlflow. One that fails does not stop the run."""
+    timeout: Annotated[float, Bounds(1, 7200)] = 600.0
+    """With several processes: seconds in training after which one that does not answer is lost, and the job
+    ends (75)."""
     wait: Annotated[float, Bounds(0, 1e9)] = 3600.0
     """Seconds that `snnkd run` waits in all for runs locked by other processes, such as the shared teacher of
     a sweep."""

@@ -14,7 +14,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous.api import RendezvousTimeoutError
 
-from snnkd import torchrun
+from snnkd import distributed, torchrun
 
 
 def _failed(*codes: int) -> ChildFailedError:
@@ -73,3 +73,27 @@ def test_signals_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit):
         torchrun.main()
     assert handled == ["SIGTERM"]
+
+
+@pytest.mark.parametrize(
+    ("text", "size", "line"),
+    [
+        (
+            "[../gloo/transport/tcp/unbound_buffer.cc:84] Timed out waiting 600000ms for recv operation",
+            2,
+            "process 0 on n1 ended or does not answer (Timed out waiting 600000ms for recv operation); ",
+        ),
+        (
+            "[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.77.0.3]:35434",
+            4,
+            "another process of this job ended or does not answer (Connection closed by peer [10.77.0.3]:35434); ",
+        ),
+    ],
+)
+def test_a_lost_process_is_named(monkeypatch: pytest.MonkeyPatch, text: str, size: int, line: str) -> None:
+    monkeypatch.setattr(distributed, "world_size", lambda: size)
+    monkeypatch.setattr(distributed, "rank", lambda: 1)
+    monkeypatch.setattr(distributed, "_hosts", ["n1", "n2", "n3", "n4"][:size])
+    with pytest.raises(distributed.PeerLost) as caught, distributed.peer_failures():
+        raise RuntimeError(text)
+    assert str(caught.value) == f"{line}the last checkpoint is intact, the same command continues"

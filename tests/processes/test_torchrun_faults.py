@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -70,7 +71,8 @@ def test_a_killed_worker_ends_the_job_and_leaves_a_run_that_continues(
     # of a first process that is gone torchrun speaks
     assert len(ended.said) == rank
     if rank:
-        assert ended.said[0].startswith("snnkd: another process of this job ended (")
+        host = socket.gethostname()
+        assert ended.said[0].startswith(f"snnkd: process 1 on {host} ended or does not answer (")
         assert ended.said[0].endswith("); the last checkpoint is intact, the same command continues")
     assert f"rank      : {rank}" in ended.err
     assert _state(cli) == (75, "stopped" if rank else "stale")
@@ -161,4 +163,20 @@ def test_a_time_limit_stops_all_alike(torchrun: Jobs, cli: Cli, tmp_path: Path, 
         assert f"after step {step} of 3" in line
         assert _state(cli) == (75, "stopped")
     torchrun.done(tmp_path, TEACH)
+    assert (tmp_path / "run/model.safetensors").read_bytes() == expected
+
+
+@pytest.mark.nightly  # the message: test_launcher
+def test_a_worker_that_does_not_answer_is_lost(torchrun: Jobs, tmp_path: Path, expected: bytes) -> None:
+    words = [*TEACH, "--set", "execution.timeout=3"]
+    launcher = torchrun.start(tmp_path, words)
+    _wait(launcher, lambda: _lines(tmp_path / "run/metrics.jsonl") >= 2)
+    stopped = workers(tmp_path)[1]
+    send(stopped, signal.SIGSTOP)
+    _wait(launcher, lambda: (tmp_path / "run/run.lock").read_text().count("does not answer") > 0)
+    send(stopped, signal.SIGKILL)  # torchrun waits for 30 seconds
+    ended = torchrun.finish(tmp_path)
+    assert ended.code == 1
+    assert any("process 1 on" in line and "Timed out" in line for line in ended.said), ended.err
+    torchrun.done(tmp_path, words)
     assert (tmp_path / "run/model.safetensors").read_bytes() == expected

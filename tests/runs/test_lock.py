@@ -8,15 +8,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from snnkd import distributed, locks
 from snnkd.distributed import PeerLost
 from snnkd.errors import FileError, Interrupted, Preempted, RunError, SnnkdError
 from snnkd.exports.install import install
 from snnkd.files import replacing, write_atomic
 from snnkd.runs.folder import CHECKPOINT
-from snnkd.runs.lock import NAME, Lock, is_held, read_holder
+from snnkd.runs.lock import NAME, Lock, is_held, read_holder, warn_of_local_locks
 from snnkd.runs.metrics import append_metrics
 from snnkd.runs.status import run_status
 from snnkd.training.checkpoint import remove_state, save_state
@@ -226,3 +228,68 @@ def test_a_run_that_is_killed_each_time_is_failed(tmp_path):
     )
     (tmp_path / CHECKPOINT).write_text("")
     assert run_status(tmp_path).state == "stale", "the last start came further"
+
+
+@pytest.mark.parametrize(
+    ("mount", "kind"),
+    [
+        ("home:/export {} nfs4 rw,vers=4.2,local_lock=none 0 0", None),
+        ("home:/export {} nfs rw,vers=3,nolock,local_lock=all 0 0", "nfs, nolock"),
+        ("10.0.0.1@tcp:/scratch {} lustre rw,flock 0 0", None),
+        ("10.0.0.1@tcp:/scratch {} lustre rw,localflock 0 0", "lustre, localflock"),
+        ("me@host: {} fuse.sshfs rw 0 0", "fuse.sshfs"),
+        ("me@host: /somewhere/else fuse.sshfs rw 0 0", None),
+    ],
+)
+def test_locks_that_other_machines_do_not_see(tmp_path, monkeypatch, mount, kind):
+    Path("mounts").write_text(
+        f"/dev/sda / ext4 rw 0 0\n{mount.format(tmp_path)}\n/dev/sdb {tmp_path}/x ext4 rw 0 0\n"
+    )
+    monkeypatch.setattr(locks, "MOUNTS", Path("mounts").absolute())
+    assert locks.local_locks(tmp_path / "runs" / "new") == kind
+    lines = []
+    console = SimpleNamespace(log=lines.append)
+    warn_of_local_locks(tmp_path / "run", console)
+    assert not lines, "outside a job nobody shares it"
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    with Lock(tmp_path / "run"):
+        warn_of_local_locks(tmp_path / "run", console)
+    assert lines == (
+        []
+        if kind is None
+        else [
+            f"warning: the lock of {tmp_path}/run is not seen on other machines ({kind}); "
+            "start this run nowhere else at the same time"
+        ]
+    )
+
+
+def test_a_machine_of_the_job_that_does_not_see_the_lock_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_gather", lambda value: [value, ("n2", True)])
+    lines = []
+    with Lock(tmp_path):
+        warn_of_local_locks(tmp_path, SimpleNamespace(log=lines.append))
+    assert lines == [
+        f"warning: the lock of {tmp_path} is not seen on n2; start this run nowhere else at the same time"
+    ]
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("bindfs") is None, reason="needs root and bindfs")
+def test_flock_of_a_fuse_file_system_stays_in_its_mount(tmp_path):
+    """Two mounts of one folder are as two machines with sshfs: files and renames are shared, locks are not."""
+    for name in ("folder", "one", "two"):
+        Path(name).mkdir()
+    mounts = [tmp_path / "one", tmp_path / "two"]
+    try:
+        for mount in mounts:
+            subprocess.run(["bindfs", "folder", mount], check=True)
+        with Lock(mounts[0] / "run"):
+            write_atomic(mounts[0] / "run" / "file", b"content")
+            assert (mounts[1] / "run" / "file").read_bytes() == b"content"
+            assert is_held(mounts[0] / "run")
+            assert not is_held(mounts[1] / "run")
+    finally:
+        for mount in mounts:
+            subprocess.run(["umount", mount], check=False)
