@@ -47,7 +47,9 @@ def find_recipe(name: str, folder: Path = Path()) -> Path:
 
 
 def _path_hint(name: str, folder: Path) -> str:
-    """Name the file that is called almost as `name`, in `folder`; empty if there is none."""
+    """Name the file that is called almost as `name`, in `folder`, or the option; empty if there is none."""
+    if "=" in name:
+        return f"; did you mean '--set {name}'?"
     if os.path.isfile(folder / name):
         return f"; for the file write ./{name}"
     for path in (f"{name}.yaml", f"{name}.yml", f"{name}/recipe.yaml"):

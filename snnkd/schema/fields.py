@@ -15,8 +15,8 @@ from snnkd.errors import UsageError, did_you_mean
 from snnkd.schema.marks import Bounds, Named
 
 C = TypeVar("C")
-SEVERAL = re.compile(r"[-+.\de]+(,[-+.\de]+)+")
-"""Numbers with commas between them."""
+SEVERAL = re.compile(r"[-+.\de]+(,[-+.\de]+)+|\d+-\d+")
+"""Numbers with commas between them, or the first and last of several."""
 
 
 def build(cls: type[C], values: Any, where: str) -> C:

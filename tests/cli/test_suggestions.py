@@ -41,6 +41,8 @@ def _files() -> None:
         ("distill out1", "did you mean 'out1/recipe.yaml'?"),
         ("distill --loss kl --T 2,4", "for a run each: snnkd run RECIPE --sweep model.T=2,4"),
         ("teach --seed 0,1,2", "for a run each: snnkd run RECIPE --sweep seed=0,1,2"),
+        ("distill --loss kl --seed 0-2", "for a run each: snnkd run RECIPE --sweep seed=0-2"),
+        ("teach train.lr=0.1", "did you mean '--set train.lr=0.1'?"),
         ("teach --lr 0.1,1e-2", "for a run each: snnkd run RECIPE --sweep train.lr=0.1,1e-2"),
         ("distill --loss kl,hta-kl", "for a run each: snnkd run RECIPE --sweep loss=kl,hta-kl"),
         ("teach --data mnist,svhn", "for a run each: snnkd run RECIPE --sweep data=mnist,svhn"),
