@@ -23,7 +23,8 @@ def draw_training(axes: Any, epochs: Sequence[Values]) -> None:
     """Draw the accuracy on training and validation images of each epoch."""
     _draw_epochs(axes, epochs, {"train_top1": "training images", "val_top1": "validation images"})
     axes.set_ylabel("top-1 accuracy (%)")
-    axes.legend(frameon=False, fontsize="small")
+    if axes.lines:
+        axes.legend(frameon=False, fontsize="small")
 
 
 def _draw_epochs(axes: Any, epochs: Sequence[Values], labels: Mapping[str, str]) -> None:
@@ -34,7 +35,7 @@ def _draw_epochs(axes: Any, epochs: Sequence[Values], labels: Mapping[str, str])
                 *zip(*points, strict=True), "-o" if len(points) < 30 else "-", label=label, markersize=3
             )
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     axes.grid(alpha=0.3)
 
 
@@ -75,8 +76,8 @@ def draw_classes(axes: Any, result: Values) -> None:
             range(len(known)), [name for _, name in known], rotation=45, ha="right", fontsize="small"
         )
     else:
-        lowest = ", ".join(f"{name} {top1:.0f} %" for top1, name in known[:WORST])
-        axes.set_title(f"lowest: {lowest}", fontsize="small", loc="left")
+        lowest = ", ".join(f"{name}: {top1:.0f} %" for top1, name in known[:WORST])
+        axes.set_title(f"lowest are {lowest}", fontsize="small", loc="left")
         axes.set_xticks([])
     axes.set_ylim(0, 100)
     axes.set_xlabel(f"{len(known)} classes, dashed: their mean")
