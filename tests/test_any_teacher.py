@@ -329,6 +329,16 @@ def test_a_network_of_timm(cli: Cli) -> None:
     assert "does not accept 32x32 images" in refused.complaint
 
 
+def test_a_network_of_timm_learns_further_under_another_head(cli: Cli) -> None:
+    timm = pytest.importorskip("timm")
+    torch.save(timm.create_model("test_resnet", num_classes=12).state_dict(), "twelve.pt")
+    data = random_npz("ten.npz", 10, size=32, channels=(3,))
+    words = ["teach", "--data", data, "--model", "timm:test_resnet", "--epochs", 1, "--batch-size", 50]
+    done = cli(*words, "--init", "twelve.pt", "--set", "train.freeze=[conv1,layer1]")
+    assert done.code == 0, done.err
+    assert "initial weights: twelve.pt, without fc.weight, fc.bias" in done.err
+
+
 def test_a_library_that_is_not_installed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("snnkd.recipe.teacher_section.find_spec", lambda name: None)
     refused = cli("distill", "--teacher", "timm:resnet18", "--teacher-weights", "w.pth")
