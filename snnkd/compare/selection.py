@@ -64,11 +64,13 @@ class Selection:
 def select_settings(tasks: Tasks, folder: Path, console: Console) -> list[Selection]:
     """The best setting of each loss and T among the finished runs in `folder`, in the order of the tasks.
 
-    Raises UsageError for a recipe without validation images, or runs with several teachers; FileError for
-    unfinished tasks, or a run without validation accuracy.
+    Raises UsageError for a recipe without a sweep or validation images, or runs with several teachers;
+    FileError for unfinished tasks, or a run without validation accuracy.
     """
+    if not tasks.axes:
+        raise UsageError(f"pick: {tasks.recipe} has no sweep to choose from; add sweep and search")
     check_validation(tasks.all, "pick")
-    runs = _runs_of(tasks.all, folder, console)
+    runs = _runs_of(tasks, folder, console)
     groups: dict[str, dict[str, list[tuple[Task, RecordedRun]]]] = {}
     for task, run in zip(tasks.all, runs, strict=True):
         settings = _without_seeds(task.settings)
@@ -107,22 +109,23 @@ def _student(task: Task) -> DistillRecipe:
     return task.pipeline.distill
 
 
-def _runs_of(tasks: Sequence[Task], folder: Path, console: Console) -> list[RecordedRun]:
+def _runs_of(tasks: Tasks, folder: Path, console: Console) -> list[RecordedRun]:
     """The finished run of each task."""
     finished: dict[str, list[RecordedRun]] = {}
     for run in recorded_runs(folder, console):
         if run.finished:
             finished.setdefault(_settings_key(run.identity, run.data), []).append(run)
     matches = []
-    for task in tasks:
+    for task in tasks.all:
         student = _student(task)
         values = json.loads(json.dumps(identity(student, "", None)))
         matches.append(finished.get(_settings_key(values, to_plain(student.data)), []))
-    lacking = [task for task, runs in zip(tasks, matches, strict=True) if not runs]
+    lacking = [task for task, runs in zip(tasks.all, matches, strict=True) if not runs]
     if lacking:
+        remedy = "run them, or lower search.samples" if tasks.search else "run them"
         raise FileError(
-            f"{folder}: {len(lacking)} of {len(tasks)} tasks are not finished, first {lacking[0].name}; "
-            "run them, or lower search.samples"
+            f"{folder}: {len(lacking)} of {len(tasks.all)} tasks are not finished, "
+            f"first {lacking[0].name}; {remedy}"
         )
     for runs in matches:
         if len(runs) > 1:

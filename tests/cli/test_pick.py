@@ -286,6 +286,19 @@ def test_requests_that_are_refused(cli: Cli, old: str, new: str, code: int, mess
     assert message in ended.complaint
 
 
+def test_a_recipe_without_a_sweep_is_refused(cli: Cli) -> None:
+    Path("s.yaml").write_text("stage: distill\nloss: kl\ndata: {val_fraction: 0.1}\n")
+    ended = cli("pick", "s.yaml")
+    assert ended.code == 2
+    assert ended.complaint == "snnkd: pick: s.yaml has no sweep to choose from; add sweep and search"
+
+
+def test_unfinished_tasks_of_lists_are_run(cli: Cli) -> None:
+    Path("s.yaml").write_text("stage: distill\ndata: {val_fraction: 0.1}\nsweep: {loss: [kl, rkl]}\n")
+    Path("runs").mkdir()
+    assert cli("pick", "s.yaml").complaint.endswith("not finished, first task 0 (loss=kl); run them")
+
+
 def test_lists_without_validation_images_are_refused(cli: Cli) -> None:
     Path("s.yaml").write_text("stage: distill\nsweep: {loss: [kl, rkl]}\n")
     ended = cli("pick", "s.yaml")
