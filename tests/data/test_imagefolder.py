@@ -199,6 +199,8 @@ def test_hidden_and_system_files_and_empty_classes_are_left_out(capfd):
         "test/__MACOSX/class0/a.jpg",
         "train/class2/a.heic",
         "train/class2/notes",
+        "train/loose.jpg",
+        "train/.hidden.jpg",
     ):
         laid_out({name: b"no picture"}, root)
     (root / "train/later").mkdir()
@@ -206,8 +208,8 @@ def test_hidden_and_system_files_and_empty_classes_are_left_out(capfd):
     capfd.readouterr()
     data = load(console=Console(), size=16)
     assert (data.sha256, data.class_names) == (whole, ("class0", "class1", "class2"))
-    left_out = "1 .heic files, 6 hidden or system files, 1 other files, 1 empty classes (later)"
-    assert f"mine: left out {left_out}\n" in capfd.readouterr().err
+    left_out = "1 .heic files, 6 hidden or system files, 1 other files, 1 pictures beside the classes"
+    assert f"mine: left out {left_out}, 1 empty classes (later)\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -203,8 +203,13 @@ def _decoding(root: Path, config: ImageFolderConfig) -> list[object]:
 
 
 def _class_folders(folder: Path, left_out: Counter[str]) -> list[str]:
-    """The class names in torchvision's order; counts hidden and system folders in `left_out`."""
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    """The class names in torchvision's order; counts hidden and system folders, and pictures beside the
+    classes, in `left_out`."""
+    entries = list(os.scandir(folder))
+    names = sorted(entry.name for entry in entries if entry.is_dir())
+    pictures = [each for each in entries if each.name.lower().endswith(picture_extensions())]
+    loose = sum(not each.is_dir() and not _is_system(each.name) for each in pictures)
+    left_out.update({"pictures beside the classes": loose} if loose else {})
     classes = [name for name in names if not _is_system(name)]
     left_out.update(
         {"hidden or system files": len(names) - len(classes)} if len(classes) < len(names) else {}
