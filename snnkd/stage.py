@@ -102,11 +102,7 @@ def _run_now(stage: Stage) -> Finished:
         set_aside(stage.folder, context.console)
     threads = torch.get_num_threads()
     try:
-        with (
-            Lock(stage.folder),
-            distributed.peer_failures(),  # an exited rank is no failure of the run
-            distributed.collective_timeout(recipe.execution.timeout),
-        ):
+        with Lock(stage.folder), distributed.peer_failures():  # an exited rank is no failure of the run
             return _find_finished(stage) or _train_and_measure(stage, teacher_result, network, objective)
     finally:
         torch.set_num_threads(threads)
@@ -152,7 +148,8 @@ def _train_and_measure(
         context.console.log(f"run: {stage.folder}")
         warn_of_local_locks(stage.folder, context.console)
         context.console.log(device_line(stage.device, recipe.execution, setup.threads))
-        progress = train(stage, network, objective, setup.compile, trackers.log)
+        with distributed.collective_timeout(recipe.execution.timeout):  # measuring has long work of rank 0
+            progress = train(stage, network, objective, setup.compile, trackers.log)
         loaded = _save_network(stage, network, _network_config(stage, progress, teacher_result, setup))
         distributed.broadcast_state(loaded.network.to(stage.device).state_dict())
         result = measure_network(loaded, stage.data, EvalConfig(), recipe.execution, stage.device, context)

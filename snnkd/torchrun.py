@@ -22,7 +22,7 @@ from snnkd.streams import Stderr
 
 def main() -> NoReturn:
     """Run torchrun with the options of sys.argv and exit."""
-    from torch.distributed import run
+    from torch.distributed import DistError, run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.elastic.rendezvous.api import RendezvousError
@@ -46,7 +46,7 @@ def main() -> NoReturn:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
         sys.exit(Preempted.exit_code)
-    except RendezvousError as error:
+    except (RendezvousError, DistError, OSError) as error:
         nodes, endpoint = arguments.nnodes, arguments.rdzv_endpoint
         _print(f"{endpoint}: no meeting of {nodes} nodes ({error}); check their network")
         sys.exit(FileError.exit_code)

@@ -27,7 +27,7 @@ from snnkd.losses import hta_kl
 README = page("README")
 FOREIGN_OPTIONS = {
     *("--system-site-packages", "--dist", "--check", "--all-files", "--strict"),
-    *("--array", "--constraint", "--cpus-per-task", "--dependency", "--gres", "--kill-on-bad-exit", "--mem"),
+    *("--array", "--constraint", "--cpus-per-task", "--dependency", "--gres", "--mem"),
     *("--nodes", "--ntasks-per-node", "--open-mode", "--wait"),
     *("--parsable", "--requeue", "--signal", "--time", "--wrap"),
     *("--nnodes", "--nproc-per-node", "--rdzv-backend", "--rdzv-endpoint", "--rdzv-id"),

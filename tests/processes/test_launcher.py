@@ -39,6 +39,11 @@ KILLED = (
         (_failed(75, -9), 137, KILLED),
         (SignalException("got it", signal.SIGTERM), 75, ""),
         (
+            socket.gaierror(-3, "no such name"),
+            3,
+            "snnkd: n1:29500: no meeting of 2 nodes ([Errno -3] no such name); check their network",
+        ),
+        (
             RendezvousTimeoutError("timed out"),
             3,
             "snnkd: n1:29500: no meeting of 2 nodes (timed out); check their network",

@@ -1,0 +1,156 @@
+"""Jobs on the Slurm that `.ci/cluster` started, and the scripts of the pages at small sizes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+MINE = """
+import time
+
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, classes, shape):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], classes))
+
+    def forward(self, images, T):
+        if self.training:
+            time.sleep(0.2)
+        return self.body(images).unsqueeze(0).repeat(T, 1, 1)
+
+
+def slow(*, classes, shape, activation):
+    return Net(classes, shape)
+"""
+"""A network whose step takes time, but no processor: how long a run lasts hardly depends on the machine."""
+CODE = "--code mine:slow"
+TEACH = """
+stage: teach
+data: {name: glyphs, classes: 10, train_images: 300, test_images: 100}
+model: mine:slow
+"""
+SMALL = f"{TEACH}train: {{epochs: 15, batch_size: 50}}\n"
+"""Some 20 seconds."""
+LONG = f"{TEACH}train: {{epochs: 75, batch_size: 50}}\n"
+"""More than fits into a job of two minutes."""
+
+
+@dataclass
+class Job:
+    """A batch job by its number, with the output that all its starts append to."""
+
+    number: str
+    output: Path
+
+    def field(self, name: str) -> str:
+        """A field of `scontrol show job`, such as JobState."""
+        shown = call("scontrol", "--oneliner", "show", "job", self.number)
+        match = re.search(rf"\b{name}=(\S*)", shown)
+        assert match, shown
+        return match[1]
+
+    @property
+    def restarts(self) -> int:
+        return int(self.field("Restarts"))
+
+    def wait(self, seconds: float = 240) -> str:
+        """Wait until the job has ended; return its state. A job that requeues itself is pending in between."""
+        ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
+        wait_until(lambda: self.hurry() or self.field("JobState") in ended, seconds, self.log)
+        return self.field("JobState")
+
+    def hurry(self) -> None:
+        """Start a requeued job now: Slurm delays it by two minutes."""
+        if self.field("JobState") == "PENDING" and self.restarts and self.field("Reason") == "BeginTime":
+            subprocess.run(
+                ["scontrol", "update", f"JobId={self.number}", "StartTime=now"],
+                capture_output=True,
+                check=False,
+            )
+
+    def log(self) -> str:
+        return self.output.read_text() if self.output.exists() else ""
+
+
+def submit(script: str, *options: str, name: str = "job", **variables: str) -> Job:
+    """Submit a script of a page; options come before its `#SBATCH` lines."""
+    path = Path(f"{name}.sh")
+    path.write_text(script)
+    output = Path(f"{name}.out").absolute()
+    words = ["sbatch", "--parsable", f"--output={output}", *options, str(path)]
+    done = subprocess.run(words, env=os.environ | variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return Job(done.stdout.strip(), output)
+
+
+def processes(job: Job, **variables: str) -> list[int]:
+    """The pids of a job's Python processes that have these variables in their environment."""
+    wanted = {f"{name}={value}" for name, value in ({"SLURM_JOB_ID": job.number} | variables).items()}
+    pids = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            environment = set((folder / "environ").read_text().split("\0"))
+            if wanted <= environment and "python" in (folder / "exe").resolve().name:
+                pids.append(int(folder.name))
+    return pids
+
+
+def call(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def wait_until(condition: Callable[[], object], seconds: float, explain: Callable[[], str]) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"nothing came within {seconds:g} s: {explain()}"
+        time.sleep(0.3)
+
+
+def install_commands(folder: Path) -> None:
+    """Put this checkout's `snnkd` and `python` into `folder`, for the PATH of the scripts."""
+    folder.mkdir()
+    for name, words in (("snnkd", "-m snnkd "), ("python", "")):
+        (folder / name).write_text(f'#!/bin/sh\nexec {sys.executable} {words}"$@"\n')
+        (folder / name).chmod(0o755)
+
+
+def write_recipes(folder: Path) -> None:
+    for name, text in (("small.yaml", SMALL), ("long.yaml", LONG), ("mine.py", MINE)):
+        (folder / name).write_text(text)
+
+
+def start_in_shell(script: str, **variables: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["bash", "-uc", script],
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run_in_shell(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    shell = start_in_shell(script, **variables)
+    out, err = shell.communicate()
+    return subprocess.CompletedProcess(script, shell.returncode, out, err)
+
+
+def only_run(folder: str) -> Path:
+    (run,) = (path for path in Path(folder).iterdir() if path.name != ".aside")
+    return run
+
+
+def weights(run: Path) -> bytes:
+    return (run / "model.safetensors").read_bytes()
