@@ -42,7 +42,8 @@ OTHERS = {
     for data in ("cifar10", "cifar100")
     for name in ("resnet19-fsta", "spikformer", "qkformer")
 }
-OTHERS |= {"glyphs", "cifar100-resnet20-small"}
+OTHERS |= {f"{data}-fast{T}" for data in ("cifar10", "cifar100") for T in ("", "-T4")}
+OTHERS |= {"glyphs", "cifar100-resnet20-small", "cifar100-fast-search"}
 CPU = torch.device("cpu")
 
 
@@ -130,9 +131,14 @@ def _second_tasks() -> dict[str, int]:
 
 
 def _traits(pipeline: Pipeline) -> set[str | int | None]:
-    """Loss and T of the student."""
+    """Loss and T of the student, without the numbers that a search draws."""
     student = pipeline.distill
-    return {loss_label(to_plain(student.loss)), student.model.T} if student else set()
+    if student is None:
+        return set()
+    return {
+        re.sub(r" (weight|temperature|delta)=\S+", "", loss_label(to_plain(student.loss))),
+        student.model.T,
+    }
 
 
 def test_these_tasks_go_through_all_losses_and_timesteps() -> None:
