@@ -53,7 +53,7 @@ from snnkd.training.train_state import Progress
 
 PLOT = "plot.png"
 """Picture of a finished run in its directory."""
-_training = threading.Lock()
+_training = threading.RLock()
 """Random numbers and CPU threads of torch belong to the process, which trains one run at a time."""
 FEW_STEPS = 300
 """Fewer steps are warned of."""

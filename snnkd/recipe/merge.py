@@ -106,7 +106,7 @@ def _check_form(base: Values, child: Values, name: str) -> None:
 
 def _remove_nulls(merged: Values, base: Any, child: Mapping[str, Any], name: str, where: str = "") -> None:
     for key, value in child.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and where != "sweep.":  # an axis is one value
             _remove_nulls(merged[key], value_at(base, (key,)), value, name, f"{where}{key}.")
         elif value is None and value_at(base, (key,)) is ...:
             known = [f"{where}{other}" for other in base] if isinstance(base, Mapping) else []

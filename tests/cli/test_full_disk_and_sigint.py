@@ -30,7 +30,7 @@ def student(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path
     [
         (["export", "--out", "here"], "snnkd.models.files.write_atomic", "--out here"),
         (["eval", "--T", "3"], "snnkd.evaluation.write_json", "eval"),
-        (["eval", "--plot", "curve.png"], "matplotlib.figure.Figure.savefig", "--plot curve.png"),
+        (["eval", "--plot", "curve.png"], "snnkd.measure.plot.write_atomic", "--plot curve.png"),
         (["teach", *SMALL, "--out", "run"], "snnkd.runs.lock.json.dump", ""),
         (["teach", *SMALL, "--out", "run"], "snnkd.runs.open.write_atomic", ""),
     ],

@@ -44,7 +44,15 @@ def continued(last: bytes | None, previous: bytes | None) -> object:
     refused = run(
         folder,
         *WORDS,
-        changing=["run.lock", "last.pt", "previous.pt", "metrics.jsonl", "config.json", "model.safetensors"],
+        changing=[
+            "run.lock",
+            "last.pt",
+            "previous.pt",
+            "metrics.jsonl",
+            "config.json",
+            "model.safetensors",
+            "plot.png",
+        ],
     )
     if refused.code:
         same = {name: held for name, held in files.items() if name not in ("run.lock", LOG)}

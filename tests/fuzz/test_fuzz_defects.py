@@ -171,7 +171,9 @@ def test_run_lock(content, words):
     )
 
 
-CHANGING = ("run.lock", "last.pt", "previous.pt", "metrics.jsonl", "config.json", "model.safetensors")
+CHANGING = (
+    "run.lock", "last.pt", "previous.pt", "metrics.jsonl", "config.json", "model.safetensors", "plot.png",
+)  # fmt: skip
 
 
 @cases(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from snnkd.errors import UsageError
@@ -190,6 +190,7 @@ DOCUMENTS = st.dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
+@example({"sweep": {"name": {"name": None}}}, {"sweep": {"name": {"name": None}}})
 def test_any_two_documents_are_merged_or_refused_in_one_line(base: Keys, child: Keys) -> None:
     before = yaml.safe_dump([base, child])
     document, refusal = merged(base, child)
