@@ -39,7 +39,6 @@ STUDENT = [*BASE, "train.epochs=2", "train.lr=0.1", "train.init=teacher", "model
 SMOOTHING = ["train.label_smoothing=0.1"]
 SMALL_FIRST = ["train.first_sizes=[24]"]
 FLIP = ["data.augment=[crop, {name: flip, alternate: true}]"]
-FREEZE = ["train.freeze=[conv, norm, groups.1]"]
 EMA = ["train.ema=0.99"]
 LEVERS: dict[str, dict[str, list[str]]] = {
     "teacher": {
@@ -51,7 +50,6 @@ LEVERS: dict[str, dict[str, list[str]]] = {
         "batches of 500": ["train.batch_size=500", "train.lr=1.0"],
         "half the rate": ["train.lr=0.2"],
         "norms eight times as fast": ["train.norm_lr_factor=8"],
-        "first layers frozen late": [*FREEZE, "train.freeze_after=2"],
         "together": [*SMOOTHING, *SMALL_FIRST, *FLIP],
     },
     "student": {
@@ -64,7 +62,6 @@ LEVERS: dict[str, dict[str, list[str]]] = {
         "average of weights": EMA,
         "batches of 500": ["train.batch_size=500", "train.lr=0.25"],
         "twice the rate": ["train.lr=0.2"],
-        "first layers frozen late": [*FREEZE, "train.freeze_after=1"],
         "together": ["train.first_T=[1]", *FLIP],
     },
 }
