@@ -96,7 +96,7 @@ def tiers(cases: Iterable[Any], default: Collection[Any]) -> list[Any]:
 
 
 @pytest.fixture
-def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def pictures(_own_folder: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs draw their picture, which takes longer than to train the networks here."""
     from snnkd.measure.plot import plot_curves
 
@@ -111,9 +111,10 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_folder: Path) -> Iterator[None]:
-    """Every test works in an empty directory, with the default runs folder under it, and leaves no module of
-    it imported."""
+    """Every test works in an empty directory, with the default runs folder under it, draws no picture of a run,
+    and leaves no module of it imported."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("snnkd.stage.plot_curves", write_dot)
     monkeypatch.setenv("SNNKD_DATA", str(data_folder))
     for name in ("SNNKD_RUNS", *(name for name in os.environ if name.startswith("SLURM_"))):
         monkeypatch.delenv(name, raising=False)
