@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+
+from snnkd.errors import FileError, RunError, UsageError
+from snnkd.files import read_bytes
+from snnkd.recipe import resolve_stage
+from snnkd.recipe.sweep import Tasks
 
 ARRAY_TASK = "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 
@@ -23,6 +33,49 @@ class Work:
         count = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
         limit = f", at most {self.parallel} at once" if self.parallel else ""
         return f"{count} of `{self.run}`{limit}{', after their teacher' if self.teach else ''}"
+
+
+def make_work(
+    tasks: Tasks, settings: Sequence[str], sweep: Sequence[str], code: Sequence[str], parallel: int | None
+) -> Work:
+    """The commands of `tasks`, which were resolved with these settings, sweep options and functions."""
+    options = _options(("--sweep", sweep), ("--set", settings), ("--code", code))
+    return Work(
+        run=shlex.join(["snnkd", "run", tasks.recipe, *options]),
+        teach=_teacher_command(tasks, settings, code),
+        tasks=len(tasks.all),
+        parallel=parallel,
+    )
+
+
+def _options(*options: tuple[str, Sequence[str]]) -> list[str]:
+    """The words of options that are given once for each value."""
+    return [word for option, values in options for value in values for word in (option, value)]
+
+
+def _teacher_command(tasks: Tasks, settings: Sequence[str], code: Sequence[str]) -> str | None:
+    """The command that trains the one teacher of all tasks; None if they have several, or none to train."""
+    teachers = {repr(task.pipeline.teach) for task in tasks.all}
+    if len(teachers) > 1 or tasks.all[0].pipeline.teach is None:
+        return None
+    for words in (settings, [each for each in settings if not each.startswith(("sweep.", "distill."))]):
+        with suppress(UsageError):
+            if {repr(resolve_stage(tasks.recipe, "teach", settings=words))} == teachers:
+                options = _options(("--set", words), ("--code", code))
+                return shlex.join(["snnkd", "teach", tasks.recipe, *options])
+    return None
+
+
+def first_lines(path: Path | None) -> str:
+    """The lines of a file as they stand, without a first line that names a shell. Raises FileError."""
+    if path is None:
+        return ""
+    try:
+        text = read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not a text file; give #SBATCH lines") from error
+    lines = [line for line in text.splitlines() if not line.startswith("#!")]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def slurm_script(work: Work, lines: str = "") -> str:
@@ -81,3 +134,12 @@ def shell_script(work: Work) -> str:
     teacher = f"{work.teach}\n" if work.teach else ""
     head = f"#!/bin/bash\n# {work.summary}. Run them: bash FILE; again: what is unfinished\nset -eu\n"
     return f"{head}{teacher}{loop}snnkd status\n"
+
+
+def run_script(script: str) -> None:
+    """Run a script by bash. Raises FileError where sbatch is missing, RunError if the script fails."""
+    if "sbatch" in script and shutil.which("sbatch") is None:
+        raise FileError("sbatch is not installed; submit where Slurm is, or give --shell")
+    code = subprocess.run(["bash", "-c", script], check=False).returncode
+    if code:
+        raise RunError(f"the script ended with {code}; print it without --go")

@@ -16,13 +16,13 @@ PACKAGE = Path(snnkd.__file__).parent
 LAYERS = """
     cli  api  torchrun                                     what people call
     pipeline                                               one function for each command
-    stage  evaluation  prediction  compare  bench  preflight   one run; its measures; pictures; many runs; speed
+    stage  evaluation  prediction  compare  bench  preflight  batch   a run; its measures; many; speed; scripts
     training  teachers  info                               the loop; the network that it learns from; bug reports
     measure  exports                                       accuracy, rates, energy; files for other programs
     losses  models  runs                                   tensors in, tensors out; the run directory
     recipe  data                                           a file becomes checked objects; images
     catalog  context                                       which names exist; what a command runs with
-    environment  usercode  stopping  locks  slurm  batch
+    environment  usercode  stopping  locks  slurm
     schema  distributed                                    which keys exist
     console
     files

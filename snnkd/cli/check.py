@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.text import preflight_lines
 from snnkd.compare.plan import check_compare
@@ -23,14 +22,7 @@ EXAMPLES = (
 
 
 def check(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="Name of a shipped recipe, or a YAML file.",
-            autocompletion=complete.recipes,
-        ),
-    ],
+    recipe: o.NamedRecipe,
     settings: o.Set = None,
     sweep: o.Sweep = None,
     task: Annotated[

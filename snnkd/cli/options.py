@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from snnkd.stopping import Stop
 
 # numbers stay strings: the recipe converts them, and names key, value and rule in its errors
+NamedRecipe = Annotated[
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="Name of a shipped recipe, or a YAML file.", autocompletion=complete.recipes
+    ),
+]
 Recipe = Annotated[
     str,
     typer.Argument(

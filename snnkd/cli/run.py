@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_pipelines, note_other_run
 from snnkd.compare.plan import check_compare
@@ -22,14 +21,7 @@ EXAMPLES = (
 
 
 def run(
-    recipe: Annotated[
-        str,
-        typer.Argument(
-            metavar="RECIPE",
-            help="Name of a shipped recipe, or a YAML file.",
-            autocompletion=complete.recipes,
-        ),
-    ],
+    recipe: o.NamedRecipe,
     task: Annotated[
         str | None, typer.Option("--task", metavar="K", help="Run only task K of the recipe's sweep, from 0.")
     ] = None,
