@@ -58,6 +58,8 @@ def draw_confusion(axes: Any, result: Values) -> None:
         for i, k in zip(*counts.nonzero(), strict=True):
             colour = "white" if percent[i, k] > 50 else "black"
             axes.text(k, i, f"{counts[i, k]:.0f}", ha="center", va="center", color=colour, fontsize="x-small")
+    else:
+        axes.locator_params(integer=True)  # there is no class 2.5
     axes.set_xlabel("predicted class")
     axes.set_ylabel("class")
 

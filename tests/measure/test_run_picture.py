@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from conftest import Cli
 
+from snnkd.measure.panels import draw_confusion
 from snnkd.measure.plot import group_by_seed, plot_curves, save_figure
 
 TINY = ["--set", "data.classes=4", "--set", "data.train_images=24", "--set", "data.test_images=18",
@@ -85,3 +86,14 @@ def test_many_classes_of_a_teacher(names: list[str] | None, monkeypatch: pytest.
     )
     assert lowest in panels.texts
     assert len(panels.bars) == 39
+
+
+def test_ticks_of_a_confusion_matrix_are_classes() -> None:
+    """Of 20 classes, matplotlib's own are 2.5 apart."""
+    from matplotlib.figure import Figure
+
+    axes = Figure(figsize=(5, 5)).subplots()
+    draw_confusion(axes, {"confusion": [{str(i): 1} for i in range(20)]})
+    ticks = [*axes.get_xticks(), *axes.get_yticks()]
+    assert ticks
+    assert all(tick == round(tick) for tick in ticks)
