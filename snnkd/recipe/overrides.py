@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snnkd.catalog.data import DATA
 from snnkd.errors import FileError, UsageError
-from snnkd.recipe.keys import NAMED, STAGES, Values, expand_names, holders
+from snnkd.recipe.keys import NAMED, STAGES, Values, expand_names, holders, value_at
 from snnkd.recipe.loss_section import expand_loss, replace_loss, set_temperature
 from snnkd.recipe.teacher_section import teacher_from_flags
 from snnkd.recipe.yaml_io import parse_value
+from snnkd.schema import fields
+from snnkd.schema.data import DataConfig
 from snnkd.schema.events import EventConfig
 
 FLAGS = {
@@ -87,6 +89,25 @@ def replace_section(values: Values, key: str, value: Any) -> None:
 def _is_event_data(section: Any) -> bool:
     name = section.get("name") if isinstance(section, Mapping) else None
     return isinstance(name, str) and name in DATA and issubclass(DATA[name].options, EventConfig)
+
+
+def apply_settings(values: Values, settings: Sequence[str]) -> None:
+    """Apply `KEY=VALUE` settings in their order, in place.
+
+    Another `data.name` keeps of the recipe's section what every data set has (augment, val_fraction).
+    """
+    for setting in settings:
+        path, _, name = setting.partition("=")
+        section = value_at(values, tuple(path.strip().split("."))[:-1])
+        if (
+            f".{path.strip()}".endswith(".data.name")
+            and isinstance(section, dict)
+            and section.get("name") != name
+        ):
+            for key in section.keys() - fields.hints(DataConfig).keys():
+                del section[key]
+    for setting in settings:
+        apply_setting(values, setting)
 
 
 def apply_setting(values: Values, setting: str) -> None:

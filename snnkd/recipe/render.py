@@ -8,7 +8,8 @@ from typing import Any
 
 from snnkd.errors import UsageError
 from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, stages_in
-from snnkd.recipe.overrides import apply_setting
+from snnkd.recipe.merge import merge_stage
+from snnkd.recipe.overrides import apply_settings
 from snnkd.recipe.resolve import Pipeline
 from snnkd.recipe.sweep import Tasks, tasks_of
 from snnkd.schema.fields import copy_plain, to_plain
@@ -54,17 +55,22 @@ def sweep_recipe(tasks: Tasks, settings: Sequence[str] = ()) -> Values:
 
 def write_settings(document: Values, settings: Sequence[str]) -> None:
     """Apply settings in place, without those of the sweep and its search."""
-    for setting in settings:
-        if setting.partition("=")[0].split(".")[0] not in ("sweep", "search"):
-            _write_setting(document, setting)
+    keys = [setting.partition("=")[0] for setting in settings]
+    if "data.name" in keys:  # each stage gets its section, which another name would start over
+        for stage in stages_in(document):
+            data = copy_plain(merge_stage(document, stage).get("data", {}))
+            document[stage] = {**(document[stage] or {}), "data": data}
+    own = [
+        written
+        for key, setting in zip(keys, settings, strict=True)
+        if key.split(".")[0] not in ("sweep", "search")
+        for written in _written(document, key, setting)
+    ]
+    apply_settings(document, own)
 
 
-def _write_setting(document: Values, setting: str) -> None:
-    """Apply a setting in place; for a shared key, to each stage, whose section would override it."""
-    path = setting.partition("=")[0]
-    if "stage" in document or path.split(".")[0] in PIPELINE_KEYS:
-        apply_setting(document, setting)
-        return
-    for stage in stages_in(document):
-        if applies(path, stage):
-            apply_setting(document, f"{stage}.{setting}")
+def _written(document: Values, key: str, setting: str) -> list[str]:
+    """The setting; of a shared key once for each stage, whose section would override it."""
+    if "stage" in document or key.split(".", maxsplit=1)[0] in PIPELINE_KEYS:
+        return [setting]
+    return [f"{stage}.{setting}" for stage in stages_in(document) if applies(key, stage)]

@@ -20,7 +20,7 @@ from snnkd.recipe.keys import PIPELINE_KEYS, STAGES, applies, key_hint, stages_i
 from snnkd.recipe.loader import read_recipe
 from snnkd.recipe.loss_section import NO_LOSS, build_loss, find_trait, method_overrides
 from snnkd.recipe.merge import merge_stage
-from snnkd.recipe.overrides import apply_flags, apply_setting, expand_sections
+from snnkd.recipe.overrides import apply_flags, apply_settings, expand_sections
 from snnkd.recipe.teacher_section import build_teacher
 from snnkd.recipe.train_section import check_train, with_optimizer_defaults
 from snnkd.schema import fields
@@ -62,8 +62,7 @@ def resolve_stage(
     document = read_recipe(recipe)
     values = _stage_values(document, stage, recipe)
     apply_flags(values, flags)
-    for setting in settings:
-        apply_setting(values, setting)
+    apply_settings(values, settings)
     if stage == "distill" and "loss" not in values:
         _check_loss_not_swept(document, recipe)
     built = _build_stage(values, stage)
@@ -94,14 +93,12 @@ def resolve_document(document: Values, recipe: str, settings: Sequence[str] = ()
     if "stage" in document:
         stage = stage_of(document)
         values = _stage_values(document, stage, recipe)
-        for setting in settings:
-            apply_setting(values, setting)
+        apply_settings(values, settings)
         built = _build_stage(values, stage)
         return Pipeline(teach=built) if isinstance(built, TeachRecipe) else Pipeline(distill=built)  # type: ignore[arg-type]
     own = [setting for setting in settings if setting.split(".")[0].split("=")[0] in PIPELINE_KEYS]
     shared = [setting for setting in settings if setting not in own]
-    for setting in own:
-        apply_setting(document, setting)
+    apply_settings(document, own)
     _check_pipeline_keys(document, recipe)
     for setting in shared:
         _check_shared_setting(setting, document)
@@ -169,9 +166,7 @@ def _pipeline_stage(document: Values, stage: str, recipe: str, shared: Sequence[
     """Resolve one stage of a pipeline; settings on shared keys override its section, as flags do."""
     try:
         values = _stage_values(document, stage, recipe)
-        for setting in shared:
-            if applies(setting.partition("=")[0], stage):
-                apply_setting(values, setting)
+        apply_settings(values, [setting for setting in shared if applies(setting.partition("=")[0], stage)])
         return _build_stage(values, stage)
     except UsageError as error:
         raise UsageError(f"{stage}: {error}") from error

@@ -170,6 +170,18 @@ def test_settings_apply_in_order_after_the_other_flags():
     assert (made.train.epochs, made.train.lr) == (7, 1e-4)
 
 
+def test_another_data_set_keeps_of_the_section_what_every_data_set_has():
+    section = "{name: glyphs, size: 16, classes: 7, val_fraction: 0.2, augment: [flip]}"
+    recipe = f"stage: distill\nloss: none\ndata: {section}"
+    made = distill(recipe, settings=["data.classes=5", "data.name=cifar10"])
+    assert (made.data.name, made.data.augment, made.data.val_fraction) == ("cifar10", ("flip",), 0.2)
+    assert made.data.classes == 5  # the setting's, not the recipe's
+    assert distill(recipe, settings=["data.name=glyphs"]).data.classes == 7
+    assert "data.size" in refused(recipe, settings=["data.size=16", "data.name=cifar10"])
+    pipeline = resolve_pipeline("glyphs", ["data.name=mnist"])
+    assert (pipeline.teach.data.name, pipeline.distill.data.name) == ("mnist", "mnist")
+
+
 def test_settings_address_list_items_by_number():
     made = distill(
         loss="hta-kl",

@@ -364,6 +364,11 @@ def test_too_many_tasks() -> None:
             ["train.epochs=1"],
         ),
         ("stage: teach\nsweep: {data: [glyphs, cifar10], model: [resnet8, resnet20]}", []),
+        (
+            "data: {name: glyphs, noise: 0.1, augment: [flip]}\nteach: {data: {noise: 0}}\ndistill: {loss: kl}\n"
+            "sweep: {seed: [0, 1]}",
+            ["data.name=cifar100", "data.classes=5"],
+        ),
     ],
 )
 def test_it_is_written_out_as_a_recipe_of_the_same_tasks(text: str, given: list[str]) -> None:
