@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -19,6 +20,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from snnkd.errors import FileError
 from snnkd.files import check_guard
 from snnkd.streams import Stderr
+
+Item = TypeVar("Item")
 
 LOG = "log.txt"
 MAX_LOG_BYTES = 2**20
@@ -120,6 +123,12 @@ class Bar:
             return False
         self._described = now
         return True
+
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """The items, each an advance once the next is asked for."""
+        for item in items:
+            yield item
+            self.advance()
 
     def advance(self) -> None:
         if self._progress is not None and self._task is not None:

@@ -61,10 +61,26 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
+SYNONYMS = {
+    "bs": "batch-size",
+    "learning-rate": "lr",
+    "lr-scheduler": "schedule",
+    "opt": "optimizer",
+    "scheduler": "schedule",
+    "time-steps": "t",
+    "timesteps": "t",
+    "wd": "weight-decay",
+}
+"""What other tools call our keys, as `plain_name` writes both."""
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The known name most like `name`, whatever the case, `-` or `_`; of equals that of fewest sections."""
     plain = {plain_name(each): each for each in sorted(known, key=lambda each: (-each.count("."), each))}
-    close = difflib.get_close_matches(plain_name(name), list(plain), n=1, cutoff=0.6)
+    name = plain_name(name)
+    if SYNONYMS.get(name) in plain:
+        return plain[SYNONYMS[name]]
+    close = difflib.get_close_matches(name, list(plain), n=1, cutoff=0.6)
     return plain[close[0]] if close else None
 
 

@@ -14,7 +14,7 @@ from snnkd.catalog.hub import is_address
 from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.console import Console
 from snnkd.data import ImageSet
-from snnkd.data.loader import measure_batches
+from snnkd.data.loader import count_batches, measure_batches
 from snnkd.errors import FileError, UsageError
 from snnkd.files import continue_command
 from snnkd.measure.curve import measure_curve
@@ -314,7 +314,9 @@ def evaluate_teacher(
     """
     network = loaded.network.to(device)
     T = network.specification.T
-    curve = measure_curve(network, measure_batches(data.test, execution.eval_batch_size, device), T)
+    batches = measure_batches(data.test, execution.eval_batch_size, device)
+    with console.bar("measuring the teacher", count_batches(data.test, execution.eval_batch_size)) as bar:
+        curve = measure_curve(network, bar.over(batches), T)
     last = curve.entries[-1]
     top1, chance = float(last["top1"] or 0.0), 100 / data.classes
     required = min(2 * chance, (chance + 100) / 2)  # with two classes, twice chance is 100 %

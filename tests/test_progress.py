@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import SMALL
+from conftest import SMALL, teach_and_distill
 from rich.console import Console as RichConsole
 
 from snnkd import console
@@ -68,6 +68,31 @@ def test_the_parts_of_a_run_sum_to_its_loss(cli):
         assert row["loss"] == pytest.approx(row["hard"] + weight * row["kl"], rel=1e-4)
         shown = f"{'' if weight == 1 else '2 x '}kl {row['kl']:.4f}"
         assert f"loss {row['loss']:.4f} = hard {row['hard']:.4f} + {shown}  train" in line
+
+
+def test_a_bar_counts_the_batches_that_are_measured(cli, monkeypatch):
+    bars = []
+
+    class Counted(Bar):
+        def __init__(self, console, title, total, done):
+            super().__init__(console, title, total, done)
+            bars.append([title, total, 0])
+
+        def advance(self):
+            super().advance()
+            bars[-1][2] += 1
+
+    monkeypatch.setattr(console, "Bar", Counted)
+    run = teach_and_distill(cli)
+    images = int(json.loads((run / "result.json").read_text())["images"])
+    bars.clear()
+    assert cli("eval", run, "--batch-size", 7).code == 0
+    assert bars == [["measuring", -(-images // 7), -(-images // 7)]]
+    bars.clear()
+    small = [*SMALL, "--allow-weak-teacher", "--set", "execution.eval_batch_size=5"]
+    assert cli("distill", *small, "--loss", "kl", "--seed", 3).code == 0
+    assert [bar[0] for bar in bars] == ["measuring the teacher", "training", "measuring"]
+    assert bars[0][1:] == bars[2][1:] == [-(-images // 5)] * 2
 
 
 WITHOUT_TORCH = """

@@ -70,9 +70,19 @@ class TrainBatches:
 
 def measure_batches(split: Split, batch_size: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """Unaugmented images of `split` in order, and their labels; each of R processes gets every R-th batch."""
-    for start in range(batch_size * distributed.rank(), len(split), batch_size * distributed.world_size()):
+    for start in _starts(split, batch_size):
         part = slice(start, start + batch_size)
         yield to_batch(split.take(part).to(device)), split.labels[part].to(device)
+
+
+def count_batches(split: Split, batch_size: int) -> int:
+    """Number of `measure_batches` of this process."""
+    return len(_starts(split, batch_size))
+
+
+def _starts(split: Split, batch_size: int) -> range:
+    """Index of the first image of each batch of this process."""
+    return range(batch_size * distributed.rank(), len(split), batch_size * distributed.world_size())
 
 
 def to_float(images: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from snnkd.catalog.data import class_names_of
 from snnkd.catalog.neurons import NOT_CAUSAL, is_causal
 from snnkd.context import RunContext
 from snnkd.data import ImageSet
-from snnkd.data.loader import measure_batches
+from snnkd.data.loader import count_batches, measure_batches
 from snnkd.environment import hardware, versions
 from snnkd.errors import RunError, UsageError
 from snnkd.measure.cost import macs_as_ann
@@ -44,15 +44,16 @@ def measure_network(
         raise UsageError(
             f"--T {settings.T}: each timestep takes one event frame; use at most {data.frames} (data.frames)"
         )
-    batches = measure_batches(data.split(settings.split), execution.eval_batch_size, device)
+    split = data.split(settings.split)
+    batches = measure_batches(split, execution.eval_batch_size, device)
     context.stop.check_together("before measuring")
     start = time.monotonic()
     neuron = network.specification.neuron
     if not is_causal(neuron):
         context.console.log(f"{NOT_CAUSAL}: measured at t = {trained_T} only")
-    curve = measure_curve(
-        network, batches, settings.T or trained_T, partial(context.stop.check, "while measuring")
-    )
+    check = partial(context.stop.check, "while measuring")
+    with context.console.bar("measuring", count_batches(split, execution.eval_batch_size)) as bar:
+        curve = measure_curve(network, bar.over(batches), settings.T or trained_T, check)
     # large finite weights may give non-finite logits
     if not all(math.isfinite(entry["nll"] or 0.0) for entry in curve.entries):
         raise RunError(f"{loaded.folder}: the logits are not finite; lower train.lr or the loss weights")

@@ -219,6 +219,10 @@ def _build_stage(values: Values, stage: str) -> StageRecipe:
         values["model"] = dataclasses.replace(values["model"], event_input="mean")
     known = fields.hints(STAGES[stage])
     for key in values:
+        if key in PIPELINE_KEYS:
+            raise UsageError(
+                f"{key}: `snnkd {stage}` has no such section, only `snnkd run` takes it; remove it"
+            )
         if key not in known:
             raise UsageError(f"unknown key {str(key)!r}{key_hint(str(key), known, (stage,))}")
     recipe = fields.build(STAGES[stage], values, "")
@@ -292,6 +296,7 @@ def _check_combinations(recipe: StageRecipe) -> None:
             f"train.init: pretrained, but {recipe.model.name} has no published weights; give a file"
         )
     check_names(recipe.execution.track, "execution.track")
-    device = recipe.execution.device.split(":")[0]
-    if device not in ("auto", "cpu", "cuda"):
-        raise UsageError(f"execution.device: {recipe.execution.device!r} is not auto, cpu, cuda or cuda:N")
+    device, known = recipe.execution.device, ("auto", "cpu", "cuda")
+    if device.split(":")[0] not in known:
+        hint = f"; did you mean {device.lower()!r}?" if device.lower().split(":")[0] in known else ""
+        raise UsageError(f"execution.device: {device!r} is not auto, cpu, cuda or cuda:N{hint}")

@@ -40,6 +40,11 @@ def find_recipe(name: str, folder: Path = Path()) -> Path:
         return folder / user_path(name)
     if name in shipped_names():
         return recipes_folder() / f"{name}.yaml"
+    if name.replace(".", "").isdecimal():  # the second value behind an option
+        raise UsageError(
+            f"unknown recipe {name!r}; an option takes one value, for a run each: "
+            f"snnkd run RECIPE --sweep KEY=VALUE,{name}"
+        )
     hint = _path_hint(name, folder) or did_you_mean(name, shipped_names())
     if len(hint) > MAX_HINT_LENGTH:
         hint = "; see `snnkd list recipes`"

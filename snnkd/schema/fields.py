@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar
 
-from snnkd.errors import UsageError, did_you_mean
+from snnkd.errors import UsageError, closest, did_you_mean
 from snnkd.schema.marks import Bounds, Named
 
 C = TypeVar("C")
@@ -140,7 +140,9 @@ def _choice(choices: tuple[Any, ...], value: Any, where: str) -> Any:
     known = [str(choice) for choice in choices]
     if len(known) == 1:
         raise UsageError(f"{where}: {value!r} must be {known[0]}")
-    raise UsageError(f"{where}: {value!r} is not one of {', '.join(known)}")
+    guess = closest(str(value), known)
+    hint = f"; did you mean {guess!r}?" if guess else ""
+    raise UsageError(f"{where}: {value!r} is not one of {', '.join(known)}{hint}")
 
 
 def _scalar(kind: Any, value: Any, where: str) -> Any:
