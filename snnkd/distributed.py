@@ -235,12 +235,15 @@ def should_report(error: BaseException) -> bool:
     """Whether this rank prints `error`: rank 0 what all ranks raise, any other rank what it raises alone.
 
     Ranks other than 0 exit a little later: torchrun ends all ranks with the first exit, and rank 0 must have
-    printed by then. A rank that is still alive after that has an error of its own.
+    printed by then. A rank that is still alive after that has an error of its own, or rank 0 is the lost one:
+    the first rank of each machine says so.
     """
     if is_rank0() or not isinstance(error, SnnkdError):
         return True
     with contextlib.suppress(KeyboardInterrupt):
         time.sleep(REPORT_DELAY)
+    if isinstance(error, PeerLost):
+        return local_rank() == 0
     return not isinstance(error, (Preempted, Interrupted)) and not hasattr(error, "on_all_ranks")
 
 

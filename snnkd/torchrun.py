@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+import traceback
 from typing import NoReturn
 
 from snnkd.distributed import SIGNALS
@@ -22,6 +23,9 @@ from snnkd.streams import Stderr
 
 def main() -> NoReturn:
     """Run torchrun with the options of sys.argv and exit."""
+    os.environ.setdefault(
+        "TORCH_CPP_LOG_LEVEL", "ERROR"
+    )  # here and in the processes: no stack traces of sockets
     from torch.distributed import DistError, run
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -48,9 +52,20 @@ def main() -> NoReturn:
         sys.exit(Preempted.exit_code)
     except (RendezvousError, DistError, OSError) as error:
         nodes, endpoint = arguments.nnodes, arguments.rdzv_endpoint
+        if _had_met(error):
+            _print(
+                f"{endpoint}: the launcher there ended or does not answer; "
+                "the last checkpoint is intact, the same command continues"
+            )
+            sys.exit(Preempted.exit_code)
         _print(f"{endpoint}: no meeting of {nodes} nodes ({error}); check their network")
         sys.exit(FileError.exit_code)
     sys.exit(0)
+
+
+def _had_met(error: BaseException) -> bool:
+    """Whether the nodes were at work: only then torchrun asks whether others are waiting."""
+    return any(frame.name == "num_nodes_waiting" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def _print(text: str) -> None:

@@ -40,9 +40,12 @@ data: {name: glyphs, classes: 10, train_images: 300, test_images: 100}
 model: mine:slow
 """
 SMALL = f"{TEACH}train: {{epochs: 15, batch_size: 50}}\n"
-"""Some 20 seconds."""
+"""Never less than 18 seconds of training."""
 LONG = f"{TEACH}train: {{epochs: 75, batch_size: 50}}\n"
-"""More than fits into a job of two minutes."""
+"""Never less than 90 seconds of training, which is what a job of two minutes has under `--max-time auto`."""
+PATIENCE = 600
+"""Seconds to wait for what comes after some 30 on an idle machine."""
+ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
 
 
 @dataclass
@@ -60,34 +63,48 @@ class Job:
         return match[1]
 
     @property
+    def folder(self) -> Path:
+        return self.output.parent
+
+    @property
     def restarts(self) -> int:
         return int(self.field("Restarts"))
 
-    def wait(self, seconds: float = 240) -> str:
-        """Wait until the job has ended; return its state. A job that requeues itself is pending in between."""
-        ended = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
-        wait_until(lambda: self.hurry() or self.field("JobState") in ended, seconds, self.log)
+    def wait(self, seconds: float = PATIENCE) -> str:
+        """Wait until the job has ended; return its state."""
+        wait_until(self.has_ended, seconds, self.log)
         return self.field("JobState")
 
-    def hurry(self) -> None:
-        """Start a requeued job now: Slurm delays it by two minutes."""
-        if self.field("JobState") == "PENDING" and self.restarts and self.field("Reason") == "BeginTime":
-            subprocess.run(
-                ["scontrol", "update", f"JobId={self.number}", "StartTime=now"],
-                capture_output=True,
-                check=False,
-            )
+    def has_ended(self) -> bool:
+        """Whether the job has ended for good; one that requeued itself is pending, and is hurried."""
+        self._hurry()
+        return self.field("JobState") in ENDED
+
+    def _hurry(self) -> None:
+        """Start a requeued job soon: Slurm delays it by two minutes.
+
+        Not within a second of its end: slurmd would take the new start for the job that it has just ended.
+        """
+        if self.field("JobState") != "PENDING" or self.field("Reason") != "BeginTime":
+            return
+        requeued = time.mktime(time.strptime(self.field("SubmitTime"), "%Y-%m-%dT%H:%M:%S"))
+        if time.time() > requeued + 3:
+            update = ("scontrol", "update", f"JobId={self.number}", "StartTime=now")
+            subprocess.run(update, capture_output=True, check=False)  # it may have started meanwhile
 
     def log(self) -> str:
         return self.output.read_text() if self.output.exists() else ""
 
 
-def submit(script: str, *options: str, name: str = "job", **variables: str) -> Job:
-    """Submit a script of a page; options come before its `#SBATCH` lines."""
-    path = Path(f"{name}.sh")
+def submit(
+    script: str, *options: str, name: str = "job", folder: Path | None = None, **variables: str
+) -> Job:
+    """Submit a script of a page, in `folder`; options win over its `#SBATCH` lines."""
+    folder = folder or Path.cwd()
+    path = folder / f"{name}.sh"
     path.write_text(script)
-    output = Path(f"{name}.out").absolute()
-    words = ["sbatch", "--parsable", f"--output={output}", *options, str(path)]
+    output = folder / f"{name}.out"
+    words = ["sbatch", "--parsable", f"--chdir={folder}", f"--output={output}", *options, str(path)]
     done = subprocess.run(words, env=os.environ | variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return Job(done.stdout.strip(), output)
@@ -131,9 +148,10 @@ def write_recipes(folder: Path) -> None:
         (folder / name).write_text(text)
 
 
-def start_in_shell(script: str, **variables: str) -> subprocess.Popen[str]:
+def start_in_shell(script: str, folder: Path | None = None, **variables: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         ["bash", "-uc", script],
+        cwd=folder,
         env=os.environ | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -141,14 +159,16 @@ def start_in_shell(script: str, **variables: str) -> subprocess.Popen[str]:
     )
 
 
-def run_in_shell(script: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    shell = start_in_shell(script, **variables)
+def run_in_shell(
+    script: str, folder: Path | None = None, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    shell = start_in_shell(script, folder, **variables)
     out, err = shell.communicate()
     return subprocess.CompletedProcess(script, shell.returncode, out, err)
 
 
-def only_run(folder: str) -> Path:
-    (run,) = (path for path in Path(folder).iterdir() if path.name != ".aside")
+def only_run(folder: Path) -> Path:
+    (run,) = (path for path in folder.iterdir() if path.name != ".aside")
     return run
 
 

@@ -12,9 +12,18 @@ import pytest
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.elastic.rendezvous.api import RendezvousTimeoutError
+from torch.distributed.elastic.rendezvous.api import (
+    RendezvousConnectionError,
+    RendezvousHandler,
+    RendezvousTimeoutError,
+)
 
 from snnkd import distributed, torchrun
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # main sets it
 
 
 def _failed(*codes: int) -> ChildFailedError:
@@ -71,6 +80,29 @@ def test_exit_codes(
     assert capfd.readouterr().err.strip() == line
 
 
+def test_a_launcher_that_loses_the_others(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """torchrun reports the same error as when the nodes have never met."""
+
+    def num_nodes_waiting() -> None:  # of torchrun's rendezvous handler
+        raise RendezvousConnectionError("The connection to the C10d store has failed.")
+
+    monkeypatch.setattr(run, "run", lambda _: num_nodes_waiting())
+    monkeypatch.setattr(sys, "argv", ["torchrun", "--rdzv-endpoint", "n1:29500", "-m", "snnkd", "teach"])
+    with pytest.raises(SystemExit) as ended:
+        torchrun.main()
+    assert ended.value.code == 75
+    assert capfd.readouterr().err.strip() == (
+        "snnkd: n1:29500: the launcher there ended or does not answer; "
+        "the last checkpoint is intact, the same command continues"
+    )
+
+
+def test_the_handler_asks_for_waiting_nodes_by_that_name() -> None:
+    assert callable(RendezvousHandler.num_nodes_waiting)
+
+
 def test_signals_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     handled = []
     monkeypatch.setattr(run, "run", lambda arguments: handled.append(arguments.signals_to_handle))
@@ -102,3 +134,13 @@ def test_a_lost_process_is_named(monkeypatch: pytest.MonkeyPatch, text: str, siz
     with pytest.raises(distributed.PeerLost) as caught, distributed.peer_failures():
         raise RuntimeError(text)
     assert str(caught.value) == f"{line}the last checkpoint is intact, the same command continues"
+
+
+@pytest.mark.parametrize(("local_rank", "reports"), [(0, True), (1, False)])
+def test_a_lost_rank_0_is_reported_once_a_machine(
+    monkeypatch: pytest.MonkeyPatch, local_rank: int, reports: bool
+) -> None:
+    monkeypatch.setattr(distributed, "REPORT_DELAY", 0)
+    monkeypatch.setattr(distributed, "rank", lambda: 4 + local_rank)
+    monkeypatch.setattr(distributed, "local_rank", lambda: local_rank)
+    assert distributed.should_report(distributed.PeerLost("process 0 on n1 ended")) is reports
