@@ -18,8 +18,10 @@ from snnkd import pipeline
 from snnkd.console import Console
 from snnkd.errors import Preempted
 from snnkd.recipe import resolve_stage
+from snnkd.runs.metrics import read_metrics
 from snnkd.schema.run import TeachRecipe
 from snnkd.stopping import Stop
+from snnkd.training.checkpoint import save_state
 
 STEPS = 6  # per epoch: 300 images in batches of 50
 FLAGS: Any = {
@@ -125,6 +127,20 @@ def test_a_kill_loses_at_most_the_time_between_checkpoints(
         _teach("killed", KillAfter(STEPS + 3))
     assert _teach("killed") == whole
     assert f"continuing in epoch 2 of 2, after step {step} of {STEPS}" in Path("killed/log.txt").read_text()
+
+
+def test_a_kill_after_a_checkpoint_loses_no_line_of_the_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The line of the epoch comes before its checkpoint: no later command could add it."""
+
+    def save_and_die(folder: Path, state: dict[str, Any]) -> None:
+        save_state(folder, state)
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr("snnkd.training.train_state.save_state", save_and_die)
+        _teach("killed")
+    _teach("killed")
+    assert [row["epoch"] for row in read_metrics(Path("killed"))] == [1, 2]
 
 
 OPTIMIZERS = {
