@@ -271,12 +271,18 @@ def test_gif_pictures_are_read():
     assert (load(size=16).train.images == 77).flatten(1).all(1).sum() == 1
 
 
-def test_a_loop_of_links_is_read_once():
+def test_folders_behind_links_are_read_once(capfd):
     root = picture_folder(Path("mine"))
     (root / "train/class0/loop").symlink_to("../class0")
     (root / "train/class0/above").symlink_to("..")  # with the pictures of all classes
     (root / "train/class1/root").symlink_to(root.absolute())
-    assert len(load(size=16).train) == 12
+    (root / "train/class1/other").symlink_to("../class0")  # else its pictures are of both classes
+    (root / "elsewhere").mkdir()
+    (root / "train/class2/more").symlink_to((root / "elsewhere").absolute())
+    picture = next(root.glob("train/class2/*.jpg"))
+    picture.rename(root / "elsewhere" / picture.name)
+    assert len(load(size=16, console=Console()).train) == 12
+    assert "left out 4 links to folders that are read anyway" in capfd.readouterr().err
 
 
 def test_an_unreadable_folder_is_refused(monkeypatch):

@@ -251,10 +251,15 @@ def pictures_below(folder: Path, extensions: tuple[str, ...], left_out: Counter[
 
 
 def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
-    """Each folder below and its files, once: a symbolic link may lead back up, also above. Raises OSError."""
+    """Each folder below and its files, once: a symbolic link may lead back up, also above, and to another
+    class. Raises OSError."""
     visited = {_identity(above) for above in folder.resolve().parents}
+    classes = folder.parent.resolve()
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=_raise):
-        if (identity := _identity(parent)) in visited:
+        here, identity = Path(parent), _identity(parent)
+        inside = here != folder and here.is_symlink() and here.resolve().is_relative_to(classes)
+        if inside or identity in visited:
+            left_out["links to folders that are read anyway"] += 1
             folders.clear()
             continue
         visited.add(identity)
