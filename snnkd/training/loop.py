@@ -156,6 +156,7 @@ def finish_epoch(state: TrainState, rates: dict[str, float], images_per_s: float
     weights = state.objective.weights(progress.epoch, train.epochs)
     state.count_seconds()
     row |= {"images_per_s": round(images_per_s, 1), "seconds": round(progress.seconds, 2)}
+    row["cpu_seconds"] = round(progress.cpu_seconds, 2)
     state.start_epoch(progress.epoch + 1)
     # metrics first: if killed here, resuming drops the extra line; a missing line could not be restored
     append_metrics(stage.folder, row)
