@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+from pages import blocks
+
+BASE = os.environ.get("SNNKD_SLURM")
+ON_SLURM = [
+    pytest.mark.nightly,
+    pytest.mark.skipif(BASE is None, reason="SNNKD_SLURM is not set; run .ci/cluster, which starts a Slurm"),
+]
+"""The marks of these tests."""
+RUN, ARRAY, NODES = (text for text in blocks("cluster", "bash") if text.startswith("#!"))
+"""The scripts of the cluster page."""
+(README,) = (text for text in blocks("README", "bash") if text.startswith("#!"))
 MINE = """
 import time
 
@@ -41,11 +54,17 @@ model: mine:slow
 """
 SMALL = f"{TEACH}train: {{epochs: 15, batch_size: 50}}\n"
 """Never less than 18 seconds of training."""
-LONG = f"{TEACH}train: {{epochs: 75, batch_size: 50}}\n"
-"""Never less than 90 seconds of training, which is what a job of two minutes has under `--max-time auto`."""
-PATIENCE = 600
-"""Seconds to wait for what comes after some 30 on an idle machine."""
+MIDDLE = f"{TEACH}train: {{epochs: 40, batch_size: 50}}\n"
+LONG = f"{TEACH}train: {{epochs: 150, batch_size: 50}}\n"
+"""Never less than 180 seconds of training, which is what a job of four minutes has under `--max-time auto`."""
+PATIENCE = 1200
+"""Seconds to wait for what comes within a minute on an idle machine, where a process starts in 5 seconds, not 100."""
 ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY")
+
+
+def small(script: str, recipe: str = "small.yaml") -> str:
+    """A script of a page with one of these recipes."""
+    return script.replace("snnkd run glyphs", f"snnkd run ./{recipe} {CODE}")
 
 
 @dataclass
@@ -143,8 +162,20 @@ def install_commands(folder: Path) -> None:
         (folder / name).chmod(0o755)
 
 
+def variables(folder: Path, reservation: str, data: Path) -> dict[str, str]:
+    """The environment of jobs: this checkout's commands, and the two nodes of a reservation of `.ci/cluster`."""
+    install_commands(folder / "bin")
+    path = f"{folder / 'bin'}:{os.environ['PATH']}"
+    return {"PATH": path, "SBATCH_RESERVATION": reservation, "SNNKD_DATA": str(data)}
+
+
 def write_recipes(folder: Path) -> None:
-    for name, text in (("small.yaml", SMALL), ("long.yaml", LONG), ("mine.py", MINE)):
+    for name, text in (
+        ("small.yaml", SMALL),
+        ("middle.yaml", MIDDLE),
+        ("long.yaml", LONG),
+        ("mine.py", MINE),
+    ):
         (folder / name).write_text(text)
 
 
@@ -156,6 +187,7 @@ def start_in_shell(script: str, folder: Path | None = None, **variables: str) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,  # so that it ends with what it started
     )
 
 
@@ -174,3 +206,41 @@ def only_run(folder: Path) -> Path:
 
 def weights(run: Path) -> bytes:
     return (run / "model.safetensors").read_bytes()
+
+
+class Shells:
+    """Runs in plain shells, started together; `shells[name]` waits for one and returns the weights."""
+
+    def __init__(self, folder: Path, commands: dict[str, str], **environment: str) -> None:
+        self.folder = folder
+        self._shells = {}
+        for name, command in commands.items():
+            (folder / name).mkdir()
+            write_recipes(folder / name)
+            self._shells[name] = start_in_shell(command, folder / name, **environment)
+
+    def __getitem__(self, name: str) -> bytes:
+        shell = self._shells[name]
+        assert shell.wait() == 0, shell.stderr and shell.stderr.read()
+        return weights(only_run(self.folder / name / "runs"))
+
+    def end(self) -> None:
+        """Kill what still runs."""
+        for shell in self._shells.values():
+            if shell.poll() is None:
+                os.killpg(shell.pid, signal.SIGKILL)
+            shell.wait()
+
+
+def wait_for_training(job: Job) -> None:
+    """Wait until the run of this job has two checkpoints."""
+    wait_until(lambda: list((job.folder / "runs").glob("*/previous.pt")), PATIENCE, job.log)
+
+
+def check_quiet(job: Job, epochs: int) -> None:
+    """The log has a line per epoch, and nothing of Python or torchrun."""
+    log = job.log()
+    lines = re.findall(r"^epoch (\d+)/\d+ ", log, re.MULTILINE)
+    assert sorted({int(number) for number in lines}) == list(range(1, epochs + 1))
+    assert "Traceback" not in log
+    assert len(log.splitlines()) < epochs + 15 * (1 + job.restarts), log

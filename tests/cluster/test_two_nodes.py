@@ -33,7 +33,7 @@ pytestmark = [
 ]
 TIMEOUT = 30
 """execution.timeout of these runs, in seconds."""
-TRAIN = f"snnkd run ./small.yaml {CODE}"
+TRAIN = f"snnkd run ./middle.yaml {CODE}"
 MACHINES = ("snnkd-a", "snnkd-b")
 _ports = itertools.count(29611)
 
@@ -89,6 +89,7 @@ class Machines:
     """The same command on both machines, as `srun` starts it; `agents` are the launchers."""
 
     def __init__(self, port: int, timeout: int) -> None:
+        self._since = time.time()
         self.agents = [self._start(number, port, timeout) for number in range(2)]
 
     def _start(self, number: int, port: int, timeout: int) -> subprocess.Popen[str]:
@@ -108,7 +109,12 @@ class Machines:
         return "\n".join(Path(f"{name}.log").read_text() for name in MACHINES)
 
     def wait_for_training(self) -> None:
-        wait_until(lambda: list(Path("runs").glob("*/previous.pt")), PATIENCE, self.log)
+        """Wait for a checkpoint of this start."""
+        wait_until(
+            lambda: [path for path in Path("runs").glob("*/last.pt") if path.stat().st_mtime > self._since],
+            PATIENCE,
+            self.log,
+        )
 
     def worker(self, number: int) -> int:
         children = Path(f"/proc/{self.agents[number].pid}/task/{self.agents[number].pid}/children")
@@ -167,71 +173,71 @@ def _commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_recipes(Path())
 
 
-def check_finishes(machines: Machines, expected: bytes) -> None:
-    assert machines.wait() == [0, 0], machines.log()
-    assert weights(only_run(Path("runs"))) == expected
-    assert "Traceback" not in machines.log()
-    assert "frame #" not in machines.log()
-
-
-def test_two_machines_compute_what_one_does(start: Start, expected: bytes) -> None:
-    check_finishes(start(), expected)
-
-
 def test_the_network_is_cut_for_a_while(start: Start, expected: bytes) -> None:
     """TCP tries again ever more rarely: 51 s after the cut."""
     machines = start(timeout=120)
     machines.wait_for_training()
     with cut():
         time.sleep(30)
-    check_finishes(machines, expected)
+    assert machines.wait() == [0, 0], machines.log()
+    assert weights(only_run(Path("runs"))) == expected
 
 
-def test_the_network_is_cut_for_good(start: Start, expected: bytes) -> None:
-    """Both processes end; the launcher far from the first waits for it until srun or the kernel's TCP ends that."""
-    machines = start()
-    machines.wait_for_training()
-    with cut():
-        assert machines.wait(0) == [75], machines.log()
-        for other, name in ((1, "snnkd-b"), (0, "snnkd-a")):
-            line = f"snnkd: process {other} on {name} ended or does not answer ("
-            wait_until(lambda line=line: line in machines.log(), PATIENCE, machines.log)
-        machines.kill()
-    check_finishes(start(), expected)
-
-
-@pytest.mark.parametrize("machine", [0, 1])
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, 137), (signal.SIGSTOP, 75)])
-def test_a_process_is_lost(
-    start: Start, expected: bytes, machine: int, number: signal.Signals, code: int
-) -> None:
-    """A stopped one is noticed after `execution.timeout`."""
-    machines = start()
-    machines.wait_for_training()
-    os.kill(machines.worker(machine), number)
+def kill_worker(machines: Machines, machine: int) -> None:
+    os.kill(machines.worker(machine), signal.SIGKILL)
     codes = machines.wait()
-    assert (codes[machine], codes[1 - machine]) == (code, 75), machines.log()
-    name = MACHINES[machine]
-    assert f"snnkd: process {machine} on {name} ended or does not answer (" in machines.log()
-    assert (f"snnkd: process {machine} on {name} was killed by SIGKILL; " in machines.log()) == (code == 137)
-    check_finishes(start(), expected)
+    assert (codes[machine], codes[1 - machine]) == (137, 75), machines.log()
+    assert f"snnkd: process {machine} on {MACHINES[machine]} was killed by SIGKILL; " in machines.log()
 
 
-@pytest.mark.parametrize("machine", [0, 1])
-def test_a_launcher_is_killed(start: Start, expected: bytes, machine: int) -> None:
+def stop_worker(machines: Machines, machine: int) -> None:
+    """It is killed by its launcher, which loses the other, and counts as lost, not as failed."""
+    os.kill(machines.worker(machine), signal.SIGSTOP)
+    assert machines.wait() == [75, 75], machines.log()
+
+
+def kill_launcher(machines: Machines, machine: int) -> None:
     """Its process saves and ends, as after SIGTERM."""
-    machines = start()
-    machines.wait_for_training()
     machines.agents[machine].kill()
     codes = machines.wait()
-    assert (codes[machine], codes[1 - machine]) == (-9, 75), machines.log()
-    check_finishes(start(), expected)
+    assert (codes[machine], codes[1 - machine]) == (-signal.SIGKILL, 75), machines.log()
 
 
-def test_a_launcher_is_stopped(start: Start, expected: bytes) -> None:
-    """Its process works on to the end; the other launcher waits five minutes for it, then ends with 0."""
+def cut_for_good(machines: Machines, machine: int) -> None:
+    """Both processes end; a launcher far from the first waits for it until srun or the kernel's TCP ends that."""
+    with cut():
+        assert machines.wait(0) == [75], machines.log()
+        wait_until(lambda: lost(0) in machines.log(), PATIENCE, machines.log)
+        machines.kill()
+
+
+def lost(machine: int) -> str:
+    return f"snnkd: process {machine} on {MACHINES[machine]} ended or does not answer ("
+
+
+def test_all_that_is_lost(start: Start, expected: bytes) -> None:
+    """One fault after another; each time the same command continues. Weights as if nothing had happened."""
+    faults = [
+        (kill_worker, 0),
+        (kill_worker, 1),
+        (stop_worker, 1),
+        (kill_launcher, 0),
+        (kill_launcher, 1),
+        (cut_for_good, 1),
+    ]
+    for strike, machine in faults:
+        for name in MACHINES:
+            Path(f"{name}.log").unlink(missing_ok=True)
+        machines = start()
+        machines.wait_for_training()
+        strike(machines, machine)
+        assert strike is kill_launcher or lost(machine) in machines.log()
+        assert "frame #" not in machines.log()
+        assert "Traceback" not in machines.log()
     machines = start()
     machines.wait_for_training()
+    assert "continuing in epoch" in machines.log()
+    # the process of a stopped launcher works on to the end; the other launcher waits five minutes for it
     machines.agents[1].send_signal(signal.SIGSTOP)
     assert machines.wait(0) == [0], machines.log()
     assert weights(only_run(Path("runs"))) == expected
