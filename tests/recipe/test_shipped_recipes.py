@@ -43,7 +43,7 @@ OTHERS = {
     for name in ("resnet19-fsta", "spikformer", "qkformer")
 }
 OTHERS |= {f"{data}-fast{T}" for data in ("cifar10", "cifar100") for T in ("", "-T4")}
-OTHERS |= {"glyphs", "cifar100-resnet20-small", "cifar100-fast-search"}
+OTHERS |= {"glyphs", "cifar100-resnet20-small", "cifar100-fast-small", "cifar100-fast-search"}
 CPU = torch.device("cpu")
 
 
