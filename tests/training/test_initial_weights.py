@@ -8,6 +8,8 @@ import pytest
 import torch
 from conftest import SMALL, Cli, run_in
 
+from snnkd.console import Console
+from snnkd.evaluation import data_of
 from snnkd.models.files import load_network
 
 ONE = [*SMALL, "--epochs", 1]
@@ -24,6 +26,13 @@ def taught(tmp_path_factory: pytest.TempPathFactory, data_folder: Path) -> Path:
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_network(folder).network.body.state_dict()
+
+
+def test_a_network_normalises_by_its_training_images(taught: Path) -> None:
+    loaded = load_network(taught)
+    pixels = data_of(loaded, Console(quiet=True)).train.images.double() / 255
+    assert loaded.network.mean.tolist() == pytest.approx(pixels.mean((0, 2, 3)).tolist())
+    assert loaded.network.std.tolist() == pytest.approx(pixels.std((0, 2, 3), correction=0).tolist())
 
 
 def test_a_student_starts_from_a_run_and_frozen_layers_stay(cli: Cli, taught: Path) -> None:
