@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import accuracy
 import speed_tables
 import studies
+import time_to_accuracy
 
 from snnkd.catalog.data import DATA
 from snnkd.catalog.losses import LOSSES, LossEntry
@@ -175,6 +176,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "growth": speed_tables.growth,
     "augment": speed_tables.augment,
     "curve": speed_tables.curve,
+    "time": time_to_accuracy.table,
 }
 
 
