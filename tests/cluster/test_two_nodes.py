@@ -212,7 +212,7 @@ def cut_for_good(machines: Machines, machine: int) -> None:
 
 
 def lost(machine: int) -> str:
-    return f"snnkd: process {machine} on {MACHINES[machine]} ended or does not answer ("
+    return f"process {machine} on {MACHINES[machine]} ended or does not answer ("
 
 
 def test_all_that_is_lost(start: Start, expected: bytes) -> None:
