@@ -48,7 +48,7 @@ def time_to(curve: dict[str, Any], target: float) -> float | None:
 
 
 def table() -> str:
-    """Render the CPU minutes to each target, medians over seeds, and how many times those of the first row."""
+    """Render the CPU minutes to each target, medians over seeds, and the ratios to those of the first row."""
     path = FOLDER / "time.json"
     return render_table(json.loads(path.read_text()) if path.exists() else [])
 
