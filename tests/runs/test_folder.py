@@ -90,6 +90,16 @@ def test_every_other_key_counts(setting):
     assert name(recipe(settings=[setting])) != name(recipe())
 
 
+@pytest.mark.parametrize("stage", ["teach", "distill"])
+def test_no_key_is_left_out_but_execution_and_places(stage):
+    made = recipe(stage)
+    every, counted = identity_values(made), identity(made, "d", "e")
+    for section in every.keys() - {"execution", "data", "teacher"}:
+        assert counted[section] == every[section]
+    assert every.keys() - counted.keys() == {"execution"}
+    assert {"lr", "weight_decay"} <= counted["train"].keys()
+
+
 def test_the_teacher_counts_by_content():
     assert name(recipe(), teacher="f" * 64) != name(recipe())
     assert isinstance(recipe(), DistillRecipe)
