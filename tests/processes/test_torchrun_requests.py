@@ -107,9 +107,21 @@ export: {formats: [safetensors]}
 """
 
 
+ONE_WRITER = """
+import os, sys
+def check(event, args):
+    writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR) or event in ("os.rename", "os.remove")
+    if writes and "runs/" in str(args[0]):
+        raise AssertionError(f"process {os.environ['RANK']} writes {args[0]}")
+if os.environ.get("RANK", "0") != "0":
+    sys.addaudithook(check)
+"""
+"""In all processes but the first, an error for every write into a run."""
+
+
 def test_a_recipe_writes_everything_once(torchrun: Jobs, tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(RECIPE)
-    ended = torchrun.done(tmp_path, ["run", "./r.yaml"])
+    ended = torchrun.done(tmp_path, ["run", "./r.yaml"], code=ONE_WRITER)
     teacher, student = (tmp_path / line for line in ended.out.splitlines())
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == sorted([teacher.name, student.name])
     for run in (teacher, student):

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import pytest
 from conftest import SMALL, Cli
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from snnkd.runs.metrics import read_metrics
-from snnkd.training.trackers import TrackedRun
+from snnkd.training.trackers import MLflow, TrackedRun, WandB
 
 
 def scalars(run: Path) -> dict[str, list[tuple[int, float]]]:
@@ -86,7 +90,7 @@ class Recorder:
 
     def __init__(self, run: TrackedRun) -> None:
         self.calls: list[tuple[object, ...]] = [("start", run.config["model.name"])]
-        self.logged = 0
+        self.logged, self.id = 0, run.id
         RECORDERS.append(self)
         self._call("start")
 
@@ -123,6 +127,7 @@ def test_recipe_epochs_result_and_plot(cli: Cli, recorder: type[Recorder]) -> No
     done = cli(*words, "--track", "wandb", "--json")
     assert done.code == 0, done.err
     stopped, finished = RECORDERS
+    assert stopped.id == finished.id
     assert [call[0] for call in stopped.calls] == ["start", "start", "close"]
     assert stopped.calls[-1] == ("close", False)
     assert [call[:2] for call in finished.calls[2:4]] == [("log", 1), ("log", 2)]
@@ -153,6 +158,70 @@ def test_tensorboard_has_recipe_result_and_plot(cli: Cli) -> None:
     result = json.loads((done.folder / "result.json").read_text())
     (top1,) = held.Scalars("result/top1")
     assert (top1.step, top1.value) == (2, pytest.approx(result["curve"][-1]["top1"], rel=1e-5))
+
+
+class MLflowClient:
+    """MLflow's client as far as it is used, with one run."""
+
+    run: Any = None
+    metrics: ClassVar[list[tuple[str, float, int]]] = []
+    status = ""
+
+    def get_experiment_by_name(self, name: str) -> Any:
+        return SimpleNamespace(experiment_id="1")
+
+    def search_runs(self, places: list[str], query: str) -> list[Any]:
+        return [self.run] if self.run and self.run.tags["snnkd.id"] in query else []
+
+    def create_run(self, place: str, run_name: str, tags: dict[str, str]) -> Any:
+        type(self).run = SimpleNamespace(info=SimpleNamespace(run_id="7"), tags=tags)
+        return self.run
+
+    def update_run(self, run: str, status: str) -> None:
+        type(self).status = status
+
+    def get_metric_history(self, run: str, key: str) -> list[Any]:
+        return [SimpleNamespace(step=step) for name, _, step in self.metrics if name == key]
+
+    def log_param(self, run: str, key: str, value: str) -> None: ...
+
+    def log_artifact(self, run: str, path: str) -> None: ...
+
+    def log_metric(self, run: str, key: str, value: float, step: int) -> None:
+        self.metrics.append((key, value, step))
+
+    def set_terminated(self, run: str, status: str) -> None:
+        type(self).status = status
+
+
+def test_mlflow_continues_the_record_of_a_stopped_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=MLflowClient))
+    run = TrackedRun(Path("run"), "abc", {"model.name": "resnet8"})
+    first = MLflow(run)
+    first.log(1, {"loss": 2.0})
+    first.close(done=False)
+    assert MLflowClient.status == "KILLED"
+    second = MLflow(run)
+    assert (second.logged, MLflowClient.status) == (1, "RUNNING")
+    second.log(2, {"loss": 1.0})
+    second.finish(2, {"top1": 50.0}, Path("result.png"))
+    second.close(done=True)
+    assert MLflowClient.metrics == [("loss", 2.0, 1), ("loss", 1.0, 2), ("result/top1", 50.0, 2)]
+    assert MLflowClient.status == "FINISHED"
+    assert MLflow(TrackedRun(Path("run"), "def", {})).logged == 0, "another run"
+
+
+def test_wandb_has_epochs_as_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = Mock(step=4)
+    wandb = Mock(**{"init.return_value": record})
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    tracker = WandB(TrackedRun(Path("run"), "abc", {}))
+    assert tracker.logged == 4
+    assert (wandb.init.call_args.kwargs["id"], wandb.init.call_args.kwargs["resume"]) == ("abc", "allow")
+    tracker.log(5, {"loss": 1.0})
+    record.log.assert_called_once_with({"loss": 1.0}, step=5)
+    tracker.close(done=False)
+    record.finish.assert_called_once_with(exit_code=1)
 
 
 @pytest.mark.nightly  # imports MLflow, and makes its data base
