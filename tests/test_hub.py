@@ -24,6 +24,7 @@ from torch import nn
 import snnkd
 from snnkd.models import Specification, build_network
 from snnkd.models.files import save_network
+from snnkd.models.hub import hub_config, hub_weights
 from snnkd.schema.model import ResNetConfig
 
 hub = pytest.importorskip("huggingface_hub")
@@ -176,6 +177,16 @@ def test_a_timm_resnet_with_a_small_stem(cli: Cli, requests: list[str]) -> None:
     no_input = cli(*words[:-1], "hf-hub:other/net")
     assert no_input.code == 3
     assert "hf-hub:other/net: config.json: 'mean'" in no_input.complaint
+
+
+def test_a_revision_and_safetensors_are_what_is_downloaded(requests: list[str]) -> None:
+    published(nn.Linear(2, 2), {"architecture": "resnet18"})
+    Path("hub/some/net/pytorch_model.bin").write_bytes(b"a pickle")
+    assert hub_config("hf-hub:some/net@v2")[1] == {"architecture": "resnet18"}
+    assert hub_weights("hf-hub:some/net@v2").states[""].keys() == {"weight", "bias"}
+    assert requests
+    assert all(path.startswith("/some/net/resolve/v2/") for path in requests), requests
+    assert not any(path.endswith(".bin") for path in requests)
 
 
 def test_an_export_of_ours_teaches_and_initialises(cli: Cli, requests: list[str]) -> None:

@@ -99,10 +99,14 @@ def test_decoded_once_and_again_when_a_picture_changes(store, capfd):
     raw = picture.read_bytes()
     picture.write_bytes(raw + b"\0")  # the same pixels
     assert load(size=16).sha256 == first.sha256
+    picture.write_bytes(raw + b"\1")  # of the same size
+    os.utime(picture, (1, 1))
+    load(size=16)
+    assert len(list(store.glob("*.bin"))) == 3
     (root / "train/class1/00002.jpg").unlink()
     assert len(load(size=16).train) == 11
     assert load(size=16).sha256 != first.sha256
-    assert len(list(store.glob("*.bin"))) == 3
+    assert len(list(store.glob("*.bin"))) == 4
 
 
 def test_check_does_not_decode_and_knows_what_it_will_be(store, cli):
