@@ -22,6 +22,7 @@ from typing import Any, Literal
 from snnkd.catalog.paper_results import PAPER_RESULTS
 from snnkd.compare.formats import as_json
 from snnkd.compare.report import Report, make_report
+from snnkd.errors import UsageError
 from snnkd.recipe import resolve_stage, resolve_tasks
 from snnkd.recipe.shipped import first_comment, shipped_names
 from snnkd.recipe.sweep import Tasks
@@ -107,7 +108,7 @@ def store(name: str, runs: Path) -> None:
     for run in finished:
         check_is_of(name, run)
     students = [path for path in finished if path.name.startswith("distill-")]
-    comparison = json.loads(as_json(make_report(students, CompareConfig(baseline=_baseline(name)))))
+    comparison = json.loads(as_json(_report(name, students)))
     folder.mkdir(parents=True, exist_ok=True)
     for run in finished:
         shutil.copy(run / "result.json", folder / f"{run.name}.json")
@@ -137,8 +138,10 @@ def check_is_of(name: str, run: Path) -> None:
 
 
 def _identity(recipe: StageRecipe) -> dict[str, Any]:
-    """The recipe as plain values without where it ran, and the teacher's run."""
-    return {key: value for key, value in to_plain(recipe).items() if key not in ("execution", "teacher")}
+    """The recipe as plain values without where it ran, the teacher's run, and folders of data."""
+    values = {key: value for key, value in to_plain(recipe).items() if key not in ("execution", "teacher")}
+    name = re.sub(r":.*/", ":", values["data"]["name"])
+    return values | {"data": values["data"] | {"name": name}}
 
 
 def rows_of(comparison: dict[str, Any]) -> list[dict[str, Any]]:
@@ -153,7 +156,15 @@ def _baseline(name: str) -> str | None:
 
 def recomputed(name: str) -> Report:
     """Compute the comparison again from the stored results, without the intervals that need logits."""
-    return make_report([RESULTS / name], CompareConfig(baseline=_baseline(name)))
+    return _report(name, [RESULTS / name])
+
+
+def _report(name: str, places: list[Path]) -> Report:
+    """The comparison with the recipe's baseline, or without one until a run of it is there."""
+    try:
+        return make_report(places, CompareConfig(baseline=_baseline(name)))
+    except UsageError:
+        return make_report(places, CompareConfig(baseline=None))
 
 
 def studies() -> list[str]:
@@ -174,7 +185,7 @@ def _study(name: str) -> str:
             blocks.append("\n".join(_rows(name, column)))
             teacher = f"; the teacher reaches {table['teacher']['top1']:.2f} %" if table["teacher"] else ""
             caption = f"T = {column['T']}; {table['images']:,} test images{teacher}."
-            blocks.append(f"{caption} {INTERVALS} {_verdicts(column)}")
+            blocks.append(f"{caption} {INTERVALS} {_verdicts(column)}".rstrip())
     return "\n\n".join(blocks)
 
 
@@ -185,7 +196,7 @@ def _verdicts(column: dict[str, Any]) -> str:
         if row["difference"]:
             labels.setdefault(row["difference"]["verdict"], []).append(row["label"])
     verdicts = "; ".join(f"{verdict}: {', '.join(names)}" for verdict, names in sorted(labels.items()))
-    return f"Against {column['baseline']} at p < 0.05: {verdicts}."
+    return f"Against {column['baseline']} at p < 0.05: {verdicts}." if verdicts else ""
 
 
 def conditions(files: list[dict[str, Any]]) -> str:
@@ -227,14 +238,18 @@ def _rows(name: str, column: dict[str, Any]) -> list[str]:
         "loss": [row["label"] for row in rows],
         "n": [str(row["top1"]["n"]) for row in rows],
         "top-1 %": [_mean_and_sd(row["top1"], 1) for row in rows],
-        f"minus {base} [95 %]": [_interval(row["difference"]) for row in rows],
-        "p Holm": [f"{row['difference']['p_holm']:.3f}" if row["difference"] else "" for row in rows],
+        **({f"minus {base} [95 %]": [_interval(row["difference"]) for row in rows]} if base else {}),
+        **({"p Holm": [_corrected(row["difference"]) for row in rows]} if base else {}),
         "rate": [_mean_and_sd(row["rate"], 3) for row in rows],
         "µJ an image": [_mean_and_sd(row["energy_mj"], 2, factor=1000) for row in rows],
         **{head: cells for head, cells in optional.items() if any(cells)},
     }
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return lines + [f"| {' | '.join(cells)} |" for cells in zip(*columns.values(), strict=True)]
+
+
+def _corrected(difference: dict[str, Any] | None) -> str:
+    return f"{difference['p_holm']:.3f}" if difference and difference["p_holm"] is not None else ""
 
 
 def _head_mean(name: str, row: dict[str, Any], key: str) -> str:
