@@ -13,12 +13,20 @@ import os
 import signal
 import socket
 import sys
+import threading
+import time
 import traceback
+from argparse import Namespace
 from typing import NoReturn
 
 from snnkd.distributed import SIGNALS
 from snnkd.errors import FileError, Preempted
 from snnkd.streams import Stderr
+
+PATIENCE = 30.0
+"""Seconds that a launcher may not notice that a process ended, beyond twice its time to end the others."""
+POLL = 1.0
+"""Seconds between two looks."""
 
 
 def main() -> NoReturn:
@@ -35,6 +43,8 @@ def main() -> NoReturn:
     arguments = run.parse_args(sys.argv[1:])
     if not any(word.startswith(("--signals-to-handle", "--signals_to_handle")) for word in sys.argv):
         arguments.signals_to_handle = ",".join(number.name for number in (*SIGNALS, signal.SIGQUIT))
+    ended = threading.Event()
+    threading.Thread(target=_exit_when_stuck, args=(arguments, ended), daemon=True).start()
     try:
         run.run(arguments)
     except ChildFailedError as error:
@@ -53,14 +63,40 @@ def main() -> NoReturn:
     except (RendezvousError, DistError, OSError) as error:
         nodes, endpoint = arguments.nnodes, arguments.rdzv_endpoint
         if _had_met(error):
-            _print(
-                f"{endpoint}: the launcher there ended or does not answer; "
-                "the last checkpoint is intact, the same command continues"
-            )
+            _print_lost(endpoint)
             sys.exit(Preempted.exit_code)
         _print(f"{endpoint}: no meeting of {nodes} nodes ({error}); check their network")
         sys.exit(FileError.exit_code)
+    finally:
+        ended.set()
     sys.exit(0)
+
+
+def _exit_when_stuck(arguments: Namespace, ended: threading.Event) -> None:
+    """Exit with 75 when the launcher does not notice a process's end: it waits for the first machine.
+
+    Processes that are left save, as when their launcher is killed.
+    """
+    own = getattr(arguments, "shutdown_timeout", None) or 30  # an option of torch 2.14
+    patience = PATIENCE + 2 * own
+    noticed = time.monotonic()
+    while not ended.wait(POLL):
+        try:
+            zombie = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:  # no process yet
+            zombie = None
+        if zombie is None:
+            noticed = time.monotonic()
+        elif time.monotonic() > noticed + patience:
+            _print_lost(arguments.rdzv_endpoint)
+            os._exit(Preempted.exit_code)
+
+
+def _print_lost(endpoint: str) -> None:
+    _print(
+        f"{endpoint}: the launcher there ended or does not answer; "
+        "the last checkpoint is intact, the same command continues"
+    )
 
 
 def _had_met(error: BaseException) -> bool:

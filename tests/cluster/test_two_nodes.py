@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,9 @@ from cluster.slurm import (
     write_recipes,
 )
 
+from snnkd.locks import local_locks
+from snnkd.runs.lock import is_held
+
 pytestmark = [
     pytest.mark.nightly,
     pytest.mark.skipif(os.geteuid() != 0 or shutil.which("ip") is None, reason="needs root and iproute2"),
@@ -35,6 +39,7 @@ TIMEOUT = 30
 """execution.timeout of these runs, in seconds."""
 TRAIN = f"snnkd run ./middle.yaml {CODE}"
 MACHINES = ("snnkd-a", "snnkd-b")
+SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
 _ports = itertools.count(29611)
 
 
@@ -86,17 +91,22 @@ def cut() -> Iterator[None]:
 
 
 class Machines:
-    """The same command on both machines, as `srun` starts it; `agents` are the launchers."""
+    """The same command on both machines, as `srun` starts it; `agents` are the launchers.
 
-    def __init__(self, port: int, timeout: int) -> None:
+    With `mounts`, a folder for each machine, these are its `runs`.
+    """
+
+    def __init__(self, port: int, timeout: int, mounts: Sequence[Path] = ()) -> None:
         self._since = time.time()
+        self._mounts = mounts
         self.agents = [self._start(number, port, timeout) for number in range(2)]
 
     def _start(self, number: int, port: int, timeout: int) -> subprocess.Popen[str]:
         address = f"10.79.0.{number + 1}"
         launcher = f"--nnodes 2 --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint 10.79.0.1:{port}"
+        mount = f"mount --bind {self._mounts[number]} runs && " if self._mounts else ""
         inside = (
-            f"hostname {MACHINES[number]} && exec python -m snnkd.torchrun {launcher} "
+            f"{mount}hostname {MACHINES[number]} && exec python -m snnkd.torchrun {launcher} "
             f"--rdzv-id {port} --local-addr {address} -m {TRAIN} --set execution.timeout={timeout}"
         )
         words = ["ip", "netns", "exec", MACHINES[number], "unshare", "--uts", "sh", "-c", inside]
@@ -143,8 +153,8 @@ def start() -> Iterator[Start]:
     """`start()` starts the command on both machines; what is left of it is ended with the test."""
     started = []
 
-    def start(timeout: int = TIMEOUT) -> Machines:
-        started.append(Machines(next(_ports), timeout))
+    def start(timeout: int = TIMEOUT, mounts: Sequence[Path] = ()) -> Machines:
+        started.append(Machines(next(_ports), timeout, mounts))
         return started[-1]
 
     yield start
@@ -204,15 +214,19 @@ def kill_launcher(machines: Machines, machine: int) -> None:
 
 
 def cut_for_good(machines: Machines, machine: int) -> None:
-    """Both processes end; a launcher far from the first waits for it until srun or the kernel's TCP ends that."""
+    """Both processes end, and the launcher far from the first, which asks it in vain, 90 seconds later."""
     with cut():
-        assert machines.wait(0) == [75], machines.log()
-        wait_until(lambda: lost(0) in machines.log(), PATIENCE, machines.log)
-        machines.kill()
+        assert machines.wait() == [75, 75], machines.log()
+    assert lost(0).search(machines.log()), machines.log()
 
 
-def lost(machine: int) -> str:
-    return f"process {machine} on {MACHINES[machine]} ended or does not answer ("
+def lost(machine: int) -> re.Pattern[str]:
+    """The line of the other machine: its process's, unless the first machine's launcher has ended before it."""
+    launcher = r"|10\.79\.0\.1:\d+: the launcher there ended" if machine == 0 else ""
+    return re.compile(
+        rf"^snnkd: (process {machine} on {MACHINES[machine]} ended{launcher}) or does not answer",
+        re.MULTILINE,
+    )
 
 
 def test_all_that_is_lost(start: Start, expected: bytes) -> None:
@@ -231,7 +245,7 @@ def test_all_that_is_lost(start: Start, expected: bytes) -> None:
         machines = start()
         machines.wait_for_training()
         strike(machines, machine)
-        assert strike is kill_launcher or lost(machine) in machines.log()
+        assert strike is kill_launcher or lost(machine).search(machines.log()), machines.log()
         assert "frame #" not in machines.log()
         assert "Traceback" not in machines.log()
     machines = start()
@@ -241,3 +255,46 @@ def test_all_that_is_lost(start: Start, expected: bytes) -> None:
     machines.agents[1].send_signal(signal.SIGSTOP)
     assert machines.wait(0) == [0], machines.log()
     assert weights(only_run(Path("runs"))) == expected
+
+
+@pytest.fixture
+def sshfs(tmp_path: Path) -> Iterator[list[Path]]:
+    """One folder, `server`, that each machine has mounted through sshfs, without the ssh."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "runs").mkdir()
+    ssh = tmp_path / "ssh"
+    ssh.write_text(f"#!/bin/sh\nexec {SFTP_SERVER}\n")
+    ssh.chmod(0o755)
+    mounts = [tmp_path / "mount-a", tmp_path / "mount-b"]
+    try:
+        for mount in mounts:
+            mount.mkdir()
+            words = ["sshfs", "-o", f"ssh_command={ssh}", f"server:{tmp_path / 'server'}", str(mount)]
+            subprocess.run(words, check=True)
+        yield mounts
+    finally:
+        for mount in mounts:
+            subprocess.run(["umount", "--lazy", mount], check=False)
+
+
+@pytest.mark.skipif(
+    shutil.which("sshfs") is None or not SFTP_SERVER.exists(), reason="needs sshfs and openssh-sftp-server"
+)
+def test_a_file_system_whose_locks_stay_local(start: Start, sshfs: list[Path], expected: bytes) -> None:
+    """sshfs shares files and renames, not flock: a warning says so, and a run of one job is as everywhere."""
+    assert local_locks(sshfs[0]) == "fuse.sshfs"
+    machines = start(mounts=sshfs)
+    wait_until(lambda: list(sshfs[0].glob("*/previous.pt")), PATIENCE, machines.log)
+    assert re.search(
+        r"^warning: the lock of runs/\S+ is not seen on snnkd-b; start this run nowhere else at the same time$",
+        machines.log(),
+        re.MULTILINE,
+    )
+    run = only_run(sshfs[0])
+    assert is_held(run)
+    assert not is_held(sshfs[1] / run.name)
+    kill_worker(machines, 1)
+    again = start(mounts=sshfs)
+    assert again.wait() == [0, 0], again.log()
+    assert "continuing in epoch" in again.log()
+    assert weights(only_run(Path("server"))) == expected

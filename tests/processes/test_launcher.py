@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,10 @@ def _failed(*codes: int) -> ChildFailedError:
 
 KILLED = (
     f"snnkd: process 1 on {socket.gethostname()} was killed by SIGKILL; "
+    "the last checkpoint is intact, the same command continues"
+)
+LOST_LAUNCHER = (
+    "snnkd: n1:29500: the launcher there ended or does not answer; "
     "the last checkpoint is intact, the same command continues"
 )
 
@@ -93,10 +98,30 @@ def test_a_launcher_that_loses_the_others(
     with pytest.raises(SystemExit) as ended:
         torchrun.main()
     assert ended.value.code == 75
-    assert capfd.readouterr().err.strip() == (
-        "snnkd: n1:29500: the launcher there ended or does not answer; "
-        "the last checkpoint is intact, the same command continues"
+    assert capfd.readouterr().err.strip() == LOST_LAUNCHER
+
+
+STUCK = """
+import subprocess, sys, time
+from torch.distributed import run
+from snnkd import torchrun
+
+def launch(arguments):
+    child = subprocess.Popen(["true"])
+    time.sleep(60)  # as where the first machine does not answer, in torch's code
+
+run.run = launch
+torchrun.PATIENCE, torchrun.POLL = 0.5, 0.1
+sys.argv = ["torchrun", "--rdzv-endpoint", "n1:29500", "--shutdown-timeout", "1", "-m", "snnkd", "teach"]
+torchrun.main()
+"""
+
+
+def test_a_launcher_that_does_not_notice_an_end_exits() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=50, check=False
     )
+    assert (done.returncode, done.stderr.strip()) == (75, LOST_LAUNCHER)
 
 
 def test_the_handler_asks_for_waiting_nodes_by_that_name() -> None:
