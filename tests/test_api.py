@@ -169,11 +169,15 @@ def test_a_thread_that_is_not_the_main_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert not Path("second").exists()
 
 
-@pytest.mark.nightly  # a process that imports torch
-def test_a_process_pool_as_the_guide_shows(monkeypatch: pytest.MonkeyPatch) -> None:
-    (block,) = [text for text in blocks("python", "python") if "ProcessPoolExecutor" in text]
+@pytest.mark.nightly  # processes that import torch
+@pytest.mark.parametrize("scheduler", ["ProcessPoolExecutor", "submitit"])
+def test_other_schedulers_as_the_guide_shows(scheduler: str) -> None:
+    if scheduler == "submitit":
+        pytest.importorskip("submitit")
+    (block,) = [text for text in blocks("python", "python") if scheduler in text]
     small = {**SHORT, "teacher": "teacher", "T": 1, "allow_weak_teacher": True}
     snnkd.teach(out="teacher", **SHORT)
+    block = block.replace('AutoExecutor("logs"', 'AutoExecutor("logs", cluster="local"')
     Path("sweep.py").write_text(block.replace('teacher="runs/my-teacher", T=4', f"**{small!r}"))
     done = subprocess.run([sys.executable, "sweep.py"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

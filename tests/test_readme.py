@@ -272,7 +272,7 @@ def test_your_own_images(cli: Cli) -> None:
 def test_python_examples() -> None:
     import torch
 
-    functions, loss, _ = blocks("python", "python")
+    functions, loss, *_ = blocks("python", "python")
     (short,) = [text for text in blocks("README", "python") if "snnkd.load" in text]
     assert set(short.splitlines()) <= set(functions.splitlines())
     names: dict[str, Any] = {}
