@@ -23,6 +23,7 @@ import accuracy
 import speed_tables
 import studies
 import time_to_accuracy
+import tour
 
 from snnkd.catalog.data import DATA
 from snnkd.catalog.losses import LOSSES, LossEntry
@@ -160,6 +161,7 @@ def _is_option(parameter: Any) -> bool:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "tour": tour.console,
     "losses": losses_table,
     "families": families_table,
     "models": models_table,
