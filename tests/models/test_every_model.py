@@ -207,11 +207,9 @@ def test_it_learns_glyphs_and_no_layer_is_silent(cli: Cli, name: str) -> None:
 
 
 def stored_run(name: str) -> dict[str, Any]:
-    """The stored training run of a network; skips the test if it has none."""
-    rows = {row["model"]: row for row in json.loads(LEARNED.read_text())["models"]}
-    if name not in rows:
-        pytest.skip(f"{name} has no stored training run in {LEARNED.name}")
-    return dict(rows[name])
+    """The stored training run of a network."""
+    (row,) = [row for row in json.loads(LEARNED.read_text())["models"] if row["model"] == name]
+    return dict(row)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -219,13 +217,12 @@ def test_the_model_learned_in_its_stored_run(name: str) -> None:
     row = stored_run(name)
     assert row["top1"] > 3 * row["chance"] > 0
     assert not row["silent"]
-    assert row["lowest_rate"] > 0
+    assert row["T"] is None or row["lowest_rate"] > 0
 
 
 def test_stored_runs_are_of_models_in_the_catalogue() -> None:
     rows = [row["model"] for row in json.loads(LEARNED.read_text())["models"]]
-    assert rows == [name for name in NAMES if name in rows]
-    assert len(rows) >= 15
+    assert rows == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -234,9 +231,10 @@ def test_the_stored_run_has_the_parameters_of_the_model(name: str) -> None:
     row = stored_run(name)
     words = row["commands"][-1].split()
     settings = [value for key, value in itertools.pairwise(words) if key == "--set"]
-    recipe = resolve_stage("glyphs", "distill", model=name, T=row["T"], settings=settings)
-    assert isinstance(recipe, DistillRecipe)
-    network = build_network(Specification(model=recipe.model, neuron=recipe.neuron, classes=10, shape=SHAPE))
+    stage = "distill" if row["T"] else "teach"
+    recipe = resolve_stage("glyphs", stage, model=name, T=row["T"], settings=settings)
+    neuron = recipe.neuron if isinstance(recipe, DistillRecipe) else None
+    network = build_network(Specification(model=recipe.model, neuron=neuron, classes=10, shape=SHAPE))
     assert sum(p.numel() for p in network.parameters()) == row["parameters"]
 
 

@@ -1,4 +1,4 @@
-"""Train every network as a spiking student on small glyphs; report accuracy and silent layers.
+"""Train every network as a spiking student, two as ANNs, on small glyphs; report accuracy and silent layers.
 
     python recipes/results/models/learns.py [--only MODEL ...] [--folder DIR] [--out FILE]
 
@@ -30,8 +30,11 @@ CHANCE = 10.0
 DATA = "--set data.classes=10 --set data.train_images=1500 --set data.test_images=500 --batch-size 50"
 TEACHERS = {
     "teacher": "--model resnet8 --set model.width=16 --epochs 8",
-    # a plain spiking network of 16 blocks learns only from the weights of its ANN
-    "teacher-resnet34": "--model resnet34 --set model.width=8 --epochs 12 --set train.warmup_epochs=1",
+    # plain spiking networks of 15 blocks and more learn only from the weights of their ANN
+    **{
+        f"teacher-{name}": f"--model {name} --set model.width=8 --epochs 12 --set train.warmup_epochs=1"
+        for name in ("resnet34", "resnet32", "resnet32x4")
+    },
 }
 STUDENT = "--T 2 --loss kl --set train.warmup_epochs=1"
 DEFAULT = "--set model.width=8 --lr 0.1 --epochs 10 --teacher teacher"
@@ -39,12 +42,20 @@ SMALL_TRANSFORMER = "--set model.dim=64 --set model.heads=4 --lr 0.1 --epochs 6 
 SPECIAL = {
     "resnet18": "--set model.width=8 --lr 0.1 --epochs 16 --teacher teacher",
     "resnet19": "--set model.width=16 --lr 0.1 --epochs 10 --teacher teacher",
-    "resnet34": "--set model.width=8 --lr 0.03 --epochs 10 --teacher teacher-resnet34 "
-    "--set train.init=teacher",
+    **{
+        name: f"--set model.width=8 --lr 0.03 --epochs 10 --teacher teacher-{name} --set train.init=teacher"
+        for name in ("resnet34", "resnet32", "resnet32x4")
+    },
     "spikformer": f"{SMALL_TRANSFORMER} --set model.depth=2",
     "qkformer": f"{SMALL_TRANSFORMER} --set model.depth=3",
 }
 """Settings of networks for which the default ones do not work."""
+AS_ANN = dict.fromkeys(
+    ("resnet56", "resnet110"),
+    "--set model.width=8 --set train.optimizer=adam --set train.lr=0.002 --epochs 12 "
+    "--set train.warmup_epochs=1",
+)
+"""Plain networks of 27 and 54 blocks, which learn as ANNs (teachers) alone."""
 
 
 def snnkd(words: str, folder: Path) -> dict[str, Any]:
@@ -61,7 +72,9 @@ def snnkd(words: str, folder: Path) -> dict[str, Any]:
 
 
 def commands(name: str) -> list[str]:
-    """Return the commands for the student `name`: its teacher's and its own."""
+    """Return the commands for `name`: of a student its teacher's and its own, of an ANN its own."""
+    if name in AS_ANN:
+        return [f"teach {DATA} --model {name} {AS_ANN[name]} --out {name}"]
     settings = SPECIAL.get(name, DEFAULT)
     teacher = settings.split("--teacher ")[1].split()[0]
     return [
@@ -71,23 +84,23 @@ def commands(name: str) -> list[str]:
 
 
 def train(name: str, folder: Path) -> dict[str, Any]:
-    """Train the student `name` and return its row; a finished teacher is not trained again."""
-    teacher, student = (snnkd(words, folder) for words in commands(name))
-    rates: dict[str, float] = student["rate_per_layer"]
+    """Train the network `name` and return its row; a finished teacher is not trained again."""
+    *teachers, result = (snnkd(words, folder) for words in commands(name))
+    rates: dict[str, float] = result["rate_per_layer"] or {}
     last = json.loads((folder / name / "metrics.jsonl").read_text().splitlines()[-1])
     return {
         "model": name,
-        "top1": student["curve"][-1]["top1"],
+        "top1": result["curve"][-1]["top1"],
         "chance": CHANCE,
         "silent": sorted({*silent_or_saturated(rates).get("silent", []), *last.get("silent", [])}),
         "saturated": silent_or_saturated(rates).get("saturated", []),
-        "lowest_rate": min(rates.values()),
-        "T": student["T"],
-        "epochs": student["selection"]["epoch"],
-        "parameters": student["parameters"],
-        "images": student["images"],
-        "teacher_top1": teacher["curve"][-1]["top1"],
-        "seconds": student["seconds"]["train"],
+        "lowest_rate": min(rates.values(), default=None),
+        "T": result["trained_T"],
+        "epochs": result["selection"]["epoch"],
+        "parameters": result["parameters"],
+        "images": result["images"],
+        "teacher_top1": teachers[0]["curve"][-1]["top1"] if teachers else None,
+        "seconds": result["seconds"]["train"],
         "commands": [f"snnkd {words}" for words in commands(name)],
     }
 
