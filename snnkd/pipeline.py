@@ -113,8 +113,8 @@ def _fit(recipe: Recipe, data: ImageSet, keys: Collection[str], context: RunCont
         return recipe
     train = fit_train(recipe.train, keys, recipe.stage, len(data.train))
     context.console.log(
-        f"{len(data.train):,} training images: batches of {train.batch_size}, {train.epochs} epochs; "
-        "--batch-size and --epochs change it"
+        f"{len(data.train):,} training images: batches of {train.batch_size}, {train.epochs} epochs, "
+        f"lr {train.lr:g}; --batch-size, --epochs and --lr change it"
     )
     return dataclasses.replace(recipe, train=train)
 

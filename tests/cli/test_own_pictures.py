@@ -1,4 +1,4 @@
-"""Own pictures, from a folder to a measured student: batch and epochs by their number, and what to do next."""
+"""Own pictures, from a folder to a measured student: batch, rate and epochs by their number, and what to do next."""
 
 from __future__ import annotations
 
@@ -17,37 +17,48 @@ from snnkd.recipe import resolve_stage
 from snnkd.recipe.train_section import fit_train, fitted_keys
 from snnkd.schema.run import TrainConfig
 
-RECIPE = {"teach": TrainConfig(epochs=10, batch_size=100), "distill": TrainConfig(epochs=16, batch_size=100)}
+RECIPE = {
+    "teach": TrainConfig(epochs=10, batch_size=100, lr=0.1),
+    "distill": TrainConfig(epochs=16, batch_size=100, lr=0.1),
+}
 QUICK = ["--set", "data.size=16", "--set", "model.width=4"]
 
 
 @pytest.mark.parametrize(
-    ("images", "batch_size", "teacher_epochs", "student_epochs"),
+    ("images", "batch_size", "lr", "teacher_epochs", "student_epochs"),
     [
-        (1, 2, 10, 16),  # refused with the data
-        (5, 5, 1000, 1600),
-        (20, 8, 500, 800),
-        (320, 32, 100, 160),
-        (1000, 100, 100, 160),
-        (10_000, 100, 10, 16),  # those of glyphs
-        (50_000, 100, 10, 16),
+        (1, 2, 0.0141, 10, 16),  # refused with the data
+        (5, 5, 0.0224, 1000, 1600),
+        (20, 8, 0.0283, 500, 800),
+        (320, 32, 0.0566, 100, 160),
+        (1000, 100, 0.1, 100, 160),
+        (10_000, 100, 0.1, 10, 16),  # those of glyphs
+        (50_000, 100, 0.1, 10, 16),
     ],
 )
-def test_batch_and_epochs_follow_the_number_of_images(
-    images: int, batch_size: int, teacher_epochs: int, student_epochs: int
+def test_batch_rate_and_epochs_follow_the_number_of_images(
+    images: int, batch_size: int, lr: float, teacher_epochs: int, student_epochs: int
 ) -> None:
     for stage, epochs in (("teach", teacher_epochs), ("distill", student_epochs)):
-        fitted = fit_train(RECIPE[stage], ("epochs", "batch_size"), stage, images)
-        assert (fitted.batch_size, fitted.epochs) == (batch_size, epochs)
+        fitted = fit_train(RECIPE[stage], ("epochs", "batch_size", "lr"), stage, images)
+        assert (fitted.batch_size, fitted.lr, fitted.epochs) == (batch_size, lr, epochs)
+        assert fit_train(RECIPE[stage], ("epochs", "batch_size"), stage, images).lr == RECIPE[stage].lr
 
 
 @pytest.mark.parametrize(
     ("recipe", "flags", "settings", "keys"),
     [
-        ("glyphs", {"data": "imagefolder:pics"}, [], ("epochs", "batch_size")),
-        ("glyphs", {"data": "imagefolder:pics", "epochs": 3}, [], ("batch_size",)),
+        ("glyphs", {"data": "imagefolder:pics"}, [], ("epochs", "batch_size", "lr")),
+        ("glyphs", {"data": "imagefolder:pics", "epochs": 3}, [], ("batch_size", "lr")),
         ("glyphs", {"data": "imagefolder:pics"}, ["train.batch_size=9"], ("epochs",)),
-        ("glyphs", {}, ["data=imagefolder:pics"], ("epochs", "batch_size")),
+        ("glyphs", {"data": "imagefolder:pics", "lr": 0.1}, [], ("epochs", "batch_size")),
+        (
+            "glyphs",
+            {"data": "imagefolder:pics"},
+            ["train.optimizer=adamw", "train.lr=0.01"],
+            ("epochs", "batch_size"),
+        ),
+        ("glyphs", {}, ["data=imagefolder:pics"], ("epochs", "batch_size", "lr")),
         ("glyphs", {}, [], ()),
         ("cifar10-resnet18", {"data": "imagefolder:pics"}, [], ()),
     ],
@@ -82,7 +93,10 @@ def test_the_lines_of_the_readme_at_a_small_size(cli: Cli) -> None:
     assert "48 train, 12 test" in cli(*data).out
     taught = cli(*teach, *QUICK, "--epochs", 2)
     assert taught.code == 0, taught.err
-    assert "48 training images: batches of 8, 2 epochs; --batch-size and --epochs change it" in taught.err
+    assert (
+        "48 training images: batches of 8, 2 epochs, lr 0.0283; --batch-size, --epochs and --lr change it"
+        in taught.err
+    )
     assert "warning: 12 steps in all (2 epochs of 6): perhaps too few" in taught.err
     identity = json.loads((taught.folder / "run.json").read_text())["identity"]
     assert (identity["train"]["batch_size"], identity["train"]["epochs"]) == (8, 2)
@@ -107,7 +121,7 @@ def test_the_lines_of_the_readme_learn_in_their_own_number_of_steps(cli: Cli) ->
 
 def test_enough_steps_are_not_warned_of(cli: Cli) -> None:
     ended = cli("teach", "--data", random_npz("mine.npz", 4), "--set", "model.width=2", "--max-time", "0s")
-    assert "200 training images: batches of 20, 100 epochs" in ended.err
+    assert "200 training images: batches of 20, 100 epochs, lr 0.0447" in ended.err
     assert "steps in all" not in ended.err
 
 
