@@ -23,6 +23,7 @@ from cluster.slurm import (
     install_commands,
     only_run,
     run_in_shell,
+    start_in_shell,
     wait_until,
     weights,
     write_recipes,
@@ -273,8 +274,12 @@ def sshfs(tmp_path: Path) -> Iterator[list[Path]]:
             subprocess.run(words, check=True)
         yield mounts
     finally:
-        for mount in mounts:
-            subprocess.run(["umount", "--lazy", mount], check=False)
+        _unmount(mounts)
+
+
+def _unmount(mounts: list[Path]) -> None:
+    for mount in mounts:
+        subprocess.run(["umount", "--lazy", mount], check=False)
 
 
 @pytest.mark.skipif(
@@ -298,3 +303,109 @@ def test_a_file_system_whose_locks_stay_local(start: Start, sshfs: list[Path], e
     assert again.wait() == [0, 0], again.log()
     assert "continuing in epoch" in again.log()
     assert weights(only_run(Path("server"))) == expected
+
+
+SERVER = """
+volume posix
+  type storage/posix
+  option directory {folder}
+end-volume
+volume locks
+  type features/locks
+  subvolumes posix
+end-volume
+volume server
+  type protocol/server
+  option transport-type tcp
+  option transport.socket.listen-port 24017
+  option auth.addr.locks.allow *
+  subvolumes locks
+end-volume
+"""
+CLIENT = """
+volume remote
+  type protocol/client
+  option transport-type tcp
+  option remote-host 10.79.0.1
+  option remote-port 24017
+  option remote-subvolume locks
+  option ping-timeout 10
+end-volume
+volume write-behind
+  type performance/write-behind
+  subvolumes remote
+end-volume
+volume quick-read
+  type performance/quick-read
+  subvolumes write-behind
+end-volume
+volume md-cache
+  type performance/md-cache
+  subvolumes quick-read
+end-volume
+"""
+
+
+@pytest.fixture
+def glusterfs(tmp_path: Path) -> Iterator[list[Path]]:
+    """A volume of GlusterFS that the first machine serves and each machine has mounted, with the usual caches."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "server.vol").write_text(SERVER.format(folder=tmp_path / "server"))
+    (tmp_path / "client.vol").write_text(CLIENT)
+    mounts = [tmp_path / "mount-a", tmp_path / "mount-b"]
+    pid = tmp_path / "server.pid"
+    log = f"--log-file={tmp_path / 'gluster.log'}"
+
+    def on(machine: int, *words: str) -> None:
+        subprocess.run(["nsenter", f"--net=/run/netns/{MACHINES[machine]}", *words, log], check=True)
+
+    try:
+        on(0, "glusterfsd", f"--volfile={tmp_path / 'server.vol'}", f"--pid-file={pid}")
+        for machine, mount in enumerate(mounts):
+            mount.mkdir()
+            on(machine, "glusterfs", f"--volfile={tmp_path / 'client.vol'}", str(mount))
+        yield mounts
+    finally:
+        _unmount(mounts)
+        if pid.exists():
+            os.kill(int(pid.read_text()), signal.SIGTERM)
+
+
+NEEDS_GLUSTERFS = pytest.mark.skipif(shutil.which("glusterfsd") is None, reason="needs glusterfs-server")
+
+
+@NEEDS_GLUSTERFS
+def test_a_network_file_system(start: Start, glusterfs: list[Path], expected: bytes) -> None:
+    """GlusterFS shares files, renames and flock."""
+    assert local_locks(glusterfs[0]) is None
+    machines = start(mounts=glusterfs)
+    wait_until(lambda: list(glusterfs[0].glob("*/previous.pt")), PATIENCE, machines.log)
+    assert "the lock of" not in machines.log()
+    run = only_run(glusterfs[0])
+    assert is_held(run)
+    assert is_held(glusterfs[1] / run.name)
+    kill_worker(machines, 1)
+    again = start(mounts=glusterfs)
+    assert again.wait() == [0, 0], again.log()
+    assert "continuing in epoch" in again.log()
+    assert weights(only_run(glusterfs[1])) == expected
+
+
+@NEEDS_GLUSTERFS
+def test_a_machine_is_cut_from_the_file_system(glusterfs: list[Path]) -> None:
+    """Its process ends; another machine, which has waited for the lock, continues."""
+    undisturbed = start_in_shell(TRAIN, SNNKD_RUNS="undisturbed")
+    there = start_in_shell(TRAIN, SNNKD_RUNS=str(glusterfs[1]))
+    wait_until(lambda: list(glusterfs[0].glob("*/previous.pt")), PATIENCE, lambda: "no checkpoint")
+    here = start_in_shell(f"{TRAIN} --set execution.wait={PATIENCE}", SNNKD_RUNS=str(glusterfs[0]))
+    with cut():
+        _, err = there.communicate(timeout=PATIENCE)
+        assert there.returncode == 3, err
+        assert re.search(r"^snnkd: \S+: transport endpoint is not connected; ", err, re.MULTILINE)
+        _, err = here.communicate(timeout=PATIENCE)
+        assert here.returncode == 0, err
+    assert "continuing in epoch" in err
+    _, err = undisturbed.communicate()
+    assert undisturbed.returncode == 0, err
+    assert weights(only_run(glusterfs[0])) == weights(only_run(Path("undisturbed")))
