@@ -74,7 +74,7 @@ def limited(
     without = guide.replace(" --max-time auto", "")
     scripts = {
         "guide": (guide, SHORT),
-        "readme": (readme, SHORT, "--open-mode=append"),  # otherwise the second start empties the log
+        "readme": (readme, SHORT),
         "warned": (without, SHORT, "--signal=USR1@90"),  # Slurm may be up to a minute early
         "unwarned": (without, "--time=00:02:00"),  # ended up to half a minute late
     }

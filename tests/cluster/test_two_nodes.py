@@ -225,7 +225,7 @@ def lost(machine: int) -> re.Pattern[str]:
     """The line of the other machine: its process's, unless the first machine's launcher has ended before it."""
     launcher = r"|10\.79\.0\.1:\d+: the launcher there ended" if machine == 0 else ""
     return re.compile(
-        rf"^snnkd: (process {machine} on {MACHINES[machine]} ended{launcher}) or does not answer",
+        rf"^snnkd: (process 1 of 2: )?(process {machine} on {MACHINES[machine]} ended{launcher}) or does not",
         re.MULTILINE,
     )
 
