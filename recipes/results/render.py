@@ -20,6 +20,7 @@ import typer
 # for the modules of this folder, also when a test imports this file by its path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import accuracy
+import searches
 import speed_tables
 import studies
 import time_to_accuracy
@@ -173,6 +174,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "comparison": accuracy.comparison_table,
     "compared_conditions": accuracy.comparison_conditions,
     "tables": studies.results,
+    "searches": searches.tables,
     "cost": speed_tables.hta_kl_cost,
     "speed": speed_tables.steps,
     "growth": speed_tables.growth,

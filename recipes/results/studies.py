@@ -19,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+import searches
+
 from snnkd.catalog.paper_results import PAPER_RESULTS
 from snnkd.compare.formats import as_json
 from snnkd.compare.report import Report, make_report
@@ -82,7 +84,9 @@ def _is_subset(data: Any) -> bool:
 
 
 def stored(name: str) -> str:
-    """Return mean and standard deviation by T and loss, if results are stored."""
+    """Return mean and standard deviation by T and loss, or a search's best, if results are stored."""
+    if searches.is_stored(name):
+        return f"{searches.best(name)}; more in recipes/README.md"
     if name not in studies():
         return "not run yet"
     columns = [column for table in _comparison(name)["tables"] for column in table["columns"]]

@@ -44,6 +44,7 @@ OTHERS = {
 }
 OTHERS |= {f"{data}-fast{T}" for data in ("cifar10", "cifar100") for T in ("", "-T4")}
 OTHERS |= {"glyphs", "cifar100-resnet20-small", "cifar100-fast-small", "cifar100-fast-search"}
+OTHERS |= {"cifar100-fast-tuned"}
 CPU = torch.device("cpu")
 
 
@@ -402,3 +403,15 @@ def test_what_a_shipped_recipe_says_of_itself(
     (tmp_path / "x.yaml").write_text(text)
     monkeypatch.setattr(shipped, "recipes_folder", lambda: tmp_path)
     assert first_comment("x") == told
+
+
+def test_the_tuned_recipe_runs_what_the_search_chose() -> None:
+    stored = json.loads((ROOT / "recipes" / "results" / "cifar100-fast-search" / "search.json").read_text())
+    chosen = [
+        {key.rpartition(".")[2]: value for key, value in selection["settings"].items()}
+        for selection in stored["selections"]
+    ]
+    values = tasks_of("cifar100-fast-tuned").axes["distill.loss"]
+    tuned = [{"loss": value.pop("name"), **value} for value in map(dict, values[4:])]
+    assert tuned == chosen
+    assert [str(value) for value in values[:4]] == [options["loss"] for options in chosen]
