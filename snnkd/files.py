@@ -178,13 +178,31 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
-def _locked_temporary(path: Path) -> tuple[int, Path]:
-    """A new file beside `path`, locked where the file system has locks, and its descriptor."""
+@contextlib.contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """A folder beside `target`, to write in what will be renamed to `target`; removed at the end."""
+    check_guard(target)
+    sweep(target.parent, target.name)
+    descriptor, folder = _locked_temporary(target, folder=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _locked_temporary(path: Path, folder: bool = False) -> tuple[int, Path]:
+    """A new file or folder beside `path`, locked where the file system has locks, and its descriptor."""
+    names = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
     while True:
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        if folder:
+            name = tempfile.mkdtemp(**names)
+            descriptor = os.open(name, os.O_RDONLY)
+        else:
+            descriptor, name = tempfile.mkstemp(**names)
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(descriptor).st_nlink > 0:  # else `sweep` came before the lock
+        if os.path.exists(name):  # else `sweep` came before the lock
             return descriptor, Path(name)
         os.close(descriptor)
 
@@ -196,21 +214,26 @@ def remove_tree(folder: Path) -> None:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove the temporary files that killed writes of `name`, or of any file, left in `folder`.
+    """Remove the temporary files and folders that killed writes of `name`, or of any name, left in `folder`.
 
     Those of living processes are locked and stay. Where there are no locks, nothing is removed.
     """
     target = re.escape(name) if name else ".+"
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             if re.fullmatch(rf"\.{target}\.[a-z0-9_]{{8}}\.tmp", entry.name):
-                _remove_unlocked(entry.path)
+                _remove_unlocked(entry)
 
 
-def _remove_unlocked(path: str) -> None:
-    with contextlib.suppress(OSError), open(path, "r+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.unlink(path)
+def _remove_unlocked(entry: os.DirEntry[str]) -> None:
+    is_folder = entry.is_dir(follow_symlinks=False)
+    with contextlib.suppress(OSError):
+        descriptor = os.open(entry, os.O_RDONLY if is_folder else os.O_RDWR)  # NFS locks only for writing
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(entry) if is_folder else os.unlink(entry)
+        finally:
+            os.close(descriptor)
 
 
 def _umask() -> int:

@@ -8,7 +8,7 @@ import pytest
 
 from snnkd import files
 from snnkd.errors import FileError
-from snnkd.files import replacing, sweep
+from snnkd.files import replacing, sweep, temporary_folder
 
 NAME = "a.bin"
 
@@ -203,3 +203,17 @@ def test_what_a_killed_write_left_is_swept_and_what_a_living_one_writes_is_not(t
     assert (tmp_path / "last.pt").read_bytes() == b"whole"
     assert sorted(tmp_path.iterdir()) == sorted([*others, tmp_path / "last.pt"])
     sweep(tmp_path / "absent")
+
+
+def test_a_folder_that_a_killed_write_left_is_swept_and_one_in_use_is_not(tmp_path: Path) -> None:
+    dead = [tmp_path / f".{name}.abcd12_9.tmp" for name in ("onnx", "frames")]
+    for path in dead:
+        (path / "new").mkdir(parents=True)
+    with temporary_folder(tmp_path / "onnx") as folder:
+        assert not dead[0].exists(), "of the same target, by any write"
+        assert dead[1].exists()
+        sweep(tmp_path)
+        assert list(tmp_path.iterdir()) == [folder]
+        (folder / "new").write_bytes(b"whole")
+        (folder / "new").rename(tmp_path / "onnx")
+    assert list(tmp_path.iterdir()) == [tmp_path / "onnx"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -14,7 +15,9 @@ from snnkd.data.imageset import ImageSet, hold_out
 from snnkd.data.sanity import doubts
 from snnkd.data.split import Split
 from snnkd.data.subset import take_subset
-from snnkd.errors import UsageError
+from snnkd.errors import FileError, UsageError
+from snnkd.files import data_folder, sweep
+from snnkd.locks import local_locks
 from snnkd.schema.augment import Operation
 from snnkd.schema.data import DataConfig
 from snnkd.schema.run import TrainConfig
@@ -42,8 +45,19 @@ def load_data(config: DataConfig, console: Console, fetch: FetchOptions | None =
 
 @distributed.local_rank0_first  # the first fetches and caches
 def _load(config: DataConfig, console: Console, fetch: FetchOptions | None) -> ImageSet:
+    if fetch is not None:
+        _sweep(config.name)
     data: ImageSet = DATA[config.name].load()(config, console, fetch)
     return data
+
+
+def _sweep(name: str) -> None:
+    """Remove what killed decoding left in SNNKD_DATA, unless another machine's locks are not seen there."""
+    with contextlib.suppress(FileError):  # without a home folder, files elsewhere can be read
+        root = data_folder()
+        if local_locks(root) is None:
+            sweep(root)
+            sweep(root / name)  # of event data
 
 
 def check_fit(train: TrainConfig, data: ImageSet, operations: Sequence[Operation] = ()) -> None:

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from snnkd.errors import FileError, UsageError
 from snnkd.exports.card import CARD, OPENING
-from snnkd.files import CONFIG, WEIGHTS, check_guard, from_os_error, read_bytes, read_json
+from snnkd.files import (
+    CONFIG,
+    WEIGHTS,
+    check_guard,
+    from_os_error,
+    read_bytes,
+    read_json,
+    temporary_folder,
+)
 from snnkd.models.files import FORMAT
 
 MARK = f'"format": "{FORMAT}"'.encode()
@@ -53,17 +60,17 @@ def install(target: Path, force: bool, write: Callable[[Path], None]) -> None:
     check_guard(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as tmp:
-            staged = Path(tmp) / "new"
+        with temporary_folder(target) as tmp:
+            staged = tmp / "new"
             write(staged)
             check_guard(target)
             if force and target.exists():
                 check_target(target, force)  # it may have changed during writing
-                os.replace(target, Path(tmp) / "old")
+                os.replace(target, tmp / "old")
             try:
                 _move(staged, target)
             except OSError:
-                if (old := Path(tmp) / "old").exists() and not target.exists():
+                if (old := tmp / "old").exists() and not target.exists():
                     os.replace(old, target)
                 raise
     except OSError as error:

@@ -118,8 +118,8 @@ def set_aside(folder: Path, console: Console) -> None:
 
 
 def sweep_run(folder: Path) -> None:
-    """Remove the temporary files that killed processes left in a run."""
-    for place in (folder, folder / "eval"):
+    """Remove the temporary files and folders that killed processes left in a run."""
+    for place in (folder, folder / "eval", folder / "export"):
         check_guard(place)
         sweep(place)
 

@@ -111,11 +111,13 @@ def test_what_killed_processes_left_in_a_run_is_removed(cli: Cli) -> None:
     words = ["teach", *SMALL, "--epochs", 1, "--out", "run"]
     assert cli(*words, "--max-time", "0s").code == 75
     left = [Path("run", f".{name}.abcd1234.tmp") for name in ("last.pt", "result.json", "config.json")]
-    Path("run/eval").mkdir()
-    left.append(Path("run/eval/.val-T1.json.abcd1234.tmp"))
+    for place in ("eval", "export"):
+        Path("run", place).mkdir()
+        left.append(Path("run", place, ".val-T1.json.abcd1234.tmp"))
     for _ in ("taken up", "finished"):
         for path in left:
             path.write_bytes(b"part of a file")
+        Path("run/export/.onnx.abcd1234.tmp/new").mkdir(parents=True)
         Path("run/run.lock").write_text('{"state": "running", "pid": 1}')
         assert cli(*words).code == 0
         assert not list(Path("run").rglob("*.tmp"))

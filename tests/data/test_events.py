@@ -339,8 +339,9 @@ def test_archives_are_verified_and_what_a_kill_left_is_no_hindrance(
     assert "Test.zip is damaged" in refused.complaint
     assert (source / "Test.zip").read_bytes() == whole[:-1]  # nobody's file is removed
     (source / "Test.zip").write_bytes(whole)
-    (root / "n-mnist" / f".{event_files.EVENTS}" / "extract").mkdir(parents=True)
-    (root / "n-mnist" / f".{event_files.EVENTS}" / event_files.EVENTS).mkdir()
+    left = root / "n-mnist" / f".{event_files.EVENTS}.abcd1234.tmp"
+    (left / "extract").mkdir(parents=True)
+    (left / event_files.EVENTS).mkdir()
     done = cli("data", "n-mnist", "--from", source, "--set", "data.frames=2", "--json")
     assert done.code == 0, done.err
     assert (done.json["frames"], done.json["images"]) == (2, {"train": 30, "test": 10})

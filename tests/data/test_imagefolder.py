@@ -16,12 +16,13 @@ from data.pictures import jpeg, laid_out, picture_folder
 from PIL import Image
 from torchvision import datasets, transforms
 
+from snnkd import data
 from snnkd.console import Console
 from snnkd.data import DEFAULT_FETCH, FetchOptions, load_data
 from snnkd.data.imageset import hold_out
 from snnkd.data.loader import TrainBatches, measure_batches
 from snnkd.errors import FileError
-from snnkd.schema.data import ImageFolderConfig
+from snnkd.schema.data import GlyphsConfig, ImageFolderConfig
 
 
 @pytest.fixture(autouse=True)
@@ -189,6 +190,20 @@ def test_what_is_wrong_with_a_folder_is_named(store, cli, change, said):
     if said:
         assert said in ended.complaint
         assert not list(store.glob("*.bin")) + list(store.glob("*.json")) + list(store.glob("*.tmp"))
+
+
+def test_what_killed_decoding_left_is_removed_by_any_use_of_data(store, monkeypatch):
+    store.mkdir()
+    left = store / ".imagefolder-other-64-abcdefabcdef.bin.abcd1234.tmp"
+    glyphs = GlyphsConfig(classes=2, train_images=4, test_images=4)
+    for fetch, cleared in ((None, False), (DEFAULT_FETCH, True)):
+        left.write_bytes(b"part")
+        load_data(glyphs, Console(quiet=True), fetch=fetch)
+        assert not left.exists() if cleared else left.exists(), "`snnkd check` changes nothing"
+    left.write_bytes(b"part")
+    monkeypatch.setattr(data, "local_locks", lambda folder: "lustre, localflock")
+    load_data(glyphs, Console(quiet=True))
+    assert left.exists(), "another machine may be decoding"
 
 
 def test_hidden_and_system_files_and_empty_classes_are_left_out(capfd):
@@ -376,7 +391,7 @@ def test_a_mapped_set_gives_what_one_in_memory_gives():
 PEAK = """
 import resource, sys
 from snnkd.data import load_data
-from snnkd.schema.data import ImageFolderConfig
+from snnkd.schema.data import GlyphsConfig, ImageFolderConfig
 from snnkd.console import Console
 from snnkd.data.sets import imagefolder  # its imports count for both
 import torchvision.transforms.functional

@@ -16,7 +16,7 @@ from snnkd.console import Console
 from snnkd.data.download.archives import Archive, FetchOptions
 from snnkd.data.download.fetch import fetch_archives, find_copies
 from snnkd.errors import FileError, SnnkdError
-from snnkd.files import check_guard, data_folder, from_os_error, remove_tree
+from snnkd.files import check_guard, data_folder, from_os_error, temporary_folder
 from snnkd.locks import dataset_lock
 
 EVENTS = "events_np"
@@ -140,21 +140,20 @@ def _fetch(name: str, root: Path, fetch: FetchOptions, console: Console) -> list
 
 def _convert(name: str, root: Path, files: list[Path], console: Console) -> None:
     """Unpack and convert in a temporary folder, renamed when complete."""
-    tmp = root / f".{EVENTS}"
-    remove_tree(tmp)  # left by a killed process
     console.log(f"converting the events of {name} once: {', '.join(path.name for path in files)}")
     try:
-        for folder in ("download", "extract", EVENTS):
-            (tmp / folder).mkdir(parents=True)
-        for path in files:
-            (tmp / "download" / path.name).symlink_to(path.resolve())
-        dataset = dataset_class(name)
-        with _limit_threads(DATASETS[name].threads):
-            dataset.extract_downloaded_files(tmp / "download", tmp / "extract")
-            dataset.create_raw_from_extracted(tmp / "extract", tmp / EVENTS)
-        os.sync()  # one call for thousands of small files
-        check_guard(root / EVENTS)
-        (tmp / EVENTS).rename(root / EVENTS)
+        with temporary_folder(root / EVENTS) as tmp:
+            for folder in ("download", "extract", EVENTS):
+                (tmp / folder).mkdir()
+            for path in files:
+                (tmp / "download" / path.name).symlink_to(path.resolve())
+            dataset = dataset_class(name)
+            with _limit_threads(DATASETS[name].threads):
+                dataset.extract_downloaded_files(tmp / "download", tmp / "extract")
+                dataset.create_raw_from_extracted(tmp / "extract", tmp / EVENTS)
+            os.sync()  # one call for thousands of small files
+            check_guard(root / EVENTS)
+            (tmp / EVENTS).rename(root / EVENTS)
     except OSError as error:
         raise from_os_error(error, error.filename or root) from error
     except SnnkdError:
@@ -162,8 +161,6 @@ def _convert(name: str, root: Path, files: list[Path], console: Console) -> None
     except Exception as error:  # SpikingJelly's readers fail in many ways
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:150]
         raise FileError(f"{', '.join(map(str, files))}: contains a file without events ({reason})") from error
-    finally:
-        remove_tree(tmp)
 
 
 @contextmanager

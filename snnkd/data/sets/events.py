@@ -33,6 +33,7 @@ from snnkd.files import (
     remove_tree,
     sha256,
     sync_folder,
+    temporary_folder,
     write_json,
 )
 from snnkd.locks import dataset_lock
@@ -197,7 +198,6 @@ def _write_cache(
     folder: Path, events: Path, config: EventConfig, console: Console, fetch: FetchOptions
 ) -> None:
     """Integrate all samples in a temporary folder, which is renamed at the end."""
-    tmp = folder.with_name(f".{folder.name}")
     samples = list_samples(config.name, events)
     published = DATASETS[config.name].samples
     console.log(
@@ -205,32 +205,31 @@ def _write_cache(
         f"into {config.frames} frames each, once"
     )
     try:
-        remove_tree(tmp)  # left by a killed process
-        tmp.mkdir(parents=True)
-        labels = np.array([label for _, label, _ in samples], "<i8")
-        with (tmp / FRAMES).open("wb") as file:
-            digest, clipped = _write_frames(file, [path for *_, path in samples], config, console, fetch)
-            _sync(file)
-        with (tmp / LABELS).open("wb") as file:
-            np.save(file, labels, allow_pickle=False)
-            _sync(file)
-        digest.update(labels.tobytes())
-        info = {
-            "data": config.name,
-            "train": sum(not is_test for is_test, *_ in samples),
-            "clipped": clipped,
-            "events": _origin(config, events),
-            "sha256": digest.hexdigest(),
-            "spikingjelly": version("spikingjelly"),
-        }
-        write_json(tmp / ABOUT, info)
-        remove_tree(folder)  # a damaged one
-        tmp.rename(folder)
-        sync_folder(folder.parent)
+        with temporary_folder(folder) as tmp:
+            new = tmp / "new"
+            new.mkdir()
+            labels = np.array([label for _, label, _ in samples], "<i8")
+            with (new / FRAMES).open("wb") as file:
+                digest, clipped = _write_frames(file, [path for *_, path in samples], config, console, fetch)
+                _sync(file)
+            with (new / LABELS).open("wb") as file:
+                np.save(file, labels, allow_pickle=False)
+                _sync(file)
+            digest.update(labels.tobytes())
+            info = {
+                "data": config.name,
+                "train": sum(not is_test for is_test, *_ in samples),
+                "clipped": clipped,
+                "events": _origin(config, events),
+                "sha256": digest.hexdigest(),
+                "spikingjelly": version("spikingjelly"),
+            }
+            write_json(new / ABOUT, info)
+            remove_tree(folder)  # a damaged one
+            new.rename(folder)
+            sync_folder(folder.parent)
     except OSError as error:
-        raise from_os_error(error, error.filename or tmp) from error
-    finally:
-        remove_tree(tmp)
+        raise from_os_error(error, error.filename or folder) from error
 
 
 def _write_frames(
