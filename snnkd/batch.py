@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from snnkd.errors import FileError, RunError, UsageError
+from snnkd.errors import FileError, RunError, UsageError, counted
 from snnkd.files import read_bytes
 from snnkd.recipe import resolve_stage
 from snnkd.recipe.sweep import Tasks
@@ -30,9 +30,9 @@ class Work:
 
     @property
     def summary(self) -> str:
-        count = "1 task" if self.tasks == 1 else f"{self.tasks} tasks"
         limit = f", at most {self.parallel} at once" if self.parallel else ""
-        return f"{count} of `{self.run}`{limit}{', after their teacher' if self.teach else ''}"
+        after = ", after their teacher" if self.teach else ""
+        return f"{counted(self.tasks, 'task')} of `{self.run}`{limit}{after}"
 
 
 def make_work(

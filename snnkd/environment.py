@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from snnkd import distributed
-from snnkd.errors import UsageError
+from snnkd.errors import UsageError, counted
 from snnkd.schema.run import ExecutionConfig
 
 PACKAGES = ("torch", "torchvision", "spikingjelly", "numpy", "pillow", "matplotlib", "safetensors")
@@ -39,7 +39,7 @@ def pick_device(name: str) -> torch.device:
     if name != "cpu" and int(match[1] or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"device {name!r} is missing; "
-            f"this machine has {torch.cuda.device_count()} CUDA devices, --device cpu works"
+            f"this machine has {counted(torch.cuda.device_count(), 'CUDA device')}, --device cpu works"
         )
     if distributed.world_size() > 1 and name != "cpu":
         torch.cuda.set_device(name)  # for nccl
@@ -52,7 +52,7 @@ def device_line(device: torch.device, config: ExecutionConfig, threads: int) -> 
     if device.type == "cuda":
         return f"device: {device} ({torch.cuda.get_device_name(device)}), {precision}"
     fallback = "; no GPU found" if config.device == "auto" else ""
-    return f"device: cpu, {threads} thread{'s' if threads > 1 else ''}, {precision}{fallback}"
+    return f"device: cpu, {counted(threads, 'thread')}, {precision}{fallback}"
 
 
 def autocast(config: ExecutionConfig, device: torch.device) -> AbstractContextManager[Any]:

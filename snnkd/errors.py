@@ -52,6 +52,11 @@ class Interrupted(SnnkdError):
     exit_code = 130
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`, `2 classes`."""
+    return f"{number:,} {noun if number == 1 else noun + ('es' if noun.endswith('s') else 's')}"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'hta-kl'?` for the closest known name, or the list of names when none is close."""
     names = sorted(known)

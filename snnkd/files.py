@@ -193,13 +193,13 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 
 def _locked_temporary(path: Path, folder: bool = False) -> tuple[int, Path]:
     """A new file or folder beside `path`, locked where the file system has locks, and its descriptor."""
-    names = {"dir": path.parent, "prefix": f".{path.name}.", "suffix": ".tmp"}
+    prefix, suffix = f".{path.name}.", ".tmp"
     while True:
         if folder:
-            name = tempfile.mkdtemp(**names)
+            name = tempfile.mkdtemp(suffix, prefix, path.parent)
             descriptor = os.open(name, os.O_RDONLY)
         else:
-            descriptor, name = tempfile.mkstemp(**names)
+            descriptor, name = tempfile.mkstemp(suffix, prefix, path.parent)
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.exists(name):  # else `sweep` came before the lock

@@ -26,8 +26,8 @@ from snnkd.data import FetchOptions, ImageSet, check_fit, load_data
 from snnkd.data.classes import match_classes
 from snnkd.data.describe import describe
 from snnkd.data.download.archives import check_mirror
-from snnkd.environment import pick_device
-from snnkd.errors import FileError, RunError, UsageError
+from snnkd.environment import device_line, pick_device
+from snnkd.errors import FileError, RunError, UsageError, counted
 from snnkd.evaluation import EvalRequest, Pending, data_of, find_pending, measure_run, own_eval_file
 from snnkd.exports.agreement import sample_images
 from snnkd.exports.export import check_supported, export_network, write_report
@@ -113,8 +113,8 @@ def _fit(recipe: Recipe, data: ImageSet, keys: Collection[str], context: RunCont
         return recipe
     train = fit_train(recipe.train, keys, recipe.stage, len(data.train))
     context.console.log(
-        f"{len(data.train):,} training images: batches of {train.batch_size}, {train.epochs} epochs, "
-        f"lr {train.lr:g}; --batch-size, --epochs and --lr change it"
+        f"{counted(len(data.train), 'training image')}: batches of {train.batch_size}, "
+        f"{counted(train.epochs, 'epoch')}, lr {train.lr:g}; --batch-size, --epochs and --lr change it"
     )
     return dataclasses.replace(recipe, train=train)
 
@@ -174,6 +174,10 @@ def _device(execution: ExecutionConfig) -> torch.device:
     return distributed.on_every_rank(pick_device)(execution.device)
 
 
+def _device_line(execution: ExecutionConfig) -> str:
+    return device_line(_device(execution), execution, torch.get_num_threads())
+
+
 @distributed.process_group()
 def evaluate(
     folder: Path, request: EvalRequest, context: RunContext, execution: ExecutionConfig | None = None
@@ -206,7 +210,7 @@ def evaluate_all(
     """
     if latest and (all_runs or folders):
         _refuse_latest("--all" if all_runs else str((folders or [])[0]))
-    _device(execution)
+    context.console.log(_device_line(execution))
     request.check()
     if plot:
         check_plot_path(plot)
@@ -256,6 +260,7 @@ def predict(
     device = _device(execution)
     loaded = load_network(run)
     files = list_pictures(pictures)
+    context.console.log(_device_line(execution))
     predicted = predict_pictures(loaded, files, confidence, execution.eval_batch_size, device, context)
     for each in predicted["left_out"]:
         context.console.log(f"left out: {each['picture']}: {each['reason']}")

@@ -13,7 +13,7 @@ import torch
 from snnkd import distributed
 from snnkd.data import check_fit
 from snnkd.environment import device_line
-from snnkd.errors import FileError, UsageError
+from snnkd.errors import FileError, UsageError, counted
 from snnkd.files import RUN, write_json
 from snnkd.limits import check_threads
 from snnkd.losses.objective import Objective
@@ -175,7 +175,8 @@ def _begin_or_resume(stage: Stage, network: Network) -> Reproducibility:
     if recorded is None:
         if steps < FEW_STEPS:
             context.console.log(
-                f"warning: {steps} steps in all ({train.epochs} epochs of {images // train.batch_size}): "
+                f"warning: {counted(steps, 'step')} in all "
+                f"({counted(train.epochs, 'epoch')} of {images // train.batch_size}): "
                 "perhaps too few; raise --epochs or lower --batch-size"
             )
         begin(folder, stage.recipe, stage.identity, current, context.command)

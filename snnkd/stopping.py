@@ -20,6 +20,14 @@ from snnkd.errors import Interrupted, Preempted
 SIGNALS = distributed.SIGNALS
 
 
+def ignore_late_signals() -> None:
+    """Ignore all SIGNALS but SIGINT: the work is done, and the process takes up to seconds to exit."""
+    if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handlers
+        for number in SIGNALS:
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_IGN)
+
+
 class Stop:
     """A context manager that watches signals and a deadline. `reason` says why to stop, or None.
 

@@ -15,7 +15,7 @@ from snnkd.catalog.models import LIBRARIES, MODELS
 from snnkd.console import Console
 from snnkd.data import ImageSet
 from snnkd.data.loader import count_batches, measure_batches
-from snnkd.errors import FileError, UsageError
+from snnkd.errors import FileError, UsageError, counted
 from snnkd.files import continue_command
 from snnkd.measure.curve import measure_curve
 from snnkd.models import Network, Specification
@@ -289,11 +289,12 @@ def _check_fits(loaded: LoadedNetwork, data: ImageSet) -> None:
     own = loaded.network.specification
     if own.classes != data.classes:
         raise FileError(
-            f"{loaded.folder}: the teacher has {own.classes} classes, {data.name} has {data.classes}"
+            f"{loaded.folder}: the teacher has {counted(own.classes, 'class')}, "
+            f"{data.name} has {data.classes}"
         )
     if own.frames != data.frames:
         takes, has = (
-            f"{count} event frames" if count else "still images" for count in (own.frames, data.frames)
+            counted(count, "event frame") if count else "still images" for count in (own.frames, data.frames)
         )
         raise FileError(f"{loaded.folder}: the teacher takes {takes}, {data.name} has {has}")
     # event frames are not resized: larger pixels would count other events

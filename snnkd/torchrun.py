@@ -21,6 +21,7 @@ from typing import NoReturn
 
 from snnkd.distributed import SIGNALS
 from snnkd.errors import FileError, Preempted
+from snnkd.stopping import ignore_late_signals
 from snnkd.streams import Stderr
 
 PATIENCE = 30.0
@@ -42,11 +43,13 @@ def main() -> NoReturn:
     logging.disable(logging.ERROR)  # its warnings repeat what the processes print
     arguments = run.parse_args(sys.argv[1:])
     if not any(word.startswith(("--signals-to-handle", "--signals_to_handle")) for word in sys.argv):
-        arguments.signals_to_handle = ",".join(number.name for number in (*SIGNALS, signal.SIGQUIT))
+        watched = [each for each in (*SIGNALS, signal.SIGQUIT) if signal.getsignal(each) != signal.SIG_IGN]
+        arguments.signals_to_handle = ",".join(number.name for number in watched)
     ended = threading.Event()
     threading.Thread(target=_exit_when_stuck, args=(arguments, ended), daemon=True).start()
     try:
         run.run(arguments)
+        ignore_late_signals()
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         if failure.exitcode < 0:  # otherwise it has printed why
@@ -55,11 +58,12 @@ def main() -> NoReturn:
                 "the last checkpoint is intact, the same command continues"
             )
         sys.exit(failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode)
-    except SignalException as error:  # its processes have saved
+    except SignalException as error:  # its processes have saved, or were about to exit
+        ignore_late_signals()
         if error.sigval == signal.SIGINT:  # as a process of snnkd, so that a shell's loop ends
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.kill(os.getpid(), signal.SIGINT)
-        sys.exit(Preempted.exit_code)
+        sys.exit(0 if _had_finished(error) else Preempted.exit_code)
     except (RendezvousError, DistError, OSError) as error:
         nodes, endpoint = arguments.nnodes, arguments.rdzv_endpoint
         if _had_met(error):
@@ -97,6 +101,15 @@ def _print_lost(endpoint: str) -> None:
         f"{endpoint}: the launcher there ended or does not answer; "
         "the last checkpoint is intact, the same command continues"
     )
+
+
+def _had_finished(error: BaseException) -> bool:
+    """Whether the signal came so late that all processes of this machine ended with 0 nevertheless."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "launch_agent":  # of torch; it has returned otherwise
+            processes = frame.f_locals["agent"]._pcontext.subprocess_handlers.values()
+            return all(each.proc.poll() == 0 for each in processes)
+    return True
 
 
 def _had_met(error: BaseException) -> bool:

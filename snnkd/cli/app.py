@@ -40,6 +40,7 @@ from snnkd.cli.help import GroupedCommand, GroupedCommands, help_examples
 from snnkd.errors import FileError, Interrupted, RunError, SnnkdError, UsageError, did_you_mean
 from snnkd.files import from_os_error
 from snnkd.limits import NO_THREADS, address_space
+from snnkd.stopping import ignore_late_signals
 from snnkd.streams import Stderr, prepare_streams
 
 TYPER_SIGINT_CODE = 130
@@ -167,6 +168,7 @@ def main() -> NoReturn:
         if debug and not isinstance(error, SystemExit):
             traceback.print_exc(file=Stderr())
         _exit_with(error)
+    ignore_late_signals()
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -200,6 +202,7 @@ def _exit_with(error: BaseException) -> NoReturn:
         # a shell loop ends only if the process is killed by the signal
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+    ignore_late_signals()
     sys.exit(code)
 
 

@@ -11,7 +11,7 @@ from snnkd.cli import complete
 from snnkd.cli import options as o
 from snnkd.cli.places import check_networks
 from snnkd.cli.text import curve_text
-from snnkd.errors import RunError
+from snnkd.errors import RunError, counted
 from snnkd.measure.plot import check_plot_path
 from snnkd.recipe import resolve_execution
 from snnkd.schema import fields
@@ -125,4 +125,4 @@ def evaluate(
             o.echo(curve_text(result))
     if left_out:
         named = ", ".join(map(str, left_out[:MAX_NAMED])) + (", ..." if len(left_out) > MAX_NAMED else "")
-        raise RunError(f"--all: {len(left_out)} runs were left out: {named}; the reasons are above")
+        raise RunError(f"--all: {counted(len(left_out), 'run')} left out: {named}; the reasons are above")

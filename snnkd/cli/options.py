@@ -19,12 +19,12 @@ from snnkd.errors import UsageError
 from snnkd.files import from_os_error
 from snnkd.limits import check_address_space
 from snnkd.recipe import FLAGS
+from snnkd.stopping import Stop, ignore_late_signals
 from snnkd.streams import Stderr, discard
 
 if TYPE_CHECKING:
     from snnkd.console import Console
     from snnkd.context import RunContext
-    from snnkd.stopping import Stop
 
 # numbers stay strings: the recipe converts them, and names key, value and rule in its errors
 NamedRecipe = Annotated[
@@ -199,8 +199,6 @@ def watch_signals(max_time: str | None = None) -> Stop:
     """Turn signals and the time limit into stop requests; called before torch's slow import."""
     limit = time_limit(max_time)
     announce_torch()
-    from snnkd.stopping import Stop
-
     return Stop(limit, since=STARTED)
 
 
@@ -231,12 +229,14 @@ def make_context(
 
 
 def echo(text: object) -> None:
-    """Print a result to stdout, on rank 0. A closed pipe (`snnkd list losses | head -1`) is no error.
+    """Print a result to stdout, on rank 0; the last act of a command, which no signal may end any more.
 
-    Raises FileError or RunError when stdout takes nothing; the work is done then.
+    A closed pipe (`snnkd list losses | head -1`) is no error. Raises FileError or RunError when stdout takes
+    nothing.
     """
     if not distributed.is_rank0():
         return
+    ignore_late_signals()
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -15,6 +15,8 @@ from snnkd.measure.plot import save_figure, wrap_label
 
 LABEL_WIDTH = 28
 """Characters per line of a row label; longer lines would leave the panels too narrow."""
+VALUE_WIDTH = 14
+"""Characters per line of a value under an axis."""
 TITLE_WIDTH = 66
 ROW, LINE, MARGIN = 0.32, 0.15, 0.1
 """Inches: the height of a row, of a line of its label, and the space around a label of several lines."""
@@ -136,7 +138,10 @@ def _against_key(axes: Any, table: Table, key: str) -> None:
     for k, (label, same) in enumerate(groups.items()):
         scores = [(line.val_top1 if validated else None) or line.top1 for line in same]
         axes.errorbar(
-            [line.varied[key] if numeric else str(line.varied[key]) for line in same],
+            [
+                line.varied[key] if numeric else wrap_label(str(line.varied[key]), VALUE_WIDTH)
+                for line in same
+            ],
             [score.mean for score in scores],
             yerr=[score.sd or 0.0 for score in scores] if any(score.sd for score in scores) else None,
             fmt="o",

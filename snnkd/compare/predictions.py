@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from snnkd.compare.students import LeftOut, Student
-from snnkd.errors import FileError
+from snnkd.errors import FileError, counted
 from snnkd.measure.logits import Logits, read_logits
 
 TOLERANCE = 0.5
@@ -76,7 +76,8 @@ def _check_match(path: Path, saved: Logits, student: Student, labels: _Labels) -
         )
     if len(saved.logits) < student.T:
         raise FileError(
-            f"{path}: {len(saved.logits)} timesteps, but {student.path} was trained with {student.T}"
+            f"{path}: {counted(len(saved.logits), 'timestep')}, "
+            f"but {student.path} was trained with {student.T}"
         )
 
 

@@ -24,7 +24,7 @@ from snnkd.compare.rows import (
 )
 from snnkd.compare.statistics import Difference, Resampled, Spread, corrected, over_images, paired, spread
 from snnkd.compare.students import LeftOut, Student, gather
-from snnkd.errors import FileError
+from snnkd.errors import FileError, counted
 from snnkd.schema.run import CompareConfig
 
 DEFAULT_BASELINES = ("kl", "none")
@@ -265,9 +265,8 @@ def _unpaired(rows: Sequence[Row], base: Row | None) -> list[str]:
         shared = row.students.keys() & base.students.keys()  # type: ignore[union-attr]
         alone = sorted((row.students.keys() | base.students.keys()) - shared)  # type: ignore[union-attr]
         if alone:
-            pairs = f"{len(shared)} pair{'s' if len(shared) != 1 else ''}"
             seeds = ", ".join(map(str, alone))
-            sentences.append(f"{row.label}: {pairs}; unpaired seeds: {seeds}.")
+            sentences.append(f"{row.label}: {counted(len(shared), 'pair')}; unpaired seeds: {seeds}.")
     return sentences
 
 

@@ -69,10 +69,11 @@ def _index(source: Source, result: dict[str, Any]) -> dict[str, Any]:
     end = result["curve"][-1]
     kind, _, path = str(result["data"]).partition(":")
     label = data_label(Path(path).name or kind, result.get("part"))
+    at = f" at t = {end['t']}" if source.loaded.network.specification.kind == "snn" else ""
     accuracy = {
         "type": "accuracy",
         "value": round(end["top1"] / 100, 6),
-        "name": f"top-1 accuracy at t = {end['t']}",
+        "name": f"top-1 accuracy{at}",
     }
     return {
         "name": source.address.rpartition("/")[2] or source.loaded.folder.name,
@@ -102,7 +103,9 @@ def _overview(source: Source) -> str:
         ("input", f"{images} {size}; normalised inside"),
         (
             "output",
-            f"logits [T, B, {specification.classes}], one row per timestep; predict by the mean over T",
+            f"logits [T, B, {specification.classes}], one row per timestep; predict by the mean over T"
+            if specification.kind == "snn"
+            else f"logits [1, B, {specification.classes}]",
         ),
         ("parameters", f"{parameters:,}"),
     ]
@@ -149,7 +152,9 @@ def _result(result: dict[str, Any], spiking: bool) -> list[str]:
         rows.append(
             (str(entry["t"]), f"{entry['top1']:.2f}", top5, synops, f"{1000 * entry['energy_mj']:.3f}")
         )
-    parts = [summary, _table(["t", "top-1 %", "top-5 %", "SynOps per image", "energy µJ per image"], rows)]
+    head = ["t", "top-1 %", "top-5 %", "SynOps per image", "energy µJ per image"]
+    first = 0 if spiking else 1  # an ANN has no timesteps
+    parts = [summary, _table(head[first:], [row[first:] for row in rows])]
     if spiking:
         parts.append("Rows with t < T are this network stopped early, not networks trained at t.")
     convention = result.get("energy_convention") or {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from snnkd import distributed
-from snnkd.errors import FileError, UsageError
+from snnkd.errors import FileError, UsageError, counted
 from snnkd.files import from_os_error, write_atomic
 from snnkd.measure.panels import Values, draw_classes, draw_confusion, draw_loss, draw_training
 from snnkd.recipe.loss_section import loss_label
@@ -66,11 +66,7 @@ def _label(result: Mapping[str, Any], with_model: bool) -> str:
     if result["trained_T"] is None:
         return f"{model}teacher"
     selection = result["selection"]  # none in a network from another tool
-    epochs = (
-        f"{selection['epoch']} epoch{'s' if selection['epoch'] != 1 else ''}"
-        if selection
-        else "epochs unknown"
-    )
+    epochs = counted(selection["epoch"], "epoch") if selection else "epochs unknown"
     trained = "best epoch" if selection and selection["rule"] == "best" else epochs
     split = "" if result["split"] == "test" else f", {result['split']}"
     return f"{model}{loss_label(result['loss'])}, T = {result['trained_T']}, {trained}{split}"
@@ -80,7 +76,18 @@ def wrap_label(label: str, width: int) -> str:
     """`label` in lines of at most `width` characters, unbroken within `n = 3`, `T = 4` and `16 epochs`."""
     joined = re.sub(r"(?<=\b[nT]) = (?=\d)", f"{NO_BREAK}={NO_BREAK}", label)
     joined = re.sub(r"(?<=\d) (?=epoch)", NO_BREAK, joined)
-    return textwrap.fill(joined, width, break_on_hyphens=False).replace(NO_BREAK, " ")
+    words = " ".join(part for word in joined.split(" ") for part in _parts(word, width))
+    return textwrap.fill(words, width, break_on_hyphens=False).replace(NO_BREAK, " ")
+
+
+def _parts(word: str, width: int) -> list[str]:
+    """A word longer than `width` in parts, broken behind `=`, `+`, `,` or `(`."""
+    parts = [""]
+    for piece in re.split(r"(?<=[=+,(])", word):
+        if parts[-1] and len(parts[-1] + piece) > width:
+            parts.append("")
+        parts[-1] += piece
+    return parts
 
 
 def plot_curves(groups: Mapping[str, Sequence[Values]], path: Path, epochs: Sequence[Values] = ()) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from snnkd.errors import UsageError
+from snnkd.errors import UsageError, counted
 
 
 def select_frames(images: Tensor, frames: int, T: int | None) -> Tensor:
@@ -18,7 +18,9 @@ def select_frames(images: Tensor, frames: int, T: int | None) -> Tensor:
             f"images of shape {list(images.shape)}; this network expects event frames [{frames}, B, C, H, W]"
         )
     if T is None and len(images) != frames:
-        raise UsageError(f"{len(images)} event frames; this network expects exactly {frames} per sample")
+        raise UsageError(
+            f"{counted(len(images), 'event frame')}; this network expects exactly {frames} per sample"
+        )
     if T is not None and len(images) < T:
         raise UsageError(f"T = {T}: each timestep takes one event frame, and there are {len(images)}")
     return images[:T]

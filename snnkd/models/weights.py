@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor, nn
 
-from snnkd.errors import FileError, UsageError
+from snnkd.errors import FileError, UsageError, counted
 from snnkd.files import check_compression, check_content, read_bytes, sha256
 from snnkd.models.dialects import OWN, Fit, Misfit, best_fit
 from snnkd.schema.model import ModelConfig
@@ -255,11 +255,11 @@ def _refusal(fits: list[Fit], model: str, classes: int) -> str:
     misfits = nearest.misfits
     counts = {misfit.given[0] for misfit in misfits if misfit.given}
     if all(_is_head(misfit, classes) for misfit in misfits) and len(counts) == 1:
-        return f"the teacher has {counts.pop()} classes, the data {classes}"
+        return f"the teacher has {counted(counts.pop(), 'class')}, the data {classes}"
     shown = ", ".join(map(str, misfits[:SHOWN]))
     return (
-        f"not {model}; nearest in names of {nearest.dialect.source}, {len(misfits)} tensors differ: {shown}; "
-        "another width or network?"
+        f"not {model}; nearest in names of {nearest.dialect.source}, "
+        f"{counted(len(misfits), 'tensor')} different: {shown}; another width or network?"
     )
 
 

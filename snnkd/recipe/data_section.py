@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from snnkd.catalog.data import DATA
-from snnkd.errors import UsageError
+from snnkd.errors import UsageError, counted
 from snnkd.recipe.overrides import apply_setting
 from snnkd.schema import fields
 from snnkd.schema.data import DataConfig, SubsetConfig
@@ -43,4 +43,5 @@ def data_label(name: str, part: object) -> str:
     if not isinstance(part, Mapping) or "classes" not in part:
         return name
     each = part.get("train_per_class")
-    return f"{name} [{part['classes']} classes{f', {each} training images each' if each else ''}]"
+    images = f", {counted(each, 'training image')} each" if each else ""
+    return f"{name} [{part['classes']} classes{images}]"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from snnkd.catalog.neurons import check_timesteps
-from snnkd.errors import UsageError
+from snnkd.errors import UsageError, counted
 from snnkd.recipe.loss_section import find_trait
 from snnkd.schema.events import frames_in
 from snnkd.schema.loss import FeatureTerm
@@ -36,7 +36,8 @@ def _check_values(key: str, values: Sequence[int], epochs: int, recipe: StageRec
         return
     if len(values) >= epochs:
         raise UsageError(
-            f"{key}: {len(values)} values for train.epochs {epochs}; give fewer than there are epochs"
+            f"{key}: {counted(len(values), 'value')} for train.epochs {epochs}; "
+            "give fewer than there are epochs"
         )
     low = 1 if key.endswith("T") else SMALLEST
     if min(values) < low:

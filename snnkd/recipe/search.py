@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from snnkd.errors import UsageError, did_you_mean
+from snnkd.errors import UsageError, counted, did_you_mean
 from snnkd.schema import fields
 
 if TYPE_CHECKING:  # a recipe without a search does without numpy
@@ -115,7 +115,7 @@ def draw(axes: Sequence[SearchAxis], samples: int, seed: int, where: str = "") -
             points.setdefault(repr(point), point)
     if len(points) < samples:
         raise UsageError(
-            f"search.samples: {samples}, but the axes {where}have only {len(points)} settings; "
+            f"search.samples: {samples}, but the axes {where}have only {counted(len(points), 'setting')}; "
             "list the values instead"
         )
     return list(points.values())[:samples]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from snnkd.errors import UsageError, did_you_mean
+from snnkd.errors import UsageError, counted, did_you_mean
 from snnkd.recipe.axes import MAX_TASKS, Axes, Values, check_axes, format_value
 from snnkd.recipe.cells import (
     LOSS_OPTION,
@@ -75,7 +75,7 @@ class Tasks:
         if not self.axes:
             return []
         return [
-            f"sweep: {len(self.all)} tasks (`snnkd run {self.recipe} --tasks` lists them); "
+            f"sweep: {counted(len(self.all), 'task')} (`snnkd run {self.recipe} --tasks` lists them); "
             f"the figures below are for {self.all[0].name}",
             *self.notes,
         ]
@@ -166,10 +166,9 @@ def sweep_notice(recipe: str, stage: StageRecipe, command: str) -> list[str]:
         lacking = value is None and LOSS_OPTION.match(path)  # an option of another loss
         if applies(path, stage.stage) and not lacking:
             used.append(f"{key}={format_value(key, value)}")
-    tasks = f"{count} tasks" if count > 1 else "1 task"
     values = f"it uses {', '.join(used)}" if used else "no swept key applies to this stage"
     return [
-        f"{recipe} has a sweep of {tasks}, which `snnkd {command}` does not run: {values}; "
+        f"{recipe} has a sweep of {counted(count, 'task')}, which `snnkd {command}` does not run: {values}; "
         f"`snnkd run {recipe} --task K` runs one"
     ]
 

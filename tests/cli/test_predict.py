@@ -99,6 +99,7 @@ def test_the_text_names_class_and_timestep(cli: Cli) -> None:
     run = network()
     saved("some.png", Image.fromarray(PIXELS))
     never = cli("predict", run, "some.png", "--confidence", 1)
+    assert "device: cpu, " in never.err
     head, row = never.out.splitlines()
     assert head.split() == ["picture", "class", "probability", "sure", "at", "t"]
     picture, name, probability, sure_at = row.split()

@@ -74,7 +74,7 @@ def test_logits_of_no_run_here_or_of_another_split_are_passed_over():
         ({"logits": np.zeros((2, 200, 2), np.float64)}, "logits are float64"),
         ({"logits": np.zeros((200, 2), np.float32)}, r"logits are float32 \(200, 2\)"),
         ({"logits": np.full((2, 200, 2), np.nan, np.float32)}, "logits are not finite"),
-        ({"logits": np.zeros((1, 200, 2), np.float32)}, "1 timesteps, but .* was trained with 2"),
+        ({"logits": np.zeros((1, 200, 2), np.float32)}, "1 timestep, but .* was trained with 2"),
         ({"logits": np.zeros((2, 200, 2), np.float32)}, r"accuracy 50\.00 %, but the result of .* has"),
         ({"split": 3}, "must be strings"),
         ({"split": np.array([None])}, "damaged, or not an npz file of plain arrays"),

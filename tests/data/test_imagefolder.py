@@ -139,7 +139,7 @@ EXTENSIONS = ".jpg, .jpeg, .png"
         (lambda root: (root / "test").rename(root / "tests"), "mine: no folder test/"),
         (
             lambda root: [p.unlink() for p in root.glob("train/class[12]/*")],
-            "mine/train: 1 folders of pictures; at least 2 classes are needed",
+            "mine/train: 1 folder with pictures; at least 2 classes are needed",
         ),
         (
             lambda root: [p.unlink() for p in root.glob("train/class1/*")],
@@ -160,7 +160,7 @@ EXTENSIONS = ".jpg, .jpeg, .png"
         ),
         (
             lambda root: [(root / "train" / n).rename(root / n) for n in ("class1", "class2")],
-            "mine/train: 1 folders of pictures",
+            "mine/train: 1 folder with pictures",
         ),
         (
             lambda root: (root / "train/class1/00002.jpg").write_bytes(b"text"),
@@ -227,8 +227,8 @@ def test_hidden_and_system_files_and_empty_classes_are_left_out(capfd):
     capfd.readouterr()
     data = load(console=Console(), size=16)
     assert (data.sha256, data.class_names) == (whole, ("class0", "class1", "class2"))
-    left_out = "1 .heic files, 6 hidden or system files, 1 other files, 1 pictures beside the classes"
-    assert f"mine: left out {left_out}, 1 empty classes (later)\n" in capfd.readouterr().err
+    left_out = "1 .heic file, 6 hidden or system files, 1 other file, 1 top-level picture"
+    assert f"mine: left out {left_out}, 1 empty class (later)\n" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_folders_behind_links_are_read_once(capfd):
     picture = next(root.glob("train/class2/*.jpg"))
     picture.rename(root / "elsewhere" / picture.name)
     assert len(load(size=16, console=Console()).train) == 12
-    assert "left out 4 links to folders that are read anyway" in capfd.readouterr().err
+    assert "left out 4 duplicate folder links" in capfd.readouterr().err
 
 
 def test_an_unreadable_folder_is_refused(monkeypatch):

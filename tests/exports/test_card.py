@@ -153,6 +153,16 @@ def test_a_teacher_has_no_neuron_and_no_loss(tmp_path):
     assert "an ANN teacher" in text
     assert "| neuron |" not in text
     assert "snn" not in front_matter(text)["tags"]
+    assert "timestep" not in text
+
+
+def test_a_teachers_accuracy_is_at_no_timestep(tmp_path):
+    result = {**RESULT, "rate": None, "curve": RESULT["curve"][:1]}
+    text = card(replace(source_of(tmp_path / "run", network_of(T=None), T=1), result=result))
+    (entry,) = front_matter(text)["model-index"][0]["results"]
+    assert entry["metrics"][0]["name"] == "top-1 accuracy"
+    assert "\n| top-1 % | top-5 % |" in text
+    assert "\n| 81.05 | 98.40 |" in text
 
 
 def test_the_lines_to_load_it_work(source, monkeypatch):

@@ -208,3 +208,10 @@ def test_a_label_breaks_between_its_parts():
         wrap_label("kl head=strict, T = 4, 16 epochs (n = 3)", 20)
         == "kl head=strict,\nT = 4, 16 epochs\n(n = 3)"
     )
+
+
+def test_a_label_breaks_within_a_word_only_where_its_parts_end():
+    label = "kl augment=auto-augment(policy=cifar10)+flip+crop (n = 3)"
+    lines = wrap_label(label, 28).splitlines()
+    assert lines == ["kl", "augment=auto-augment(policy=", "cifar10)+flip+crop (n = 3)"]
+    assert wrap_label("augment=flip+crop", 28) == "augment=flip+crop"

@@ -165,12 +165,12 @@ REFUSED = [
     ({"teacher": wrapped(""), "student": wrapped("")}, r"weights of teacher, student fit; .* teacher.state_dict=teacher"),
     (
         ResNet(5, (1, 1, 1), "downsample", "fc").state_dict(),
-        r"chenyaofo.* 46 tensors differ: conv1.weight is \[5, 3, 3, 3\], not \[4, 3, 3, 3\], "
+        r"chenyaofo.* 46 tensors different: conv1.weight is \[5, 3, 3, 3\], not \[4, 3, 3, 3\], "
         r"bn1.weight is \[5\], not \[4\], bn1.bias is \[5\], not \[4\]; another width or network",
     ),
     (
         {**ResNet(4, (1, 1, 1), "shortcut", "linear").state_dict(), "extra.weight": torch.ones(2)},
-        "kuangliu/pytorch-cifar, 1 tensors differ: extra.weight is unexpected",
+        "kuangliu/pytorch-cifar, 1 tensor different: extra.weight is unexpected",
     ),
     ({**wrapped(""), "scale": torch.tensor(2.0)}, "scale is unexpected"),
     ({"a": [1, 2]}, "no state_dict but a;"),

@@ -6,25 +6,31 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import same_handlers
 from torch.distributed import run
-from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.agent.server.local_elastic_agent import LocalElasticAgent
+from torch.distributed.elastic.multiprocessing.api import SignalException, SubprocessContext
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.elastic.rendezvous.api import (
     RendezvousConnectionError,
     RendezvousHandler,
     RendezvousTimeoutError,
 )
+from torch.distributed.launcher.api import launch_agent
 
 from snnkd import distributed, torchrun
 
 
 @pytest.fixture(autouse=True)
-def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TORCH_CPP_LOG_LEVEL", "ERROR")  # main sets it
+    with same_handlers():  # main ignores late ones
+        yield
 
 
 def _failed(*codes: int) -> ChildFailedError:
@@ -51,7 +57,6 @@ LOST_LAUNCHER = (
         (_failed(-15, 75), 75, ""),
         (_failed(-15, 4), 4, ""),
         (_failed(75, -9), 137, KILLED),
-        (SignalException("got it", signal.SIGTERM), 75, ""),
         (
             socket.gaierror(-3, "no such name"),
             3,
@@ -83,6 +88,51 @@ def test_exit_codes(
         torchrun.main()
     assert ended.value.code == code
     assert capfd.readouterr().err.strip() == line
+
+
+@pytest.mark.parametrize(
+    ("codes", "code"), [((0, 0), 0), ((0, 75), 75), ((0, None), 75), ((-15, 0), 75), (None, 0)]
+)
+def test_a_signal_after_the_work_does_not_replace_exit_code_0(
+    monkeypatch: pytest.MonkeyPatch, codes: tuple[int | None, ...] | None, code: int
+) -> None:
+    def launch_agent() -> None:  # of torch
+        assert codes is not None
+        ended = {
+            i: SimpleNamespace(proc=SimpleNamespace(poll=lambda each=each: each))
+            for i, each in enumerate(codes)
+        }
+        agent = SimpleNamespace(_pcontext=SimpleNamespace(subprocess_handlers=ended))
+        raise SignalException(f"in {agent}", signal.SIGTERM)
+
+    def launch(arguments: SimpleNamespace) -> None:
+        if codes is None:
+            raise SignalException("after the last process", signal.SIGTERM)
+        launch_agent()
+
+    monkeypatch.setattr(run, "run", launch)
+    monkeypatch.setattr(sys, "argv", ["torchrun", "-m", "snnkd", "teach"])
+    with pytest.raises(SystemExit) as ended:
+        torchrun.main()
+    assert ended.value.code == code
+
+
+def test_torch_still_has_what_tells_that_the_work_is_done() -> None:
+    assert "agent" in launch_agent.__code__.co_varnames
+    assert "_pcontext" in LocalElasticAgent.__init__.__code__.co_names
+    assert "subprocess_handlers" in SubprocessContext.__init__.__code__.co_names
+
+
+def test_a_signal_that_is_ignored_stays_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As under nohup."""
+    handled = []
+    monkeypatch.setattr(run, "run", lambda arguments: handled.extend(arguments.signals_to_handle.split(",")))
+    monkeypatch.setattr(sys, "argv", ["torchrun", "-m", "snnkd", "teach"])
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with pytest.raises(SystemExit):
+        torchrun.main()
+    assert "SIGTERM" in handled
+    assert "SIGHUP" not in handled
 
 
 def test_a_launcher_that_loses_the_others(

@@ -97,6 +97,19 @@ def _run(program: str, *signals: signal.Signals, ignored: signal.Signals | None 
         return process.wait(timeout=30), "".join(lines)
 
 
+OUTPUT = """
+import time
+from snnkd.cli import options
+options.echo("finished")  # by a command that watches no signals, such as compare
+time.sleep(0.3)
+"""
+
+
+@pytest.mark.parametrize("number", [number for number in SIGNALS if number is not signal.SIGINT])
+def test_a_signal_after_the_result_does_not_replace_exit_code_0(number):
+    assert _run(OUTPUT, number) == (0, "finished\n")
+
+
 END = """
 import time
 from snnkd.stopping import Stop

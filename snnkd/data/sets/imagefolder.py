@@ -26,7 +26,7 @@ from snnkd.data.imageset import ImageSet, NotPrepared
 from snnkd.data.mmap_cache import SplitSource, open_cache, write_cache
 from snnkd.data.picture import fit
 from snnkd.data.split import permutation
-from snnkd.errors import FileError, UsageError
+from snnkd.errors import FileError, UsageError, counted
 from snnkd.files import data_folder, from_os_error, user_path
 from snnkd.locks import dataset_lock
 from snnkd.schema.data import ImageFolderConfig
@@ -135,7 +135,9 @@ def _list(root: Path, config: ImageFolderConfig) -> _Listing:
         classes = [name for name in names if counts["train"][name]]
         empty = [name for name in names if not counts["train"][name]]
         if len(classes) < 2:
-            raise FileError(f"{train}: {len(classes)} folders of pictures; at least 2 classes are needed")
+            raise FileError(
+                f"{train}: {counted(len(classes), 'folder')} with pictures; at least 2 classes are needed"
+            )
         for split in list(pictures)[1:]:
             folder = pictures[split].folder
             also_left_out = left_out if folder != train else Counter[str]()
@@ -149,9 +151,9 @@ def _list(root: Path, config: ImageFolderConfig) -> _Listing:
     except OSError as error:
         raise from_os_error(error, error.filename or root) from error
     ordered = {split: [counts[split][name] for name in classes] for split in pictures}
-    descriptions = [f"{count:,} {kind}" for kind, count in sorted(left_out.items())]
+    descriptions = [counted(count, kind) for kind, count in sorted(left_out.items())]
     if empty:
-        descriptions.append(f"{len(empty)} empty classes ({_shown(empty)})")
+        descriptions.append(f"{counted(len(empty), 'empty class')} ({_shown(empty)})")
     return _Listing(pictures, classes, ordered, digest.hexdigest(), split_rule, descriptions)
 
 
@@ -209,11 +211,9 @@ def _class_folders(folder: Path, left_out: Counter[str]) -> list[str]:
     names = sorted(entry.name for entry in entries if entry.is_dir())
     pictures = [each for each in entries if each.name.lower().endswith(picture_extensions())]
     loose = sum(not each.is_dir() and not _is_system(each.name) for each in pictures)
-    left_out.update({"pictures beside the classes": loose} if loose else {})
+    left_out.update({"top-level picture": loose} if loose else {})
     classes = [name for name in names if not _is_system(name)]
-    left_out.update(
-        {"hidden or system files": len(names) - len(classes)} if len(classes) < len(names) else {}
-    )
+    left_out.update({"hidden or system file": len(names) - len(classes)} if len(classes) < len(names) else {})
     return classes
 
 
@@ -243,11 +243,11 @@ def pictures_below(folder: Path, extensions: tuple[str, ...], left_out: Counter[
     for parent, files in sorted(_walk(folder, left_out)):
         for file in sorted(files):
             if _is_system(file):
-                left_out["hidden or system files"] += 1
+                left_out["hidden or system file"] += 1
             elif file.lower().endswith(extensions):
                 yield Path(parent) / file
             else:
-                left_out[f"{Path(file).suffix.lower() or 'other'} files"] += 1
+                left_out[f"{Path(file).suffix.lower() or 'other'} file"] += 1
 
 
 def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]]]:
@@ -259,13 +259,13 @@ def _walk(folder: Path, left_out: Counter[str]) -> Iterator[tuple[str, list[str]
         here, identity = Path(parent), _identity(parent)
         inside = here != folder and here.is_symlink() and here.resolve().is_relative_to(classes)
         if inside or identity in visited:
-            left_out["links to folders that are read anyway"] += 1
+            left_out["duplicate folder link"] += 1
             folders.clear()
             continue
         visited.add(identity)
         for name in filter(_is_system, list(folders)):
             folders.remove(name)
-            left_out["hidden or system files"] += 1
+            left_out["hidden or system file"] += 1
         yield parent, files
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from snnkd.console import Console
 from snnkd.data.download.archives import FetchOptions
 from snnkd.data.imageset import ImageSet, from_arrays
-from snnkd.errors import FileError, UsageError
+from snnkd.errors import FileError, UsageError, counted
 from snnkd.files import open_npz, user_path
 from snnkd.schema.data import NpzConfig
 
@@ -65,7 +65,8 @@ def check_frames(path: Path | str, images: np.ndarray, expected: int | None) -> 
         raise UsageError(f"data.frames: {expected}, but {path} has still images; remove the key")
     if frames != expected:
         raise UsageError(
-            f"data.frames: {path} has {frames} event frames per sample; add --set data.frames={frames}"
+            f"data.frames: {path} has {counted(frames or 0, 'event frame')} per sample; "
+            f"add --set data.frames={frames}"
         )
 
 
