@@ -19,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
+# for the module of this folder, also when a test imports this file by its path
+sys.path.insert(0, str(Path(__file__).resolve().parent))
 import searches
 
 from snnkd.catalog.paper_results import PAPER_RESULTS
