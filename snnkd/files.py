@@ -196,10 +196,10 @@ def _locked_temporary(path: Path, folder: bool = False) -> tuple[int, Path]:
     prefix, suffix = f".{path.name}.", ".tmp"
     while True:
         if folder:
-            name = tempfile.mkdtemp(suffix, prefix, path.parent)
+            name = tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=suffix)
             descriptor = os.open(name, os.O_RDONLY)
         else:
-            descriptor, name = tempfile.mkstemp(suffix, prefix, path.parent)
+            descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
         with contextlib.suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.exists(name):  # else `sweep` came before the lock
