@@ -83,10 +83,8 @@ def test_baseline_and_ablations(cli: Cli) -> None:
     assert base["images_per_s"] > 0
     assert set(base["features"]) == {"workers", "copies", "loop", "rows", "items"}
     names = [row["change"] for row in found["ablations"]]
-    assert (names[0], names[5]) == (
-        "baseline loop",
-        "sums kept on the device",
-    )  # then bf16, if the CPU has it
+    # then bf16, if the CPU has it
+    assert (names[0], names[5]) == ("baseline loop", "sums kept on the device")
     assert found["ablations"][0]["speedup"] == {"median": 1.0, "q1": 1.0, "q3": 1.0}
 
 

@@ -114,9 +114,11 @@ class Shim:
         self._reach("mkdir", path)
         self._honest[os, "mkdir"](path, *rest, **options)
 
-    def _mkstemp(self, *rest: Any, **options: Any) -> tuple[int, str]:
-        self._reach("create", Path(options.get("dir") or ".") / str(options.get("prefix", "")))
-        descriptor, name = self._honest[tempfile, "mkstemp"](*rest, **options)
+    def _mkstemp(
+        self, suffix: Any = None, prefix: Any = None, dir: Any = None, text: bool = False
+    ) -> tuple[int, str]:
+        self._reach("create", Path(dir or ".") / str(prefix or ""))
+        descriptor, name = self._honest[tempfile, "mkstemp"](suffix, prefix, dir, text)
         self._dirty[os.fstat(descriptor).st_ino] = 0
         self._names.append(("made", Path(name).parent.absolute(), Path(name).absolute(), None))
         return descriptor, name
