@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import statistics
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,7 +21,7 @@ from snnkd.compare.report import make_report
 from snnkd.compare.sections import left_out_line
 from snnkd.console import Clock, Console, duration
 from snnkd.context import RunContext
-from snnkd.data import FetchOptions, ImageSet, check_fit, load_data
+from snnkd.data import FetchOptions, ImageSet, load_data
 from snnkd.data.classes import match_classes
 from snnkd.data.describe import describe
 from snnkd.data.download.archives import check_mirror
@@ -39,7 +38,7 @@ from snnkd.files import RUN
 from snnkd.measure.network import summary_line
 from snnkd.measure.plot import check_plot_path, group_by_seed, plot_curves
 from snnkd.measure.result import ResultDict
-from snnkd.models.files import LoadedNetwork, load_network, read_initial_weights
+from snnkd.models.files import load_network, read_initial_weights
 from snnkd.models.weights import WeightFile
 from snnkd.prediction import list_pictures, predict_pictures
 from snnkd.recipe.resolve import Pipeline
@@ -53,14 +52,13 @@ from snnkd.schema.run import (
     CompareConfig,
     DistillRecipe,
     ExecutionConfig,
-    ExportConfig,
-    StageRecipe,
     TeacherConfig,
     TeachRecipe,
 )
 from snnkd.stage import run_stage
+from snnkd.task_checks import check_tasks
 from snnkd.teachers import check_teacher, find_teacher, pinned_teacher
-from snnkd.training.setup import Stage, check_execution, random_network
+from snnkd.training.setup import Stage
 from snnkd.training.tracking import check_trackers
 
 Recipe = TypeVar("Recipe", TeachRecipe, DistillRecipe)
@@ -142,7 +140,7 @@ def _timed(facts: dict[str, Any], recipe: Pipeline) -> dict[str, Any]:
         return facts
     from snnkd.bench.estimate import step_seconds
 
-    stage = next(each for each in _stages(recipe) if each.stage == facts["stage"])
+    stage = next(each for each in recipe.stages if each.stage == facts["stage"])
     teacher = recipe.teach.model if recipe.teach else None
     seconds = step_seconds(stage, (facts["classes"], facts["shape"]), teacher, facts["steps"])
     minutes = facts["steps"] * seconds / 60
@@ -366,7 +364,7 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
     teacher (execution.wait). Returns each run once.
     """
     context = dataclasses.replace(context, wait=True)
-    _check_all(tasks, context)
+    check_tasks(tasks, context)
     done: dict[Path, Finished] = {}
     seconds: list[float] = []
     for i, task in enumerate(tasks):
@@ -422,69 +420,9 @@ def _run_one(pipeline: Pipeline, context: RunContext) -> list[Finished]:
     return done
 
 
-def _stages(pipeline: Pipeline) -> list[StageRecipe]:
-    return [stage for stage in (pipeline.teach, pipeline.distill) if stage]
-
-
-def _check_all(tasks: Sequence[Task], context: RunContext) -> None:
-    """Raise errors of later stages or tasks now, not after hours of training."""
-    by_data: dict[str, list[tuple[Task, StageRecipe]]] = {}
-    for task in tasks:
-        with _naming(task):
-            for format in task.pipeline.export.formats if task.pipeline.export else ():
-                check_installed(EXPORTS[format])
-            for stage in _stages(task.pipeline):
-                _device(stage.execution)
-                by_data.setdefault(repr(stage.data), []).append((task, stage))
-            if task.pipeline.eval and not task.pipeline.distill and task.pipeline.eval.T not in (None, 1):
-                raise UsageError(
-                    f"eval.T: {task.pipeline.eval.T} given for a teacher, which has no timesteps"
-                )
-    for group in by_data.values():  # each data set is loaded once
-        data = load_data(group[0][1].data, context.console, fetch=_fetch_options(context))
-        exports: dict[str, tuple[Task, StageRecipe]] = {}  # of equal networks one is built
-        for task, stage in group:
-            with _naming(task):
-                check_fit(stage.train, data, stage.data.augment)
-                check_execution(stage.train, stage.execution, pick_device(stage.execution.device))
-                if stage is _stages(task.pipeline)[-1]:
-                    _check_splits(task.pipeline, data)
-                    key = repr((stage.model, getattr(stage, "neuron", None), task.pipeline.export))
-                    exports.setdefault(key, (task, stage))
-        for task, stage in exports.values():
-            with _naming(task):
-                _check_export(task.pipeline.export, stage, data)
-
-
-def _check_splits(pipeline: Pipeline, data: ImageSet) -> None:
-    if pipeline.eval:
-        data.split(pipeline.eval.split)
-    if pipeline.compare and pipeline.compare.rank_on:
-        data.split(pipeline.compare.rank_on)
-
-
-def _check_export(export: ExportConfig | None, stage: StageRecipe, data: ImageSet) -> None:
-    """Refuse a format that does not support the network that `stage` will train."""
-    if export is None:
-        return
-    network = random_network(stage, data)
-    source = Source(LoadedNetwork(network, {}, "", Path()), network.specification.T)
-    for name in export.formats:
-        check_supported(EXPORTS[name], source)
-
-
-@contextmanager
-def _naming(task: Task) -> Iterator[None]:
-    """A refusal inside names the task of a sweep."""
-    try:
-        yield
-    except UsageError as error:
-        raise UsageError(f"{task.name}: {error}" if task.name else str(error)) from error
-
-
 def _measure_and_export(last: Finished, pipeline: Pipeline, context: RunContext) -> None:
     """The eval and export sections for the last stage's run; existing files are not written again."""
-    stage = _stages(pipeline)[-1]
+    stage = pipeline.stages[-1]
 
     def work() -> None:
         if _missing(last, pipeline) == (False, []):

@@ -44,9 +44,7 @@ EVALUATION_FACTOR = 14
 
 def facts(pipeline: Pipeline) -> list[dict[str, Any]]:
     """Per stage: parameters, MACs per image, steps, training memory in bytes, and what is missing."""
-    return [
-        _stage_facts(stage, pipeline) for stage in (pipeline.teach, pipeline.distill) if stage is not None
-    ]
+    return [_stage_facts(stage, pipeline) for stage in pipeline.stages]
 
 
 def _stage_facts(recipe: StageRecipe, pipeline: Pipeline) -> dict[str, Any]:

@@ -16,7 +16,7 @@ PACKAGE = Path(snnkd.__file__).parent
 LAYERS = """
     cli  api  torchrun                                     what people call
     pipeline                                               one function for each command
-    stage  evaluation  prediction  compare  bench  preflight  batch   a run; its measures; many; speed; scripts
+    stage  evaluation  prediction  compare  bench  preflight  task_checks  batch   a run; its measures; many; speed; checks
     training  teachers  info                               the loop; the network that it learns from; bug reports
     measure  exports                                       accuracy, rates, energy; files for other programs
     losses  models  runs                                   tensors in, tensors out; the run directory

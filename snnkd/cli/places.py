@@ -39,11 +39,9 @@ def check_pipelines(pipelines: Iterable[Pipeline]) -> None:
     """`check_stage` of each stage of a sweep's tasks, once for equal data and teachers."""
     checked: set[str] = set()
     for pipeline in pipelines:
-        for stage in (pipeline.teach, pipeline.distill):
-            key = repr(
-                (stage and stage.data.name, stage and stage.needs_teacher, getattr(stage, "teacher", None))
-            )
-            if stage is not None and key not in checked:
+        for stage in pipeline.stages:
+            key = repr((stage.data.name, stage.needs_teacher, getattr(stage, "teacher", None)))
+            if key not in checked:
                 check_stage(stage, trains_teacher=pipeline.teach is not None)
                 checked.add(key)
 

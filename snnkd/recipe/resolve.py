@@ -51,6 +51,11 @@ class Pipeline:
     export: ExportConfig | None = None
     compare: CompareConfig | None = None
 
+    @property
+    def stages(self) -> list[StageRecipe]:
+        """Teacher and student, those that there are, in order."""
+        return [stage for stage in (self.teach, self.distill) if stage is not None]
+
 
 def resolve_stage(
     recipe: str, stage: Literal["teach", "distill"], *, settings: Sequence[str] = (), **flags: Any
