@@ -19,7 +19,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
-from typing import Any, ParamSpec, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from snnkd.errors import Interrupted, Preempted, SnnkdError, UsageError
 
@@ -55,10 +56,21 @@ STORE_TIMEOUT = timedelta(minutes=5)
 """torchrun starts its store before the workers; one that does not answer is gone."""
 REPORT_DELAY = 1.0
 """Seconds for rank 0 to print an error of all ranks: torchrun ends all ranks when one exits."""
+LAUNCHER_POLL = 1.0
+"""Seconds between two looks at whether torchrun is stopped."""
+PEER_ADDRESS = re.compile(r"\[([0-9a-fA-F.:]+)\]:\d+")
+"""The lost rank's address in a message of gloo."""
 _launchers: list[int] = []
-_hosts: list[str] = []
+_machines: list[Machine] = []
 """The machine of each rank."""
 _groups = itertools.count()
+
+
+class Machine(NamedTuple):
+    """A machine of the job: its host name, and the addresses by which others know it."""
+
+    name: str
+    addresses: frozenset[str]
 
 
 class PeerLost(Preempted):
@@ -128,7 +140,7 @@ def process_group() -> Iterator[None]:
             with _default_signals():
                 _join()
             JOINED.set()
-            _hosts[:] = all_gather(socket.gethostname())
+            _machines[:] = all_gather(_own_machine())
             yield
             distributed.barrier()  # rank 0 may still be writing, and torchrun ends all ranks when one exits
     finally:
@@ -147,17 +159,36 @@ def peer_failures() -> Iterator[None]:
             first_line = (str(error).strip().splitlines() or [""])[0]
             reason = re.sub(r"^\[\S*\]\s*", "", first_line)  # without the line of gloo's source
             raise PeerLost(
-                f"{_other_process()} ended or does not answer ({reason[:100].strip(' :')}); "
+                f"{_other_process(str(error))} ended or does not answer ({reason[:100].strip(' :')}); "
                 "the last checkpoint is intact, the same command continues"
             ) from error
         raise
 
 
-def _other_process() -> str:
-    """The lost rank and its machine, where there is only one other."""
-    if world_size() != 2 or len(_hosts) != 2:
+def _own_machine() -> Machine:
+    """This machine: gloo connects by the address of its host name, or by the one that leads to the first."""
+    name, addresses = socket.gethostname(), set()
+    with contextlib.suppress(OSError):
+        addresses |= {str(found[4][0]) for found in socket.getaddrinfo(name, None)}
+    with contextlib.suppress(OSError, KeyError):
+        first = socket.getaddrinfo(os.environ["MASTER_ADDR"], 1, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(first[0], socket.SOCK_DGRAM) as probe:
+            probe.connect(first[4])  # of a datagram socket: sends nothing
+            addresses.add(probe.getsockname()[0])
+    return Machine(name, frozenset(addresses))
+
+
+def _other_process(reason: str) -> str:
+    """The lost rank and its machine: the only other one, or the one whose address `reason` names."""
+    others = [number for number in range(len(_machines)) if number != rank()]
+    if len(others) > 1:
+        match = PEER_ADDRESS.search(reason)
+        others = [number for number in others if match and match[1] in _machines[number].addresses]
+    names = {_machines[number].name for number in others}
+    if len(names) != 1:
         return "another process of this job"
-    return f"process {1 - rank()} on {_hosts[1 - rank()]}"
+    process = f"process {others[0]}" if len(others) == 1 else "a process"
+    return f"{process} on {names.pop()}"
 
 
 @contextlib.contextmanager
@@ -229,6 +260,46 @@ def exit_with_launcher() -> None:
             if os.getppid() != parent:  # it died before the call
                 os.kill(os.getpid(), signal.SIGTERM)
             _launchers.append(parent)
+
+
+@contextlib.contextmanager
+def watch_launcher(seconds: float, request_stop: Callable[[str], None]) -> Iterator[None]:
+    """Inside, call `request_stop` with a reason once torchrun has been suspended (SIGSTOP) for this long.
+
+    A suspended torchrun neither forwards signals nor notices that its processes end; those of other machines
+    wait for it.
+    """
+    if not _launchers or local_rank() != 0:
+        yield
+        return
+    ended = threading.Event()
+    watched = (_launchers[-1], seconds, request_stop, ended)
+    thread = threading.Thread(target=_watch, args=watched, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _watch(
+    launcher: int, seconds: float, request_stop: Callable[[str], None], ended: threading.Event
+) -> None:
+    last_running = time.monotonic()
+    while not ended.wait(LAUNCHER_POLL):
+        if not _is_suspended(launcher):
+            last_running = time.monotonic()
+        elif time.monotonic() - last_running > seconds:
+            request_stop(f"the launcher on {socket.gethostname()} (suspended for {seconds:.6g} s)")
+            return
+
+
+def _is_suspended(pid: int) -> bool:
+    """Whether Linux says so; False for a process that ended, and on other systems."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "Tt"
+    return False
 
 
 def should_report(error: BaseException) -> bool:

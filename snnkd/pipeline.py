@@ -370,7 +370,7 @@ def run(tasks: Sequence[Task], context: RunContext) -> list[Finished]:
     for i, task in enumerate(tasks):
         # with a time limit the next task makes one step, as everywhere; with several processes it begins and
         # stops at its first step, so that `snnkd status` shows that something is left to do
-        if i > 0 and context.stop.signalled and distributed.world_size() == 1:
+        if i > 0 and context.stop.requested and distributed.world_size() == 1:
             raise context.stop.error(f"before {task.name}")
         if task.name:
             of_all = f", {i + 1} of {len(tasks)}" if len(tasks) > 1 else ""

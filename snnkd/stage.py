@@ -148,7 +148,9 @@ def _train_and_measure(
         context.console.log(f"run: {stage.folder}")
         warn_of_local_locks(stage.folder, context.console)
         context.console.log(device_line(stage.device, recipe.execution, setup.threads))
-        with distributed.collective_timeout(recipe.execution.timeout):  # measuring has long work of rank 0
+        timeout = recipe.execution.timeout  # of training: measuring has long work of rank 0
+        watched = distributed.watch_launcher(timeout, context.stop.request)
+        with distributed.collective_timeout(timeout), watched:
             progress = train(stage, network, objective, setup.compile, trackers.log)
         loaded = _save_network(stage, network, _network_config(stage, progress, teacher_result, setup))
         distributed.broadcast_state(loaded.network.to(stage.device).state_dict())

@@ -42,6 +42,7 @@ class Stop:
         )
         self._limit = max_seconds
         self._signal: signal.Signals | None = None
+        self._request: str | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Stop:
@@ -63,24 +64,36 @@ class Stop:
             return
         self._signal = signal.Signals(number)
 
+    def request(self, reason: str) -> None:
+        """Ask for a stop, as a signal does; `reason` is what asks."""
+        self._request = reason
+
     @property
-    def signalled(self) -> bool:
-        return self._signal is not None
+    def requested(self) -> bool:
+        return self._signal is not None or self._request is not None
 
     @property
     def reason(self) -> str | None:
         if self._signal is not None:
             return self._signal.name
+        if self._request is not None:
+            return self._request
         if self._deadline is not None and time.monotonic() >= self._deadline:
             return f"--max-time ({self._limit:.6g} s)"
         return None
 
     def error(self, where: str) -> Preempted | Interrupted:
         """What to raise once the work is saved; `where` says how far it is."""
+        return self._error(self.reason, where)
+
+    def error_together(self, where: str) -> Preempted | Interrupted:
+        """`error` on all ranks, of which one or more have a reason."""
+        reasons = distributed.all_gather(self.reason)
+        return self._error(self.reason or next(filter(None, reasons)), where)
+
+    def _error(self, reason: str | None, where: str) -> Preempted | Interrupted:
         kind = Interrupted if self._signal is signal.SIGINT else Preempted
-        return kind(
-            f"stopped by {self.reason or 'the signal to another process'} {where}; the same command continues"
-        )
+        return kind(f"stopped by {reason} {where}; the same command continues")
 
     def check(self, where: str) -> None:
         """Raise if there is a reason to stop; for work that saves nothing."""
@@ -90,7 +103,7 @@ class Stop:
     def check_together(self, where: str) -> None:
         """`check` on all ranks: if one has a reason to stop, all raise."""
         if distributed.any_rank(bool(self.reason)):
-            raise self.error(where)
+            raise self.error_together(where)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -127,14 +127,14 @@ def save_or_stop(state: TrainState, stepped: bool) -> None:
     short limit each repetition makes progress.
     """
     stop, progress = state.stage.context.stop, state.progress
-    stops = bool(stop.reason and (stop.signalled or stepped))
+    stops = bool(stop.reason and (stop.requested or stepped))
     wanted = distributed.highest(_STOP if stops else _SAVE if stepped and state.is_save_due() else 0)
     if wanted:
         state.metrics.check_finite(progress.epoch)
         state.save()
     if wanted == _STOP:
         epochs = state.stage.recipe.train.epochs
-        raise stop.error(
+        raise stop.error_together(
             f"in epoch {progress.epoch + 1} of {epochs}, after step {progress.step} of {state.steps}"
         )
 

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -195,17 +196,35 @@ def test_signals_of_the_user_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             2,
             "process 0 on n1 ended or does not answer (Timed out waiting 600000ms for recv operation); ",
         ),
+        *(
+            (
+                f"[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [{address}]:35434",
+                size,
+                f"{named} ended or does not answer (Connection closed by peer [{address}]:35434); ",
+            )
+            for size, address, named in [
+                (4, "10.77.0.3", "process 2 on n3"),
+                (4, "10.77.0.9", "another process of this job"),
+                (5, "10.77.0.1", "a process on n1"),
+                (4, "fe80::4", "process 3 on n4"),
+            ]
+        ),
         (
-            "[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.77.0.3]:35434",
+            "[../gloo/transport/tcp/unbound_buffer.cc:84] Timed out waiting 600000ms for recv operation",
             4,
-            "another process of this job ended or does not answer (Connection closed by peer [10.77.0.3]:35434); ",
+            "another process of this job ended or does not answer "
+            "(Timed out waiting 600000ms for recv operation); ",
         ),
     ],
 )
 def test_a_lost_process_is_named(monkeypatch: pytest.MonkeyPatch, text: str, size: int, line: str) -> None:
     monkeypatch.setattr(distributed, "world_size", lambda: size)
     monkeypatch.setattr(distributed, "rank", lambda: 1)
-    monkeypatch.setattr(distributed, "_hosts", ["n1", "n2", "n3", "n4"][:size])
+    machines = [
+        distributed.Machine(f"n{number}", frozenset({f"10.77.0.{number}", f"fe80::{number}"}))
+        for number in (1, 2, 3, 4, 1)  # of five processes the first and the last share a machine
+    ]
+    monkeypatch.setattr(distributed, "_machines", machines[:size])
     with pytest.raises(distributed.PeerLost) as caught, distributed.peer_failures():
         raise RuntimeError(text)
     assert str(caught.value) == f"{line}the last checkpoint is intact, the same command continues"
@@ -219,3 +238,34 @@ def test_a_lost_rank_0_is_reported_once_a_machine(
     monkeypatch.setattr(distributed, "rank", lambda: 4 + local_rank)
     monkeypatch.setattr(distributed, "local_rank", lambda: local_rank)
     assert distributed.should_report(distributed.PeerLost("process 0 on n1 ended")) is reports
+
+
+def test_a_machine_is_known_by_the_address_that_leads_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the host name has none, or leads to loopback alone."""
+    monkeypatch.setattr(distributed.socket, "gethostname", lambda: "n7.invalid")
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    assert distributed._own_machine() == ("n7.invalid", {"127.0.0.1"})
+
+
+def test_a_suspended_launcher_asks_for_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that runs on, or is suspended for less than the limit, does not."""
+    monkeypatch.setattr(distributed, "LAUNCHER_POLL", 0.01)
+    launcher = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setattr(distributed, "_launchers", [launcher.pid])
+    requests: list[str] = []
+    try:
+        with distributed.watch_launcher(0.5, requests.append):
+            for _ in range(2):
+                launcher.send_signal(signal.SIGSTOP)
+                time.sleep(0.2)
+                launcher.send_signal(signal.SIGCONT)
+                time.sleep(0.2)
+            assert not requests
+            launcher.send_signal(signal.SIGSTOP)
+            deadline = time.monotonic() + 30
+            while not requests and time.monotonic() < deadline:
+                time.sleep(0.01)
+    finally:
+        launcher.kill()
+        launcher.wait()
+    assert requests == [f"the launcher on {socket.gethostname()} (suspended for 0.5 s)"]

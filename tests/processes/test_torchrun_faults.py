@@ -180,3 +180,21 @@ def test_a_worker_that_does_not_answer_is_lost(torchrun: Jobs, tmp_path: Path, e
     assert any("process 1 on" in line and "Timed out" in line for line in ended.said), ended.err
     torchrun.done(tmp_path, words)
     assert (tmp_path / "run/model.safetensors").read_bytes() == expected
+
+
+@pytest.mark.nightly  # the watch: test_launcher
+def test_a_suspended_launcher_ends_the_job(torchrun: Jobs, tmp_path: Path) -> None:
+    words = [*TEACH, "--epochs", "1000", "--set", "execution.timeout=3"]
+    launcher = torchrun.start(tmp_path, words)
+    _wait(launcher, lambda: _lines(tmp_path / "run/metrics.jsonl") >= 2)
+    left = workers(tmp_path)
+    send(launcher, signal.SIGSTOP)
+    _wait(launcher, lambda: not any(map(alive, left)))
+    send(launcher, signal.SIGCONT)
+    ended = torchrun.finish(tmp_path)
+    assert ended.code == 1
+    (line,) = ended.said
+    assert line.startswith(
+        f"snnkd: stopped by the launcher on {socket.gethostname()} (suspended for 3 s) in epoch"
+    )
+    assert line.endswith("; the same command continues")
