@@ -26,6 +26,7 @@ RUN, ARRAY, NODES = (text for text in blocks("cluster", "bash") if text.startswi
 """The scripts of the cluster page."""
 (README,) = (text for text in blocks("README", "bash") if text.startswith("#!"))
 MINE = """
+import os
 import time
 
 from torch import nn
@@ -38,14 +39,17 @@ class Net(nn.Module):
 
     def forward(self, images, T):
         if self.training:
-            time.sleep(0.2)
+            time.sleep(3600 if os.environ.get("RANK") == os.environ.get("STUCK", "none") else 0.2)
         return self.body(images).unsqueeze(0).repeat(T, 1, 1)
 
 
 def slow(*, classes, shape, activation):
     return Net(classes, shape)
 """
-"""A network whose step takes time, but no processor: how long a run lasts hardly depends on the machine."""
+"""A network whose step takes time, but no processor: how long a run lasts hardly depends on the machine.
+
+The process whose rank the variable STUCK names never ends its first step.
+"""
 CODE = "--code mine:slow"
 TEACH = """
 stage: teach

@@ -24,6 +24,7 @@ from cluster.slurm import (
     check_quiet,
     only_run,
     processes,
+    run_in_shell,
     small,
     submit,
     variables,
@@ -155,3 +156,21 @@ def test_a_killed_process_of_another_node(expected: Shells) -> None:
     again = submit(small_nodes(), name="again")
     assert again.wait() == "COMPLETED", again.log()
     assert weights(only_run(Path("runs"))) == expected["two"]
+
+
+def test_a_job_that_fails_the_same_way_each_time() -> None:
+    """One process does not answer, before there is a checkpoint: the job requeues itself four times, no more."""
+    command = (
+        "python -m snnkd.torchrun --standalone --nproc-per-node 2 --shutdown-timeout 1 -m snnkd run glyphs"
+    )
+    script = small(RUN.replace("snnkd run glyphs", f"{command} --set execution.timeout=5"))
+    job = submit(script, "--ntasks=1", "--cpus-per-task=2", name="stuck", STUCK="1")
+    assert job.wait() == "FAILED", job.log()
+    assert (job.restarts, job.field("ExitCode")) == (4, "4:0"), job.log()
+    assert re.search(
+        r"^snnkd: \S+: 5 starts in a row without a new checkpoint, the last: process 1 on n\d ",
+        job.log(),
+        re.MULTILINE,
+    )
+    status = run_in_shell("snnkd status")
+    assert (status.returncode, "failed" in status.stdout) == (4, True), status.stdout

@@ -214,6 +214,16 @@ def kill_launcher(machines: Machines, machine: int) -> None:
     assert (codes[machine], codes[1 - machine]) == (-signal.SIGKILL, 75), machines.log()
 
 
+def stop_launcher(machines: Machines, machine: int) -> None:
+    """Both processes save and end; the stopped launcher ends when it runs again."""
+    machines.agents[machine].send_signal(signal.SIGSTOP)
+    codes = machines.wait(1 - machine)
+    machines.agents[machine].send_signal(signal.SIGCONT)
+    assert [*codes, *machines.wait(machine)] == [75, 75], machines.log()
+    asked = rf"^snnkd: stopped by the launcher on {MACHINES[machine]} \(suspended for {TIMEOUT} s\) in epoch "
+    assert re.search(asked, machines.log(), re.MULTILINE), machines.log()
+
+
 def cut_for_good(machines: Machines, machine: int) -> None:
     """Both processes end, and the launcher far from the first, which asks it in vain, 90 seconds later."""
     with cut():
@@ -238,6 +248,8 @@ def test_all_that_is_lost(start: Start, expected: bytes) -> None:
         (stop_worker, 1),
         (kill_launcher, 0),
         (kill_launcher, 1),
+        (stop_launcher, 0),
+        (stop_launcher, 1),
         (cut_for_good, 1),
     ]
     for strike, machine in faults:
@@ -246,15 +258,15 @@ def test_all_that_is_lost(start: Start, expected: bytes) -> None:
         machines = start()
         machines.wait_for_training()
         strike(machines, machine)
-        assert strike is kill_launcher or lost(machine).search(machines.log()), machines.log()
+        assert strike in (kill_launcher, stop_launcher) or lost(machine).search(machines.log()), (
+            machines.log()
+        )
         assert "frame #" not in machines.log()
         assert "Traceback" not in machines.log()
     machines = start()
     machines.wait_for_training()
     assert "continuing in epoch" in machines.log()
-    # the process of a stopped launcher works on to the end; the other launcher waits five minutes for it
-    machines.agents[1].send_signal(signal.SIGSTOP)
-    assert machines.wait(0) == [0], machines.log()
+    assert machines.wait() == [0, 0], machines.log()
     assert weights(only_run(Path("runs"))) == expected
 
 
