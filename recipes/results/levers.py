@@ -32,6 +32,7 @@ BASE = [
     "train.nesterov=true",
     "train.schedule=triangular",
     "execution.compile=neurons",
+    "execution.precision=bf16",
 ]
 """Settings of every run."""
 TEACHER = [*BASE, "train.epochs=3", "train.lr=0.4"]
@@ -40,6 +41,8 @@ SMOOTHING = ["train.label_smoothing=0.1"]
 SMALL_FIRST = ["train.first_sizes=[24]"]
 FLIP = ["data.augment=[crop, {name: flip, alternate: true}]"]
 EMA = ["train.ema=0.99"]
+FREEZING = "early layers frozen in the last epoch"
+"""No setting of snnkd: trained by late_freezing.py."""
 LEVERS: dict[str, dict[str, list[str]]] = {
     "teacher": {
         "base": [],
@@ -50,6 +53,7 @@ LEVERS: dict[str, dict[str, list[str]]] = {
         "batches of 500": ["train.batch_size=500", "train.lr=1.0"],
         "half the rate": ["train.lr=0.2"],
         "norms eight times as fast": ["train.norm_lr_factor=8"],
+        FREEZING: [],
         "together": [*SMOOTHING, *SMALL_FIRST, *FLIP],
     },
     "student": {
@@ -62,6 +66,7 @@ LEVERS: dict[str, dict[str, list[str]]] = {
         "average of weights": EMA,
         "batches of 500": ["train.batch_size=500", "train.lr=0.25"],
         "twice the rate": ["train.lr=0.2"],
+        FREEZING: [],
         "together": ["train.first_T=[1]", *FLIP],
     },
 }
@@ -97,21 +102,24 @@ def main() -> None:
 
 def measure(stage: str, lever: str, seed: int, settings: list[str]) -> dict[str, Any]:
     """Train (or find finished) one run; its validation accuracy after the last epoch and CPU seconds."""
+    program = [str(Path(__file__).with_name("late_freezing.py"))] if lever == FREEZING else ["-m", "snnkd"]
     if stage == "teacher":
-        folder = train("teach", [*TEACHER, *settings], f"teacher-{lever}-{seed}")
+        folder = train([*program, "teach"], [*TEACHER, *settings], f"teacher-{lever}-{seed}")
     else:
         teacher = Path("levers") / f"teacher-base-{seed}"
-        folder = train("distill", [*STUDENT, *settings], f"student-{lever}-{seed}", "--teacher", str(teacher))
+        folder = train(
+            [*program, "distill"], [*STUDENT, *settings], f"student-{lever}-{seed}", "--teacher", str(teacher)
+        )
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     seconds = json.loads((folder / "result.json").read_text())["seconds"]
     return {"seed": seed, "val_top1": last["val_top1"], "cpu_seconds": seconds["train_cpu"]}
 
 
-def train(command: str, settings: list[str], name: str, *words: str) -> Path:
+def train(program: list[str], settings: list[str], name: str, *words: str) -> Path:
     folder = Path("levers") / name.replace(" ", "-").replace("=", "")
     sets = [word for setting in settings for word in ("--set", setting)]
     subprocess.run(
-        [sys.executable, "-m", "snnkd", command, *sets, *words, "--out", str(folder)],
+        [sys.executable, *program, *sets, *words, "--out", str(folder)],
         check=True,
         stdout=subprocess.DEVNULL,
     )
