@@ -135,8 +135,18 @@ EXTENSIONS = ".jpg, .jpeg, .png"
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda root: (root / "train").rename(root / "trained"), "mine: no folder train/"),
-        (lambda root: (root / "test").rename(root / "tests"), "mine: no folder test/"),
+        (
+            lambda root: (root / "train").rename(root / "trained"),
+            "mine: no folder train/ beside test/; add it, or rename test/ if it is a class",
+        ),
+        (
+            lambda root: (root / "train").rename(root / "valid"),
+            "mine: no folder train/ beside test/; add it, or rename test/ if it is a class",
+        ),
+        (
+            lambda root: (root / "test").rename(root / "tests"),
+            "mine: no folder test/ beside train/; add it, or rename train/ if it is a class",
+        ),
         (
             lambda root: [p.unlink() for p in root.glob("train/class[12]/*")],
             "mine/train: 1 folder with pictures; at least 2 classes are needed",

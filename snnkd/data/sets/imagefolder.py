@@ -178,7 +178,10 @@ def _splits(root: Path, config: ImageFolderConfig) -> tuple[dict[str, _Pictures]
         folders["test"] = folders.pop("val")
     for split in ("train", "test"):
         if split not in folders:
-            raise FileError(f"{root}: no folder {split}/; add it, or give a folder of classes without splits")
+            name = next(iter(folders.values())).name
+            raise FileError(
+                f"{root}: no folder {split}/ beside {name}/; add it, or rename {name}/ if it is a class"
+            )
     if config.test_fraction is not None:
         raise UsageError(f"data.test_fraction: {config.test_fraction}, but {root} has test images; remove it")
     order = [split for split in SPLIT_NAMES if split in folders]
