@@ -38,6 +38,8 @@ pytestmark = [
 ]
 TIMEOUT = 30
 """execution.timeout of these runs, in seconds."""
+SUSPENDED = 10
+"""That of runs whose launcher is suspended."""
 TRAIN = f"snnkd run ./middle.yaml {CODE}"
 MACHINES = ("snnkd-a", "snnkd-b")
 SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
@@ -220,7 +222,7 @@ def stop_launcher(machines: Machines, machine: int) -> None:
     codes = machines.wait(1 - machine)
     machines.agents[machine].send_signal(signal.SIGCONT)
     assert [*codes, *machines.wait(machine)] == [75, 75], machines.log()
-    asked = rf"^snnkd: stopped by the launcher on {MACHINES[machine]} \(suspended for {TIMEOUT} s\) in epoch "
+    asked = rf"^snnkd: stopped by the launcher on {MACHINES[machine]} \(suspended for {SUSPENDED} s\) in epoch "
     assert re.search(asked, machines.log(), re.MULTILINE), machines.log()
 
 
@@ -243,19 +245,19 @@ def lost(machine: int) -> re.Pattern[str]:
 def test_all_that_is_lost(start: Start, expected: bytes) -> None:
     """One fault after another; each time the same command continues. Weights as if nothing had happened."""
     faults = [
+        (stop_launcher, 0),  # training goes on meanwhile, and must not come to its end
+        (stop_launcher, 1),
         (kill_worker, 0),
         (kill_worker, 1),
         (stop_worker, 1),
         (kill_launcher, 0),
         (kill_launcher, 1),
-        (stop_launcher, 0),
-        (stop_launcher, 1),
         (cut_for_good, 1),
     ]
     for strike, machine in faults:
         for name in MACHINES:
             Path(f"{name}.log").unlink(missing_ok=True)
-        machines = start()
+        machines = start(SUSPENDED if strike is stop_launcher else TIMEOUT)
         machines.wait_for_training()
         strike(machines, machine)
         assert strike in (kill_launcher, stop_launcher) or lost(machine).search(machines.log()), (
