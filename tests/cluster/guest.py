@@ -52,7 +52,9 @@ def answer(line: IO[bytes], request: dict[str, Any]) -> None:
     )
     texts = {"out": done.stdout.decode(errors="replace"), "err": done.stderr.decode(errors="replace")}
     with _answering:
-        line.write(json.dumps({"number": request["number"], "code": done.returncode} | texts).encode() + b"\n")
+        line.write(
+            json.dumps({"number": request["number"], "code": done.returncode} | texts).encode() + b"\n"
+        )
         line.flush()
 
 

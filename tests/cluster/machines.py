@@ -61,14 +61,26 @@ class Machine:
         self._ready = threading.Event()
         self._serial, inner = socket.socketpair()
         ends = list(cables)
-        words = ["linux.uml", f"mem={memory}", "quiet", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro"]
+        words = [
+            "linux.uml",
+            f"mem={memory}",
+            "quiet",
+            "root=/dev/root",
+            "rootfstype=hostfs",
+            "rootflags=/",
+            "ro",
+        ]
         words += ["con=null", "con0=null,fd:1", "ssl=null", f"ssl0=fd:{inner.fileno()}"]
         words += [f"vec{number}:transport=fd,fd={end.fileno()}" for number, (end, _) in enumerate(ends)]
         words += [f"ubd{number}={disk}" for number, disk in enumerate(disks)]
         words += [f"init={sys.executable}", "--", str(HERE / "guest.py"), name]
         words += [f"vec{number}={address}" for number, (_, address) in enumerate(ends)]
         self.console = folder / f"{name}.console"
-        environment = {"HOME": str(folder), "LD_PRELOAD": str(_compile(folder)), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {
+            "HOME": str(folder),
+            "LD_PRELOAD": str(_compile(folder)),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
         with self.console.open("w") as console:
             self._process = subprocess.Popen(
                 words,
@@ -112,6 +124,7 @@ class Machine:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._serial.close()
 
 
 def _compile(folder: Path) -> Path:
