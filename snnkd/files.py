@@ -196,7 +196,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 
 
 def _locked_temporary(path: Path, folder: bool = False) -> tuple[int, Path]:
-    """A new file or folder beside `path`, and its lock's descriptor; locked where the file system has locks."""
+    """A new file or folder beside `path`, and the descriptor of its lock, if the file system has locks."""
     prefix, suffix = f".{path.name}.", ".tmp"
     while True:
         if folder:
