@@ -15,11 +15,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 HERE = Path(__file__).parent
+MAPS = Path("/proc/sys/vm/max_map_count")
 PATIENCE = 900
 """Seconds to wait for a script that takes a minute on an idle machine."""
 NEEDED = ("linux.uml", "rpc.nfsd", "mount.nfs", "mkfs.ext4", "modprobe", "gcc")
@@ -31,6 +32,17 @@ def missing() -> str | None:
         return "machines with NFS need root"
     lacking = [name for name in NEEDED if shutil.which(name) is None]
     return f"{', '.join(lacking)}: not installed" if lacking else None
+
+
+@contextlib.contextmanager
+def many_pages() -> Iterator[None]:
+    """Inside, the host lets a process map a million pages, each by itself, as machines do: PyTorch has 160,000."""
+    before = MAPS.read_text()
+    MAPS.write_text(str(max(2**20, int(before))))
+    try:
+        yield
+    finally:
+        MAPS.write_text(before)
 
 
 def cable() -> tuple[socket.socket, socket.socket]:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
-from cluster.machines import PATIENCE, Done, Machine, cable, missing
+from cluster.machines import PATIENCE, Done, Machine, cable, many_pages, missing
 from cluster.slurm import CODE, install_commands, only_run, run_in_shell, wait_until, weights, write_recipes
 
 pytestmark = [pytest.mark.nightly, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
@@ -83,9 +83,10 @@ class Nfs:
 
 @pytest.fixture(scope="module")
 def nfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nfs]:
-    started = Nfs(tmp_path_factory.mktemp("nfs"))
-    yield started
-    started.kill()
+    with many_pages():
+        started = Nfs(tmp_path_factory.mktemp("nfs"))
+        yield started
+        started.kill()
 
 
 @pytest.fixture(scope="module")
