@@ -118,10 +118,12 @@ class Shared:
         script = f"echo $$ > /run/pid; exec {sys.executable} -m snnkd {words} >/run/out 2>&1"
         return self.nfs.clients[client].start(f"rm -f /run/out; {self._environment()}{script}")
 
-    def start_python(self, client: int, code: str, *words: str) -> Future[Done]:
+    def start_python(self, client: int, code: str, *words: str, **variables: str) -> Future[Done]:
         """Start Python code as `start` starts snnkd."""
-        (self.recipes / "code.py").write_text(code)
-        script = f"echo $$ > /run/pid; exec {sys.executable} code.py {' '.join(words)} >/run/out 2>&1"
+        (self.recipes / f"code{client}.py").write_text(code)
+        given = " ".join(f"{name}={value}" for name, value in variables.items())
+        command = f"{sys.executable} code{client}.py {' '.join(words)}"
+        script = f"echo $$ > /run/pid; exec env {given} {command} >/run/out 2>&1"
         return self.nfs.clients[client].start(f"rm -f /run/out; {self._environment()}{script}")
 
     def call(self, client: int, words: str) -> Done:
@@ -175,12 +177,6 @@ import sys
 from pathlib import Path
 from snnkd.runs.lock import is_held
 print(is_held(Path(sys.argv[1])))
-"""
-LOCAL_LOCKS = """
-import sys
-from pathlib import Path
-from snnkd.locks import local_locks
-print(local_locks(Path(sys.argv[1])))
 """
 HOLD = """
 import sys, time
@@ -284,21 +280,101 @@ def test_the_server_is_stopped_for_a_while(shared: Shared, expected: str) -> Non
     assert shared.sha256(1) == expected
 
 
+LOCAL_LOCKS = """
+import sys
+from pathlib import Path
+from snnkd.console import Console
+from snnkd.locks import local_locks
+from snnkd.runs.lock import Lock, warn_of_local_locks
+folder = Path(sys.argv[1])
+print(local_locks(folder))
+with Lock(folder):
+    warn_of_local_locks(folder, Console())
+"""
+
+
 @pytest.mark.parametrize("option", ["nolock", "local_lock=flock"])
 def test_locks_that_stay_local(shared: Shared, option: str) -> None:
-    """With these options of version 3, which are named."""
-    client = shared.nfs.clients[1]
-    client.run(
-        "pgrep rpcbind >/dev/null || rpcbind; mkdir -p /var/lib/nfs/sm; pgrep rpc.statd >/dev/null || rpc.statd --no-notify"
+    """With these options of version 3, which are named: both clients lock one run."""
+    there = "/mnt/local"
+    shared.nfs.clients[1].run(
+        "pgrep rpcbind || rpcbind; mkdir -p /var/lib/nfs/sm; pgrep rpc.statd || rpc.statd"
     )
-    shared.nfs.mount(1, f"vers=3,{option},port=2049,mountport=20048,proto=tcp,mountproto=tcp", "/mnt/local")
+    shared.nfs.mount(1, f"vers=3,{option},port=2049,mountport=20048,mountproto=tcp", there)
     try:
         run = f"{shared.runs}/run"
         shared.start_python(0, HOLD, run)
         wait_until(lambda: shared.is_held(1, run), PATIENCE, lambda: shared.log(0))
-        there = run.replace(SHARED, "/mnt/local")
-        assert not shared.is_held(1, there)
-        assert shared.python(1, LOCAL_LOCKS, there) == f"nfs, {option}\n"
-    finally:
-        client.run("umount /mnt/local")
+        run = run.replace(SHARED, there)
+        assert not shared.is_held(1, run)
+        shared.start_python(1, LOCAL_LOCKS, run, SLURM_JOB_ID="17").result(PATIENCE)
         shared.signal(0, "KILL")
+        assert shared.log(1).splitlines() == [
+            f"nfs, {option}",
+            f"warning: the lock of {run} is not seen on other machines (nfs, {option}); "
+            "start this run nowhere else at the same time",
+        ]
+    finally:
+        shared.nfs.clients[1].run(f"umount {there}")
+
+
+WRITE_FOLDER = """
+import sys, time
+from pathlib import Path
+from snnkd.files import temporary_folder
+with temporary_folder(Path(sys.argv[1]) / "onnx") as folder:
+    (folder / "new").mkdir()
+    time.sleep(1000)
+"""
+SWEEP = """
+import sys
+from pathlib import Path
+from snnkd.files import sweep
+sweep(Path(sys.argv[1]))
+"""
+
+
+def test_a_temporary_folder(shared: Shared) -> None:
+    """The other client removes it only when its process was killed."""
+    client = shared.nfs.clients[1]
+    shared.start_python(0, WRITE_FOLDER, shared.runs)
+    there = f"ls -d {shared.runs}/.onnx.*.tmp/new 2>/dev/null || true"
+    wait_until(lambda: client.run(there), PATIENCE, lambda: shared.log(0))
+    shared.python(1, SWEEP, shared.runs)
+    assert client.run(there)
+    shared.signal(0, "KILL")
+
+    def swept() -> bool:
+        shared.python(1, SWEEP, shared.runs)
+        return not client.run(f"ls -A {shared.runs}")
+
+    wait_until(swept, 20, lambda: client.run(f"ls -laR {shared.runs}"))
+
+
+def test_open_files(shared: Shared) -> None:
+    """Those that a run replaces or removes stay as .nfsNUMBER while they are open; no command minds them."""
+    client = shared.nfs.clients[0]
+    training = shared.start(0, TRAIN)
+    shared.wait_for_training(0)
+    run = shared.run(0)
+    client.start(
+        f"cd {run}; for file in *; do exec {{number}}<$file; done; echo $$ > /run/opener; sleep 1000"
+    )
+    wait_until(
+        lambda: client.run("cat /run/opener 2>/dev/null || true"),
+        PATIENCE,
+        lambda: client.run(f"ls -A {run}"),
+    )
+    shared.signal(0, "CONT")
+    assert training.result(PATIENCE).returncode == 0, shared.log(0)
+    assert ".nfs" in client.run(f"ls -A {run}")
+    assert "done" in shared.call(1, "status").stdout
+    removed = shared.call(0, f"runs rm --yes {run}")
+    assert removed.returncode == 0, removed
+    assert client.run(f"ls -A {shared.runs}") == ".aside\n"
+    client.run("pkill -KILL -P $(cat /run/opener); kill -KILL $(cat /run/opener)")
+    wait_until(
+        lambda: ".nfs" not in client.run(f"ls -AR {shared.runs}"),
+        20,
+        lambda: client.run(f"ls -AR {shared.runs}"),
+    )
