@@ -178,6 +178,10 @@ def replacing(path: Path, keep: Path | None = None) -> Iterator[IO[bytes]]:
     sync_folder(path.parent)
 
 
+LOCK = "lock"
+"""The file in a temporary folder that is locked: NFS does not share the locks of folders."""
+
+
 @contextlib.contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
     """A folder beside `target`, to write in what will be renamed to `target`; removed at the end."""
@@ -187,22 +191,27 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
+        os.close(descriptor)  # before the removal: NFS keeps an open file in its folder
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
 
 
 def _locked_temporary(path: Path, folder: bool = False) -> tuple[int, Path]:
-    """A new file or folder beside `path`, locked where the file system has locks, and its descriptor."""
+    """A new file or folder beside `path`, and the descriptor of its lock, if the file system has locks."""
     prefix, suffix = f".{path.name}.", ".tmp"
     while True:
         if folder:
             name = tempfile.mkdtemp(dir=path.parent, prefix=prefix, suffix=suffix)
-            descriptor = os.open(name, os.O_RDONLY)
+            locked = os.path.join(name, LOCK)
+            try:
+                descriptor = os.open(locked, os.O_RDWR | os.O_CREAT, 0o600)
+            except FileNotFoundError:  # `sweep` came before the lock
+                continue
         else:
             descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=suffix)
+            locked = name
         with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.exists(name):  # else `sweep` came before the lock
+            fcntl.flock(descriptor, fcntl.LOCK_EX)  # waits for a `sweep` that has it
+        if os.path.exists(locked):
             return descriptor, Path(name)
         os.close(descriptor)
 
@@ -226,14 +235,27 @@ def sweep(folder: Path, name: str | None = None) -> None:
 
 
 def _remove_unlocked(entry: os.DirEntry[str]) -> None:
-    is_folder = entry.is_dir(follow_symlinks=False)
     with contextlib.suppress(OSError):
-        descriptor = os.open(entry, os.O_RDONLY if is_folder else os.O_RDWR)  # NFS locks only for writing
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(entry) if is_folder else os.unlink(entry)
-        finally:
-            os.close(descriptor)
+        if not entry.is_dir(follow_symlinks=False):
+            with _try_lock(entry.path):
+                os.unlink(entry)
+            return
+        with contextlib.suppress(FileNotFoundError), _try_lock(os.path.join(entry, LOCK)):
+            shutil.rmtree(entry, ignore_errors=True)
+        os.rmdir(
+            entry
+        )  # empty: its process was killed before it locked, or NFS kept the open lock until here
+
+
+@contextlib.contextmanager
+def _try_lock(path: str) -> Iterator[None]:
+    """Lock a file inside the block. Raises OSError, also where another process has the lock."""
+    descriptor = os.open(path, os.O_RDWR)  # NFS locks only for writing
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _umask() -> int:

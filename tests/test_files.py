@@ -1,7 +1,11 @@
 """A file is whole or absent, whatever fails while it is written."""
 
+import contextlib
 import errno
+import fcntl
 import os
+import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -209,6 +213,8 @@ def test_a_folder_that_a_killed_write_left_is_swept_and_one_in_use_is_not(tmp_pa
     dead = [tmp_path / f".{name}.abcd12_9.tmp" for name in ("onnx", "frames")]
     for path in dead:
         (path / "new").mkdir(parents=True)
+        (path / "lock").touch()
+    (tmp_path / ".onnx.abcd1234.tmp").mkdir()  # killed before it locked
     with temporary_folder(tmp_path / "onnx") as folder:
         assert not dead[0].exists(), "of the same target, by any write"
         assert dead[1].exists()
@@ -217,3 +223,41 @@ def test_a_folder_that_a_killed_write_left_is_swept_and_one_in_use_is_not(tmp_pa
         (folder / "new").write_bytes(b"whole")
         (folder / "new").rename(tmp_path / "onnx")
     assert list(tmp_path.iterdir()) == [tmp_path / "onnx"]
+
+
+def test_a_folder_in_use_is_not_swept_where_folders_have_no_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on NFS, where the lock of a folder is seen by its own machine only."""
+    flock = fcntl.flock
+
+    def flock_of_files(descriptor: int, operation: int) -> None:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_of_files)
+    with temporary_folder(tmp_path / "onnx") as folder:
+        (folder / "new").mkdir()
+        sweep(tmp_path)
+        assert (folder / "new").exists()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_folder_is_removed_where_open_files_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS, which keeps a removed file under another name until it is closed."""
+    unlink = os.unlink
+
+    def rename_or_unlink(path: str, *, dir_fd: int | None = None) -> None:
+        status = os.stat(path, dir_fd=dir_fd)
+        for each in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if os.path.samestat(each.stat(), status):
+                    os.rename(path, ".nfs0001", src_dir_fd=dir_fd, dst_dir_fd=dir_fd)
+                    return
+        unlink(path, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "unlink", rename_or_unlink)
+    with temporary_folder(tmp_path / "onnx") as folder:
+        (folder / "new").touch()
+    assert not list(tmp_path.iterdir())

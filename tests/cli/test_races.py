@@ -118,6 +118,7 @@ def test_what_killed_processes_left_in_a_run_is_removed(cli: Cli) -> None:
         for path in left:
             path.write_bytes(b"part of a file")
         Path("run/export/.onnx.abcd1234.tmp/new").mkdir(parents=True)
+        Path("run/export/.onnx.abcd1234.tmp/lock").touch()
         Path("run/run.lock").write_text('{"state": "running", "pid": 1}')
         assert cli(*words).code == 0
         assert not list(Path("run").rglob("*.tmp"))

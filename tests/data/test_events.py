@@ -342,6 +342,7 @@ def test_archives_are_verified_and_what_a_kill_left_is_no_hindrance(
     left = root / "n-mnist" / f".{event_files.EVENTS}.abcd1234.tmp"
     (left / "extract").mkdir(parents=True)
     (left / event_files.EVENTS).mkdir()
+    (left / "lock").touch()
     done = cli("data", "n-mnist", "--from", source, "--set", "data.frames=2", "--json")
     assert done.code == 0, done.err
     assert (done.json["frames"], done.json["images"]) == (2, {"train": 30, "test": 10})
