@@ -222,7 +222,9 @@ def stop_launcher(machines: Machines, machine: int) -> None:
     codes = machines.wait(1 - machine)
     machines.agents[machine].send_signal(signal.SIGCONT)
     assert [*codes, *machines.wait(machine)] == [75, 75], machines.log()
-    asked = rf"^snnkd: stopped by the launcher on {MACHINES[machine]} \(suspended for {SUSPENDED} s\) in epoch "
+    asked = (
+        rf"^snnkd: stopped by the launcher on {MACHINES[machine]} \(suspended for {SUSPENDED} s\) in epoch "
+    )
     assert re.search(asked, machines.log(), re.MULTILINE), machines.log()
 
 
