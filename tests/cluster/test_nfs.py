@@ -223,8 +223,10 @@ import sys, time
 from pathlib import Path
 from snnkd.files import write_json
 from snnkd.runs.metrics import append_metrics, rewind_metrics
-folder, end = Path(sys.argv[1]), time.monotonic() + 20
-number = 0
+folder, number = Path(sys.argv[1]), 0
+while not (folder / "reading").exists():
+    time.sleep(0.1)
+end = time.monotonic() + 20
 while time.monotonic() < end:
     number += 1
     write_json(folder / "result.json", {"number": number, "text": "x" * (number % 7 * 10_000)})
@@ -239,6 +241,7 @@ from pathlib import Path
 from snnkd.files import read_json
 from snnkd.runs.metrics import read_metrics
 folder, seen, number = Path(sys.argv[1]), set(), 0
+(folder / "reading").touch()
 while number >= 0:
     if (folder / "result.json").exists():
         number = read_json(folder / "result.json")["number"]
