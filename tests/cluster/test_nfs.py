@@ -243,17 +243,18 @@ from snnkd.runs.metrics import read_metrics
 folder, seen, number = Path(sys.argv[1]), set(), 0
 (folder / "reading").touch()
 while number >= 0:
-    if (folder / "result.json").exists():
-        number = read_json(folder / "result.json")["number"]
-        seen.add(number)
-        epochs = [row["epoch"] for row in read_metrics(folder)]
-        assert epochs == list(range(1, len(epochs) + 1)), epochs
+    number = read_json(folder / "result.json")["number"]
+    seen.add(number)
+    epochs = [row["epoch"] for row in read_metrics(folder)]
+    assert epochs == list(range(1, len(epochs) + 1)), epochs
 print(len(seen), -number)
 """
 
 
 def test_a_reader(shared: Shared) -> None:
     """It sees each file complete, old or new, while the other client replaces it."""
+    # there before either looks for it: for up to a minute a client remembers that a file was missing
+    shared.nfs.clients[0].run(f"echo '{{\"number\": 0}}' > {shared.runs}/result.json")
     writer = shared.start_python(0, WRITE, shared.runs)
     seen, written = map(int, shared.python(1, READ, shared.runs).split())
     assert writer.result(PATIENCE).returncode == 0, shared.log(0)
