@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -41,7 +42,7 @@ class Strip:
 def plot_report(report: Report, path: Path) -> None:
     """Plot mean ± sample standard deviation of every row, its seeds as dots, and the teacher.
 
-    Of several T also accuracy against T, of several settings of a loss accuracy against each key that differs
+    Of several T also accuracy against T, of three or more settings accuracy against each key that differs
     between them. The suffix of `path` selects PNG, SVG or PDF.
     """
     import matplotlib
@@ -94,9 +95,11 @@ def _strips(table: Table, columns: int) -> list[Strip]:
         partial(_panel, table=table, column=column, first=k == 0) for k, column in enumerate(table.columns)
     ]
     height = 1.5 + max(sum(_row_heights(column)) for column in table.columns)
-    keys = dict.fromkeys(key for line in _lines(table) for key in line.varied)
+    keys = Counter(key for line in _lines(table) for key in line.varied)
     others: list[Draw] = [partial(_against_timesteps, table=table)] if len(table.columns) > 1 else []
-    others += [partial(_against_key, table=table, key=key) for key in keys]
+    others += [
+        partial(_against_key, table=table, key=key) for key, rows_of_key in keys.items() if rows_of_key > 2
+    ]
     return [
         Strip(rows, height, shared=True),
         *(Strip(others[i : i + columns], 2.8) for i in range(0, len(others), columns)),
@@ -159,7 +162,15 @@ def _against_key(axes: Any, table: Table, key: str) -> None:
 def _finish(axes: Any, y_label: str, title: str | None) -> None:
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize="small", title=title, title_fontsize="small")
+    axes.legend(
+        frameon=False,
+        fontsize="small",
+        title=title,
+        title_fontsize="small",
+        loc="lower left",
+        bbox_to_anchor=(0, 1),  # above the panel: inside it would cover points and bars
+        ncols=2,
+    )
 
 
 def _panel(axes: Any, table: Table, column: Column, first: bool) -> None:

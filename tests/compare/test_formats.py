@@ -416,10 +416,18 @@ class Figure:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.axes: dict[str, Any] = {}
+        self.below: dict[str, bool] = {}
         monkeypatch.setattr("snnkd.compare.plot.save_figure", self._read)
 
     def _read(self, figure: Any, path: Path) -> None:
         self.axes = {axes.get_xlabel(): axes for axes in figure.axes if axes.axison}
+        figure.canvas.draw()
+        self.below = {
+            label: legend.get_window_extent().y0 >= axes.get_window_extent().y1
+            for label, axes in self.axes.items()
+            if (legend := axes.get_legend())
+        }
+        """Whether a panel is below its legend."""
 
     def lines(self, x_label: str) -> dict[str, list[tuple[Any, float]]]:
         handles, labels = self.axes[x_label].get_legend_handles_labels()
@@ -442,6 +450,14 @@ def test_accuracy_against_timesteps_has_a_band(monkeypatch: pytest.MonkeyPatch) 
     assert list(figure.axes) == ["top-1 accuracy (%), test", "T"], "no loss has several settings at one T"
 
 
+def test_two_settings_have_no_panel_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for head in ("top1", "strict"):
+        make_run({"name": "hta-kl", "head": head}, top1=90)
+    figure = Figure(monkeypatch)
+    plot_report(make_report([], CompareConfig()), Path("a.png"))
+    assert list(figure.axes) == ["top-1 accuracy (%), test"]
+
+
 def test_accuracy_against_each_searched_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """By validation accuracy, where all runs have it."""
     for k, (temperature, head) in enumerate([(0.5, "top1"), (2.0, "strict"), (9.0, "top1")]):
@@ -457,6 +473,7 @@ def test_accuracy_against_each_searched_key(monkeypatch: pytest.MonkeyPatch) -> 
         "hta-kl": [(0.5, 70.0), (2.0, 71.0), (9.0, 72.0)],
     }
     assert figure.axes["loss.temperature"].get_xscale() == "log"
+    assert figure.below["loss.temperature"], "the legend hides nothing"
     assert figure.axes["loss.temperature"].get_ylabel() == "top-1 accuracy (%), val"
     assert [label.get_text() for label in figure.axes["loss.head"].get_xticklabels()] == ["top1", "strict"]
     for run in Path("runs").iterdir():
