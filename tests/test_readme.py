@@ -64,8 +64,8 @@ def test_every_part_is_in_one_page(render: ModuleType) -> None:
 
 
 def test_a_stale_number_is_rendered_again(render: ModuleType) -> None:
-    assert "| none | 16 | 3 |" in README
-    stale = README.replace("| none | 16 | 3 |", "| none | 16 | 4 |")
+    assert "| none | 5 | 48.3" in README
+    stale = README.replace("| none | 5 | 48.3", "| none | 5 | 49.3")
     assert render.render(stale) == README
 
 

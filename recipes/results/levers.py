@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import torch
 
+from snnkd.compare.statistics import paired
 from snnkd.environment import hardware, versions
 from snnkd.files import write_atomic
 
@@ -70,6 +72,44 @@ LEVERS: dict[str, dict[str, list[str]]] = {
         "together": ["train.first_T=[1]", *FLIP],
     },
 }
+
+
+def tables() -> str:
+    """Render what is stored of both stages."""
+    stored = {stage: RESULTS / f"levers-{stage}.json" for stage in LEVERS}
+    return "\n\n".join(
+        render_table(stage, json.loads(file.read_text())) if file.exists() else f"{stage}: not run yet."
+        for stage, file in stored.items()
+    )
+
+
+def render_table(stage: str, content: dict[str, Any]) -> str:
+    """Render each lever's accuracy, its difference to the base paired by seed, and the ratio of CPU times."""
+    runs = {lever: {run["seed"]: run for run in row["runs"]} for lever, row in content["levers"].items()}
+    base = runs["base"]
+    rows = [f"| {stage} | n | val % | minus base [95 %] | CPU time |", "|---|---|---|---|---|"]
+    for lever, by_seed in runs.items():
+        top1 = {seed: run["val_top1"] for seed, run in by_seed.items()}
+        spread = f" ± {statistics.stdev(top1.values()):.1f}" if len(top1) > 1 else ""
+        ratios = [run["cpu_seconds"] / base[seed]["cpu_seconds"] for seed, run in by_seed.items()]
+        cells = [
+            lever,
+            str(len(top1)),
+            f"{statistics.fmean(top1.values()):.1f}{spread}",
+            "" if lever == "base" else _gap(top1, {seed: run["val_top1"] for seed, run in base.items()}),
+            f"{statistics.median(ratios):.2f}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    settings = ", ".join(f"`{setting}`" for setting in content["base"])
+    machine, torch_version = content["hardware"]["cpu"], content["versions"]["torch"]
+    return "\n".join([*rows, "", f"Base: {settings}. On: {machine}, torch {torch_version}."])
+
+
+def _gap(ours: dict[int, float], theirs: dict[int, float]) -> str:
+    gap = paired(ours, theirs)
+    assert gap is not None
+    interval = "" if gap.low is None else f" [{gap.low:+.1f}, {gap.high:+.1f}]"
+    return f"{gap.mean:+.1f}{interval}"
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ import typer
 # for the modules of this folder, also when a test imports this file by its path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import accuracy
+import levers
 import searches
 import speed_tables
 import studies
@@ -174,6 +175,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "comparison": accuracy.comparison_table,
     "compared_conditions": accuracy.comparison_conditions,
     "tables": studies.results,
+    "headline": studies.headline,
     "searches": searches.tables,
     "cost": speed_tables.hta_kl_cost,
     "speed": speed_tables.steps,
@@ -181,6 +183,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "augment": speed_tables.augment,
     "curve": speed_tables.curve,
     "time": time_to_accuracy.table,
+    "levers": levers.tables,
 }
 
 

@@ -15,6 +15,7 @@ import shutil
 import statistics
 import sys
 import textwrap
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -34,16 +35,18 @@ from snnkd.schema.fields import to_plain
 from snnkd.schema.run import CompareConfig, StageRecipe
 
 RESULTS = Path(__file__).resolve().parent
+HEADLINE = "cifar100-fast-small"
+"""The study that the README shows."""
 RECIPES = RESULTS.parent
 COMPARISON = "compare.json"
 HEADER = re.compile(r"^# Published.*\n(?:#.*\n)*", re.MULTILINE)
 """The generated lines of a recipe's opening comment: its last."""
 WIDTH = 108
 INTERVALS = (
-    "Means ± sample standard deviation over n seeds. Differences are paired by seed; their first interval "
-    "is over seeds, by Student's t; the one over images is a bootstrap of other test images for these "
-    "trained networks. p is that of the first, corrected by Holm over the rows."
+    "Means ± sample standard deviation over n seeds. Differences are paired by seed; their interval is by "
+    "Student's t, p corrected by Holm over the rows."
 )
+OVER_IMAGES = "The interval over images is a bootstrap of other test images for these trained networks."
 
 
 def recipe_file(name: str) -> Path:
@@ -108,20 +111,25 @@ def _comparison(name: str) -> dict[str, Any]:
 
 
 def store(name: str, runs: Path) -> None:
-    """Store results, comparison (with intervals over images if logits were saved) and HTA-KL's metrics."""
+    """Store results, comparison (with intervals over images if logits were saved) and HTA-KL's metrics.
+
+    Results that are stored already stay: a study may be stored in parts, then without those intervals.
+    """
     folder = RESULTS / name
     finished = sorted(path for path in runs.iterdir() if (path / "result.json").exists())
     for run in finished:
         check_is_of(name, run)
-    students = [path for path in finished if path.name.startswith("distill-")]
-    comparison = json.loads(as_json(_report(name, students)))
     folder.mkdir(parents=True, exist_ok=True)
     for run in finished:
         shutil.copy(run / "result.json", folder / f"{run.name}.json")
         if "hta-kl" in run.name:
             shutil.copy(run / "metrics.jsonl", folder / f"{run.name}.metrics.jsonl")
+    students = [path for path in finished if path.name.startswith("distill-")]
+    all_given = len(students) == len(list(folder.glob("distill-*.json")))
+    report = _report(name, students) if all_given else recomputed(name)
+    comparison = json.loads(as_json(report))
     for row in rows_of(comparison):
-        row["runs"] = [Path(run).name for run in row["runs"]]  # paths are not stored
+        row["runs"] = [Path(run).name.removesuffix(".json") for run in row["runs"]]  # paths are not stored
     (folder / COMPARISON).write_text(json.dumps(comparison, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -183,16 +191,29 @@ def results() -> str:
     return "\n\n".join(_study(name) for name in studies())
 
 
+def headline() -> str:
+    """Render the tables of the README's study."""
+    return "\n\n".join([*_tables(HEADLINE), conditions(_results(HEADLINE))])
+
+
 def _study(name: str) -> str:
-    files = [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("*-s*.json"))]
-    blocks = [f"**`{name}`.** {first_comment(name)} {conditions(files)}"]
+    about = f"**`{name}`.** {first_comment(name)} {conditions(_results(name))}"
+    return "\n\n".join([about, *_tables(name)])
+
+
+def _results(name: str) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted((RESULTS / name).glob("*-s*.json"))]
+
+
+def _tables(name: str) -> Iterator[str]:
+    """Each table of a study and its caption."""
     for table in _comparison(name)["tables"]:
         for column in table["columns"]:
-            blocks.append("\n".join(_rows(name, column)))
+            yield "\n".join(_rows(name, column))
             teacher = f"; the teacher reaches {table['teacher']['top1']:.2f} %" if table["teacher"] else ""
             caption = f"T = {column['T']}; {table['images']:,} test images{teacher}."
-            blocks.append(f"{caption} {INTERVALS} {_verdicts(column)}".rstrip())
-    return "\n\n".join(blocks)
+            over_images = OVER_IMAGES if any(row["over_images"] for row in column["rows"]) else ""
+            yield " ".join(filter(None, (caption, INTERVALS, over_images, _verdicts(column))))
 
 
 def _verdicts(column: dict[str, Any]) -> str:
@@ -244,6 +265,7 @@ def _rows(name: str, column: dict[str, Any]) -> list[str]:
         "loss": [row["label"] for row in rows],
         "n": [str(row["top1"]["n"]) for row in rows],
         "top-1 %": [_mean_and_sd(row["top1"], 1) for row in rows],
+        **{f"at t = {t}": [_at_timestep(name, row, t) for row in rows] for t in range(1, column["T"])},
         **({f"minus {base} [95 %]": [_interval(row["difference"]) for row in rows]} if base else {}),
         **({"p Holm": [_corrected(row["difference"]) for row in rows]} if base else {}),
         "rate": [_mean_and_sd(row["rate"], 3) for row in rows],
@@ -252,6 +274,14 @@ def _rows(name: str, column: dict[str, Any]) -> list[str]:
     }
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return lines + [f"| {' | '.join(cells)} |" for cells in zip(*columns.values(), strict=True)]
+
+
+def _at_timestep(name: str, row: dict[str, Any], t: int) -> str:
+    """Top-1 of the row's students when they are read after t timesteps."""
+    files = [RESULTS / name / f"{Path(run).name}.json" for run in row["runs"]]
+    top1 = [json.loads(file.read_text())["curve"][t - 1]["top1"] for file in files]
+    sd = statistics.stdev(top1) if len(top1) > 1 else None
+    return _mean_and_sd({"mean": statistics.fmean(top1), "sd": sd}, 1)
 
 
 def _corrected(difference: dict[str, Any] | None) -> str:

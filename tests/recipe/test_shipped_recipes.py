@@ -44,7 +44,7 @@ OTHERS = {
 }
 OTHERS |= {f"{data}-fast{T}" for data in ("cifar10", "cifar100") for T in ("", "-T4")}
 OTHERS |= {"glyphs", "cifar100-resnet20-small", "cifar100-fast-small", "cifar100-fast-search"}
-OTHERS |= {"cifar100-fast-tuned"}
+OTHERS |= {"cifar100-fast-small-T4", "cifar100-fast-tuned"}
 CPU = torch.device("cpu")
 
 
