@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -336,6 +337,30 @@ def test_stored_comparisons_are_those_of_the_stored_results(studies: ModuleType)
         ]
         commands = {json.loads(path.read_text())["command"] for path in folder.glob("*-s*.json")}
         assert all(command.startswith(f"snnkd run {name}") for command in commands)
+
+
+def test_a_study_may_be_stored_in_parts(studies: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was stored before stays, and the comparison is of all."""
+    name = "cifar100-fast-small"
+    stored = recipes_folder() / "results" / name
+    for k, seeds in enumerate((range(2), range(2, 5))):
+        for seed in seeds:
+            for file in stored.glob(f"*-s{seed}.json"):
+                run = Path(f"part{k}") / file.stem
+                run.mkdir(parents=True)
+                shutil.copy(file, run / "result.json")
+                if (metrics := file.with_suffix(".metrics.jsonl")).exists():
+                    shutil.copy(metrics, run / "metrics.jsonl")
+    monkeypatch.setattr(studies, "RESULTS", Path("results"))
+    monkeypatch.setattr(studies, "check_is_of", lambda name, run: None)
+    studies.store(name, Path("part0"))
+    assert {row["top1"]["n"] for row in studies.rows_of(studies._comparison(name))} == {2}
+    studies.store(name, Path("part1"))
+    assert _rounded(studies._comparison(name)["tables"]) == _rounded(
+        json.loads((stored / "compare.json").read_text())["tables"]
+    )
+    files = {path.name for path in Path("results", name).iterdir()}
+    assert files == {path.name for path in stored.iterdir() if not path.name.startswith("teach-")}
 
 
 def test_results_of_single_tasks_and_of_gpus_are_told(studies: ModuleType) -> None:
