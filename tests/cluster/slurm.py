@@ -227,7 +227,8 @@ class Shells:
 
     def __getitem__(self, name: str) -> bytes:
         shell = self._shells[name]
-        assert shell.wait() == 0, shell.stderr and shell.stderr.read()
+        _, err = shell.communicate()
+        assert shell.returncode == 0, err
         return weights(only_run(self.folder / name / "runs"))
 
     def end(self) -> None:
@@ -235,7 +236,7 @@ class Shells:
         for shell in self._shells.values():
             if shell.poll() is None:
                 os.killpg(shell.pid, signal.SIGKILL)
-            shell.wait()
+            shell.communicate()  # closes its pipes
 
 
 def wait_for_training(job: Job) -> None:

@@ -26,6 +26,8 @@ SHARED = "/mnt/shared"
 NAMES = ("client-a", "client-b")
 LEASE = 10
 """Seconds after which the server forgets a silent client, the least that Linux takes; 90 by default."""
+GRACE = 90
+"""Seconds in which a restarted server gives locks back, Linux's default: clients may take a minute to notice."""
 START_STATD = """
 set -e
 mkdir -p /var/lib/nfs/sm
@@ -40,7 +42,7 @@ mount /dev/ubda /mnt/served
 mount -t rpc_pipefs rpc_pipefs /run/rpc_pipefs
 mount -t nfsd nfsd /proc/fs/nfsd
 echo {LEASE} > /proc/fs/nfsd/nfsv4leasetime
-echo {LEASE} > /proc/fs/nfsd/nfsv4gracetime
+echo {GRACE} > /proc/fs/nfsd/nfsv4gracetime
 sysctl -q fs.nfs.nlm_grace_period={LEASE}
 nfsdcld
 exportfs -i -o rw,no_root_squash,no_subtree_check,fsid=0 '*:/mnt/served'

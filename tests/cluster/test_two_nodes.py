@@ -54,9 +54,11 @@ def _ip(*words: str) -> None:
 def _network() -> Iterator[None]:
     """Two namespaces with a cable between them, and a loopback, host name and hosts file each."""
     for name in MACHINES:
+        if Path(f"/run/netns/{name}").exists():  # of a test that was killed
+            _ip("netns", "del", name)
         _ip("netns", "add", name)
         hosts = Path(f"/etc/netns/{name}/hosts")  # `ip netns exec` shows it as /etc/hosts
-        hosts.parent.mkdir(parents=True)
+        hosts.parent.mkdir(parents=True, exist_ok=True)
         hosts.write_text("127.0.0.1 localhost\n10.79.0.1 snnkd-a\n10.79.0.2 snnkd-b\n")
     try:
         _ip(
